@@ -1,0 +1,1 @@
+"""Mask samplers: pure functions `(randomness, context, *, hyperparameters) -> Mask`."""

@@ -1,0 +1,62 @@
+"""The tail that nearly every sampler shares: a score per token, one sort, exact static counts."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.types import Array, Mask
+
+
+def split_counts(length: int, ratio: float) -> tuple[int, int]:
+    """The exact numbers of visible and hidden tokens for a mask ratio.
+
+    `round(ratio * length)` tokens are hidden. `int(length * (1 - ratio))`, the usual form, loses a
+    token to floating point for some ratios (0.9 of 10 tokens leaves 0, not 1, visible).
+
+    Raises ValueError unless both numbers are positive.
+    """
+    hidden = round(ratio * length)
+    if not 0 < hidden < length:
+        raise ValueError(
+            f"mask ratio {ratio} of {length} tokens hides {hidden}: at least one token must be hidden "
+            "and one visible; change mask.ratio, the patch size or the image size"
+        )
+    return length - hidden, hidden
+
+
+def positions(chosen: Array, count: int) -> Array:
+    """Ascending indices of the `count` true entries of each row: bool[B, N] -> i32[B, count].
+
+    A running count and a scatter, no sort. Every row must hold exactly `count` true entries.
+    """
+    length = chosen.shape[-1]
+    place = jnp.where(chosen, jnp.cumsum(chosen, axis=-1) - 1, count)
+    indices = jnp.arange(length, dtype=jnp.int32)
+
+    def row(place: Array) -> Array:
+        return jnp.zeros((count,), jnp.int32).at[place].set(indices, mode="drop")
+
+    return jax.vmap(row)(place)
+
+
+def keep_strongest(scores: Array, count: int) -> Array:
+    """True at the `count` largest scores of each row, the first of equals: f32[B, N] -> bool[B, N]."""
+    order = jnp.argsort(scores, axis=-1, descending=True, stable=True)[:, :count]
+    rows = jnp.arange(scores.shape[0])[:, None]
+    return jnp.zeros(scores.shape, bool).at[rows, order].set(True)
+
+
+def from_scores(scores: Array, *, ratio: float) -> Mask:
+    """The mask that keeps the tokens with the largest scores visible, hides and predicts the rest.
+
+    scores: f32[B, N]; which of equal scores is kept first is the lower index.
+    Returns a Mask with visible and predict disjoint, their union every token, unit weights.
+    Source: the tail of MAE's random_masking (models_mae.py) and of ColorMAE's color_noise_mask
+    (masking_generator.py), which keeps the strongest values; indices here are ascending, which
+    changes nothing for a transformer whose positions are added before gathering.
+    """
+    visible, hidden = split_counts(scores.shape[-1], ratio)
+    seen = keep_strongest(scores, visible)
+    predict = positions(~seen, hidden)
+    return Mask(positions(seen, visible), predict, ~seen, jnp.ones(predict.shape, jnp.float32))

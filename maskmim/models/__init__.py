@@ -1,0 +1,1 @@
+"""Model definitions; the only package that imports flax.linen."""

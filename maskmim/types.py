@@ -1,0 +1,251 @@
+"""The types that every part of maskmim speaks; their shapes are the documentation.
+
+Letters in shapes: B examples, N tokens of an example, K visible tokens, P predicted tokens, D width,
+R prefix tokens (class token and registers). K, P, N and R are Python ints known when the step is built.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Tree = Any
+Batch = Mapping[str, Array]
+
+
+class Randomness(NamedTuple):
+    """The random numbers of one step, addressed by a name and the example's slot in the global batch.
+
+    What is drawn depends on (key, name, slot) alone, never on devices, hosts or micro-batches.
+
+    key:   typed PRNG key of the step.
+    slots: u32[B] the examples' places in the global batch.
+    """
+
+    key: Array
+    slots: Array
+
+    @classmethod
+    def of(cls, key: Array, batch: int) -> Randomness:
+        """Randomness for a whole batch of `batch` examples."""
+        return cls(key, jnp.arange(batch, dtype=jnp.uint32))
+
+    def shared(self, name: str) -> Array:
+        """One key for the whole global batch, from the stream called `name`."""
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+    def each(self, name: str) -> Array:
+        """Keys [B], one per example, from the stream called `name`."""
+        return jax.vmap(jax.random.fold_in, (None, 0))(self.shared(name), self.slots)
+
+
+class Mask(NamedTuple):
+    """What an encoder sees, what is withheld and what is predicted: three different things.
+
+    visible: i32[B, K] tokens that enter the encoder, ascending.
+    predict: i32[B, P] tokens that objectives are taken on, ascending.
+    hidden:  bool[B, N] tokens whose content is withheld; one that is visible too carries the
+             mask embedding.
+    weight:  f32[B, P] the objectives' weight of each predicted token.
+    """
+
+    visible: Array
+    predict: Array
+    hidden: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a sampler, teacher or target may know about the batch.
+
+    batch:    the arrays of the batch, examples first.
+    grids:    the token grid of each stream, static, in the order of the tokens; an image has one
+              stream with (rows, columns), a clip (frames, rows, columns), a spectrogram (time, mel).
+    hints:    what teachers found, by name.
+    progress: f32[] share of training that is done, in [0, 1).
+    """
+
+    batch: Batch
+    grids: Mapping[str, tuple[int, ...]]
+    hints: Mapping[str, Array]
+    progress: Array | float = 0.0
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The grid of the only stream; ValueError where there are several."""
+        if len(self.grids) != 1:
+            raise ValueError(f"one stream expected, got {sorted(self.grids)}: name the one you mean")
+        return next(iter(self.grids.values()))
+
+    @property
+    def length(self) -> int:
+        """N, the number of tokens of an example over all streams."""
+        return sum(math.prod(grid) for grid in self.grids.values())
+
+
+class Encoded(NamedTuple):
+    """What an encoder returns.
+
+    prefix:    f32[B, R, D] class token (first, where there is one) and registers.
+    tokens:    f32[B, K, D] the visible tokens, in the order of `Mask.visible`.
+    layers:    f32[depth, B, R + K, D] the output of every block, before the last norm; None
+               unless captured.
+    attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless captured.
+    """
+
+    prefix: Array
+    tokens: Array
+    layers: Array | None = None
+    attention: Array | None = None
+
+
+class Net(NamedTuple):
+    """A network as pure functions over plain nested dicts of arrays; `models/` makes them.
+
+    grids:     token grids by stream, see `Context.grids`.
+    width:     D of the encoder.
+    init:      key -> params.
+    inputs:    batch -> f32[B, ...] the normalised input that tokens and pixel targets are made of.
+    encode:    (params, inputs, mask or None, *, capture=()) -> Encoded. Hidden tokens that are
+               visible are filled with the mask embedding, then visible ones are gathered; with
+               mask None every token enters. capture: any of 'layers', 'attention'.
+    predict:   (params, Encoded, mask) -> {head: f32[B, P, width of the head]}.
+    patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
+    restore:   the inverse of patchify.
+    display:   f32[B, ...] inputs -> u8[B, H, W, C] pictures, the inverse of the normalisation.
+    """
+
+    grids: Mapping[str, tuple[int, ...]]
+    width: int
+    init: Callable[[Array], Tree]
+    inputs: Callable[[Batch], Array]
+    encode: Callable[..., Encoded]
+    predict: Callable[[Tree, Encoded, Mask], dict[str, Array]]
+    patchify: Callable[[Array], Array]
+    restore: Callable[[Array], Array]
+    display: Callable[[Array], Array]
+
+
+class Variables(NamedTuple):
+    """The three kinds of arrays of a method.
+
+    params: optimised.
+    extra:  changes without gradients (averaged weights, centres, queues, counts).
+    frozen: given and fixed (a loaded teacher, a noise bank); never saved, attached again.
+    """
+
+    params: Tree
+    extra: Tree
+    frozen: Tree
+
+
+class View(NamedTuple):
+    """What a target or an objective sees of one batch.
+
+    encoded is None for a method without an encoder pass; outputs are the heads' predictions.
+    """
+
+    net: Net
+    context: Context
+    inputs: Array
+    mask: Mask
+    encoded: Encoded
+    outputs: Mapping[str, Array]
+    extra: Tree
+
+
+class Mean(NamedTuple):
+    """A weighted mean kept as its two sums, so that splitting a batch never changes it."""
+
+    total: Array
+    weight: Array
+
+    @property
+    def value(self) -> Array:
+        """The mean; 0 where the weight is 0."""
+        return jnp.where(self.weight > 0, self.total / jnp.maximum(self.weight, 1e-30), 0.0)
+
+
+class Losses(NamedTuple):
+    """What a method says of one batch, all of it additive over examples.
+
+    terms:   {name: Mean}, the parts of the loss; the loss is the sum of scale * mean.
+    scales:  {name: float} static.
+    metrics: {name: Mean} for the log.
+    carry:   sums that `Method.refresh` wants (batch centres, codebook counts), or ().
+    """
+
+    terms: Mapping[str, Mean]
+    scales: Mapping[str, float]
+    metrics: Mapping[str, Mean]
+    carry: Tree
+
+
+class Method(NamedTuple):
+    """A way to pretrain, as a value; trainer, evaluators, checkpoints and planner know only this.
+
+    init:     key -> Variables.
+    loss:     (variables, batch, randomness, progress) -> Losses.
+    refresh:  (variables, carry, progress) -> extra; called after each optimiser update.
+    apply:    named functions for evaluators and notebooks: 'encode' (variables, batch) -> Encoded
+              without any mask, 'reconstruct' where pixels are predicted, ...
+    chain:    what it does, as short lines of text for people, in the order of the computation.
+    """
+
+    init: Callable[[Array], Variables]
+    loss: Callable[[Variables, Batch, Randomness, Array], Losses]
+    refresh: Callable[[Variables, Tree, Array], Tree]
+    apply: Mapping[str, Callable[..., Any]]
+    chain: tuple[tuple[str, str], ...]
+
+
+class Teacher(NamedTuple):
+    """A source of hints: another set of weights, a bank of noise, the data itself.
+
+    gives:     names of the hints it finds.
+    sees_mask: False: asked before the mask is drawn, so that it may inform it; True: after.
+    init:      (key, net, params) -> (extra, frozen), its own parts of the variables, () for none.
+    find:      (net, extra, frozen, context, mask or None) -> {name: array}; no gradient passes.
+    refresh:   (extra, params, carry, progress) -> extra.
+    """
+
+    gives: tuple[str, ...]
+    sees_mask: bool
+    init: Callable[..., tuple[Tree, Tree]]
+    find: Callable[..., dict[str, Array]]
+    refresh: Callable[..., Tree]
+
+
+class Objective(NamedTuple):
+    """One term of the loss.
+
+    needs:   names of the hints it reads.
+    scale:   its factor in the sum.
+    find:    view -> (loss per predicted token f32[B, P], weight f32[B, P], metrics, carry).
+    says:    one short line for people.
+    """
+
+    needs: tuple[str, ...]
+    scale: float
+    find: Callable[[View], tuple[Array, Array, Mapping[str, Mean], Tree]]
+    says: str
+
+
+class Spec(NamedTuple):
+    """The shape and the statistics of one example's picture, from `config.input`.
+
+    size: (H, W) pixels; channels: C; mean, std: per channel, of pixels in [0, 1].
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
