@@ -121,6 +121,7 @@ class Net(NamedTuple):
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
     restore:   the inverse of patchify.
     display:   f32[B, ...] inputs -> u8[B, H, W, C] pictures, the inverse of the normalisation.
+    says:      short lines for people: ('encoder', ...), ('decoder', ...).
     """
 
     grids: Mapping[str, tuple[int, ...]]
@@ -132,6 +133,7 @@ class Net(NamedTuple):
     patchify: Callable[[Array], Array]
     restore: Callable[[Array], Array]
     display: Callable[[Array], Array]
+    says: tuple[tuple[str, str], ...] = ()
 
 
 class Variables(NamedTuple):
@@ -192,6 +194,7 @@ class Losses(NamedTuple):
 class Method(NamedTuple):
     """A way to pretrain, as a value; trainer, evaluators, checkpoints and planner know only this.
 
+    net:      the network, for pictures and for counting tokens.
     init:     key -> Variables.
     loss:     (variables, batch, randomness, progress) -> Losses.
     refresh:  (variables, carry, progress) -> extra; called after each optimiser update.
@@ -200,6 +203,7 @@ class Method(NamedTuple):
     chain:    what it does, as short lines of text for people, in the order of the computation.
     """
 
+    net: Net
     init: Callable[[Array], Variables]
     loss: Callable[[Variables, Batch, Randomness, Array], Losses]
     refresh: Callable[[Variables, Tree, Array], Tree]
@@ -231,12 +235,16 @@ class Objective(NamedTuple):
     scale:   its factor in the sum.
     find:    view -> (loss per predicted token f32[B, P], weight f32[B, P], metrics, carry).
     says:    one short line for people.
+    pixels:  view -> {'target', 'prediction', 'pixels'}: f32[B, P, patch values] the target and the
+             prediction in the loss's units, and the prediction in units of the inputs; None where
+             the prediction is no picture.
     """
 
     needs: tuple[str, ...]
     scale: float
     find: Callable[[View], tuple[Array, Array, Mapping[str, Mean], Tree]]
     says: str
+    pixels: Callable[[View], dict[str, Array]] | None = None
 
 
 class Spec(NamedTuple):

@@ -1,0 +1,111 @@
+"""From a config to the parts of a training: the one place that reads its sections."""
+
+from __future__ import annotations
+
+import inspect
+from typing import NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from maskmim import sharding
+from maskmim.bricks import bind, resolve
+from maskmim.exits import UserError
+from maskmim.optim import peak
+from maskmim.schedules import Span
+from maskmim.step import State, TrainStep, initial_state, make_train_step
+from maskmim.types import Method, Spec, Tree
+
+
+class Assembly(NamedTuple):
+    """The parts of a training that do not hold data.
+
+    shapes, frozen_shapes: jax.ShapeDtypeStruct of the state and of the frozen variables.
+    places:  shardings of the state.
+    peak:    the peak learning rate after scaling with the batch.
+    """
+
+    spec: Spec
+    method: Method
+    optimiser: optax.GradientTransformation
+    mesh: Mesh
+    span: Span
+    peak: float
+    shapes: State
+    frozen_shapes: Tree
+    places: State
+
+
+def build_method(config: ConfigDict) -> tuple[Spec, Method]:
+    """The method of a config: its function called with the sections that its keywords name.
+
+    Raises UserError where the function asks for a section that the config lacks.
+    """
+    spec = Spec(
+        tuple(config.input.size), config.input.channels, config.input.mean, config.input.std
+    )
+    compose = resolve(config.method)
+    sections = {}
+    for name, parameter in inspect.signature(compose).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if name not in config:
+            raise UserError(f"{config.method} needs the section {name!r}, which the config lacks")
+        sections[name] = bind(config[name])
+    return spec, compose(spec, **sections)
+
+
+def span_of(config: ConfigDict, examples: int) -> Span:
+    """The length of a training on so many examples; an epoch is that many examples exactly."""
+    per_epoch = examples / config.train.batch_size
+    return Span(max(1, round(config.train.epochs * per_epoch)), per_epoch)
+
+
+def assemble(config: ConfigDict, examples: int) -> Assembly:
+    """Builds everything of a training but its data and its state.
+
+    examples: size of the training set. Nothing is computed or allocated on a device here.
+    """
+    spec, method = build_method(config)
+    span = span_of(config, examples)
+    schedule = bind(config.schedule)(span)
+    optimiser = bind(config.optim)(schedule, config.train.batch_size)
+    mesh = sharding.make_mesh({axis: config.mesh[axis] for axis in sharding.AXES})
+    sharding.check_batch(mesh, config.train.batch_size, config.train.micro_batches)
+    key = jax.random.key(config.seed)
+    shapes, frozen = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
+    rules = resolve(config.mesh.rules)()
+    places = sharding.state_shardings(shapes, optimiser, rules, mesh)
+    top = peak(config.optim.lr, config.optim.lr_per, config.train.batch_size)
+    return Assembly(spec, method, optimiser, mesh, span, top, shapes, frozen, places)
+
+
+def born_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
+    """The initial state, each array made where it lives, and the frozen variables on every device."""
+    whole = sharding.replicated(parts.mesh)
+    frozen_places = jax.tree.map(lambda _: whole, parts.frozen_shapes)
+    make = jax.jit(
+        lambda key: initial_state(parts.method, parts.optimiser, key),
+        out_shardings=(parts.places, frozen_places),
+    )
+    return make(jax.random.key(seed))
+
+
+def jitted_step(config: ConfigDict, parts: Assembly) -> TrainStep:
+    """The train step under jit, with the state donated and laid out on the mesh."""
+    step = make_train_step(
+        parts.method,
+        parts.optimiser,
+        seed=config.seed,
+        total_steps=parts.span.steps,
+        micro_batches=config.train.micro_batches,
+    )
+    whole = sharding.replicated(parts.mesh)
+    return jax.jit(
+        step,
+        in_shardings=(parts.places, whole, sharding.by_example(parts.mesh)),
+        out_shardings=(parts.places, whole),
+        donate_argnums=0,
+    )

@@ -1,0 +1,31 @@
+"""The Grocery Store photographs, shipped with the package (MIT licence)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskmim.data.array_record import ShardRecords
+from maskmim.data.records import DataError
+from maskmim.data.shard_format import read_index
+
+FOLDER = Path(__file__).parent / "grocery"
+SPLITS = ("train", "val", "test")
+
+
+def grocery(*, split: str) -> ShardRecords:
+    """The embedded photographs of fruit, vegetables and cartons, 96 pixels on the short side.
+
+    split: 'train' (2,640), 'val' (296), 'test' (2,485) or several joined by +, as 'train+val'.
+    Label sets: 'fine' (81 classes) and 'coarse' (42).
+    Raises DataError for an unknown split.
+    Source: Klasson et al., A Hierarchical Grocery Store Image Dataset (arXiv 1901.00711),
+    repository marcusklasson/GroceryStoreDataset; official splits. Reduced by
+    maskmim.data.grocery_build.
+    """
+    parts = split.split("+")
+    unknown = [part for part in parts if part not in SPLITS]
+    if unknown or len(set(parts)) != len(parts):
+        raise DataError(f"split {split!r}: use 'train', 'val', 'test' or a sum such as 'train+val'")
+    index = read_index(FOLDER)
+    by_tag = {shard.tag: shard for shard in index.shards}
+    return ShardRecords(FOLDER, [by_tag[part] for part in parts], index.labels)

@@ -1,0 +1,86 @@
+"""The sections that every config has, with their defaults; config files start from here."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from maskmim.bricks import brick
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def base() -> ConfigDict:
+    """A locked config: MAE ViT-B/16 at 224 px on the embedded photographs.
+
+    Sections marked [result] change what is learnt; those marked [speed] do not, up to the order of
+    floating-point sums.
+    """
+    config = ConfigDict()
+    config.seed = 0  # [result]
+
+    # [result] The picture that enters: pixels (height, width), statistics of pixels in [0, 1].
+    config.input = ConfigDict(
+        {"size": (224, 224), "channels": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    )
+
+    # [result] The method: its function, and one section for each of its keywords.
+    config.method = "maskmim.method.masked"
+    config.model = brick("maskmim.models.masked_vit.vit_mae")
+    config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
+    config.objectives = ConfigDict({"pixels": norm_pix_objective()})
+    config.teachers = ConfigDict()
+
+    # [result] except workers and threads.
+    config.data = ConfigDict(
+        {
+            "train": brick("maskmim.data.grocery.grocery", split="train+val"),
+            "augment": brick("maskmim.data.transforms.random_resized_crop_flip"),
+            "max_bad_share": 0.01,
+            "workers": 0,
+            "threads": 4,
+        }
+    )
+
+    # [result] micro_batches splits the batch to save memory and changes no result.
+    config.train = ConfigDict(
+        {"epochs": 300.0, "batch_size": 4096, "micro_batches": 1, "max_bad_steps": 3}
+    )
+    config.optim = brick("maskmim.optim.adamw")
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+
+    # [speed]
+    config.mesh = ConfigDict(
+        {"data": -1, "fsdp": 1, "tensor": 1, "rules": "maskmim.sharding.transformer"}
+    )
+    config.checkpoint = ConfigDict(
+        {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
+    )
+    config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
+
+    # Evaluation: every_epochs 0 evaluates at the end only.
+    config.evals = ConfigDict(
+        {
+            "train": brick("maskmim.data.grocery.grocery", split="train+val"),
+            "test": brick("maskmim.data.grocery.grocery", split="test"),
+            "transform": brick("maskmim.data.transforms.resize_center_crop"),
+            "batch_size": 256,
+            "pooling": "mean",
+            "every_epochs": 0.0,
+            "during": ("knn",),
+            "at_end": ("knn", "linear_probe", "reconstruction"),
+            "knn": brick("maskmim.evals.knn.knn"),
+            "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+        }
+    )
+    return config.lock()
+
+
+def norm_pix_objective() -> ConfigDict:
+    """MAE's objective: squared error against pixels normalised within each patch."""
+    return brick(
+        "maskmim.objectives.match",
+        head="pixels",
+        target=brick("maskmim.targets.pixels.normalised_patches"),
+        loss=brick("maskmim.losses.squared_error"),
+    )

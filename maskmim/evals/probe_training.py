@@ -1,0 +1,191 @@
+"""Training of the linear probe: BatchNorm and one linear layer, all learning rates side by side."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from maskmim.evals.features import Split, Unsuitable
+from maskmim.schedules import Schedule, Span, warmup_cosine
+from maskmim.types import Array, Tree
+
+EPSILON = 1e-6
+BN_MOMENTUM = 0.1
+EXACT = jax.lax.Precision.HIGHEST
+Labels = Mapping[str, Array]
+ClassCounts = tuple[tuple[str, int], ...]
+Optimiser = Callable[[Schedule], optax.GradientTransformation]
+
+
+class Protocol(NamedTuple):
+    """How to train, whatever the number of images; see `linear_probe` for each."""
+
+    epochs: int
+    warmup_epochs: float
+    batch_size: int
+    least_steps: int
+
+
+class Plan(NamedTuple):
+    """Static numbers of one training: examples of a batch, steps of an epoch, epochs, warm-up."""
+
+    batch: int
+    steps: int
+    epochs: int
+    warmup_epochs: float
+
+    @property
+    def schedule(self) -> Schedule:
+        """Step -> factor of the peak rate."""
+        span = Span(self.steps * self.epochs, self.steps)
+        return warmup_cosine(span, warmup_epochs=self.warmup_epochs)
+
+
+def plan_of(count: int, protocol: Protocol) -> Plan:
+    """The plan for `count` training images: the batch is min(batch_size, count // least_steps).
+
+    Raises Unsuitable below two images in a batch (BatchNorm needs two) and ValueError where the
+    warm-up does not end before the training.
+    """
+    epochs, warmup_epochs, batch_size, least_steps = protocol
+    if not 0 <= warmup_epochs < epochs:
+        raise ValueError(
+            f"linear probe: warmup_epochs = {warmup_epochs} must be shorter than epochs = {epochs}"
+        )
+    batch = min(batch_size, count // least_steps)
+    if batch < 2:
+        raise Unsuitable(
+            f"a linear probe with least_steps = {least_steps} needs {2 * least_steps} training "
+            f"images after holding some out, there are {count}"
+        )
+    return Plan(batch, count // batch, epochs, warmup_epochs)
+
+
+class Sweep(NamedTuple):
+    """Classifiers of all L learning rates over one BatchNorm.
+
+    params:   {label set: {'kernel': f32[L, D, C], 'bias': f32[L, C]}}.
+    mean, variance: f32[D] running statistics.
+    """
+
+    params: Tree
+    mean: Array
+    variance: Array
+
+
+def only(sweep: Sweep, name: str, place: int) -> Sweep:
+    """The sweep with the classifier of one label set and one learning rate alone."""
+    chosen = jax.tree.map(lambda leaf: leaf[place : place + 1], sweep.params[name])
+    return Sweep({name: chosen}, sweep.mean, sweep.variance)
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "plan", "solver"))
+def fit(
+    features: Array,
+    labels: Labels,
+    rates: Array,
+    key: Array,
+    *,
+    classes: ClassCounts,
+    plan: Plan,
+    solver: Optimiser,
+) -> Sweep:
+    """One scan over all steps: f32[n, D], {label set: i32[n]}, peak rates f32[L] -> Sweep.
+
+    Learning rates share the initial weights, the order of the images and the BatchNorm, which sits
+    on frozen features and so is the same for all; label sets share all but their weights. Each
+    epoch draws its own order.
+    """
+    features = jnp.asarray(features, jnp.float32)
+    start = initial_params(jax.random.fold_in(key, 0), features.shape[1], classes)
+    schedule = plan.schedule
+
+    def at(rate: Array) -> optax.GradientTransformation:
+        return solver(lambda step: rate * schedule(step))
+
+    def advance(rate: Array, params: Tree, state: Tree, inputs: Array, wanted: Labels):
+        gradient = jax.grad(cross_entropy)(params, inputs, wanted)
+        updates, state = at(rate).update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def step(carry: tuple, rows: Array):
+        params, state, mean, variance = carry
+        batch = features[rows]
+        inputs, mean, variance = batch_norm(batch, mean, variance)
+        wanted = {name: labels[name][rows] for name, _ in classes}
+        sweep = jax.vmap(advance, (0, 0, 0, None, None))
+        params, state = sweep(rates, params, state, inputs, wanted)
+        return (params, state, mean, variance), None
+
+    def epoch(carry: tuple, number: Array):
+        order = jax.random.permutation(jax.random.fold_in(key, number), len(features))
+        rows = order[: plan.steps * plan.batch].reshape(plan.steps, plan.batch)
+        return jax.lax.scan(step, carry, rows)[0], None
+
+    params = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(rates), axis=0), start)
+    state = jax.vmap(lambda rate, tree: at(rate).init(tree))(rates, params)
+    width = features.shape[1]
+    carry = (params, state, jnp.zeros(width), jnp.ones(width))
+    (params, _, mean, variance), _ = jax.lax.scan(epoch, carry, jnp.arange(1, plan.epochs + 1))
+    return Sweep(params, mean, variance)
+
+
+def initial_params(key: Array, width: int, classes: ClassCounts) -> Tree:
+    """Kernels N(0, .01) f32[D, C] and zero biases f32[C] of each label set."""
+    keys = jax.random.split(key, len(classes))
+    return {
+        name: {"kernel": 0.01 * jax.random.normal(k, (width, count)), "bias": jnp.zeros(count)}
+        for k, (name, count) in zip(keys, classes, strict=True)
+    }
+
+
+def batch_norm(batch: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
+    """The normalised batch f32[b, D] and the new running mean and variance f32[D].
+
+    As torch's BatchNorm1d without affine part: the batch is divided by its biased deviation, the
+    running variance takes the unbiased one, with momentum .1.
+    """
+    centre, spread = batch.mean(axis=0), batch.var(axis=0)
+    unbiased = spread * (len(batch) / (len(batch) - 1))
+    normalised = (batch - centre) * jax.lax.rsqrt(spread + EPSILON)
+    mean = (1 - BN_MOMENTUM) * mean + BN_MOMENTUM * centre
+    return normalised, mean, (1 - BN_MOMENTUM) * variance + BN_MOMENTUM * unbiased
+
+
+def cross_entropy(params: Tree, inputs: Array, wanted: Labels) -> Array:
+    """Mean cross-entropy summed over label sets; each set's gradient is its own alone."""
+    total = jnp.zeros(())
+    for name, layer in params.items():
+        logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, wanted[name])
+        total += losses.mean()
+    return total
+
+
+def score(sweep: Sweep, name: str, split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Top-1 share and mean cross-entropy of each learning rate, f32[L] each, on rows of a split."""
+    layer = sweep.params[name]
+    labels = split.labels[name][rows]
+    right, loss = _score(layer, sweep.mean, sweep.variance, split.features[rows], labels)
+    return np.asarray(right) / len(rows), np.asarray(loss) / len(rows)
+
+
+@jax.jit
+def _score(layer: Tree, mean: Array, variance: Array, features: Array, labels: Array):
+    def one(example: tuple[Array, Array]) -> tuple[Array, Array]:
+        row, label = example
+        inputs = (row - mean) * jax.lax.rsqrt(variance + EPSILON)
+        logits = jnp.einsum("d,ldc->lc", inputs, layer["kernel"], precision=EXACT) + layer["bias"]
+        loss = optax.losses.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.broadcast_to(label, logits.shape[:1])
+        )
+        return (logits.argmax(axis=-1) == label).astype(jnp.int32), loss
+
+    right, loss = jax.lax.map(one, (features, labels), batch_size=1024)
+    return right.sum(axis=0), loss.sum(axis=0)

@@ -1,0 +1,132 @@
+"""Transformer blocks: pre-norm attention and MLP, stacked under one scan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.types import Array
+
+Dtype = Any
+xavier = nn.initializers.xavier_uniform()
+
+REMAT = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_saveable,
+    "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Norm(nn.Module):
+    """LayerNorm with statistics in float32."""
+
+    epsilon: float
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D] in the compute dtype."""
+        norm = nn.LayerNorm(self.epsilon, dtype=jnp.float32, use_fast_variance=False, name="norm")
+        return norm(x).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the softmax is in float32."""
+
+    heads: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        """[B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
+        width = x.shape[-1]
+        size = width // self.heads
+        qkv = nn.DenseGeneral(
+            (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
+        )(x)
+        query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))
+        scores = jnp.einsum(
+            "bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32
+        ) / math.sqrt(size)
+        weights = jax.nn.softmax(scores, axis=-1)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(self.dtype), value)
+        merge = nn.DenseGeneral(
+            width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
+        )
+        return merge(jnp.moveaxis(mixed, 1, 2)), weights[:, :, 0]
+
+
+class Mlp(nn.Module):
+    """Two dense layers with an exact GELU between them."""
+
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, D]."""
+        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        return down(nn.gelu(up(x), approximate=False))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    capture: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: Array, _: None) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], what was captured)."""
+        mixed, first = Attention(self.heads, self.dtype, name="attention")(
+            Norm(self.epsilon, self.dtype, name="norm1")(x)
+        )
+        x = x + mixed
+        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
+        x = x + Mlp(self.hidden, self.dtype, name="mlp")(y)
+        found = {"layers": x, "attention": first}
+        return x, {name: found[name] for name in self.capture}
+
+
+class Blocks(nn.Module):
+    """Blocks whose parameters are stacked along a first axis, run by one scan.
+
+    remat:  what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
+    unroll: blocks per iteration of the loop; all of them give the same numbers, and let XLA's
+            counter see every block.
+    """
+
+    depth: int
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    remat: str = "none"
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, capture: tuple[str, ...] = ()) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured)."""
+        block = Block
+        if REMAT[self.remat] is not None:
+            block = nn.remat(Block, policy=REMAT[self.remat], prevent_cse=False)
+        stack = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.depth,
+            unroll=self.unroll,
+        )
+        return stack(self.heads, self.hidden, self.epsilon, self.dtype, capture, name="blocks")(
+            x, None
+        )

@@ -1,0 +1,173 @@
+"""Masked autoencoders with a Vision Transformer, as `Net` values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.models.layers import REMAT
+from maskmim.models.mae_decoder import Decoder
+from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.vit import Encoder, Size, variant
+from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
+
+
+def vit_mae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    class_token: bool = True,
+    registers: int = 0,
+    positions: str = "sincos",
+    mask_token: bool = False,
+    decoder_depth: int = 8,
+    decoder_width: int = 512,
+    decoder_heads: int = 16,
+    heads: Mapping[str, int | None] = {"pixels": None},  # noqa: B006 (read only)
+    norm_eps: float = 1e-6,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT encoder over visible patches with MAE's decoder.
+
+    variant:    a key of models.vit.VARIANTS.
+    patch:      (height, width) pixels; both must divide the picture's.
+    positions:  'sincos' or 'learned', of the encoder; the decoder's are fixed.
+    mask_token: gives the encoder an embedding that fills tokens which are hidden and visible; a
+                sampler that makes such tokens needs it.
+    heads:      {name: values per token}; None stands for the values of a patch.
+    remat:      what the backward pass recomputes, a key of models.layers.REMAT.
+    unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
+                compile; meant for counting FLOPs.
+    dtype:      of the computation, 'float32' or 'bfloat16'; parameters, norms and softmax stay
+                float32.
+    params: {'encoder': ..., 'decoder': ...}.
+    Raises ValueError for sizes that do not divide and names that are unknown.
+    Source: MAE (arXiv 2111.06377), models_mae.py.
+    """
+    grid = token_grid(spec.size, patch)
+    size, decoder_size = _sizes(variant, decoder_depth, decoder_width, decoder_heads)
+    _check_names(positions, remat)
+    values = patch[0] * patch[1] * spec.channels
+    compute = jnp.dtype(dtype)
+    encoder = Encoder(
+        grid=grid,
+        size=size,
+        class_token=class_token,
+        registers=registers,
+        positions=positions,
+        mask_token=mask_token,
+        epsilon=norm_eps,
+        dtype=compute,
+        remat=remat,
+        unroll=size.depth if unroll else 1,
+    )
+    decoder = Decoder(
+        grid=grid,
+        size=decoder_size,
+        heads={name: values if count is None else count for name, count in heads.items()},
+        epsilon=norm_eps,
+        dtype=compute,
+        remat=remat,
+        unroll=decoder_depth if unroll else 1,
+    )
+    return _net(spec, patch, grid, encoder, decoder)
+
+
+def token_grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of patches in a picture; ValueError where they do not fill it."""
+    if size[0] % patch[0] or size[1] % patch[1]:
+        raise ValueError(
+            f"pictures of {size[0]}x{size[1]} pixels do not divide into patches of "
+            f"{patch[0]}x{patch[1]}: change input.size or model.patch"
+        )
+    return size[0] // patch[0], size[1] // patch[1]
+
+
+def _sizes(name: str, depth: int, width: int, heads: int) -> tuple[Size, Size]:
+    if width % heads:
+        raise ValueError(f"decoder_width {width} must be divisible by decoder_heads {heads}")
+    return variant(name), Size(depth, width, heads, 4 * width)
+
+
+def _check_names(positions: str, remat: str) -> None:
+    if positions not in ("sincos", "learned"):
+        raise ValueError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
+    if remat not in REMAT:
+        raise ValueError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
+
+
+def _net(
+    spec: Spec,
+    patch: tuple[int, int],
+    grid: tuple[int, int],
+    encoder: Encoder,
+    decoder: Decoder,
+) -> Net:
+    mean = jnp.asarray(spec.mean, jnp.float32)
+    std = jnp.asarray(spec.std, jnp.float32)
+
+    def init(key: Array) -> Tree:
+        first, second = jax.random.split(key)
+        length = math.prod(grid)
+        blank = jnp.zeros((1, *spec.size, spec.channels))
+        token = jnp.zeros((1, 1), jnp.int32)
+        hidden = jnp.zeros((1, length), bool)
+        mask = Mask(token, token, hidden, jnp.ones((1, 1)))
+        encoded, params = encoder.init_with_output(first, patchify(blank, patch), token, hidden)
+        head = decoder.init(second, encoded, mask)
+        return {"encoder": params["params"], "decoder": head["params"]}
+
+    def inputs(batch: Batch) -> Array:
+        image = batch["image"]
+        if image.shape[1:] != (*spec.size, spec.channels):
+            raise ValueError(
+                f"pictures of shape {image.shape[1:]} meet a model for {(*spec.size, spec.channels)}"
+            )
+        scale = 255.0 if image.dtype == jnp.uint8 else 1.0
+        return (image.astype(jnp.float32) / scale - mean) / std
+
+    def encode(
+        params: Tree, inputs: Array, mask: Mask | None, *, capture: tuple[str, ...] = ()
+    ) -> Encoded:
+        visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
+        patches = patchify(inputs, patch)
+        return encoder.apply({"params": params["encoder"]}, patches, visible, hidden, capture)
+
+    def predict(params: Tree, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        return decoder.apply({"params": params["decoder"]}, encoded, mask)
+
+    def display(inputs: Array) -> Array:
+        return jnp.clip(jnp.round((inputs * std + mean) * 255), 0, 255).astype(jnp.uint8)
+
+    return Net(
+        grids={"image": grid},
+        width=encoder.size.width,
+        init=init,
+        inputs=inputs,
+        encode=encode,
+        predict=predict,
+        patchify=lambda images: patchify(images, patch),
+        restore=lambda patches: unpatchify(patches, patch, grid),
+        display=display,
+        says=_says(encoder, decoder),
+    )
+
+
+def _says(encoder: Encoder, decoder: Decoder) -> tuple[tuple[str, str], ...]:
+    def words(size: Size, dtype: Any) -> str:
+        return f"{size.depth} blocks, width {size.width}, {size.heads} heads, {dtype}"
+
+    extras = [word for word, there in (("class token", encoder.class_token),) if there]
+    extras += [f"{encoder.registers} registers"] if encoder.registers else []
+    heads = ", ".join(f"{name} {values}" for name, values in decoder.heads.items())
+    return (
+        ("encoder", ", ".join([words(encoder.size, encoder.dtype), *extras])),
+        ("decoder", f"{words(decoder.size, decoder.dtype)}, heads: {heads} values"),
+    )

@@ -1,0 +1,50 @@
+"""Recipes that several configs share: functions that set sections of a config in place."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from maskmim.bricks import brick
+
+
+def mae_imagenet(config: ConfigDict, variant: str, epochs: float) -> None:
+    """MAE's published recipe on ImageNet-1k (official PRETRAIN.md)."""
+    name, patch = variant.split("/")
+    config.model = brick(
+        "maskmim.models.masked_vit.vit_mae",
+        variant=name,
+        patch=(int(patch), int(patch)),
+        decoder_depth=8,
+        decoder_width=512,
+        decoder_heads=16,
+        dtype="bfloat16",
+    )
+    config.data.train = brick("maskmim.data.tfds_source.tfds", name="imagenet2012", split="train")
+    config.evals.train = config.data.train
+    config.evals.test = brick(
+        "maskmim.data.tfds_source.tfds", name="imagenet2012", split="validation"
+    )
+    config.data.workers = 16
+    config.train.epochs = epochs
+    config.train.batch_size = 4096
+    config.optim = brick("maskmim.optim.adamw", lr=1.5e-4, b1=0.9, b2=0.95, weight_decay=0.05)
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+
+
+def tiny(config: ConfigDict) -> None:
+    """A few steps of a very small model on the embedded photographs."""
+    config.input.size = (32, 32)
+    config.model = brick(
+        "maskmim.models.masked_vit.vit_mae",
+        variant="nano",
+        patch=(8, 8),
+        decoder_depth=1,
+        decoder_width=32,
+        decoder_heads=2,
+    )
+    config.data.train = brick("maskmim.data.grocery.grocery", split="val")
+    config.train.epochs = 0.25
+    config.train.batch_size = 16
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)
+    config.evals.at_end = ("reconstruction",)
+    config.log.every_steps = 1
