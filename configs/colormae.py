@@ -9,7 +9,7 @@ bank of patterns, cropped once for each 512 images); variant and epochs as in co
 Everything but the mask is MAE's recipe (the official configs inherit mmpretrain's MAE). Differences:
 masks are filtered on the device, fresh and independent for every image; the authors crop one bank of
 3072 stored patterns. Their filter widths are not published; ours are documented defaults in
-maskmim/masks/colour.py and can be set: --config.mask.sigmas=0.5,1.0.
+maskmim/masks/colour.py and can be set: --config.mask.narrow=0.5 --config.mask.wide=1.
 
 Published results to expect (official README and logs; not yet reproduced by us):
   B/16 green, ImageNet-1k fine-tuning, 300 / 800 / 1600 epochs: 83.01 / 83.61 / 83.77

@@ -14,7 +14,7 @@ from maskmim import sharding
 from maskmim.bricks import bind, resolve
 from maskmim.exits import UserError
 from maskmim.optim import peak
-from maskmim.schedules import Span
+from maskmim.schedules import Schedule, Span
 from maskmim.step import State, TrainStep, initial_state, make_train_step
 from maskmim.types import Method, Spec, Tree
 
@@ -24,6 +24,7 @@ class Assembly(NamedTuple):
 
     shapes, frozen_shapes: jax.ShapeDtypeStruct of the state and of the frozen variables.
     places:  shardings of the state.
+    schedule: step -> factor of the peak learning rate.
     peak:    the peak learning rate after scaling with the batch.
     """
 
@@ -32,6 +33,7 @@ class Assembly(NamedTuple):
     optimiser: optax.GradientTransformation
     mesh: Mesh
     span: Span
+    schedule: Schedule
     peak: float
     shapes: State
     frozen_shapes: Tree
@@ -79,7 +81,7 @@ def assemble(config: ConfigDict, examples: int) -> Assembly:
     rules = resolve(config.mesh.rules)()
     places = sharding.state_shardings(shapes, optimiser, rules, mesh)
     top = peak(config.optim.lr, config.optim.lr_per, config.train.batch_size)
-    return Assembly(spec, method, optimiser, mesh, span, top, shapes, frozen, places)
+    return Assembly(spec, method, optimiser, mesh, span, schedule, top, shapes, frozen, places)
 
 
 def born_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:

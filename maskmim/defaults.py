@@ -69,8 +69,10 @@ def base() -> ConfigDict:
             "every_epochs": 0.0,
             "during": ("knn",),
             "at_end": ("knn", "linear_probe", "reconstruction"),
-            "knn": brick("maskmim.evals.knn.knn"),
-            "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+            "probes": {
+                "knn": brick("maskmim.evals.knn.knn"),
+                "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+            },
         }
     )
     return config.lock()

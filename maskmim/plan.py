@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from maskmim import exits, summary
+from maskmim import commands, exits, summary
 from maskmim.assemble import assemble
-from maskmim.configuration import command_line
 from maskmim.progress import sheet
 
 # Only the length of the schedule depends on the size of the data, which planning does not open.
@@ -20,10 +19,10 @@ EXAMPLES = 1_281_167
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = command_line(
+    options = commands.parse(
         argv,
         description=__doc__,
-        workdir=False,
+        required=("config",),
         flags={"compile": "also compile the train step and print the memory it needs"},
     )
     config = options.config

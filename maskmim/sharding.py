@@ -136,9 +136,6 @@ def state_shardings(
     return State(whole, params, extra, opt_state, whole)
 
 
-def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """The global batch on the mesh; each process hands in its own share of the examples."""
-    place = by_example(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(place, array) for name, array in batch.items()
-    }
+def put(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """An array of examples on the mesh; each process hands in its own share of the global batch."""
+    return jax.make_array_from_process_local_data(by_example(mesh), array)

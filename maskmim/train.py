@@ -1,78 +1,97 @@
 """Pretrains with masks: `python -m maskmim.train --config configs/quickstart.py --workdir runs/it`.
 
 The same command again continues where the last one stopped. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1
-save a checkpoint after the running step and leave with exit code 75; see maskmim.exits for the
-others.
+save a checkpoint after the running step and leave with exit code 75; the other codes are in
+maskmim/exits.py.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, sharding, summary
-from maskmim.assemble import Assembly, assemble, born_sharded, jitted_step
+from maskmim import commands, evaluate, exits, portraits, summary
+from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
-from maskmim.configuration import command_line, to_json
-from maskmim.data.pipeline import BadFiles, train_batches
-from maskmim.data.records import Records
-from maskmim.metrics import Log
-from maskmim.progress import Progress
-from maskmim.step import State, TrainStep
+from maskmim.data.pipeline import require_batch
+from maskmim.data.records import DataError, Records
+from maskmim.loop import fit
 from maskmim.stopping import StopRequest
 from maskmim.types import Tree, Variables
 from maskmim.workdir import save_config
 
 
-class Diverged(exits.UserError):
-    """The loss or its gradient was not finite too many times in a row."""
-
-    exit_code = exits.DIVERGED
-
-
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = command_line(argv, description=__doc__)
-    return train(options.config, options.workdir)
+    options = commands.parse(argv, description=__doc__)
+    return train(options.config, Path(options.workdir))
 
 
 def train(config: ConfigDict, workdir: Path) -> int:
-    """Trains to the end or to a polite stop, and evaluates at the end."""
-    workdir = Path(workdir)
+    """Trains to the end or to a polite stop, then evaluates; returns an exit code."""
+    records = bind(config.data.train)()
+    require_batch(records, config.train.batch_size)
+    parts = assemble(config, len(records))
     workdir.mkdir(parents=True, exist_ok=True)
     save_config(workdir, config)
-    records = bind(config.data.train)()
-    parts = assemble(config, len(records))
     print(summary.training(config, parts, len(records)), flush=True)
 
-    checkpoints = Checkpoints(
-        workdir,
-        keep_latest=config.checkpoint.keep_latest,
-        keep_every=round(config.checkpoint.keep_every_epochs * parts.span.per_epoch),
-    )
+    checkpoints = open_checkpoints(config, workdir, parts)
     state, frozen = begin_or_continue(config, parts, checkpoints, records)
-    start = int(state.step)
-    if start < parts.span.steps:
-        with StopRequest() as stop:
-            state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
-        if stop.requested:
-            checkpoints.close()
-            print(f"{stop.requested}: saved step {int(state.step)} of {parts.span.steps}. "
-                  "The same command continues from there.", flush=True)
-            return exits.SAVED
-    elif (workdir / "results.json").exists():
+    total = parts.span.steps
+    if int(state.step) >= total and (workdir / "results.json").exists():
         checkpoints.close()
-        print(f"This run is complete ({start} steps). Its results:\n")
+        print(f"\nThis run is complete: {total} steps. Its results:\n")
         print(evaluate.stored_table(workdir))
         return exits.DONE
+
+    if int(state.step) == 0:
+        variables = Variables(state.params, state.extra, frozen)
+        portraits.draw_masks(config, workdir, parts, variables)
+    with StopRequest() as stop:
+        state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
     checkpoints.close()
+    if stop.requested:
+        print(f"{stop.requested}: step {int(state.step)} of {total} is saved; the same command continues")
+        return exits.SAVED
     variables = Variables(state.params, state.extra, frozen)
-    evaluate.finish(config, workdir, parts, variables, int(state.step))
+    evaluate.finish(config, workdir, parts, variables, int(state.step), config.evals.at_end)
     return exits.DONE
+
+
+def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Checkpoints:
+    """The checkpoints of a run with the policies of its config."""
+    keep_every = round(config.checkpoint.keep_every_epochs * parts.span.per_epoch)
+    return Checkpoints(
+        workdir, keep_latest=config.checkpoint.keep_latest, keep_every=keep_every
+    )
+
+
+def begin_or_continue(
+    config: ConfigDict, parts: Assembly, checkpoints: Checkpoints, records: Records
+) -> tuple[object, Tree]:
+    """The newest checkpoint's state, or a new one; and the frozen variables.
+
+    Raises DataError where the data are not those that the checkpoint was trained on: the order of
+    examples would not continue.
+    """
+    state, frozen = born_sharded(parts, config.seed)
+    restored = checkpoints.restore(layout(parts.shapes, parts.places))
+    if restored is None:
+        return state, frozen
+    if restored.data["fingerprint"] != records.fingerprint:
+        raise DataError(
+            f"{checkpoints.folder.parent} was trained on {restored.data['examples']} other images than "
+            f"the {len(records)} that {config.data.train.brick} gives now: restore the data, or begin "
+            "a new run in another --workdir"
+        )
+    print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
+    return jax.tree.map(lambda array: array, restored.state), frozen
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(main))

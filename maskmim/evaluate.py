@@ -1,0 +1,189 @@
+"""Evaluates a run: `python -m maskmim.evaluate --workdir runs/it [--evals knn,linear_probe]`.
+
+Reads config.json and the newest checkpoint of the work directory, on whatever devices there are, and
+writes results.json and pictures. Without --evals it does what the config's evals.at_end names; known
+are 'reconstruction' and the probes of config.evals.probes. `--config.evals.KEY=VALUE` changes one of
+the run's evaluation settings for this call.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from maskmim import commands, exits, pictures, sharding
+from maskmim.assemble import Assembly, assemble, born_sharded
+from maskmim.bricks import bind
+from maskmim.checkpoint import Checkpoints, layout
+from maskmim.configuration import ConfigError, nearest, override
+from maskmim.data.pipeline import eval_batches
+from maskmim.evals import baselines, report
+from maskmim.evals.features import pooled_encoder
+from maskmim.evals.suite import run_probes
+from maskmim.metrics import read
+from maskmim.portraits import draw_reconstruction
+from maskmim.types import Variables
+from maskmim.workdir import load_config, write_atomic
+
+OURS = "this encoder"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = commands.parse(
+        argv,
+        description=__doc__,
+        required=("workdir",),
+        options={"evals": "names with commas between, as knn,linear_probe,reconstruction"},
+    )
+    workdir = Path(options.workdir)
+    config = override(load_config(workdir), [("mesh.data", "-1"), ("mesh.fsdp", "1"), ("mesh.tensor", "1")])
+    config = override(config, options.overrides)
+    names = tuple(filter(None, options.evals.split(","))) or tuple(config.evals.at_end)
+    check_names(config, names)
+    parts, variables, step = restore(config, workdir)
+    print(f"{workdir}: step {step}", flush=True)
+    finish(config, workdir, parts, variables, step, names)
+    return exits.DONE
+
+
+def check_names(config: ConfigDict, names: Sequence[str]) -> None:
+    """ConfigError for an evaluation that the config does not know."""
+    known = ["reconstruction", *config.evals.probes]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown evaluation {name!r}{nearest(name, known)} Known: {known}")
+
+
+def restore(config: ConfigDict, workdir: Path) -> tuple[Assembly, Variables, int]:
+    """The newest checkpoint of a run on the devices at hand; ConfigError where there is none."""
+    parts = assemble(config, config.train.batch_size)
+    checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
+    restored = checkpoints.restore(layout(parts.shapes, parts.places))
+    checkpoints.close()
+    if restored is None:
+        raise ConfigError(f"{workdir} has no checkpoint yet: let the training run until its first one")
+    _, frozen = born_sharded(parts, config.seed)
+    return parts, Variables(restored.state.params, restored.state.extra, frozen), restored.step
+
+
+def finish(
+    config: ConfigDict,
+    workdir: Path,
+    parts: Assembly,
+    variables: Variables,
+    step: int,
+    names: Sequence[str],
+) -> None:
+    """Evaluates, writes results.json, the last pictures and the loss curve, prints the table."""
+    started = time.perf_counter()
+    results: dict[str, Any] = {"step": step, "images_seen": step * config.train.batch_size}
+    probes = [name for name in names if name != "reconstruction"]
+    if "reconstruction" in names and "reconstruct" in parts.method.apply:
+        results["reconstruction"] = draw_reconstruction(config, workdir, parts, variables, step)
+    if probes and config.evals.train and config.evals.test:
+        results["probes"] = compare(config, parts, variables, probes)
+    results["seconds"] = round(time.perf_counter() - started, 1)
+    if jax.process_index() == 0:
+        write_atomic(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+        curve = pictures.loss_curve(read(workdir / "metrics.jsonl"))
+        pictures.save_png(workdir / "images" / "loss.png", curve)
+        print("\n" + table(results))
+        print(f"\nresults.json, metrics.jsonl and images/ are in {workdir}", flush=True)
+
+
+def compare(
+    config: ConfigDict, parts: Assembly, variables: Variables, probes: Sequence[str]
+) -> dict[str, Any]:
+    """Probes of this encoder beside raw pixels, colours and the encoder before training."""
+    begun = born_variables(config, parts)
+    encode = encoder(config, parts)
+    encoders = {
+        "raw pixels": baselines.raw_pixels,
+        "colour histogram": baselines.colour_histogram,
+        "random init": functools.partial(encode, begun),
+        OURS: functools.partial(encode, variables),
+    }
+    return probe(config, parts, encoders, probes, say=lambda line: print(f"  {line}", flush=True))
+
+
+def during(
+    config: ConfigDict, parts: Assembly, encode: Callable, variables: Variables
+) -> dict[str, float]:
+    """Probes of this encoder alone, as {metric: value}; for use during training.
+
+    encode: `encoder(config, parts)`, made once so that it compiles once.
+    """
+    encoders = {OURS: functools.partial(encode, variables)}
+    results = probe(config, parts, encoders, config.evals.during, say=lambda line: None)
+    return dict(results["encoders"][OURS]["metrics"])
+
+
+def encoder(config: ConfigDict, parts: Assembly) -> Callable:
+    """(variables, images) -> pooled features, jitted."""
+    place = sharding.by_example(parts.mesh)
+    return pooled_encoder(parts.method.apply["encode"], pooling=config.evals.pooling, place=place)
+
+
+def probe(
+    config: ConfigDict,
+    parts: Assembly,
+    encoders: Mapping[str, Callable],
+    probes: Sequence[str],
+    *,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Runs the named probes of the config on the features of some encoders."""
+    train, test = bind(config.evals.train)(), bind(config.evals.test)()
+
+    def batches(records: Any) -> Callable:
+        return lambda: eval_batches(
+            records,
+            size=parts.spec.size,
+            channels=parts.spec.channels,
+            batch_size=config.evals.batch_size,
+            transform=bind(config.evals.transform),
+        )
+
+    bricks = {name: bind(config.evals.probes[name]) for name in probes}
+    return run_probes(encoders, batches(train), batches(test), train.labels, bricks, say=say)
+
+
+def born_variables(config: ConfigDict, parts: Assembly) -> Variables:
+    """The variables before training."""
+    state, frozen = born_sharded(parts, config.seed)
+    return Variables(state.params, state.extra, frozen)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as text for people."""
+    lines = [f"After {results['step']} steps ({results['images_seen']} images)"]
+    found = results.get("reconstruction", {})
+    if found:
+        lines.append("")
+        lines += [f"{name:<42} {value:.4f}" for name, value in found.items()]
+    if "probes" in results:
+        lines += ["", report.table(results["probes"])]
+    return "\n".join(lines)
+
+
+def stored_table(workdir: Path) -> str:
+    """The table of a finished run."""
+    return table(json.loads((workdir / "results.json").read_text(encoding="utf-8")))
+
+
+def one_line(found: Mapping[str, float]) -> str:
+    """Metrics on one line: shares as percentages."""
+    return "  ".join(f"{name} {100 * value:.1f} %" for name, value in found.items() if "top1" in name)
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(main))
