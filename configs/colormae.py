@@ -32,13 +32,12 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config for what stands after the colon."""
     choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, tiny=False)
     config = base()
-    with config.unlocked():
-        if choice["tiny"]:
-            tiny(config)
-        else:
-            mae_imagenet(config, choice["variant"], choice["epochs"])
-        colour_mask(config, choice["mask"])
-        config.objectives = ConfigDict({"pixels": norm_pix_objective()})
+    if choice["tiny"]:
+        tiny(config)
+    else:
+        mae_imagenet(config, choice["variant"], choice["epochs"])
+    colour_mask(config, choice["mask"])
+    config.objectives = {"pixels": norm_pix_objective()}
     return config
 
 
@@ -46,6 +45,6 @@ def colour_mask(config: ConfigDict, mask: str) -> None:
     """Sets the sampler: a colour filtered on the device, or the official bank of green noise."""
     if mask == "bank":
         config.mask = brick("maskmim.masks.bank.cropped", ratio=0.75)
-        config.teachers = ConfigDict({"noise": brick("maskmim.teachers.noise_bank.generated")})
+        config.teachers = {"noise": brick("maskmim.teachers.noise_bank.generated")}
     else:
         config.mask = brick(f"maskmim.masks.colour.{mask}", ratio=0.75)

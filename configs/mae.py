@@ -31,11 +31,10 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config for what stands after the colon."""
     choice = parse_argument(arg, variant="B/16", epochs=800.0, tiny=False)
     config = base()
-    with config.unlocked():
-        if choice["tiny"]:
-            tiny(config)
-        else:
-            mae_imagenet(config, choice["variant"], choice["epochs"])
-        config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
-        config.objectives = ConfigDict({"pixels": norm_pix_objective()})
+    if choice["tiny"]:
+        tiny(config)
+    else:
+        mae_imagenet(config, choice["variant"], choice["epochs"])
+    config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
+    config.objectives = {"pixels": norm_pix_objective()}
     return config

@@ -1,202 +1,308 @@
-"""Configs from files, overrides and JSON; every mistake is an error that names the nearest key.
+"""Configs: Python files that build an ml_collections.ConfigDict, and flags that change it.
 
-A config file defines `get_config(arg: str = "") -> ConfigDict`, starts from `maskmim.defaults.base()`
-and replaces what it wants to differ:
+A config file starts from the defaults and assigns what differs:
+
+    from maskmim.bricks import brick
+    from maskmim.configuration import parse_argument
+    from maskmim.defaults import base
 
     def get_config(arg=""):
-        choice = parse_argument(arg, epochs=300.0)
-        config = base()
-        config.train.epochs = choice["epochs"]      # a misspelt key fails: the config is locked
-        with config.unlocked():                     # a brick with other keywords
-            config.mask = brick("maskmim.masks.colour.green", ratio=0.75)
+        choice = parse_argument(arg, epochs=300.0, tiny=False)
+        config = base()                                   # locked: it takes no new keys
+        config.train.epochs = choice["epochs"]            # one value
+        config.mask = brick("maskmim.masks.uniform.random", ratio=0.6)      # a whole section
+        config.objectives = {"pixels": norm_pix_objective()}                # likewise
+        add(config, tokenizer=brick("my_package.vq", codes=8192))           # a new section
         return config
+
+Assigning to a section that exists replaces it whole, also in a locked config, and brick() returns
+locked sections; so a misspelt key anywhere is an error with file, line and the nearest key. Do not
+use `with config.unlocked():`, in which `config.train.epcohs = 800` would quietly make a new key.
+
+On the command line `--config.mask.ratio=0.6` changes one value. `--config.mask.brick=PATH` puts
+another brick there: hyperparameters that both have keep their values, the rest are its defaults.
+
+Why not absl's config_flags: its errors are raised while absl registers a flag per key, name the
+nearest key of one section only, and come wrapped in absl's own; a type is frozen by the value that
+happens to be there (a default of 1 refuses 0.5); and flags live in a process-wide registry, which
+tests and notebooks that load several configs trip over. argparse and 100 lines give what is needed.
 """
 
 from __future__ import annotations
 
-import ast
+import argparse
 import difflib
-import importlib.util
-import json
-import traceback
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from maskmim.exits import UserError
+from maskmim import exits
+from maskmim.bricks import BrickError, brick, check_keywords, hyperparameters, required, resolve
+from maskmim.config_file import parse_argument, run_file
+from maskmim.config_json import differences, from_json, leaves, to_json
+from maskmim.config_values import ConfigError, kinds_of, parse
+
+__all__ = [
+    "ConfigError",
+    "add",
+    "command_line",
+    "differences",
+    "from_json",
+    "leaves",
+    "load",
+    "override",
+    "parse_argument",
+    "to_json",
+]
 
 
-class ConfigError(UserError, ValueError):
-    """A config, a flag or a value that cannot be right."""
+def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The locked config of a file, changed by overrides.
 
-
-def load(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
-    """The locked config of 'file.py' or 'file.py:arg', with (key, text) overrides applied.
-
-    Raises ConfigError for a file that is missing or fails, an unknown key or a value of another type.
+    argument:  'configs/mae.py' or 'configs/mae.py:variant=L/16,epochs=800'.
+    overrides: texts such as 'mask.ratio=0.6'.
+    Sections that a config file shares between two places are separate from here on.
+    Raises ConfigError for every mistake in the file or in the overrides.
     """
-    path, _, arg = argument.partition(":")
-    return override(_run_file(Path(path), arg), overrides)
+    return override(run_file(argument), overrides)
 
 
-def override(config: ConfigDict, overrides: Sequence[tuple[str, str]]) -> ConfigDict:
-    """The config with (key, text) overrides applied, locked.
+def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """A locked copy of a config with values changed; overrides: 'optim.lr=0.1', the last one wins.
 
-    Raises ConfigError for an unknown key, a section, or a value of another type.
+    Raises ConfigError naming the nearest key, or the type expected and the value given.
     """
-    known = dict(leaves(config))
-    for key, text in overrides:
-        _override(config, known, key, text)
+    config = _copy(config)
+    check_bricks(config)
+    pairs = [_pair(text) for text in overrides]
+    chosen = sorted((p for p in pairs if p[0].endswith(".brick")), key=lambda p: p[0].count("."))
+    open_keys = set()
+    for path, value in chosen:
+        open_keys |= _switch_brick(config, path, value)
+    for path, value in pairs:
+        if not path.endswith(".brick"):
+            _set(config, path, value)
+    lacking = sorted(open_keys - {path for path, _ in pairs})
+    if lacking:
+        flags = " ".join(f"--config.{path}=..." for path in lacking)
+        raise ConfigError(f"the brick put there needs {', '.join(lacking)}: add {flags}")
+    check_bricks(config)
     return config.lock()
 
 
-def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every value of a config that is not a section."""
+def add(config: ConfigDict, **sections: Any) -> None:
+    """Adds sections to a locked config; ConfigError for one that is there, which is assigned to."""
+    for name in sections:
+        if name in config:
+            raise ConfigError(f"the section {name!r} exists: assign to config.{name}")
+    with config.unlocked():
+        for name, section in sections.items():
+            config[name] = section
+
+
+def check_bricks(config: ConfigDict, path: str = "") -> None:
+    """ConfigError where a brick does not exist or has keys that are no keywords of it."""
+    for name, section in config.items():
+        if isinstance(section, ConfigDict):
+            check_bricks(section, f"{path}{name}.")
+    if "brick" in config:
+        try:
+            check_keywords(config.brick, [name for name in config if name != "brick"])
+        except BrickError as error:
+            raise ConfigError(f"{path.rstrip('.')}: {error}") from error
+
+
+def _copy(config: ConfigDict) -> ConfigDict:
+    """An unlocked copy that shares no section with the original, nor with itself."""
+    return ConfigDict(
+        {name: _copy(v) if isinstance(v, ConfigDict) else v for name, v in config.items()}
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--config.{path} needs a value: --config.{path}=VALUE")
+    return path.strip(), value
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all sections and values."""
     for name, value in config.items():
-        if isinstance(value, ConfigDict) and len(value):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        yield f"{prefix}{name}"
+        if isinstance(value, ConfigDict):
+            yield from _paths(value, f"{prefix}{name}.")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """'; did you mean ...?' for the known name that is most alike, else ''."""
-    found = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"; did you mean {found[0]}?" if found else ""
+def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
+    """The section that holds a key, and its name there; ConfigError where there is no such key."""
+    *sections, name = path.split(".")
+    section = config
+    for step in sections:
+        if step not in section or not isinstance(section[step], ConfigDict):
+            raise ConfigError(_unknown_key(config, path))
+        section = section[step]
+    if name not in section:
+        raise ConfigError(_unknown_key(config, path))
+    return section, name
 
 
-def _run_file(path: Path, arg: str) -> ConfigDict:
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path("configs")
-        there = ", ".join(sorted(str(p) for p in folder.glob("*.py"))) or "none"
-        raise ConfigError(f"there is no config file {path}; configs in {folder}: {there}")
-    module_spec = importlib.util.spec_from_file_location(f"maskmim_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(module_spec)
+def _unknown_key(config: ConfigDict, path: str) -> str:
+    known = list(_paths(config))
+    near = difflib.get_close_matches(path, known, 1, 0.6)
+    if not near:
+        last = {known_path.rpartition(".")[2]: known_path for known_path in known}
+        found = difflib.get_close_matches(path.rpartition(".")[2], last, 1, 0.6)
+        near = [last[name] for name in found]
+    hint = f"; did you mean {near[0]!r}?" if near else f"; its sections are {', '.join(config)}"
+    return f"the config has no key {path!r}{hint}"
+
+
+def _set(config: ConfigDict, path: str, text: str) -> None:
+    """Sets one value from text, in place."""
+    section, name = _parent(config, path)
+    now = section[name]
+    if isinstance(now, ConfigDict):
+        inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
+        raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
     try:
-        module_spec.loader.exec_module(module)
-        return module.get_config(arg)
-    except UserError as error:
-        raise ConfigError(f"{_place(path, error)}{error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError) as error:
-        text = str(error.args[0] if error.args else error)
-        raise ConfigError(f"{_place(path, error)}{type(error).__name__}: {text}") from error
+        value = parse(text, kinds_of(section, name), now)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    with section.ignore_type():
+        section[name] = value
 
 
-def _place(path: Path, error: Exception) -> str:
-    """'file.py line N: ' of the last line of the config file that an error passed."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
-    lines += [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f"{path} line {lines[-1]}: " if lines else f"{path}: "
-
-
-def _override(config: ConfigDict, known: dict[str, Any], key: str, text: str) -> None:
-    if key not in known:
-        sections = {name.rpartition(".")[0] for name in known}
-        if key in sections:
-            inside = ", ".join(name for name in known if name.startswith(f"{key}."))
-            raise ConfigError(f"--config.{key} is a section; set one of its keys: {inside}")
-        hint = nearest(f"--config.{key}", [f"--config.{name}" for name in known])
-        raise ConfigError(f"there is no --config.{key}{hint}")
-    with config.unlocked(), config.ignore_type():
-        section = config
-        *path, name = key.split(".")
-        for part in path:
-            section = section[part]
-        section[name] = convert(f"--config.{key}", known[key], text)
-
-
-def convert(name: str, old: Any, text: str) -> Any:
-    """Text as a value of the type of `old`; ConfigError naming what was expected.
-
-    Tuples may come without parentheses; where old is None any literal or plain text is taken.
-    """
-    if isinstance(old, str):
-        return text
+def _switch_brick(config: ConfigDict, path: str, new: str) -> set[str]:
+    """Puts another brick into a section, in place; returns paths of keys that need a value yet."""
+    section, _ = _parent(config, path)
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if old is None or value is None:
-        return value
-    if isinstance(old, bool):
-        words = {"true": True, "false": False}
-        return _checked(name, words.get(text.lower(), value), bool, "true or false", text)
-    if isinstance(old, float):
-        number = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        number = float(text) if text in ("inf", "nan") else number
-        return _checked(name, number, float, "a number", text)
-    if isinstance(old, int):
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        whole = "no" if isinstance(value, bool) else whole
-        return _checked(name, whole, int, "a whole number", text)
-    if isinstance(old, tuple | list):
-        if isinstance(value, str) and value == text and text:
-            value = tuple(part.strip() for part in text.split(","))
-        whole = tuple(value) if isinstance(value, tuple | list) else (value,)
-        return _checked(name, whole, tuple, "values with commas between", text)
-    raise ConfigError(f"{name}: a value of type {type(old).__name__} cannot be set from text")
+        known = hyperparameters(resolve(new))
+        kept = {name: section[name] for name in section if name in known}
+        lacking = [name for name in required(new) if name not in kept]
+        fresh = brick(new, **kept, **dict.fromkeys(lacking))
+    except BrickError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    where = path.removesuffix(".brick")
+    *outer, name = where.split(".")
+    parent = config
+    for step in outer:
+        parent = parent[step]
+    parent[name] = _copy(fresh)
+    return {f"{where}.{key}" for key in lacking}
 
 
-def _checked(name: str, value: Any, kind: type, expected: str, text: str) -> Any:
-    if not isinstance(value, kind):
-        raise ConfigError(f'{name}: expected {expected}, got "{text}"')
-    return value
+def command_line(
+    argv: Sequence[str] | None,
+    *,
+    description: str | None,
+    config: bool = True,
+    workdir: bool = True,
+    overrides: bool = False,
+    flags: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> argparse.Namespace:
+    """The command line that the commands share.
 
-
-def parse_argument(text: str, **defaults: Any) -> dict[str, Any]:
-    """What stands after the colon: 'variant=L/16,epochs=800,tiny' with the types of the defaults.
-
-    A bare name sets a true/false default to true. Raises ConfigError for names that are unknown.
+    argv:        arguments without the program, None for sys.argv.
+    description: text of --help, the module's docstring.
+    config:      takes --config FILE[:argument] and --config.KEY=VALUE; the result's `config` is
+                 what `load` returns.
+    workdir:     takes --workdir DIR; the result's `workdir` is a Path.
+    overrides:   without config, for commands that read a stored one: takes --config.KEY=VALUE; the
+                 result's `overrides` are texts for `override`.
+    flags:       {name: help} of switches, False unless given.
+    options:     {name: help} of texts, None unless given.
+    Raises ConfigError for all that cannot be right; `--help` prints and raises SystemExit(0).
     """
-    values = dict(defaults)
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if name not in defaults:
-            known = ", ".join(f"{key}={default!r}" for key, default in defaults.items())
-            raise ConfigError(
-                f"unknown config argument {name!r}{nearest(name, list(defaults))} Known: {known}"
-            )
-        values[name] = convert(name, defaults[name], value if equals else "true")
-    return values
+    parser = _parser(description, config, workdir, flags or {}, options or {})
+    words = list(sys.argv[1:] if argv is None else argv)
+    changes: list[str] = []
+    if config or overrides:
+        words, changes = _split_overrides(words)
+    result, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ConfigError(_unknown_argument(unknown[0], ["help", *vars(result)]))
+    for name in ("config", "workdir"):
+        if name in result and getattr(result, name) is None:
+            raise ConfigError(f"--{name} is missing; --help shows the use")
+    result.overrides = changes
+    if workdir:
+        result.workdir = Path(result.workdir)
+    if config:
+        result.config = load(result.config, changes)
+    return result
 
 
-def to_json(config: ConfigDict) -> str:
-    """A config as JSON text that `from_json` reads back exactly; tuples become lists."""
-    return json.dumps(_plain(config), indent=2, ensure_ascii=False) + "\n"
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises ConfigError instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, ConfigDict | dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ConfigError(f"a config holds plain values only, got {value!r}")
+def _parser(
+    description: str | None,
+    config: bool,
+    workdir: bool,
+    flags: Mapping[str, str],
+    options: Mapping[str, str],
+) -> _Parser:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    parser = _Parser(
+        prog=f"python -m {spec.name}" if spec else None,
+        description=description,
+        epilog=f"Exit codes\n\n{exits.table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if config:
+        parser.add_argument(
+            "--config",
+            metavar="FILE[:ARGUMENT]",
+            help="config file; --config.KEY=VALUE changes one value, as --config.mask.ratio=0.6",
+        )
+    if workdir:
+        parser.add_argument("--workdir", metavar="DIR", help="folder of the run")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    for name, text in options.items():
+        parser.add_argument(f"--{name}", metavar="VALUE", help=text)
+    return parser
 
 
-def from_json(text: str) -> ConfigDict:
-    """The config of `to_json`; sequences come back as tuples, which is all that configs hold."""
+def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """(other arguments, overrides) from '--config.a=1' and '--config.a 1'."""
+    others, changes = [], []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--config."):
+            others.append(word)
+            continue
+        text = word.removeprefix("--config.")
+        if "=" not in text:
+            value = next(rest, None)
+            if value is None or value.startswith("--"):
+                raise ConfigError(f"{word} needs a value: {word}=VALUE")
+            text = f"{text}={value}"
+        changes.append(text)
+    return others, changes
 
-    def build(value: Any) -> Any:
-        if isinstance(value, dict):
-            section = ConfigDict()
-            for name, inner in value.items():
-                section[name] = build(inner)
-            return section
-        return tuple(build(inner) for inner in value) if isinstance(value, list) else value
 
-    return build(json.loads(text))
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """'key: old -> new' for every value that differs, keys in order."""
-    before, after = (dict(leaves(from_json(to_json(config)))) for config in (old, new))
-    return [
-        f"{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, "absent") != after.get(key, "absent")
-    ]
+def _unknown_argument(word: str, names: Sequence[str]) -> str:
+    """What is wrong with an argument that nothing takes, and what may have been meant."""
+    known = sorted(f"--{name}" for name in names)
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}; flags are {', '.join(known)}"
+    flag = word.partition("=")[0]
+    head, dot, key = flag.partition(".")
+    near = difflib.get_close_matches(head, known, 1, 0.6)
+    if near:
+        return f"unknown flag {flag!r}; did you mean {near[0]}{dot}{key}?"
+    if dot and "--config" in known:
+        return f"unknown flag {flag!r}; did you mean --config.{flag.lstrip('-')}?"
+    return f"unknown flag {flag!r}; there are {', '.join(known)}"

@@ -19,11 +19,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import commands, exits, pictures, sharding
+from maskmim import exits, pictures, sharding
 from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
-from maskmim.configuration import ConfigError, nearest, override
+from maskmim.configuration import ConfigError, command_line, override
 from maskmim.data.pipeline import eval_batches
 from maskmim.evals import baselines, report
 from maskmim.evals.features import pooled_encoder
@@ -38,16 +38,18 @@ OURS = "this encoder"
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = commands.parse(
+    options = command_line(
         argv,
         description=__doc__,
-        required=("workdir",),
+        config=False,
+        overrides=True,
         options={"evals": "names with commas between, as knn,linear_probe,reconstruction"},
     )
-    workdir = Path(options.workdir)
-    config = override(load_config(workdir), [("mesh.data", "-1"), ("mesh.fsdp", "1"), ("mesh.tensor", "1")])
-    config = override(config, options.overrides)
-    names = tuple(filter(None, options.evals.split(","))) or tuple(config.evals.at_end)
+    workdir = options.workdir
+    here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"]
+    config = override(load_config(workdir), [*here, *options.overrides])
+    asked = (options.evals or "").split(",")
+    names = tuple(filter(None, asked)) or config.evals.at_end
     check_names(config, names)
     parts, variables, step = restore(config, workdir)
     print(f"{workdir}: step {step}", flush=True)
@@ -60,7 +62,7 @@ def check_names(config: ConfigDict, names: Sequence[str]) -> None:
     known = ["reconstruction", *config.evals.probes]
     for name in names:
         if name not in known:
-            raise ConfigError(f"unknown evaluation {name!r}{nearest(name, known)} Known: {known}")
+            raise ConfigError(f"unknown evaluation {name!r}: known are {', '.join(known)}")
 
 
 def restore(config: ConfigDict, workdir: Path) -> tuple[Assembly, Variables, int]:

@@ -47,7 +47,9 @@ def adamw(
 
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.adamw(lambda step: top * schedule(step), b1, b2, eps, None, weight_decay, decays),
+        optax.adamw(
+            lambda step: top * schedule(step), b1, b2, eps, weight_decay=weight_decay, mask=decays
+        ),
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 
-from maskmim import commands, exits, summary
+from maskmim import exits, summary
 from maskmim.assemble import assemble
+from maskmim.configuration import command_line
 from maskmim.progress import sheet
 
 # Only the length of the schedule depends on the size of the data, which planning does not open.
@@ -19,18 +20,18 @@ EXAMPLES = 1_281_167
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = commands.parse(
+    options = command_line(
         argv,
         description=__doc__,
-        required=("config",),
+        workdir=False,
         flags={"compile": "also compile the train step and print the memory it needs"},
     )
     config = options.config
     parts = assemble(config, EXAMPLES)
     about = [*summary.chain(config, parts), *summary.size(config, parts)]
     print(sheet("Plan", [*about, *summary.devices(parts)]))
-    print(sheet("Parameters and shardings", summary.shardings(parts)))
-    print(sheet("Bytes on each device", summary.memory(config, parts, compiled=options.compile)))
+    print("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
+    print("\n" + sheet("Bytes on each device", summary.memory(config, parts, compiled=options.compile)))
     return exits.DONE
 
 

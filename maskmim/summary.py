@@ -24,10 +24,10 @@ def chain(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
     variables = cost.variables_shapes(parts)
     tokens = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
     seen = (
-        f"{tokens.all} tokens an image: {tokens.visible} visible, {tokens.predicted} predicted "
-        f"({tokens.visible / tokens.all:.0%} seen)"
+        f"{tokens.all} an image: {tokens.visible} enter the encoder, {tokens.predicted} are predicted"
     )
-    return [*parts.method.chain, ("tokens seen", seen)]
+    tokens_line, *rest = parts.method.chain
+    return [tokens_line, ("", seen), *rest]
 
 
 def size(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
@@ -71,7 +71,8 @@ def shardings(parts: Assembly) -> list[tuple[str, str]]:
     leaves = jax.tree_util.tree_leaves_with_path(parts.shapes.params)
     places = jax.tree.leaves(parts.places.params)
     for (path, leaf), place in zip(leaves, places, strict=True):
-        split = ", ".join(str(axis) for axis in place.spec) or "whole on every device"
+        axes = [axis or "-" for axis in place.spec]
+        split = f"split ({', '.join(axes)})" if any(place.spec) else "whole"
         shape = "x".join(map(str, leaf.shape)) or "scalar"
         rows.append((leaf_path(path), f"{shape:<20} {split}"))
     return rows

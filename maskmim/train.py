@@ -13,10 +13,11 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import commands, evaluate, exits, portraits, summary
+from maskmim import evaluate, exits, portraits, summary
 from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
+from maskmim.configuration import command_line
 from maskmim.data.pipeline import require_batch
 from maskmim.data.records import DataError, Records
 from maskmim.loop import fit
@@ -27,8 +28,8 @@ from maskmim.workdir import save_config
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = commands.parse(argv, description=__doc__)
-    return train(options.config, Path(options.workdir))
+    options = command_line(argv, description=__doc__)
+    return train(options.config, options.workdir)
 
 
 def train(config: ConfigDict, workdir: Path) -> int:

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from maskmim.data.records import BadImage, DataError
 
@@ -74,10 +74,19 @@ def _jpeg(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray | None:
         pixels = simplejpeg.decode_jpeg(encoded, colorspace=_JPEG_COLOURS[channels])
     except ValueError:
         return None
-    if b"Exif\0\0" in encoded[:4096]:
+    # Looking for EXIF with Pillow costs more than decoding a small picture: only where there is any.
+    if b"Exif\0\0" in encoded[:65536]:
         with Image.open(io.BytesIO(encoded)) as header:
-            pixels = _upright(pixels, header.getexif().get(_ORIENTATION, 1))
+            pixels = _upright(pixels, _orientation(header))
     return pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or EXIF is damaged."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF beside good pixels; Pillow raises many kinds
+        return 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -92,14 +101,17 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _any_format(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray:
+    mode = _MODES[channels]
     with Image.open(io.BytesIO(encoded)) as image:
         _check_size(*image.size, max_pixels)
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        pixels = np.asarray(_eight_bit(upright).convert(_MODES[channels]))
+        # After loading: PNG may keep EXIF behind the pixels, and TIFF turns itself upright.
+        orientation = _orientation(image)
+        shallow = _eight_bit(image)
+        pixels = np.asarray(shallow if shallow.mode == mode else shallow.convert(mode))
     if 0 in pixels.shape:
         raise BadImage("no pixels")
-    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels))
+    return _upright(pixels.reshape(*pixels.shape[:2], channels), orientation)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -16,7 +16,8 @@ def grocery(*, split: str) -> ShardRecords:
     """The embedded photographs of fruit, vegetables and cartons, 96 pixels on the short side.
 
     split: 'train' (2,640), 'val' (296), 'test' (2,485) or several joined by +, as 'train+val'.
-    Label sets: 'fine' (81 classes) and 'coarse' (42).
+    Label sets: 'fine' (81 classes) and 'coarse' (43: the authors' text says 42, their lists and
+    classes.csv number 43).
     Raises DataError for an unknown split.
     Source: Klasson et al., A Hierarchical Grocery Store Image Dataset (arXiv 1901.00711),
     repository marcusklasson/GroceryStoreDataset; official splits. Reduced by

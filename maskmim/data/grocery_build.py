@@ -87,7 +87,7 @@ def read_list(source: Path, split: str) -> list[tuple[str, int, int]]:
 
 
 def read_classes(source: Path) -> dict[str, tuple[str, ...]]:
-    """Names of the 81 fine and the 42 coarse classes, by index."""
+    """Names of the 81 fine and the 43 coarse classes, by index."""
     with (source / "dataset" / "classes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     pairs = {

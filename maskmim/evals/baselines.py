@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.evals.features import FeatureError
 from maskmim.types import Array
 
 
@@ -19,11 +20,13 @@ def raw_pixels(images: Array, *, size: tuple[int, int] = (16, 16)) -> Array:
           source pixels included, so any H and W do. 16 x 16 x 3 is 768 values, the width of ViT-B.
     Nothing is centred: the cosine that kNN uses then keeps overall colour, which makes it the
     stronger floor on photographs of products.
-    Raises ValueError where `size` is larger than the image.
+    Raises FeatureError where `size` is larger than the image.
     """
     height, width = images.shape[1:3]
     if not (0 < size[0] <= height and 0 < size[1] <= width):
-        raise ValueError(f"raw_pixels shrinks images: size {size} does not fit {height} x {width}")
+        raise FeatureError(
+            f"raw_pixels shrinks images: size {size} does not fit {height} x {width}"
+        )
     rows, columns = _area_weights(height, size[0]), _area_weights(width, size[1])
     values = images.astype(jnp.float32) / 255.0
     exact = jax.lax.Precision.HIGHEST
@@ -46,17 +49,17 @@ def colour_histogram(images: Array, *, bins: int = 8) -> Array:
     """Square root of the joint colour histogram: u8[B, H, W, C] -> f32[B, bins ** C].
 
     bins: equal bins per channel over 0..255; 8 of 3 channels is 512 values.
-    The histogram is of joint values (RGB for photographs), in shares of the pixels. After the square
-    root (Hellinger) rows have length 1 and the cosine of two images is the Bhattacharyya coefficient
-    of their colours. Where things are in the picture plays no part.
-    Raises ValueError for fewer than 2 bins and for more than 65,536 values.
+    The histogram is of joint values (RGB for photographs), in shares of the pixels. After the
+    square root (Hellinger) rows have length 1 and the cosine of two images is the Bhattacharyya
+    coefficient of their colours. Where things are in the picture plays no part.
+    Raises FeatureError for fewer than 2 bins and for more than 65,536 values.
     """
     channels = images.shape[-1]
     total = bins**channels
     if bins < 2 or total > 65_536:
-        raise ValueError(
-            f"colour_histogram with bins = {bins} of {channels} channels has {total} values: use at "
-            "least 2 bins and at most 65,536 values"
+        raise FeatureError(
+            f"colour_histogram with bins = {bins} of {channels} channels has {total} values: use "
+            "at least 2 bins and at most 65,536 values"
         )
     level = images.astype(jnp.int32) * bins // 256
     joint = sum(level[..., c] * bins ** (channels - 1 - c) for c in range(channels))

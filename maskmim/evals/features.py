@@ -47,7 +47,7 @@ class Features(NamedTuple):
 
     @classmethod
     def of(cls, train: Split, test: Split, classes: Mapping[str, tuple[str, ...]]) -> Features:
-        """Features after a check of lengths, widths and labels; FeatureError where they do not fit."""
+        """Features after a check of widths and labels; FeatureError where they do not fit."""
         for title, split in (("train", train), ("test", test)):
             _check_labels(title, split, classes)
         if train.features.shape[1] != test.features.shape[1]:

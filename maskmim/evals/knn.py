@@ -37,8 +37,8 @@ def knn(
         raise Unsuitable("kNN needs labels, these images have none: name a labelled set in evals")
     if not 0 < k <= len(bank):
         raise Unsuitable(
-            f"kNN with k = {k} needs as many training images, there are {len(bank)}: set evals.knn.k "
-            f"between 1 and {len(bank)}"
+            f"kNN with k = {k} needs as many training images, there are {len(bank)}: set "
+            f"evals.knn.k between 1 and {len(bank)}"
         )
     if not len(queries):
         raise Unsuitable("kNN needs at least one test image: evals.test is empty")

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.evals.features import Features, Split, Unsuitable
+from maskmim.evals.features import FeatureError, Features, Split, Unsuitable
 from maskmim.evals.probe_optimisers import lars, sgd
-from maskmim.evals.probe_training import Optimiser, Protocol, Sweep, fit, only, plan_of, score
+from maskmim.evals.probe_training import Optimiser, Protocol, Sweep, fit, plan_of, score
 
 Metrics = Iterator[tuple[str, float]]
 
@@ -18,7 +18,7 @@ Metrics = Iterator[tuple[str, float]]
 def linear_probe(
     features: Features,
     *,
-    base_lrs: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    base_lrs: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
     epochs: int = 90,
     warmup_epochs: float = 10.0,
     batch_size: int = 16_384,
@@ -29,7 +29,7 @@ def linear_probe(
     """Top-1 accuracy of a linear classifier on frozen features, trained by LARS as in MAE.
 
     All learning rates are trained at once. The best is chosen for each label set on a part of the
-    training split; then all are trained again on the whole training split and the chosen one is
+    training split; the classifier is then trained anew with it on the whole training split and
     tested, once. Test labels are read for that one number only.
 
     base_lrs:      the sweep; the rate is base lr * batch / 256.
@@ -56,7 +56,7 @@ def linear_probe(
 def linear_probe_sgd(
     features: Features,
     *,
-    base_lrs: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+    base_lrs: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     epochs: int = 90,
     warmup_epochs: float = 10.0,
     batch_size: int = 16_384,
@@ -89,24 +89,28 @@ def _probe(
     train, test, classes = features
     _check_measurable(features)
 
-    def sweep(rows: np.ndarray) -> Sweep:
+    def train_on(rows: np.ndarray, lrs: Mapping[str, tuple[float, ...]]) -> Sweep:
         part = Split(train.features[rows], _rows(train.labels, rows))
         plan = plan_of(len(rows), protocol)
-        rates = jnp.asarray(base_lrs, jnp.float32) * (plan.batch / 256)
+        rates = {name: jnp.asarray(lrs[name], jnp.float32) * (plan.batch / 256) for name in lrs}
         counts = tuple((name, len(classes[name])) for name in sorted(classes))
         return fit(*part, rates, jax.random.key(seed), classes=counts, plan=plan, solver=optimiser)
 
     finest = max(classes, key=lambda name: len(classes[name]))
     kept, held = stratified_split(train.labels[finest], share=held_out, seed=seed)
-    trial = sweep(kept)
+    trial = train_on(kept, {name: tuple(base_lrs) for name in classes})
     scores = {name: score(trial, name, train, held) for name in classes}
-    final = sweep(np.arange(len(train.features)))
+    best = {name: choose(*scores[name]) for name in classes}
+    everything = np.arange(len(train.features))
+    final = train_on(everything, {name: (base_lrs[best[name]],) for name in classes})
     for name in classes:
-        place = choose(*scores[name])
-        right, _ = score(only(final, name, place), name, test, np.arange(len(test.features)))
+        lr = float(base_lrs[best[name]])
+        right, loss = score(final, name, test, np.arange(len(test.features)))
+        if not np.isfinite(loss[0]):
+            raise Unsuitable(f"base lr {lr} diverged on all training images: lower base_lrs")
         yield f"{title}/{name}/top1", float(right[0])
-        yield f"{title}/{name}/lr", float(base_lrs[place])
-        yield f"{title}/{name}/held_out", float(scores[name][0][place])
+        yield f"{title}/{name}/lr", lr
+        yield f"{title}/{name}/held_out", float(scores[name][0][best[name]])
 
 
 def _check_measurable(features: Features) -> None:
@@ -124,12 +128,12 @@ def stratified_split(
     """Indices kept for training and indices held out, both ascending, a function of the seed.
 
     Of the images sorted by class, in random order within each, evenly spaced ones are held out, so
-    every class gives its share up to one image; one image of each class always stays for training.
+    each class gives about its share; one image of each class always stays for training.
     Label sets share one split, stratified by the one with the most classes.
-    Raises Unsuitable where no image can be spared.
+    Raises Unsuitable where no image can be spared, FeatureError for a share outside (0, 1).
     """
     if not 0.0 < share < 1.0:
-        raise ValueError(f"held_out = {share} must lie between 0 and 1")
+        raise FeatureError(f"held_out = {share} must lie between 0 and 1")
     count = len(labels)
     mixed = np.random.default_rng(seed).permutation(count)
     ordered = mixed[np.argsort(labels[mixed], kind="stable")]
@@ -138,8 +142,8 @@ def stratified_split(
     wanted = min(max(1, round(share * count)), len(spare))
     if not wanted:
         raise Unsuitable(
-            f"{count} training images hold no class with two images: none can be held out to choose "
-            "the learning rate"
+            f"{count} training images hold no class with two images: none can be held out to "
+            "choose the learning rate"
         )
     picked = spare[(np.arange(wanted) * len(spare)) // wanted]
     kept = np.ones(count, bool)

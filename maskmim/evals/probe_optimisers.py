@@ -1,4 +1,4 @@
-"""Optimisers of the linear probe, as bricks: `(rate, *, hyperparameters) -> optax transformation`."""
+"""Optimisers of the linear probe: `(rate, *, hyperparameters) -> optax transformation`."""
 
 from __future__ import annotations
 

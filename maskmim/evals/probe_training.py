@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from maskmim.evals.features import Split, Unsuitable
+from maskmim.evals.features import FeatureError, Split, Unsuitable
 from maskmim.schedules import Schedule, Span, warmup_cosine
 from maskmim.types import Array, Tree
 
@@ -50,12 +50,12 @@ class Plan(NamedTuple):
 def plan_of(count: int, protocol: Protocol) -> Plan:
     """The plan for `count` training images: the batch is min(batch_size, count // least_steps).
 
-    Raises Unsuitable below two images in a batch (BatchNorm needs two) and ValueError where the
+    Raises Unsuitable below two images in a batch (BatchNorm needs two) and FeatureError where the
     warm-up does not end before the training.
     """
     epochs, warmup_epochs, batch_size, least_steps = protocol
     if not 0 <= warmup_epochs < epochs:
-        raise ValueError(
+        raise FeatureError(
             f"linear probe: warmup_epochs = {warmup_epochs} must be shorter than epochs = {epochs}"
         )
     batch = min(batch_size, count // least_steps)
@@ -79,64 +79,62 @@ class Sweep(NamedTuple):
     variance: Array
 
 
-def only(sweep: Sweep, name: str, place: int) -> Sweep:
-    """The sweep with the classifier of one label set and one learning rate alone."""
-    chosen = jax.tree.map(lambda leaf: leaf[place : place + 1], sweep.params[name])
-    return Sweep({name: chosen}, sweep.mean, sweep.variance)
-
-
 @functools.partial(jax.jit, static_argnames=("classes", "plan", "solver"))
 def fit(
     features: Array,
     labels: Labels,
-    rates: Array,
+    rates: Labels,
     key: Array,
     *,
     classes: ClassCounts,
     plan: Plan,
     solver: Optimiser,
 ) -> Sweep:
-    """One scan over all steps: f32[n, D], {label set: i32[n]}, peak rates f32[L] -> Sweep.
+    """One scan over all steps: f32[n, D], labels {label set: i32[n]} -> Sweep.
 
+    rates: {label set: f32[L]} peak learning rates.
     Learning rates share the initial weights, the order of the images and the BatchNorm, which sits
-    on frozen features and so is the same for all; label sets share all but their weights. Each
-    epoch draws its own order.
+    on frozen features and so is the same for all; label sets share the last two. Each epoch draws
+    its own order.
     """
     features = jnp.asarray(features, jnp.float32)
-    start = initial_params(jax.random.fold_in(key, 0), features.shape[1], classes)
-    schedule = plan.schedule
+    width, schedule = features.shape[1], plan.schedule
 
     def at(rate: Array) -> optax.GradientTransformation:
         return solver(lambda step: rate * schedule(step))
 
-    def advance(rate: Array, params: Tree, state: Tree, inputs: Array, wanted: Labels):
+    def begin(rate: Array, layer: Tree) -> tuple[Tree, Tree]:
+        return layer, at(rate).init(layer)
+
+    def advance(rate: Array, learner: tuple[Tree, Tree], inputs: Array, wanted: Array):
+        params, state = learner
         gradient = jax.grad(cross_entropy)(params, inputs, wanted)
         updates, state = at(rate).update(gradient, state, params)
         return optax.apply_updates(params, updates), state
 
     def step(carry: tuple, rows: Array):
-        params, state, mean, variance = carry
-        batch = features[rows]
-        inputs, mean, variance = batch_norm(batch, mean, variance)
-        wanted = {name: labels[name][rows] for name, _ in classes}
-        sweep = jax.vmap(advance, (0, 0, 0, None, None))
-        params, state = sweep(rates, params, state, inputs, wanted)
-        return (params, state, mean, variance), None
+        learners, mean, variance = carry
+        inputs, mean, variance = batch_norm(features[rows], mean, variance)
+        sweep = jax.vmap(advance, (0, 0, None, None))
+        learners = {
+            name: sweep(rates[name], learner, inputs, labels[name][rows])
+            for name, learner in learners.items()
+        }
+        return (learners, mean, variance), None
 
     def epoch(carry: tuple, number: Array):
         order = jax.random.permutation(jax.random.fold_in(key, number), len(features))
         rows = order[: plan.steps * plan.batch].reshape(plan.steps, plan.batch)
         return jax.lax.scan(step, carry, rows)[0], None
 
-    params = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(rates), axis=0), start)
-    state = jax.vmap(lambda rate, tree: at(rate).init(tree))(rates, params)
-    width = features.shape[1]
-    carry = (params, state, jnp.zeros(width), jnp.ones(width))
-    (params, _, mean, variance), _ = jax.lax.scan(epoch, carry, jnp.arange(1, plan.epochs + 1))
-    return Sweep(params, mean, variance)
+    layers = initial_layers(jax.random.fold_in(key, 0), width, classes)
+    learners = {n: jax.vmap(begin, (0, None), 0)(rates[n], layer) for n, layer in layers.items()}
+    carry = (learners, jnp.zeros(width), jnp.ones(width))
+    (learners, mean, variance), _ = jax.lax.scan(epoch, carry, jnp.arange(1, plan.epochs + 1))
+    return Sweep({name: layer for name, (layer, _) in learners.items()}, mean, variance)
 
 
-def initial_params(key: Array, width: int, classes: ClassCounts) -> Tree:
+def initial_layers(key: Array, width: int, classes: ClassCounts) -> Tree:
     """Kernels N(0, .01) f32[D, C] and zero biases f32[C] of each label set."""
     keys = jax.random.split(key, len(classes))
     return {
@@ -158,14 +156,10 @@ def batch_norm(batch: Array, mean: Array, variance: Array) -> tuple[Array, Array
     return normalised, mean, (1 - BN_MOMENTUM) * variance + BN_MOMENTUM * unbiased
 
 
-def cross_entropy(params: Tree, inputs: Array, wanted: Labels) -> Array:
-    """Mean cross-entropy summed over label sets; each set's gradient is its own alone."""
-    total = jnp.zeros(())
-    for name, layer in params.items():
-        logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, wanted[name])
-        total += losses.mean()
-    return total
+def cross_entropy(layer: Tree, inputs: Array, wanted: Array) -> Array:
+    """Mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[]."""
+    logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, wanted).mean()
 
 
 def score(sweep: Sweep, name: str, split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The results of probes as a table for people and as a structure for results.json; pure functions."""
+"""The results of probes as a table for people and as a structure for results.json."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def run_probes(
                 no evaluator is left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
     say:        gets short lines on what is being done.
-    An evaluator that raises Unsuitable is skipped too, and its metrics of all encoders are left out.
+    An evaluator that raises Unsuitable is skipped too, with its metrics of all encoders.
     """
     skipped = {} if classes else _skip_labelled(evaluators)
     wanted = {name: brick for name, brick in evaluators.items() if name not in skipped}
@@ -87,7 +87,7 @@ def _both(
 
 
 def protocol_of(brick: Callable) -> dict[str, Any]:
-    """A brick's dotted path and all its hyperparameters, defaults included, as plain JSON values."""
+    """A brick's dotted path and its hyperparameters, defaults included, as JSON values."""
     function = _function(brick)
     bound = dict(brick.keywords) if isinstance(brick, functools.partial) else {}
     defaults = {

@@ -30,7 +30,9 @@ def bank_windows(
         return jnp.where(flip[1], window[::-1], window)
 
     windows = jax.vmap(cut)(slices, offsets, flips)
-    return windows / windows.max((1, 2), keepdims=True)
+    most = jnp.broadcast_to(windows.max((1, 2), keepdims=True), windows.shape)
+    # Else XLA multiplies by 1 / max, which rounds otherwise than the official division.
+    return windows / jax.lax.optimization_barrier(most)
 
 
 def bank_masks(
@@ -45,25 +47,25 @@ def bank_masks(
     """The masks of given windows of a bank: the strongest values stay visible; nothing is random.
 
     Arguments as `bank_windows`; ratio: share of hidden tokens.
-    Source: color_noise_mask of the same file. Difference: `round(ratio * N)` tokens are hidden where
-    the official code keeps `int(N * (1 - ratio))`: the same number, 49, for 0.75 of 196.
+    Source: color_noise_mask of the same file. Difference: `round(ratio * N)` tokens are hidden,
+    where the official code keeps `int(N * (1 - ratio))`: the same number, 49, for 0.75 of 196, one
+    fewer for some others.
     """
     windows = bank_windows(bank, slices, offsets, flips, grid=grid)
     return from_scores(windows.reshape(windows.shape[0], -1), ratio=ratio)
 
 
-def cropped(
-    randomness: Randomness, context: Context, *, ratio: float, chunk: int = 512
-) -> Mask:
+def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: int = 512) -> Mask:
     """Masks by the official procedure: a chunk of images shares one crop and two flips of the bank.
 
-    Image i of a chunk takes pattern i; a chunk longer than the bank starts over with another crop and
-    flips. So with the official 512 images a device only the first 512 of the 3,072 patterns are ever
-    used; here chunks are cut from the global batch by slot, whatever the devices. Patterns come as the
-    hint 'noise_bank' f32[L, M, N], see teachers/noise_bank.py.
+    Image i of a chunk takes pattern i; a chunk longer than the bank starts over with another crop
+    and flips. So with the official 512 images a device only the first 512 of the 3,072 patterns are
+    ever used; here chunks are cut from the global batch by slot, whatever the devices. Patterns
+    come as the hint 'noise_bank' f32[L, M, N], see teachers/noise_bank.py.
 
     ratio: share of hidden tokens. chunk: images that share a draw, the official batch of a device.
-    Raises ValueError unless the grid has two axes and fits into the patterns, and for a chunk below 1.
+    Raises ValueError unless the grid has two axes and fits into the patterns, and for a chunk
+    below 1.
     Source: extract_windows of models/utils/masking_generator.py, carlosh93/ColorMAE; chunk: its
     configs (8xb512).
     """
@@ -71,8 +73,8 @@ def cropped(
     count, *size = bank.shape
     if len(grid) != 2 or any(cells > room for cells, room in zip(grid, size, strict=False)):
         raise ValueError(
-            f"the token grid {grid} does not fit into bank patterns of {tuple(size)}: use a larger "
-            "bank (teachers.<name>.size), or a sampler of maskmim.masks.colour, which takes any grid"
+            f"the token grid {grid} does not fit into bank patterns of {tuple(size)}: use a "
+            "larger bank (teachers.<name>.size), or a sampler of maskmim.masks.colour"
         )
     if chunk < 1:
         raise ValueError(f"chunk {chunk}: at least one image must share a draw")
@@ -84,7 +86,8 @@ def cropped(
 
     def draw(key: Array) -> tuple[Array, Array]:
         for_offset, for_flips = jax.random.split(key)
-        return jax.random.randint(for_offset, (2,), 0, room), jax.random.bernoulli(for_flips, 0.5, (2,))
+        offset = jax.random.randint(for_offset, (2,), 0, room)
+        return offset, jax.random.bernoulli(for_flips, 0.5, (2,))
 
     offsets, flips = jax.vmap(draw)(keys)
     return bank_masks(bank, slots % chunk % count, offsets, flips, grid=grid, ratio=ratio)

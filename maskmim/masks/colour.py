@@ -1,21 +1,24 @@
 """Colour-noise masks: white noise filtered on the device, its strongest values stay visible.
 
 With G_s a Gaussian blur of white noise W: red G_s(W) is low-pass, blue W - G_s(W) high-pass, green
-G_s1(W) - G_s2(W) band-pass (s1 < s2), purple W - green band-stop. The authors of ColorMAE do not say
-their sigmas (they offer finished patterns); the defaults here are ours: the narrow sigma is 1 token,
-the wide one 2, so that red + green + blue = W. `spectrum.spectrum` shows what other values do.
+G_s1(W) - G_s2(W) band-pass (s1 < s2), purple W - green band-stop. The authors of ColorMAE do not
+say their sigmas (they offer finished patterns); the defaults here are ours: the narrow sigma is
+1 token, the wide one 2, so that red + green + blue = W. `spectrum.spectrum` shows what other values
+do.
 
 Mean size of 4-connected groups of visible tokens on 14 x 14 at 75 %: red 23, green 6.0, white 1.83,
 purple 1.58, blue 1.51. Sigmas of (0.5, 1) turn purple into 1.94 and green into 1.80: the order of
 green, white and purple is not a matter of course.
 
-Source: ColorMAE (arXiv 2407.13036), section 3.2 and the repository carlosh93/ColorMAE.
-Differences: every image gets fresh noise of its own (the official code crops stored patterns, one crop
-for each chunk of images; that procedure is `bank.cropped`), and fields are evened before ranking, see
-`gaussian.evened`, so that every token is visible equally often.
+Source: ColorMAE (arXiv 2407.13036) and the repository carlosh93/ColorMAE.
+Differences: every image gets fresh noise of its own (the official code crops stored patterns, one
+crop for each chunk of images; that procedure is `bank.cropped`), and fields are evened before
+ranking, see `gaussian.evened`, so that every token is visible equally often.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from maskmim.masks.core import from_scores
 from maskmim.masks.gaussian import Blur, Filter, evened, filtered_noise
@@ -23,7 +26,6 @@ from maskmim.types import Context, Mask, Randomness
 
 NARROW = 1.0
 WIDE = 2.0
-COLOURS = ("red", "green", "blue", "purple", "white")
 
 
 def red_filter(sigma: float = WIDE) -> Filter:
@@ -53,19 +55,27 @@ def white_filter() -> Filter:
     return (Blur(1.0, 0.0),)
 
 
+# Each colour's filter and how many sigmas it takes.
+FILTERS: dict[str, tuple[Callable[..., Filter], int]] = {
+    "red": (red_filter, 1),
+    "green": (green_filter, 2),
+    "blue": (blue_filter, 1),
+    "purple": (purple_filter, 2),
+    "white": (white_filter, 0),
+}
+
+
 def filter_of(colour: str, sigmas: tuple[float, ...] = ()) -> Filter:
     """The filter of a colour by name, with its default sigmas for ().
 
     Raises ValueError for an unknown colour or a wrong number of sigmas.
     """
-    filters = (red_filter, green_filter, blue_filter, purple_filter, white_filter)
-    makers = dict(zip(COLOURS, filters, strict=True))
-    if colour not in makers:
-        raise ValueError(f"colour {colour!r} is none of {', '.join(COLOURS)}")
-    count = {"white": 0, "red": 1, "blue": 1}.get(colour, 2)
+    if colour not in FILTERS:
+        raise ValueError(f"colour {colour!r} is none of {', '.join(FILTERS)}")
+    make, count = FILTERS[colour]
     if len(sigmas) not in (0, count):
-        raise ValueError(f"{colour} noise takes {count} sigmas, got {sigmas}; () means the defaults")
-    return makers[colour](*sigmas)
+        raise ValueError(f"{colour} noise takes {count} sigmas, got {sigmas}; () is the default")
+    return make(*sigmas)
 
 
 def red(randomness: Randomness, context: Context, *, ratio: float, sigma: float = WIDE) -> Mask:
@@ -86,7 +96,8 @@ def green(
 ) -> Mask:
     """Blobs of one size spread evenly: band-pass noise, what the authors recommend.
 
-    ratio: share of hidden tokens, exact after rounding. sigmas: of the two blurs, in tokens, rising.
+    ratio: share of hidden tokens, exact after rounding. sigmas: of the two blurs, in tokens,
+    the first above 0, the second larger.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
     return strongest(randomness, context, green_filter(*sigmas), ratio=ratio)
@@ -110,7 +121,8 @@ def purple(
 ) -> Mask:
     """High and low frequencies without those between: band-stop noise.
 
-    ratio: share of hidden tokens, exact after rounding. sigmas: of the two blurs, in tokens, rising.
+    ratio: share of hidden tokens, exact after rounding. sigmas: of the two blurs, in tokens,
+    the first above 0, the second larger.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
     return strongest(randomness, context, purple_filter(*sigmas), ratio=ratio)
@@ -125,9 +137,7 @@ def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return from_scores(noise.reshape(noise.shape[0], -1), ratio=ratio)
 
 
-def strongest(
-    randomness: Randomness, context: Context, blurs: Filter, *, ratio: float
-) -> Mask:
+def strongest(randomness: Randomness, context: Context, blurs: Filter, *, ratio: float) -> Mask:
     """Keeps the tokens visible where evened filtered noise is strongest; any grid, any filter."""
     field = filtered_noise(randomness.each("mask"), context.grid, blurs)
     scores = evened(field, blurs).reshape(field.shape[0], -1)
@@ -142,5 +152,5 @@ def _positive(sigma: float) -> float:
 
 def _increasing(narrow: float, wide: float) -> tuple[float, float]:
     if not 0 < narrow < wide:
-        raise ValueError(f"sigmas ({narrow}, {wide}): the first must be above 0 and below the second")
+        raise ValueError(f"sigmas ({narrow}, {wide}): the first must be above 0, the second larger")
     return narrow, wide

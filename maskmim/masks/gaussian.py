@@ -1,10 +1,10 @@
 """Gaussian noise filtered by sums of Gaussian blurs, on a token grid of any number of axes.
 
-The white noise lives on a canvas with a margin on every side, and only the cells whose whole kernel
-lies on the canvas are kept: the field is a cut out of an endless one, so its variance is the same in
-every cell and opposite borders know nothing of each other. Filtering round a torus would need no
-margin, but makes opposite borders neighbours. Blurs are separable: one small dense matrix for each
-axis, which suits matrix units.
+The white noise lives on a canvas with a margin on every side, and only the cells whose whole
+kernel lies on the canvas are kept: the field is cut out of an endless one, so its variance is the
+same in every cell and opposite borders know nothing of each other. Filtering round a torus would
+need no margin, but makes opposite borders neighbours. Blurs are separable: one small dense matrix
+for each axis, which suits matrix units.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRUNCATE = 4.0  # Kernels end at this many sigmas, as scipy.ndimage.gaussian_fil
 class Blur(NamedTuple):
     """One term of a filter: `weight` times a Gaussian blur.
 
-    sigma: standard deviation in tokens, one for all axes or one for each; 0 leaves an axis as it is.
+    sigma: standard deviation in tokens, one for all axes or one for each; 0 leaves an axis alone.
     """
 
     weight: float
@@ -49,7 +49,7 @@ def kernel(sigma: float) -> np.ndarray:
 
 
 def blur_matrix(sigma: float, size: int, margin: int) -> np.ndarray:
-    """The matrix f64[size, size + 2 * margin] that blurs an axis of the canvas and drops its margin."""
+    """The matrix f64[size, size + 2 * margin] that blurs an axis and drops its margin."""
     reach = radius(sigma)
     matrix = np.zeros((size, size + 2 * margin))
     for row in range(size):
@@ -64,7 +64,7 @@ def sigmas_of(blur: Blur, axes: int) -> tuple[float, ...]:
     if len(given) != axes:
         raise ValueError(f"sigma {blur.sigma} has {len(given)} values, the grid {axes} axes")
     if not all(math.isfinite(sigma) and sigma >= 0 for sigma in given):
-        raise ValueError(f"sigma {blur.sigma}: a blur's sigma is a finite number of tokens, 0 or more")
+        raise ValueError(f"sigma {blur.sigma}: a blur needs a finite number of tokens, 0 or more")
     return given
 
 

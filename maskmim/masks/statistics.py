@@ -1,4 +1,4 @@
-"""What masks look like, in numbers: plain numpy on maps of visible tokens, bool[B, rows, columns]."""
+"""What masks look like, in numbers: plain numpy on maps of visible tokens, bool[B, h, w]."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def component_labels(visible: np.ndarray) -> np.ndarray:
     labels = start
     while True:
         padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=nothing)
-        around = (padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
-        low = np.minimum(labels, np.minimum.reduce(around))
+        upright = np.minimum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
+        across = np.minimum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+        low = np.minimum(labels, np.minimum(upright, across))
         low = np.where(visible, low, nothing)
         named = np.concatenate([low.reshape(count, cells), np.full((count, 1), nothing)], axis=1)
         jumped = np.take_along_axis(named, low.reshape(count, cells) - 1, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def from_npz(*, path: str) -> Teacher:
 
     Raises BankError where the file is missing, is no npz, holds Python objects, or its first array
     is no three-dimensional array of finite real numbers.
-    Source: change_color_pattern of models/utils/masking_generator.py, carlosh93/ColorMAE, which also
-    takes the first array; the files are linked from its README.
+    Source: change_color_pattern of models/utils/masking_generator.py, carlosh93/ColorMAE, which
+    takes the first array too; the files are linked from its README.
     """
     patterns = read_patterns(Path(path).expanduser())
     return _holding(lambda: jnp.asarray(patterns))
@@ -76,18 +77,17 @@ def read_patterns(path: Path) -> np.ndarray:
     """The first array of an npz as f32[L, M, N]; BankError where that cannot be."""
     if not path.is_file():
         raise BankError(
-            f"no noise bank at {path}: give the npz file to teachers.<name>.path, or make a bank with "
-            "maskmim.teachers.noise_bank.generated"
+            f"no noise bank at {path}: give the npz file to teachers.<name>.path, or make a bank "
+            "with maskmim.teachers.noise_bank.generated"
         )
+    if not zipfile.is_zipfile(path):
+        raise BankError(f"noise bank {path} is no npz file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray) or not archive.files:
-                raise BankError(f"noise bank {path}: an npz file with at least one array is needed")
-            patterns = archive[archive.files[0]]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, BankError):
-            raise
-        raise BankError(f"noise bank {path} cannot be read as an npz of numbers: {error}") from error
+            names = archive.files
+            patterns = archive[names[0]] if names else np.zeros(0)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BankError(f"noise bank {path} cannot be read as numbers: {error}") from error
     if patterns.ndim != 3 or patterns.size == 0 or patterns.dtype.kind not in "fiu":
         raise BankError(
             f"noise bank {path}: its first array is {patterns.dtype}{list(patterns.shape)}, not "

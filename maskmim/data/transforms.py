@@ -1,0 +1,115 @@
+"""What is done to a picture before it enters a batch.
+
+Every brick is `(rng, image, *, size, ...) -> image`: rng a numpy Generator of this picture alone,
+image u8[H, W, C] with any number of channels, size (h, w), result u8[h, w, C].
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+# Pillow first shrinks by whole factors where the picture is at least twice this much too large.
+REDUCING_GAP = 3.0
+
+
+def random_resized_crop_flip(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    size: tuple[int, int],
+    *,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+) -> np.ndarray:
+    """A random part of the picture, resized with bicubic interpolation, mirrored half of the time.
+
+    scale: limits of the part's share of the area. ratio: limits of its width / height before
+    resizing. flip: probability of mirroring left and right.
+    Source: MAE's pretraining transform (main_pretrain.py), that is torchvision's RandomResizedCrop
+    with its sampling rule. Difference: parts at least six times too large are first shrunk by a whole
+    factor, which is faster and hardly visible.
+    """
+    top, left, height, width = crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
+    out = resize(image[top : top + height, left : left + width], size)
+    return np.ascontiguousarray(out[:, ::-1]) if rng.random() < flip else out
+
+
+def resize_center_crop(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    size: tuple[int, int],
+    *,
+    crop_fraction: float = 0.875,
+) -> np.ndarray:
+    """The centre of the picture, without randomness, for evaluation.
+
+    The largest centred part with the aspect of `size`, reduced by crop_fraction, is resized with
+    bicubic interpolation. For a square size this is MAE's evaluation transform: resize the short
+    side to size / crop_fraction (256 for 224), crop the centre; here resizing and cropping are one
+    operation, which agrees within rounding of the crop's place.
+    """
+    rows, columns = image.shape[:2]
+    factor = crop_fraction * min(rows / size[0], columns / size[1])
+    height, width = size[0] * factor, size[1] * factor
+    top, left = (rows - height) / 2, (columns - width) / 2
+    return resize(image, size, box=(left, top, left + width, top + height))
+
+
+def crop_box(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """A random part of a picture (rows, columns): top, left, height, width in whole pixels.
+
+    Ten tries with an area uniform in `scale` and a logarithm of the ratio uniform; then the largest
+    centred part whose ratio is allowed. Source: torchvision's RandomResizedCrop.get_params.
+    """
+    rows, columns = shape
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(10):
+        area = rows * columns * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(low, high))
+        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < width <= columns and 0 < height <= rows:
+            top = int(rng.integers(0, rows - height + 1))
+            left = int(rng.integers(0, columns - width + 1))
+            return top, left, height, width
+    width, height = columns, rows
+    if columns / rows < ratio[0]:
+        height = round(columns / ratio[0])
+    elif columns / rows > ratio[1]:
+        width = round(rows * ratio[1])
+    return (rows - height) // 2, (columns - width) // 2, height, width
+
+
+def resize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """The picture, or its part box (left, top, right, bottom), at size (h, w): u8 -> u8[h, w, C].
+
+    Pillow's antialiased bicubic filter. Channels are resized independently of each other: a fourth
+    one is data here, not alpha, and weights nothing.
+    """
+    channels = image.shape[-1]
+    if channels == 3:
+        return _resized(image, size, box)
+    return np.stack([_resized(image[..., c], size, box) for c in range(channels)], axis=-1)
+
+
+def _resized(
+    pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None
+) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    height, width = size
+    small = picture.resize(
+        (width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=REDUCING_GAP
+    )
+    return np.asarray(small)

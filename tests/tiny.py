@@ -1,0 +1,39 @@
+"""A method small enough for tests that run many steps: MAE or ColorMAE on 32x24 pictures."""
+
+from functools import partial
+
+import numpy as np
+
+from maskmim.losses import squared_error
+from maskmim.masks.colour import green
+from maskmim.method import masked
+from maskmim.models.masked_vit import vit_mae
+from maskmim.objectives import match
+from maskmim.targets.pixels import normalised_patches
+from maskmim.types import Method, Spec
+
+SPEC = Spec((32, 24), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def tiny_model(**changes):
+    """A brick: spec -> Net with a grid of 4x3 tokens."""
+    chosen = {"variant": "nano", "patch": (8, 8), "decoder_depth": 1, "decoder_width": 32}
+    return partial(vit_mae, **{**chosen, "decoder_heads": 2, **changes})
+
+
+def tiny_method(mask=None, teachers=None, model=None, target=normalised_patches) -> Method:
+    """MAE's composition with ColorMAE's green masks."""
+    return masked(
+        SPEC,
+        model=model or tiny_model(),
+        mask=mask or partial(green, ratio=0.75),
+        objectives={"pixels": partial(match, head="pixels", target=target, loss=squared_error)},
+        teachers=teachers or {},
+    )
+
+
+def pictures(examples: int, seed: int = 0) -> np.ndarray:
+    """Random pictures u8[examples, 32, 24, 3], smooth enough for patches to differ."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (examples, 8, 6, 3), np.uint8)
+    return coarse.repeat(4, axis=1).repeat(4, axis=2)
