@@ -121,7 +121,7 @@ def check_keywords(path: str, given: Iterable[str]) -> None:
         raise BrickError(f"{path} needs {', '.join(missing)}\n  it takes {signature_text(path)}")
 
 
-def brick(path: str, **values: Any) -> ConfigDict:
+def brick(path: str, /, **values: Any) -> ConfigDict:
     """A brick as a locked config section: `brick` is its path, the rest its hyperparameters.
 
     values: numbers, text, None, tuples, other bricks, dicts and tuples of bricks.

@@ -115,7 +115,7 @@ def _located(error: Exception, path: Path, argument: str) -> Exception:
     if not outer:
         return error
     file, line = outer[-1][0].f_code.co_filename, outer[-1][1]
-    place = f"{file}:{line}"
+    place = f"{_short(file)}:{line}"
     linecache.checkcache(file)
     source = linecache.getline(file, line).strip()
     shown = f"\n  {source}" if source else ""
@@ -123,11 +123,19 @@ def _located(error: Exception, path: Path, argument: str) -> Exception:
         text = _section_mistake(error, frames[-1][0])
         if text:
             return ConfigError(f"{place}: {text}{shown}")
+    elif isinstance(error, ConfigError):  # the file says itself what is wrong
+        return ConfigError(f"--config {argument}: {error}")
     if isinstance(error, ConfigError | bricks.BrickError):
         return ConfigError(f"{place}: {error}{shown}")
     if Path(file) == path:
         return ConfigError(f"{place}: {type(error).__name__}: {error}{shown}")
     return error
+
+
+def _short(file: str) -> str:
+    """A path as seen from the current folder, where it lies inside it."""
+    here = Path.cwd()
+    return str(Path(file).relative_to(here)) if Path(file).is_relative_to(here) else file
 
 
 def _section_mistake(error: Exception, frame: FrameType) -> str | None:

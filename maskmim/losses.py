@@ -1,4 +1,4 @@
-"""Elementwise losses as bricks: (prediction, target) f32[B, P, V] -> f32[B, P], mean over values."""
+"""Elementwise losses as bricks: (prediction, target) f32[B, P, V] -> f32[B, P], values averaged."""
 
 from __future__ import annotations
 

@@ -4,147 +4,246 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
 
-SHOWN_PIXELS = 128
+SMALLEST, LARGEST = 128, 320
 GREY = 118
+MARGIN, GAP, GROUP_GAP = 16, 4, 20
+TITLE_SIZE, LABEL_SIZE = 15, 12
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """u8[B, H, W, C] as u8[B, H, W, 3]: grey is repeated, of more channels the first three count."""
-    channels = images.shape[-1]
-    if channels >= 3:
+    """u8[B, H, W, C] as u8[B, H, W, 3]: grey is repeated, of more channels the first three count.
+
+    Two channels are shown by the first one, as grey.
+    """
+    if images.shape[-1] >= 3:
         return np.ascontiguousarray(images[..., :3])
     return np.repeat(images[..., :1], 3, axis=-1)
 
 
-def enlarge(images: np.ndarray) -> np.ndarray:
-    """Pictures with whole-number magnification so that their short side is at least 128 pixels."""
-    factor = max(1, -(-SHOWN_PIXELS // min(images.shape[1:3])))
-    return images.repeat(factor, axis=1).repeat(factor, axis=2)
+def resize(images: np.ndarray) -> np.ndarray:
+    """u8[B, H, W, 3] at a size that can be looked at.
+
+    Small ones are magnified by a whole number, so that pixels stay squares, until the short side has
+    128 pixels; where the long side has more than 320, averages of pixels bring it down to 320.
+    """
+    height, width = images.shape[1:3]
+    factor = max(1, -(-SMALLEST // min(height, width)))
+    if factor > 1:
+        images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    scale = LARGEST / max(images.shape[1:3])
+    if scale >= 1:
+        return images
+    size = (max(1, round(images.shape[2] * scale)), max(1, round(images.shape[1] * scale)))
+    box = Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(image).resize(size, box)) for image in images])
 
 
 def cover(images: np.ndarray, hidden: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """u8[B, H, W, C] with the patches grey where hidden bool[B, N] is true, row-major on the grid."""
-    rows, columns = grid
-    height, width = images.shape[1] // rows, images.shape[2] // columns
-    veil = hidden.reshape(-1, rows, columns).repeat(height, axis=1).repeat(width, axis=2)
+    """u8[B, H, W, C] with the patches grey where hidden bool[B, N] is true, row-major on the grid.
+
+    Raises ValueError where the grid does not divide the images or has not N places.
+    """
+    (rows, columns), (height, width) = grid, images.shape[1:3]
+    if height % rows or width % columns or hidden.shape != (len(images), rows * columns):
+        raise ValueError(
+            f"a mask {hidden.shape} on a grid {rows} x {columns} does not fit {len(images)} images of "
+            f"{height} x {width}: give bool[B, rows * columns] and a grid that divides the size"
+        )
+    veil = hidden.reshape(-1, rows, columns)
+    veil = veil.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
     return np.where(veil[..., None], np.uint8(GREY), images)
 
 
 def mask_sheet(
     images: np.ndarray, hidden: np.ndarray, grid: tuple[int, int], *, title: str
 ) -> np.ndarray:
-    """A sampler's masks on images: the image above, what stays visible below.
+    """A sampler's masks on images: pairs of an image and what stays visible of it.
 
     images: u8[B, H, W, C]. hidden: bool[B, N]. grid: (rows, columns), H and W multiples of them.
+    title:  the sampler and what it was given; the numbers of hidden patches are added.
+    Returns u8[height, width, 3]. Raises ValueError where mask and images do not fit.
     """
-    rgb = as_rgb(images)
-    count = int(hidden[0].sum())
-    caption = f"{title}: {hidden.shape[1] - count} of {hidden.shape[1]} patches visible"
-    rows = [("image", enlarge(rgb)), ("visible", enlarge(cover(rgb, hidden, grid)))]
-    return _sheet(rows, caption, across=True)
+    images, hidden = np.asarray(images), np.asarray(hidden, bool)
+    pairs = [resize(as_rgb(images)), resize(as_rgb(cover(images, hidden, grid)))]
+    caption = f"{title}\n{count_text(hidden)}"
+    across = 4 if len(images) > 2 and pairs[0].shape[2] < 200 else 2
+    return _sheet(pairs, ["image", "what the encoder may see"], caption, groups=across)
+
+
+def count_text(hidden: np.ndarray) -> str:
+    """How much of each image a mask bool[B, N] hides, in words."""
+    counts, length = hidden.sum(axis=1), hidden.shape[1]
+    low, high = int(counts.min()), int(counts.max())
+    number = str(low) if low == high else f"{low} to {high}"
+    return f"{counts.mean() / length:.1%} hidden: {number} of {length} patches of each image"
 
 
 def reconstruction_sheet(
-    image: np.ndarray,
+    images: np.ndarray,
     masked: np.ndarray,
+    raw_paste: np.ndarray,
     restored: np.ndarray,
-    raw: np.ndarray,
     *,
     title: str,
+    rows: int = 8,
 ) -> np.ndarray:
-    """Image, masked image and reconstructions side by side, one example a row.
+    """Image, masked image and reconstruction side by side, one example a row.
 
-    restored: predictions with the statistics of the true patches put back, visible patches as they
-    are. raw: the predictions pasted as they come.
+    images, masked: u8[B, H, W, C]; the first `rows` of them are shown.
+    raw_paste: predictions shown as they come, visible patches as they are.
+    restored:  the same with the mean and contrast of each true patch put back into predictions of
+               normalised patches. Where it equals raw_paste (the target is no normalised patch), one
+               column shows both.
+    Returns u8[height, width, 3].
     """
-    columns = [
-        ("image", image),
-        ("masked", masked),
-        ("reconstruction,\nstatistics put back", restored),
-        ("reconstruction,\nraw paste", raw),
-    ]
-    return _sheet([(name, enlarge(as_rgb(array))) for name, array in columns], title, across=False)
+    columns = {"image": images, "masked": masked}
+    if np.array_equal(raw_paste, restored):
+        columns["reconstruction"] = restored
+    else:
+        columns["reconstruction: mean and contrast of true patches put back"] = restored
+        columns["raw paste: predictions as they come"] = raw_paste
+    shown = [resize(as_rgb(np.asarray(array)[:rows])) for array in columns.values()]
+    return _sheet(shown, list(columns), title, groups=1)
 
 
-def _sheet(series: Sequence[tuple[str, np.ndarray]], title: str, *, across: bool) -> np.ndarray:
-    """Labelled pictures in a grid: a series is a row where `across`, else a column."""
-    examples = len(series[0][1])
-    rows, columns = (len(series), examples) if across else (examples, len(series))
-    height, width = series[0][1].shape[1:3]
-    cell = 1.25
-    size = (columns * cell * width / height + 0.9, rows * cell + 0.9)
-    figure = Figure(figsize=size, layout="constrained", dpi=110)
-    figure.suptitle(title, fontsize=9, wrap=True)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for place, (label, pictures) in enumerate(series):
-        for example, picture in enumerate(pictures):
-            axis = axes[place, example] if across else axes[example, place]
-            axis.imshow(picture, interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-            if example == 0:
-                (axis.set_ylabel if across else axis.set_title)(label, fontsize=8)
-    return render(figure)
+def _sheet(
+    columns: Sequence[np.ndarray], labels: Sequence[str], title: str, *, groups: int
+) -> np.ndarray:
+    """Examples in rows, their versions in labelled columns, `groups` examples side by side."""
+    examples, height, width = columns[0].shape[:3]
+    groups = min(groups, examples)
+    group_width = len(columns) * (width + GAP) - GAP
+    across = groups * (group_width + GROUP_GAP) - GROUP_GAP + 2 * MARGIN
+    heading = _wrapped(title, TITLE_SIZE, across - 2 * MARGIN)
+    named = [_wrapped(label, LABEL_SIZE, width) for label in labels]
+    label_top = MARGIN + _line(TITLE_SIZE) * len(heading) + GAP
+    top = label_top + _line(LABEL_SIZE) * max(map(len, named)) + GAP
+    down = top + -(-examples // groups) * (height + GAP) - GAP + MARGIN
+    canvas = Image.new("RGB", (across, down), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((MARGIN, MARGIN), "\n".join(heading), "black", _font(TITLE_SIZE), spacing=4)
+    for group in range(groups):
+        left = MARGIN + group * (group_width + GROUP_GAP)
+        for place, column in enumerate(columns):
+            x = left + place * (width + GAP)
+            text = "\n".join(named[place])
+            draw.text((x, label_top), text, "#444444", _font(LABEL_SIZE), spacing=4)
+            for row, picture in enumerate(column[group::groups]):
+                canvas.paste(Image.fromarray(picture), (x, top + row * (height + GAP)))
+    return np.asarray(canvas)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # matplotlib brings it, and it has the letters of most languages, which file names may need.
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _line(size: int) -> int:
+    return sum(_font(size).getmetrics()) + 4
+
+
+def _wrapped(text: str, size: int, width: int) -> list[str]:
+    """Lines of text that are at most `width` pixels wide, as far as average letters go."""
+    letters = max(8, int(width / _font(size).getlength("abcdefghijklmnopqrstuvwxyz") * 26))
+    return [part for line in text.split("\n") for part in textwrap.wrap(line, letters) or [""]]
 
 
 def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The training loss over steps, smoothed, the learning rate below, probes where there are any."""
-    figure = Figure(figsize=(7, 4.6), layout="constrained", dpi=110)
+    """The training loss over steps, smoothed, the learning rate below, probes where there are any.
+
+    rows: what `metrics.read` gives; 'loss', 'lr' and names that end in 'top1' (shares in [0, 1]) are
+          drawn, each where it is there.
+    Returns u8[H, W, 3].
+    """
     probes = sorted({name for row in rows for name in row if name.endswith("top1")})
     heights = [3, 2, 1] if probes else [3, 1]
+    figure = Figure(figsize=(7.5, 1.3 * sum(heights)), layout="constrained", dpi=110)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    steps, losses = _series(rows, "loss")
-    axes[0].plot(steps, losses, color="#9db8d9", linewidth=0.8, label="each logged step")
-    axes[0].plot(steps, _smooth(losses), color="#1f4e8c", linewidth=1.6, label="smoothed")
-    axes[0].set_ylabel("training loss")
-    axes[0].legend(frameon=False, fontsize=8)
+    _draw_loss(axes[0], *_series(rows, "loss"))
     if probes:
         for name in probes:
             at, values = _series(rows, name)
-            axes[1].plot(at, 100 * np.asarray(values), marker="o", markersize=3, label=name)
-        axes[1].set_ylabel("top-1, %")
-        axes[1].legend(frameon=False, fontsize=7)
-    axes[-1].plot(*_series(rows, "lr"), color="#777777", linewidth=1)
-    axes[-1].set_ylabel("rate")
+            axes[1].plot(at, 100 * values, marker="o", markersize=4, label=name)
+        axes[1].set_ylabel("top-1 (%)")
+        axes[1].legend(frameon=False, fontsize=8)
+    steps, rates = _series(rows, "lr")
+    axes[-1].plot(steps, rates, color="#666666", linewidth=1.2, marker=_lone(steps))
+    axes[-1].set_ylabel("learning\nrate")
     axes[-1].set_xlabel("step")
+    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].yaxis.set_major_locator(MaxNLocator(3))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="#eeeeee")
+        axis.set_axisbelow(True)
+    figure.align_ylabels(axes)
     return render(figure)
 
 
-def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
+    axis.set_ylabel("training loss")
+    if not len(losses):
+        axis.text(0.5, 0.5, "no step logged yet", ha="center", va="center", transform=axis.transAxes)
+        return
+    # The axis leaves out rare spikes, which would flatten all else.
+    smooth = _smooth(losses)
+    low, high = np.percentile(losses, [0.5, 99.5])
+    low, high = min(low, smooth.min()), max(high, smooth.max())
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    axis.set_ylim(low - room, high + room)
+    axis.plot(steps, losses, color="#a9c1de", linewidth=0.8, marker=_lone(steps), label="as logged")
+    if len(losses) > 2:
+        axis.plot(steps, smooth, color="#1f4e8c", linewidth=1.8, label="running mean")
+        axis.legend(frameon=False, fontsize=8)
+
+
+def _lone(steps: np.ndarray) -> str:
+    """A marker where there is one point, which no line would show."""
+    return "o" if len(steps) == 1 else ""
+
+
+def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a metric, without those that were not finite."""
     found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    return [step for step, _ in found], [value for _, value in found]
+    return np.array([step for step, _ in found], int), np.array([value for _, value in found], float)
 
 
-def _smooth(values: Sequence[float]) -> np.ndarray:
-    """A running mean over a twentieth of the curve, shorter at the ends."""
-    array = np.asarray(values, float)
-    reach = max(1, len(array) // 40)
-    return np.array([array[max(0, i - reach) : i + reach + 1].mean() for i in range(len(array))])
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A running mean over a twentieth of the curve, over fewer values at the ends."""
+    reach = len(values) // 40 + 1
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    first, last = np.maximum(0, places - reach), np.minimum(len(values), places + reach + 1)
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def render(figure: Figure) -> np.ndarray:
     """A matplotlib figure as u8[H, W, 3]."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """Writes a PNG in one move, making its folder."""
+    """Writes a picture u8[H, W, 3] as PNG in one move, making its folder."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    data = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(data, format="PNG")
     part = path.with_name(path.name + ".part")
-    Image.fromarray(picture).save(part, format="PNG", optimize=True)
+    part.write_bytes(data.getvalue())
     os.replace(part, path)

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
+# Updates that rates are taken over.
 WINDOW = 50
+NARROWEST_TEXT = 24
+
+
+class Mark(NamedTuple):
+    """An update: its step, the seconds of work up to it, the seconds waited for data up to it."""
+
+    step: int
+    worked: float
+    waited: float
+
+
+class Bar(tqdm):
+    """tqdm without its monitoring thread, which has nothing to do here."""
+
+    monitor_interval = 0
 
 
 class Progress:
     """Follows a training of `total` steps from step `start` on.
 
-    images_per_step: for images/s. every_seconds: between plain lines, where there is no terminal.
-    Rates are over the last 50 steps; time inside `pause()` (checkpoints, evaluation) is left out.
+    images_per_step: images of a step over all devices, for images/s.
+    stream:          where to; a bar where it is a terminal that can move its cursor, else lines.
+    clock:           seconds, monotonic.
+    every_seconds:   between plain lines; the first step and the last one have a line in any case.
+    enabled:         False on all processes but one: rates are kept, nothing is shown.
+    Rates are over the last 50 updates, without the first (which waits for compilation) and without
+    the time inside `pause()` (checkpoints, evaluation).
     """
 
     def __init__(
@@ -32,17 +54,18 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
         every_seconds: float = 15.0,
+        enabled: bool = True,
     ):
         self.total, self.step, self.images_per_step = total, start, images_per_step
         self.stream, self.clock, self.every_seconds = stream or sys.stderr, clock, every_seconds
-        self._paused = 0.0
-        self._marks: deque[tuple[float, float]] = deque(maxlen=WINDOW + 1)
-        self._spoke = clock()
-        self._text = ""
+        self.enabled = enabled
+        self._marks: deque[Mark] = deque(maxlen=WINDOW + 1)
+        self._paused = self._waited = 0.0
+        self._next_line = clock()
         self._bar = None
-        if self.stream.isatty():
-            shape = "{percentage:3.0f}% |{bar}| {n}/{total} {postfix}"
-            self._bar = tqdm(
+        if enabled and self.stream.isatty() and os.environ.get("TERM") != "dumb":
+            shape = "{percentage:3.0f}% |{bar}| {n}/{total}  {desc}"
+            self._bar = Bar(
                 total=total, initial=start, file=self.stream, bar_format=shape, dynamic_ncols=True
             )
 
@@ -54,79 +77,102 @@ class Progress:
 
     def update(self, step: int, *, loss: float, lr: float, waited: float) -> None:
         """Tells of a finished step: its loss, learning rate and seconds waited for its batch."""
-        self._marks.append((self.clock() - self._paused, waited))
+        self._waited += waited
+        self._marks.append(Mark(step, self.clock() - self._paused, self._waited))
         done, self.step = step - self.step, step
-        self._text = f"loss {loss:.4f}  lr {lr:.2e}  {self._rates()}"
         if self._bar is not None:
-            self._bar.set_postfix_str(self._text, refresh=False)
+            facts = "  ".join([f"loss {loss:.4f}", *self._rates()])
+            self._bar.set_description_str(facts, refresh=False)
             self._bar.update(done)
-        elif self.clock() - self._spoke >= self.every_seconds or step == self.total:
-            self._say()
+        elif self.enabled and (self.clock() >= self._next_line or step == self.total):
+            self._next_line = self.clock() + self.every_seconds
+            place = f"step {step:>{len(str(self.total))}}/{self.total}"
+            self.note("  ".join([place, f"loss {loss:.4f}", f"lr {lr:.2e}", *self._rates()]))
 
     def figures(self) -> dict[str, float]:
-        """{'images_per_second', 'data_wait'} over the window, for the log; {} before two steps."""
+        """{'images_per_second', 'data_wait'} over the window, for the log; {} before two updates.
+
+        data_wait: share of the time that was spent waiting for the next batch, in [0, 1].
+        """
         seconds, steps, waited = self._window()
-        if not seconds:
+        if seconds <= 0:
             return {}
-        return {
-            "images_per_second": steps * self.images_per_step / seconds,
-            "data_wait": waited / seconds,
-        }
+        speed = steps * self.images_per_step / seconds
+        return {"images_per_second": speed, "data_wait": waited / seconds}
 
     def note(self, text: str) -> None:
         """Prints a line without breaking the bar."""
         if self._bar is not None:
             self._bar.write(text, file=self.stream)
-        else:
+        elif self.enabled:
             print(text, file=self.stream, flush=True)
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
         """Leaves the time inside out of the rates."""
         began = self.clock()
-        yield
-        self._paused += self.clock() - began
+        try:
+            yield
+        finally:
+            self._paused += self.clock() - began
 
     def close(self) -> None:
-        """Ends the bar."""
+        """Ends the bar, which stays where it got."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _window(self) -> tuple[float, int, float]:
+        """Seconds of work, steps and seconds of waiting, from the first mark kept to the last."""
         if len(self._marks) < 2:
             return 0.0, 0, 0.0
-        seconds = self._marks[-1][0] - self._marks[0][0]
-        return seconds, len(self._marks) - 1, sum(mark[1] for mark in list(self._marks)[1:])
+        first, last = self._marks[0], self._marks[-1]
+        return last.worked - first.worked, last.step - first.step, last.waited - first.waited
 
-    def _rates(self) -> str:
+    def _rates(self) -> list[str]:
+        """Speed, share of waiting and time left, as far as they are known."""
         seconds, steps, waited = self._window()
-        if not seconds:
-            return ""
+        if seconds <= 0 or steps <= 0:
+            return []
+        speed = steps * self.images_per_step / seconds
+        shown = f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
         left = (self.total - self.step) * seconds / steps
-        rate = steps * self.images_per_step / seconds
-        return f"{rate:.0f} img/s  data wait {waited / seconds:.1%}  {duration(left)} left"
-
-    def _say(self) -> None:
-        self._spoke = self.clock()
-        width = len(str(self.total))
-        print(f"step {self.step:>{width}}/{self.total}  {self._text}", file=self.stream, flush=True)
+        return [f"{shown} img/s", f"data wait {waited / seconds:.1%}", f"left {duration(left)}"]
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 0:42, 12:05 or 3:02:01."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
+    """Seconds as 0:42, 12:05, 3:02:01 or 2 d 03:02."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24:02}:{minutes:02}"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def sheet(title: str, rows: Sequence[tuple[str, str]], *, width: int | None = None) -> str:
-    """A titled list of (label, text) with the texts aligned and wrapped to the terminal's width."""
+    """A titled list of (label, text) with the texts aligned and wrapped.
+
+    width: columns; None is the terminal's, at most 100. Line ends inside a text are kept. Where
+    labels leave too little room beside them, texts go below their labels.
+    """
     width = width or min(100, shutil.get_terminal_size((100, 24)).columns)
-    label_width = min(max((len(label) for label, _ in rows), default=0), width // 2) + 2
+    longest = max((len(label) for label, _ in rows), default=0)
+    beside = longest + 2 + NARROWEST_TEXT <= width
+    indent = longest + 2 if beside else 4
     lines = [title, "-" * len(title)]
     for label, text in rows:
-        wrapped = textwrap.wrap(text, max(20, width - label_width)) or [""]
-        head = f"{label:<{label_width}}"
-        lines += [head + wrapped[0], *(" " * label_width + more for more in wrapped[1:])]
+        body = [
+            " " * indent + part
+            for paragraph in text.split("\n")
+            for part in _wrap(paragraph, max(NARROWEST_TEXT, width - indent))
+        ]
+        if beside:
+            body[0] = f"{label:<{indent}}" + body[0][indent:]
+        else:
+            lines.append(label)
+        lines += [part.rstrip() for part in body]
     return "\n".join(lines)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

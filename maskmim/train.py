@@ -18,7 +18,6 @@ from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
 from maskmim.configuration import command_line
-from maskmim.data.pipeline import require_batch
 from maskmim.data.records import DataError, Records
 from maskmim.loop import fit
 from maskmim.stopping import StopRequest
@@ -35,13 +34,11 @@ def main(argv: list[str] | None = None) -> int:
 def train(config: ConfigDict, workdir: Path) -> int:
     """Trains to the end or to a polite stop, then evaluates; returns an exit code."""
     records = bind(config.data.train)()
-    require_batch(records, config.train.batch_size)
     parts = assemble(config, len(records))
-    workdir.mkdir(parents=True, exist_ok=True)
-    save_config(workdir, config)
+    checkpoints = open_checkpoints(config, workdir, parts)
+    save_config(workdir, config, begun=checkpoints.latest is not None)
     print(summary.training(config, parts, len(records)), flush=True)
 
-    checkpoints = open_checkpoints(config, workdir, parts)
     state, frozen = begin_or_continue(config, parts, checkpoints, records)
     total = parts.span.steps
     if int(state.step) >= total and (workdir / "results.json").exists():

@@ -31,26 +31,31 @@ def write_atomic(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def save_config(workdir: Path, config: ConfigDict) -> None:
+def save_config(workdir: Path, config: ConfigDict, *, begun: bool) -> None:
     """Writes config.json, after checking that it continues the run that is there.
 
+    begun: whether there is a checkpoint; without one nothing is lost by another config.
     Raises ConfigError listing what differs, where that would change the results of the run.
     """
     path = workdir / "config.json"
-    if path.exists():
+    if begun and path.exists():
         check_continues(from_json(path.read_text(encoding="utf-8")), config, workdir)
     write_atomic(path, to_json(config))
 
 
 def check_continues(old: ConfigDict, new: ConfigDict, workdir: Path) -> None:
     """ConfigError unless `new` differs from `old` in the free sections only."""
-    changed = [line for line in differences(old, new) if not line.startswith(FREE)]
+    changed = [line for line in differences(old, new) if not _is_free(line.partition(":")[0])]
     if changed:
         listed = "\n  ".join(changed)
         raise ConfigError(
             f"{workdir} holds a run with another config:\n  {listed}\n"
             "Use the same values to continue it, or another --workdir to begin a new run"
         )
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
 def load_config(workdir: Path) -> ConfigDict:

@@ -12,8 +12,9 @@ from maskmim.data.records import BadImage, DataError
 
 MAX_PIXELS = 178_956_970 // 2
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_JPEG_COLOURS = {1: "Gray", 3: "RGB", 4: "RGBA"}
+_JPEG_COLOURS = {1: "GRAY", 3: "RGB", 4: "RGBA"}
 _ORIENTATION = 0x0112
+_EXIF_HOLDERS = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 
 
 def decode(
@@ -74,15 +75,16 @@ def _jpeg(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray | None:
         pixels = simplejpeg.decode_jpeg(encoded, colorspace=_JPEG_COLOURS[channels])
     except ValueError:
         return None
-    # Looking for EXIF with Pillow costs more than decoding a small picture: only where there is any.
     if b"Exif\0\0" in encoded[:65536]:
-        with Image.open(io.BytesIO(encoded)) as header:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "MPO")) as header:
             pixels = _upright(pixels, _orientation(header))
     return pixels
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or EXIF is damaged."""
+    if _EXIF_HOLDERS.isdisjoint(image.info):  # getexif takes as long as decoding a small picture
+        return 1
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF beside good pixels; Pillow raises many kinds
@@ -102,7 +104,9 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _any_format(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray:
     mode = _MODES[channels]
-    with Image.open(io.BytesIO(encoded)) as image:
+    # Pillow tries one format after the other: name the one that small pictures come in.
+    formats = ("WEBP",) if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP" else None
+    with Image.open(io.BytesIO(encoded), formats=formats) as image:
         _check_size(*image.size, max_pixels)
         image.load()
         # After loading: PNG may keep EXIF behind the pixels, and TIFF turns itself upright.

@@ -10,7 +10,18 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """The data cannot be used as asked; the message says what to do."""
+    """The data cannot be used as asked; the message says what to do.
+
+    exit_code: of a command that it ends, see maskmim.exits: USAGE.
+    """
+
+    exit_code = 2
+
+
+class TooManyBadImages(DataError):
+    """More images are unreadable than data.max_bad_share allows; exit code BAD_DATA."""
+
+    exit_code = 66
 
 
 class BadImage(Exception):

@@ -18,7 +18,7 @@ Metrics = Iterator[tuple[str, float]]
 def linear_probe(
     features: Features,
     *,
-    base_lrs: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    base_lrs: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
     epochs: int = 90,
     warmup_epochs: float = 10.0,
     batch_size: int = 16_384,

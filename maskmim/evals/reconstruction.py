@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -23,7 +25,7 @@ def reconstruction(
     statistics give away where the target is normalised; 'reconstruction/error_nearest_visible', of a
     copy of the nearest visible patch.
     """
-    return jax.jit(_reconstruct, static_argnums=0)(method, variables, batch, randomness)
+    return jax.jit(functools.partial(_reconstruct, method))(variables, batch, randomness)
 
 
 def _reconstruct(

@@ -96,7 +96,7 @@ def protocol_of(brick: Callable) -> dict[str, Any]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     keywords = {name: _plain(value) for name, value in {**defaults, **bound}.items()}
-    return {"brick": title(function), "keywords": keywords}
+    return {"brick": f"{function.__module__}.{function.__qualname__}", "keywords": keywords}
 
 
 def _function(brick: Callable) -> Callable:

@@ -22,6 +22,9 @@ REMAT = {
 }
 
 
+CAPTURES = ("layers", "attention")
+
+
 class Norm(nn.Module):
     """LayerNorm with statistics in float32."""
 
@@ -116,6 +119,9 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(self, x: Array, capture: tuple[str, ...] = ()) -> tuple[Array, dict[str, Array]]:
         """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured)."""
+        unknown = set(capture) - set(CAPTURES)
+        if unknown:
+            raise ValueError(f"cannot capture {sorted(unknown)}: use any of {', '.join(CAPTURES)}")
         block = Block
         if REMAT[self.remat] is not None:
             block = nn.remat(Block, policy=REMAT[self.remat], prevent_cse=False)

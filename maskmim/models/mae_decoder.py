@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
+from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
 from maskmim.models.vit import Size, small_normal
 from maskmim.types import Array, Encoded, Mask
@@ -40,9 +41,7 @@ class Decoder(nn.Module):
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         length = self.grid[0] * self.grid[1]
         tokens = jnp.broadcast_to(filling, (seen.shape[0], length, width))
-        tokens = jax.vmap(lambda row, place, value: row.at[place].set(value))(
-            tokens, mask.visible, seen
-        )
+        tokens = jax.vmap(scatter)(tokens, mask.visible, seen)
         tokens = tokens + jnp.asarray(sincos(width, self.grid), self.dtype)
         x = jnp.concatenate([prefix, tokens], axis=1)
         x, _ = Blocks(
@@ -55,7 +54,7 @@ class Decoder(nn.Module):
             self.unroll,
             name="stack",
         )(x)
-        x = jnp.take_along_axis(x[:, prefix.shape[1] :], mask.predict[..., None], axis=1)
+        x = gather(x[:, prefix.shape[1] :], mask.predict)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return {
             name: nn.Dense(values, kernel_init=xavier, dtype=self.dtype, name=f"head_{name}")(
@@ -63,3 +62,9 @@ class Decoder(nn.Module):
             ).astype(jnp.float32)
             for name, values in self.heads.items()
         }
+
+
+def scatter(tokens: Array, places: Array, values: Array) -> Array:
+    """[N, D] with values [K, D] set at ascending places i32[K]."""
+    at = tokens.at[places]
+    return at.set(values, indices_are_sorted=True, unique_indices=True, mode="promise_in_bounds")

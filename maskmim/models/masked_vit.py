@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from maskmim.models.layers import REMAT
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.patches import patchify, unpatchify
-from maskmim.models.vit import Encoder, Size, variant
+from maskmim.models.vit import Encoder, Size, checked, variant
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
 
 
@@ -28,7 +28,7 @@ def vit_mae(
     decoder_depth: int = 8,
     decoder_width: int = 512,
     decoder_heads: int = 16,
-    heads: Mapping[str, int | None] = {"pixels": None},  # noqa: B006 (read only)
+    heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     remat: str = "none",
     unroll: bool = False,
@@ -36,11 +36,13 @@ def vit_mae(
 ) -> Net:
     """A ViT encoder over visible patches with MAE's decoder.
 
-    variant:    a key of models.vit.VARIANTS.
+    variant:    a key of models.vit.VARIANTS, or depth x width x heads such as '12x768x12', see
+                models.vit.variant.
     patch:      (height, width) pixels; both must divide the picture's.
     positions:  'sincos' or 'learned', of the encoder; the decoder's are fixed.
     mask_token: gives the encoder an embedding that fills tokens which are hidden and visible; a
-                sampler that makes such tokens needs it.
+                sampler that makes such tokens needs it (without it their content is seen,
+                which shapes alone cannot show).
     heads:      {name: values per token}; None stands for the values of a patch.
     remat:      what the backward pass recomputes, a key of models.layers.REMAT.
     unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
@@ -91,9 +93,7 @@ def token_grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]
 
 
 def _sizes(name: str, depth: int, width: int, heads: int) -> tuple[Size, Size]:
-    if width % heads:
-        raise ValueError(f"decoder_width {width} must be divisible by decoder_heads {heads}")
-    return variant(name), Size(depth, width, heads, 4 * width)
+    return variant(name), checked(Size(depth, width, heads, 4 * width))
 
 
 def _check_names(positions: str, remat: str) -> None:
@@ -127,9 +127,8 @@ def _net(
     def inputs(batch: Batch) -> Array:
         image = batch["image"]
         if image.shape[1:] != (*spec.size, spec.channels):
-            raise ValueError(
-                f"pictures of shape {image.shape[1:]} meet a model for {(*spec.size, spec.channels)}"
-            )
+            wanted = (*spec.size, spec.channels)
+            raise ValueError(f"pictures of shape {image.shape[1:]} meet a model for {wanted}")
         scale = 255.0 if image.dtype == jnp.uint8 else 1.0
         return (image.astype(jnp.float32) / scale - mean) / std
 

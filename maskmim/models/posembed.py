@@ -13,8 +13,8 @@ def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) 
     """Fixed position embeddings f32[prod(grid), width], row-major.
 
     The last axis of the grid takes the first part of the width, the axis before it the next; each
-    part holds the sines of its frequencies, then the cosines. On (rows, columns) this is MAE's table
-    (util/pos_embed.py), columns first. Computed in float64.
+    part holds the sines of its frequencies, then the cosines. On (rows, columns) this is the table
+    of MAE (util/pos_embed.py), columns first. Computed in float64.
     Raises ValueError where the width does not divide by twice the number of axes.
     """
     parts = 2 * len(grid)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
+from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
 from maskmim.types import Array, Encoded
 
@@ -38,10 +39,28 @@ VARIANTS = {
 
 
 def variant(name: str) -> Size:
-    """The size of a named variant; ValueError naming them all for an unknown one."""
-    if name not in VARIANTS:
-        raise ValueError(f"unknown ViT variant {name!r}: use one of {', '.join(VARIANTS)}")
-    return VARIANTS[name]
+    """The size of a named variant, or of one written as depth x width x heads.
+
+    name: a key of VARIANTS, or '12x768x12' (hidden units of the MLP are 4 times the width), or
+    '12x768x12x2048' with the hidden units.
+    Raises ValueError for any other name and where the heads do not divide the width.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2,3}", name):
+        raise ValueError(
+            f"unknown ViT variant {name!r}: use one of {', '.join(VARIANTS)}, or depth x width x "
+            "heads such as '12x768x12'"
+        )
+    depth, width, heads, *hidden = map(int, name.split("x"))
+    return checked(Size(depth, width, heads, hidden[0] if hidden else 4 * width))
+
+
+def checked(size: Size) -> Size:
+    """The size itself; ValueError where its heads do not divide its width."""
+    if size.width % size.heads:
+        raise ValueError(f"{size.heads} heads do not divide the width {size.width}")
+    return size
 
 
 class Encoder(nn.Module):
@@ -73,17 +92,10 @@ class Encoder(nn.Module):
         capture: tuple[str, ...] = (),
     ) -> Encoded:
         """f32[B, N, V] patch values, i32[B, K] visible or None, bool[B, N] hidden or None."""
-        width = self.size.width
-        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = embed(patches.astype(self.dtype))
-        if self.mask_token:
-            filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-            if hidden is not None:
-                tokens = jnp.where(hidden[..., None], filling, tokens)
-        tokens = tokens + self._positions().astype(self.dtype)
-        if visible is not None:
-            tokens = jnp.take_along_axis(tokens, visible[..., None], axis=1)
+        tokens = self._tokens(patches, visible, hidden)
         prefix = self._prefix(tokens.shape[0])
+        if "attention" in capture and not prefix.shape[1]:
+            raise ValueError("attention is captured for the class token, and this model has none")
         x = jnp.concatenate([prefix.astype(self.dtype), tokens], axis=1)
         x, found = Blocks(
             self.size.depth,
@@ -98,6 +110,22 @@ class Encoder(nn.Module):
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         count = prefix.shape[1]
         return Encoded(x[:, :count], x[:, count:], found.get("layers"), found.get("attention"))
+
+    def _tokens(self, patches: Array, visible: Array | None, hidden: Array | None) -> Array:
+        """Embedded tokens with positions; gathered first, as what is not visible costs nothing."""
+        positions = self._positions()
+        if visible is not None:
+            patches = gather(patches, visible)
+            positions = positions.at[visible].get(mode="promise_in_bounds")
+            hidden = jnp.take_along_axis(hidden, visible, axis=1)
+        width = self.size.width
+        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        tokens = embed(patches.astype(self.dtype))
+        if self.mask_token:
+            filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+            if hidden is not None:
+                tokens = jnp.where(hidden[..., None], filling, tokens)
+        return tokens + positions.astype(self.dtype)
 
     def _positions(self) -> Array:
         shape = (self.grid[0] * self.grid[1], self.size.width)

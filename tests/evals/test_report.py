@@ -29,7 +29,7 @@ def results(metrics=None, skipped=(), classes=None):
         classes=classes or {"fine": 81, "coarse": 42},
         train_images=2936,
         test_images=2485,
-        evaluators={"knn": {"brick": "evals.knn.knn", "keywords": {"k": 20}}},
+        evaluators={"knn": {"brick": "maskmim.evals.knn.knn", "keywords": {"k": 20}}},
         skipped=dict(skipped),
         seconds={"knn": 1.23456},
     )
@@ -45,7 +45,7 @@ def test_the_table_reads_as_intended():
     assert table(results()).splitlines() == [
         "Top-1 accuracy in percent, 2,485 test images (2,936 for training)",
         "",
-        "                    ---------- kNN -----------  ------ linear probe ------",
+        "                    --------- kNN ----------  ----- linear probe -----",
         "                         coarse         fine       coarse         fine",
         "                     42 classes   81 classes   42 classes   81 classes",
         "----------------------------------------------------------------------",

@@ -1,0 +1,140 @@
+"""Images per second of our MAE train step beside transformers' ViTMAE in torch, in one run.
+
+  python benchmarks/train_step.py --variant S --batch 16
+  python benchmarks/train_step.py --variant B --batch 256 --dtype bfloat16      (on a GPU)
+
+Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, at 224 px,
+patch 16, on uint8 pictures that are already in memory. The contestants take turns, so that a noisy
+machine is noisy for all; figures are medians over the turns. FLOPs are XLA's count of our loss and
+gradient. torch.compile is left out with --no-compile (it takes minutes to warm up on a CPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from maskmim import cost
+from maskmim.assemble import assemble, born_sharded, jitted_step
+from maskmim.bricks import brick
+from maskmim.defaults import base
+from maskmim.models.vit import variant
+
+IMAGENET = 1_281_167
+
+
+def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], None], float]:
+    """A function that runs one step and waits for it, and GFLOP per image."""
+    config = base()
+    config.input.size = (224, 224)
+    config.model = brick(
+        "maskmim.models.masked_vit.vit_mae", variant=options.variant, dtype=options.dtype
+    )
+    config.train.batch_size = options.batch
+    parts = assemble(config, IMAGENET)
+    step = jitted_step(config, parts)
+    state, frozen = born_sharded(parts, 0)
+    batch = {"image": jax.device_put(images)}
+    held = [state]
+
+    def run() -> None:
+        held[0], metrics = step(held[0], frozen, batch)
+        float(metrics["loss"])
+
+    return run, cost.train_flops_per_example(config, parts) / 1e9
+
+
+def theirs(options: argparse.Namespace, images: np.ndarray, compiled: bool) -> Callable[[], None]:
+    """The same of transformers' ViTMAEForPreTraining."""
+    import torch
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    size = variant(options.variant)
+    model = ViTMAEForPreTraining(
+        ViTMAEConfig(
+            hidden_size=size.width,
+            num_hidden_layers=size.depth,
+            num_attention_heads=size.heads,
+            intermediate_size=size.hidden,
+            layer_norm_eps=1e-6,
+            norm_pix_loss=True,
+        )
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).train()
+    optimiser = torch.optim.AdamW(model.parameters(), 2.4e-3, (0.9, 0.95), weight_decay=0.05)
+    forward = torch.compile(model) if compiled else model
+    pixels = torch.from_numpy(images).to(device)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
+    half = options.dtype == "bfloat16"
+
+    def run() -> None:
+        inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = forward(inputs).loss
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss.item()
+
+    return run
+
+
+def take_turns(contestants: dict[str, Callable[[], None]], turns: int, steps: int) -> dict:
+    """{name: seconds per step of each turn}, in turns after two steps of warming up."""
+    for run in contestants.values():
+        run()
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(turns):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            for _ in range(steps):
+                run()
+            seconds[name].append((time.perf_counter() - began) / steps)
+    return seconds
+
+
+def main() -> None:
+    """Runs the benchmark and prints its table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", default="S")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    options = parser.parse_args()
+    images = np.random.default_rng(0).integers(0, 256, (options.batch, 224, 224, 3), np.uint8)
+    run, gflop = ours(options, images)
+    contestants = {"maskmim (XLA)": run, "transformers, eager": theirs(options, images, False)}
+    if not options.no_compile:
+        contestants["transformers, torch.compile"] = theirs(options, images, True)
+    seconds = take_turns(contestants, options.turns, options.steps)
+    report(options, seconds, gflop)
+
+
+def report(options: argparse.Namespace, seconds: dict[str, list[float]], gflop: float) -> None:
+    """Prints medians, and ratios turn by turn to ours."""
+    first = next(iter(seconds))
+    print(f"ViT-{options.variant}/16, 224 px, batch {options.batch}, {options.dtype}, "
+          f"{jax.devices()[0].device_kind}, medians of {options.turns} turns")
+    print(f"{gflop:.1f} GFLOP an image (loss and gradient, XLA's count)\n")
+    print(f"{'':<30}{'img/s':>8}{'GFLOP/s':>10}{'speed, ours / theirs':>24}")
+    for name, times in seconds.items():
+        rate = options.batch / statistics.median(times)
+        pairs = [other / own for other, own in zip(times, seconds[first], strict=True)]
+        ratio = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+        print(f"{name:<30}{rate:>8.1f}{rate * gflop:>10.0f}{ratio:>24}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Keeps count of images that cannot be read, tells which they are, and stops when they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maskmim.data.decode import MAX_PIXELS, decode
+from maskmim.data.records import BadImage, Records, TooManyBadImages
+
+TOLERATED = 10
+
+
+class BadFiles:
+    """Reads the 'bad' entries of batches and lists each bad file once in `bad_files.txt`.
+
+    A line is: name, tab, reason. A file of an earlier run in the same folder is continued.
+    The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (a small
+    folder with a few odd files trains), but never more than half of the records; with
+    max_bad_share 0 no bad file is tolerated. With several processes each counts what it meets.
+
+    Raises TooManyBadImages from `see` above the limit.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        folder: Path,
+        *,
+        max_bad_share: float = 0.01,
+        max_pixels: int = MAX_PIXELS,
+    ):
+        self.path = Path(folder) / "bad_files.txt"
+        self._records = records
+        self._max_pixels = max_pixels
+        self._max_bad_share = max_bad_share
+        self._limit = 0.0
+        if max_bad_share > 0:
+            self._limit = min(max(TOLERATED, max_bad_share * len(records)), len(records) / 2)
+        self._known: set[int] = set()
+        self._names = _listed(self.path)
+
+    @property
+    def count(self) -> int:
+        """The number of distinct bad files, those of earlier runs included."""
+        return len(self._names)
+
+    def see(self, batch: Mapping[str, Any]) -> None:
+        """Notes the bad files of a batch; TooManyBadImages where there are too many by now."""
+        new = sorted({int(i) for i in batch["bad"] if i >= 0} - self._known)
+        for index in new:
+            self._known.add(index)
+            name = " ".join(self._records.name(index).split())
+            if name not in self._names:
+                self._names.add(name)
+                self._write(name, self._reason(index, batch["image"].shape[-1]))
+        if new and self.count > self._limit:
+            raise TooManyBadImages(
+                f"{self.count} of {len(self._records)} images cannot be read, more than allowed "
+                f"(max_bad_share {self._max_bad_share}); they are listed in {self.path}: repair or "
+                "remove them, or raise data.max_bad_share"
+            )
+
+    def _reason(self, index: int, channels: int) -> str:
+        """Why the image is bad. It is decoded once more, here, because that is rare."""
+        try:
+            decode(self._records[index].encoded, channels=channels, max_pixels=self._max_pixels)
+        except BadImage as error:
+            return error.reason
+        return "could not be read at first, but later"
+
+    def _write(self, name: str, reason: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{name}\t{reason}\n")
+
+
+def _listed(path: Path) -> set[str]:
+    if not path.exists():
+        return set()
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    return {line.split("\t")[0] for line in lines if line.strip()}

@@ -1,0 +1,87 @@
+"""What the commands say to people who mistype."""
+
+import pytest
+
+from maskmim import evaluate, exits, plan, train
+
+TINY = "--config=configs/mae.py:tiny"
+
+
+def refused(capsys, command, *arguments):
+    """The message of a command that ends with USAGE: one line or few, no traceback."""
+    assert exits.run(command.main, list(arguments)) == exits.USAGE
+    error = capsys.readouterr().err
+    assert error.startswith("maskmim: error: ") and "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize("command", [train, plan])
+def test_a_misspelt_flag_names_the_nearest_key(capsys, tmp_path, command):
+    place = () if command is plan else (f"--workdir={tmp_path}/run",)
+    message = refused(capsys, command, TINY, "--config.mask.rtio=0.6", *place)
+    assert "mask.rtio" in message and "mask.ratio" in message
+
+
+def test_a_value_of_the_wrong_type_is_refused(capsys, tmp_path):
+    message = refused(capsys, train, TINY, "--config.optim.lr=abc", f"--workdir={tmp_path}/run")
+    assert "optim.lr" in message and "abc" in message and "number" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_key_in_a_config_file_names_file_line_and_key(capsys, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from maskmim.defaults import base\n\n\n"
+        "def get_config(arg=''):\n"
+        "    config = base()\n"
+        "    config.train.epcohs = 3.0\n"
+        "    return config\n"
+    )
+    message = refused(capsys, train, f"--config={file}", f"--workdir={tmp_path}/run")
+    assert "mine.py:6" in message and "epcohs" in message and "epochs" in message
+
+
+def test_a_missing_config_lists_those_that_exist(capsys, tmp_path):
+    message = refused(capsys, train, "--config=configs/mea.py", f"--workdir={tmp_path}/run")
+    assert "configs/mae.py" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("nowhere", "nowhere"), ("empty", "no images")], ids=["missing", "empty"]
+)
+def test_a_folder_without_images(capsys, tmp_path, path, said):
+    (tmp_path / "empty").mkdir()
+    config = f"--config=configs/folder.py:path={tmp_path}/{path}"
+    message = refused(capsys, train, config, f"--workdir={tmp_path}/run")
+    assert said in message
+
+
+def test_a_data_set_smaller_than_a_batch(capsys, tmp_path):
+    message = refused(
+        capsys, train, TINY, "--config.train.batch_size=512", f"--workdir={tmp_path}/run"
+    )
+    assert "296" in message and "512" in message and "batch" in message
+
+
+def test_a_ratio_that_hides_everything_says_so(capsys):
+    message = refused(capsys, plan, TINY, "--config.mask.ratio=0.99")
+    assert "mask ratio 0.99" in message and "16 tokens" in message
+
+
+def test_a_mesh_that_does_not_fit_says_what_would(capsys):
+    message = refused(capsys, plan, TINY, "--config.mesh.fsdp=3", "--config.mesh.data=1")
+    assert "fsdp=3" in message and "devices" in message
+
+
+def test_evaluating_a_folder_without_a_run(capsys, tmp_path):
+    message = refused(capsys, evaluate, f"--workdir={tmp_path}")
+    assert "config.json" in message
+
+
+def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
+    from maskmim.configuration import load
+    from maskmim.workdir import save_config
+
+    save_config(tmp_path, load("configs/mae.py:tiny"), begun=False)
+    message = refused(capsys, evaluate, f"--workdir={tmp_path}", "--evals=knm")
+    assert "knm" in message and "knn" in message and "reconstruction" in message

@@ -1,0 +1,119 @@
+"""Equal weights and equal masks: we compute what transformers' ViTMAEForPreTraining computes.
+
+Run with -s to see the table of differences.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from maskmim.interop import huggingface
+from maskmim.losses import squared_error
+from maskmim.masks.core import from_scores
+from maskmim.method import masked
+from maskmim.objectives import match
+from maskmim.paths import named_leaves
+from maskmim.targets.pixels import normalised_patches, patches
+from maskmim.types import Randomness, Spec, Variables
+from tests.interop.transformers_mae import Case, loss_of, our_net, peer, state_of
+from tests.tolerances import PARITY
+
+EXAMPLES = 3
+CASES = [
+    Case("square, norm-pix"),
+    Case("plain pixels", normalise=False),
+    Case("eps 1e-12", eps=1e-12),
+    Case("1 channel", channels=1),
+    Case("4 channels, plain", channels=4, normalise=False),
+    Case("wide 16x64", image=(16, 64)),
+    Case("tall 72x32, 4 channels", image=(72, 32), channels=4, eps=1e-12),
+    Case("deeper", encoder=(5, 48, 3, 192), decoder=(3, 32, 4)),
+    Case("mini at 96 px", (96, 96), 12, 3, (6, 192, 6, 768), (1, 96, 3)),
+]
+
+
+def differences(ours, theirs):
+    """(largest absolute difference, that over the largest value of theirs)."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    largest = np.abs(ours - theirs).max()
+    return largest, largest / np.abs(theirs).max()
+
+
+def in_mask_order(features, noise, kept):
+    """Their visible tokens come in the order of their noise, ours in that of the grid."""
+    order = np.argsort(np.argsort(noise, axis=1)[:, :kept], axis=1)
+    return np.take_along_axis(features, order[..., None], axis=1)
+
+
+def theirs(case, model, pixels, noise):
+    features, logits, loss = loss_of(model, torch.from_numpy(pixels), torch.from_numpy(noise))
+    loss.backward()
+    grads = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
+    return features.detach().numpy(), logits.detach().numpy(), float(loss.detach()), grads
+
+
+def ours(case, params, pixels, noise):
+    net = our_net(case)
+    target = normalised_patches if case.normalise else patches
+    spec = Spec(case.image, case.channels, (0.0,), (1.0,))
+    method = masked(
+        spec,
+        model=lambda spec: net,
+        mask=lambda randomness, context: from_scores(-jnp.asarray(noise), ratio=0.75),
+        objectives={"pixels": partial(match, head="pixels", target=target, loss=squared_error)},
+        teachers={},
+    )
+    batch = {"image": pixels.transpose(0, 2, 3, 1)}
+
+    def loss(params):
+        randomness = Randomness.of(jax.random.key(0), EXAMPLES)
+        return method.loss(Variables(params, {}, {}), batch, randomness, 0.0).terms["pixels"].value
+
+    value, grads = jax.jit(jax.value_and_grad(loss))(params)
+    mask = from_scores(-jnp.asarray(noise), ratio=0.75)
+    encoded = net.encode(params, net.inputs(batch), mask)
+    predictions = net.predict(params, encoded, mask)["pixels"]
+    return encoded, predictions, mask, value, grads
+
+
+@pytest.mark.proves(3, "features, predictions, loss and all gradients equal transformers' ViTMAE")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_equals_transformers(case):
+    rng = np.random.default_rng(1)
+    model = peer(case)
+    pixels = rng.normal(size=(EXAMPLES, case.channels, *case.image)).astype(np.float32)
+    length = case.grid[0] * case.grid[1]
+    noise = rng.permuted(np.tile(np.arange(length, dtype=np.float32), (EXAMPLES, 1)), axis=1)
+    params = huggingface.load(our_net(case), state_of(model))
+
+    features, logits, loss, their_grads = theirs(case, model, pixels, noise)
+    encoded, predictions, mask, our_loss, grads = ours(case, params, pixels, noise)
+
+    kept = mask.visible.shape[1]
+    found = {
+        "class token": differences(encoded.prefix, features[:, :1]),
+        "features": differences(encoded.tokens, in_mask_order(features[:, 1:], noise, kept)),
+        "predictions": differences(
+            predictions, np.take_along_axis(logits, np.asarray(mask.predict)[..., None], axis=1)
+        ),
+        "loss": differences(our_loss, loss),
+    }
+    expected = dict(named_leaves(huggingface.load(our_net(case), their_grads)))
+    for path, leaf in named_leaves(grads):
+        found[f"gradient {path}"] = differences(leaf, expected[path])
+    show(case, found)
+    worst = max(found, key=lambda name: found[name][1])
+    assert found[worst][1] < PARITY, (worst, found[worst])
+
+
+def show(case, found):
+    gradients = [pair for name, pair in found.items() if name.startswith("gradient")]
+    found = {name: pair for name, pair in found.items() if not name.startswith("gradient")}
+    found["gradients"] = tuple(np.max(gradients, axis=0))
+    cells = "  ".join(f"{name} {a:.1e} / {r:.1e}" for name, (a, r) in found.items())
+    print(f"\n{case.name}: {cells}")
