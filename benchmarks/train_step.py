@@ -125,8 +125,10 @@ def main() -> None:
 def report(options: argparse.Namespace, seconds: dict[str, list[float]], gflop: float) -> None:
     """Prints medians, and ratios turn by turn to ours."""
     first = next(iter(seconds))
-    print(f"ViT-{options.variant}/16, 224 px, batch {options.batch}, {options.dtype}, "
-          f"{jax.devices()[0].device_kind}, medians of {options.turns} turns")
+    print(
+        f"ViT-{options.variant}/16, 224 px, batch {options.batch}, {options.dtype}, "
+        f"{jax.devices()[0].device_kind}, medians of {options.turns} turns"
+    )
     print(f"{gflop:.1f} GFLOP an image (loss and gradient, XLA's count)\n")
     print(f"{'':<30}{'img/s':>8}{'GFLOP/s':>10}{'speed, ours / theirs':>24}")
     for name, times in seconds.items():

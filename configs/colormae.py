@@ -6,16 +6,16 @@
 After the colon: mask=green | red | blue | purple | white | bank (the official procedure: one stored
 bank of patterns, cropped once for each 512 images); variant and epochs as in configs/mae.py; tiny.
 
-Everything but the mask is MAE's recipe (the official configs inherit mmpretrain's MAE). Differences:
-masks are filtered on the device, fresh and independent for every image; the authors crop one bank of
-3072 stored patterns. Their filter widths are not published; ours are documented defaults in
-maskmim/masks/colour.py and can be set: --config.mask.narrow=0.5 --config.mask.wide=1.
+Everything but the mask is MAE's recipe (the official configs inherit mmpretrain's MAE).
+Differences: masks are filtered on the device, fresh and independent for every image; the authors
+crop one bank of 3072 stored patterns. Their filter widths are not published; ours are documented
+defaults in maskmim/masks/colour.py and can be set: --config.mask.narrow=0.5 --config.mask.wide=1.
 
 Published results to expect (official README and logs; not yet reproduced by us):
   B/16 green, ImageNet-1k fine-tuning, 300 / 800 / 1600 epochs: 83.01 / 83.61 / 83.77
   (MAE in the same code: 82.82 / 83.17 / 83.43); L/16 800 epochs 85.64 (MAE 85.42).
-  ADE20K UperNet B/16: 45.80 / 49.18 / 49.26 mIoU. Training loss at the end, norm-pix: 0.483 / 0.476 /
-  0.478, from 0.908 at the start.
+  ADE20K UperNet B/16: 45.80 / 49.18 / 49.26 mIoU. Training loss at the end, norm-pix: 0.483 /
+  0.476 / 0.478, from 0.908 at the start.
 """
 
 from ml_collections import ConfigDict

@@ -3,12 +3,12 @@
   python -m maskmim.train --config configs/folder.py:path=/data/photos --workdir runs/photos
 
 After the colon: path=DIR (searched with all its subfolders); size=N pixels; variant; patch; epochs;
-batch; mask=green | red | blue | purple | white | random; labelled: the first level of subfolders names
-classes, and test=DIR with the same classes gives kNN and a linear probe at the end.
+batch; mask=green | red | blue | purple | white | random; labelled: the first level of subfolders
+names classes, and test=DIR with the same classes gives kNN and a linear probe at the end.
 
-MAE's recipe (see configs/mae.py) with ColorMAE's masks; the learning rate scales with the batch. Crops
-keep 20 to 100 % of a picture: for pictures whose content fills them evenly, such as textures or
-scans, that is fine; for small objects raise --config.data.augment.scale=0.5,1.
+MAE's recipe (see configs/mae.py) with ColorMAE's masks; the learning rate scales with the batch.
+Crops keep 20 to 100 % of a picture: for pictures whose content fills them evenly, such as textures
+or scans, that is fine; for small objects raise --config.data.augment.scale=0.5,1.
 """
 
 from ml_collections import ConfigDict

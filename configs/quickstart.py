@@ -5,9 +5,9 @@
 After the colon: mask=green | red | blue | purple | white | random; epochs=N.
 
 ColorMAE (arXiv 2407.13036) with green-noise masks, MAE's objective, photographs at 96 px (MIT
-licence, 5,421 photographs, 81 fine and 42 coarse classes; 2,936 for training, 2,485 for testing,
-taken in other stores). Differs from the published recipe in size only, and in the learning rate that
-goes with it. Nothing is downloaded. The README says what comes out and how long it takes.
+licence, 5,421 photographs, 81 fine and 43 coarse classes; 2,936 for training, 2,485 for testing,
+taken in other stores). Differs from the published recipe in size only, and in the learning rate
+that goes with it. Nothing is downloaded. The README says what comes out and how long it takes.
 """
 
 from ml_collections import ConfigDict

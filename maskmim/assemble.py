@@ -85,7 +85,7 @@ def assemble(config: ConfigDict, examples: int) -> Assembly:
 
 
 def born_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
-    """The initial state, each array made where it lives, and the frozen variables on every device."""
+    """The initial state, each array made where it lives; frozen variables on every device."""
     whole = sharding.replicated(parts.mesh)
     frozen_places = jax.tree.map(lambda _: whole, parts.frozen_shapes)
     make = jax.jit(

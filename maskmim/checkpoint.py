@@ -40,7 +40,8 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one work directory, written in the background, newest restored first.
 
-    keep_latest: so many newest ones stay. keep_every: steps divisible by it stay for ever (0: none).
+    keep_latest: so many newest ones stay. keep_every: steps divisible by it stay for ever (0:
+                 none).
     """
 
     def __init__(self, workdir: Path, *, keep_latest: int = 2, keep_every: int = 0):
@@ -136,11 +137,13 @@ class Checkpoints:
         wanted = {name: tuple(leaf.shape) for name, leaf in named_leaves(like)}
         if found != wanted:
             lines = [
-                f"{name}: {found.get(name, 'missing')} in the file, {wanted.get(name, 'unknown')} here"
+                f"{name}: {found.get(name, 'missing')} in the file, {wanted.get(name, 'none')} here"
                 for name in sorted(found.keys() | wanted.keys())
                 if found.get(name) != wanted.get(name)
             ]
-            listed = "\n  ".join([*lines[:5], *([f"and {len(lines) - 5} more"] if lines[5:] else [])])
+            listed = "\n  ".join(
+                [*lines[:5], *([f"and {len(lines) - 5} more"] if lines[5:] else [])]
+            )
             raise CheckpointError(
                 f"checkpoint {step} in {self.folder} is intact but holds other arrays than this "
                 f"config builds:\n  {listed}\nUse the config that made it (config.json in the work "
@@ -196,7 +199,9 @@ def checksums(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
-                sums[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+                sums[str(path.relative_to(folder))] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
     return sums
 
 

@@ -93,5 +93,7 @@ def step_memory(config: ConfigDict, parts: Assembly) -> dict[str, int]:
 
 def bytes_per_device(shapes: Tree, places: Tree) -> int:
     """Bytes that a tree of arrays takes on one device when laid out so."""
-    local = jax.tree.map(lambda x, s: math.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, shapes, places)
+    local = jax.tree.map(
+        lambda x, s: math.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, shapes, places
+    )
     return sum(jax.tree.leaves(local))

@@ -1,9 +1,9 @@
 """Evaluates a run: `python -m maskmim.evaluate --workdir runs/it [--evals knn,linear_probe]`.
 
-Reads config.json and the newest checkpoint of the work directory, on whatever devices there are, and
-writes results.json and pictures. Without --evals it does what the config's evals.at_end names; known
-are 'reconstruction' and the probes of config.evals.probes. `--config.evals.KEY=VALUE` changes one of
-the run's evaluation settings for this call.
+Reads config.json and the newest checkpoint of the work directory, on whatever devices there are,
+and writes results.json and pictures. Without --evals it does what the config's evals.at_end names;
+known are 'reconstruction' and the probes of config.evals.probes. `--config.evals.KEY=VALUE`
+changes one of the run's evaluation settings for this call.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def restore(config: ConfigDict, workdir: Path) -> tuple[Assembly, Variables, int
     restored = checkpoints.restore(layout(parts.shapes, parts.places))
     checkpoints.close()
     if restored is None:
-        raise ConfigError(f"{workdir} has no checkpoint yet: let the training run until its first one")
+        raise ConfigError(
+            f"{workdir} has no checkpoint yet: let the training run until its first one"
+        )
     _, frozen = born_sharded(parts, config.seed)
     return parts, Variables(restored.state.params, restored.state.extra, frozen), restored.step
 
@@ -184,7 +186,9 @@ def stored_table(workdir: Path) -> str:
 
 def one_line(found: Mapping[str, float]) -> str:
     """Metrics on one line: shares as percentages."""
-    return "  ".join(f"{name} {100 * value:.1f} %" for name, value in found.items() if "top1" in name)
+    return "  ".join(
+        f"{name} {100 * value:.1f} %" for name, value in found.items() if "top1" in name
+    )
 
 
 if __name__ == "__main__":

@@ -166,5 +166,5 @@ def follow(
     if values["bad_steps"] >= config.train.max_bad_steps:
         raise Diverged(
             f"loss or gradient not finite in {int(values['bad_steps'])} steps in a row, up to step "
-            f"{step}: lower optim.lr, or use dtype float32; the newest checkpoint is older than this"
+            f"{step}: lower optim.lr, or use dtype float32; the newest checkpoint is older"
         )

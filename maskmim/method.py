@@ -77,9 +77,7 @@ def masked(
         outputs = net.predict(variables.params, encoded, drawn)
         return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
 
-    def loss(
-        variables: Variables, batch: Batch, randomness: Randomness, progress: Array
-    ) -> Losses:
+    def loss(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> Losses:
         view = look(variables, batch, randomness, progress)
         means: dict[str, Mean] = {}
         metrics: dict[str, Mean] = {}
@@ -155,9 +153,7 @@ def describe(
     net: Net, mask: Callable, terms: Mapping[str, Objective], guides: Mapping[str, Teacher]
 ) -> tuple[tuple[str, str], ...]:
     """The chain of a masked method as lines for people."""
-    grids = ", ".join(
-        f"{name} {'x'.join(map(str, grid))}" for name, grid in net.grids.items()
-    )
+    grids = ", ".join(f"{name} {'x'.join(map(str, grid))}" for name, grid in net.grids.items())
     teachers = [
         (f"teacher {name}", "gives " + ", ".join(guide.gives)) for name, guide in guides.items()
     ]

@@ -35,8 +35,8 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
 def resize(images: np.ndarray) -> np.ndarray:
     """u8[B, H, W, 3] at a size that can be looked at.
 
-    Small ones are magnified by a whole number, so that pixels stay squares, until the short side has
-    128 pixels; where the long side has more than 320, averages of pixels bring it down to 320.
+    Small ones are magnified by a whole number, so that pixels stay squares, until the short side
+    has 128 pixels; where the long side has more than 320, averages of pixels bring it down to 320.
     """
     height, width = images.shape[1:3]
     factor = max(1, -(-SMALLEST // min(height, width)))
@@ -58,8 +58,8 @@ def cover(images: np.ndarray, hidden: np.ndarray, grid: tuple[int, int]) -> np.n
     (rows, columns), (height, width) = grid, images.shape[1:3]
     if height % rows or width % columns or hidden.shape != (len(images), rows * columns):
         raise ValueError(
-            f"a mask {hidden.shape} on a grid {rows} x {columns} does not fit {len(images)} images of "
-            f"{height} x {width}: give bool[B, rows * columns] and a grid that divides the size"
+            f"a mask {hidden.shape} on a grid {rows} x {columns} does not fit {len(images)} images "
+            f"of {height} x {width}: give bool[B, rows * columns] and a grid that divides the size"
         )
     veil = hidden.reshape(-1, rows, columns)
     veil = veil.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
@@ -78,8 +78,7 @@ def mask_sheet(
     images, hidden = np.asarray(images), np.asarray(hidden, bool)
     pairs = [resize(as_rgb(images)), resize(as_rgb(cover(images, hidden, grid)))]
     caption = f"{title}\n{count_text(hidden)}"
-    across = 4 if len(images) > 2 and pairs[0].shape[2] < 200 else 2
-    return _sheet(pairs, ["image", "what the encoder may see"], caption, groups=across)
+    return _sheet(pairs, ["image", "what the encoder may see"], caption, groups=2)
 
 
 def count_text(hidden: np.ndarray) -> str:
@@ -104,15 +103,15 @@ def reconstruction_sheet(
     images, masked: u8[B, H, W, C]; the first `rows` of them are shown.
     raw_paste: predictions shown as they come, visible patches as they are.
     restored:  the same with the mean and contrast of each true patch put back into predictions of
-               normalised patches. Where it equals raw_paste (the target is no normalised patch), one
-               column shows both.
+               normalised patches. Where it equals raw_paste (the target is no normalised patch),
+               one column shows both.
     Returns u8[height, width, 3].
     """
     columns = {"image": images, "masked": masked}
     if np.array_equal(raw_paste, restored):
         columns["reconstruction"] = restored
     else:
-        columns["reconstruction: mean and contrast of true patches put back"] = restored
+        columns["reconstruction: true mean and contrast put back"] = restored
         columns["raw paste: predictions as they come"] = raw_paste
     shown = [resize(as_rgb(np.asarray(array)[:rows])) for array in columns.values()]
     return _sheet(shown, list(columns), title, groups=1)
@@ -163,8 +162,8 @@ def _wrapped(text: str, size: int, width: int) -> list[str]:
 def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The training loss over steps, smoothed, the learning rate below, probes where there are any.
 
-    rows: what `metrics.read` gives; 'loss', 'lr' and names that end in 'top1' (shares in [0, 1]) are
-          drawn, each where it is there.
+    rows: what `metrics.read` gives; 'loss', 'lr' and names that end in 'top1' (shares in [0, 1])
+          are drawn, each where it is there.
     Returns u8[H, W, 3].
     """
     probes = sorted({name for row in rows for name in row if name.endswith("top1")})
@@ -186,6 +185,9 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     axes[-1].set_ylim(bottom=0)
     axes[-1].yaxis.set_major_locator(MaxNLocator(3))
     axes[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    at = [row["step"] for row in rows] or [0]
+    if min(at) == max(at):
+        axes[-1].set_xlim(at[0] - 1.5, at[0] + 1.5)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#eeeeee")
@@ -197,12 +199,13 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
 def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
     axis.set_ylabel("training loss")
     if not len(losses):
-        axis.text(0.5, 0.5, "no step logged yet", ha="center", va="center", transform=axis.transAxes)
+        axis.text(
+            0.5, 0.5, "no step logged yet", ha="center", va="center", transform=axis.transAxes
+        )
         return
-    # The axis leaves out rare spikes, which would flatten all else.
-    smooth = _smooth(losses)
+    # Rare spikes, which would flatten all else, leave the axis and do not bend the mean.
     low, high = np.percentile(losses, [0.5, 99.5])
-    low, high = min(low, smooth.min()), max(high, smooth.max())
+    smooth = _smooth(losses.clip(low, high))
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axis.set_ylim(low - room, high + room)
     axis.plot(steps, losses, color="#a9c1de", linewidth=0.8, marker=_lone(steps), label="as logged")
@@ -219,7 +222,9 @@ def _lone(steps: np.ndarray) -> str:
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a metric, without those that were not finite."""
     found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    return np.array([step for step, _ in found], int), np.array([value for _, value in found], float)
+    return np.array([step for step, _ in found], int), np.array(
+        [value for _, value in found], float
+    )
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -31,7 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     about = [*summary.chain(config, parts), *summary.size(config, parts)]
     print(sheet("Plan", [*about, *summary.devices(parts)]))
     print("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
-    print("\n" + sheet("Bytes on each device", summary.memory(config, parts, compiled=options.compile)))
+    print(
+        "\n"
+        + sheet("Bytes on each device", summary.memory(config, parts, compiled=options.compile))
+    )
     return exits.DONE
 
 

@@ -57,9 +57,7 @@ def images_of(config: ConfigDict, parts: Assembly, count: int) -> dict[str, np.n
     return {"image": next(iter(batches))["image"]}
 
 
-def draw_masks(
-    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables
-) -> None:
+def draw_masks(config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables) -> None:
     """Writes images/masks.png: what the sampler hides of some images."""
     batch = images_of(config, parts, SHOWN)
     randomness = Randomness.of(jax.random.key(config.seed), len(batch["image"]))
@@ -84,4 +82,6 @@ def draw_reconstruction(
             title=f"step {step}, {title(bind(config.mask))}",
         )
         pictures.save_png(workdir / "images" / f"reconstruction-{step}.png", sheet)
-    return {name: float(value) for name, value in found.items() if name.startswith("reconstruction/")}
+    return {
+        name: float(value) for name, value in found.items() if name.startswith("reconstruction/")
+    }

@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 import optax
 
+from maskmim.exits import UserError
 from maskmim.types import Array
 
 Schedule = Callable[[Array], Array]
+
+
+class ScheduleError(UserError, ValueError):
+    """A schedule that does not fit the length of the training."""
 
 
 class Span(NamedTuple):
@@ -23,7 +28,7 @@ def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Sc
     """Linear warm-up from 0, then half a cosine down to `final` of the peak.
 
     Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
-    Raises ValueError where the warm-up is longer than the training.
+    Raises ScheduleError where the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs)
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(span.steps, 1), final)
@@ -36,10 +41,10 @@ def warmup_constant(span: Span, *, warmup_epochs: float) -> Schedule:
 
 
 def warmup_steps(span: Span, warmup_epochs: float) -> int:
-    """The warm-up in steps; ValueError where it does not end before the training does."""
+    """The warm-up in steps; ScheduleError where it does not end before the training does."""
     warmup = round(warmup_epochs * span.per_epoch)
     if not 0 <= warmup < span.steps:
-        raise ValueError(
+        raise ScheduleError(
             f"schedule.warmup_epochs = {warmup_epochs} is {warmup} steps, but the training has "
             f"{span.steps}: shorten the warm-up or train for more epochs"
         )

@@ -80,8 +80,8 @@ def check_batch(mesh: Mesh, batch_size: int, micro_batches: int) -> None:
     if batch_size % parts:
         near = max(parts, round(batch_size / parts) * parts)
         raise ShardingError(
-            f"train.batch_size {batch_size} does not divide into {micro_batches} micro-batches over "
-            f"{parts // micro_batches} devices: use a multiple of {parts}, for example {near}"
+            f"train.batch_size {batch_size} does not divide into {micro_batches} micro-batches "
+            f"over {parts // micro_batches} devices: use a multiple of {parts}, for example {near}"
         )
 
 

@@ -55,7 +55,9 @@ def make_train_step(
     'bad_steps'. An update with a loss or gradient that is not finite leaves parameters, optimiser
     and extra as they were.
     """
-    gradients = whole_batch_gradients if micro_batches == 1 else accumulated_gradients(micro_batches)
+    gradients = (
+        whole_batch_gradients if micro_batches == 1 else accumulated_gradients(micro_batches)
+    )
 
     def train_step(state: State, frozen: Tree, batch: Batch) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -137,7 +139,9 @@ def accumulated_gradients(micro_batches: int) -> Callable[..., tuple[Tree, Losse
         def add(sums: tuple, part: tuple[Batch, Array]) -> tuple[tuple, None]:
             return jax.tree.map(jnp.add, sums, grad(variables.params, part)), None
 
-        shapes = jax.eval_shape(lambda p: grad(variables.params, jax.tree.map(lambda x: x[0], p)), parts)
+        shapes = jax.eval_shape(
+            lambda p: grad(variables.params, jax.tree.map(lambda x: x[0], p)), parts
+        )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         (grads, (terms, metrics, carry)), _ = jax.lax.scan(add, zeros, parts)
         return grads, Losses(terms, scales, metrics, carry)

@@ -1,4 +1,4 @@
-"""A polite stop: SIGTERM, SIGINT and SIGUSR1 ask for it, the train loop grants it after its step."""
+"""A polite stop: SIGTERM, SIGINT and SIGUSR1 ask, the train loop stops after its step."""
 
 from __future__ import annotations
 

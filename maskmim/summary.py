@@ -23,9 +23,7 @@ def chain(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
     """The method from tokens to loss, with the tokens an example has, shows and predicts."""
     variables = cost.variables_shapes(parts)
     tokens = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
-    seen = (
-        f"{tokens.all} an image: {tokens.visible} enter the encoder, {tokens.predicted} are predicted"
-    )
+    seen = f"{tokens.all} an image, {tokens.visible} seen, {tokens.predicted} predicted"
     tokens_line, *rest = parts.method.chain
     return [tokens_line, ("", seen), *rest]
 

@@ -54,7 +54,8 @@ def train(config: ConfigDict, workdir: Path) -> int:
         state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
     checkpoints.close()
     if stop.requested:
-        print(f"{stop.requested}: step {int(state.step)} of {total} is saved; the same command continues")
+        step = int(state.step)
+        print(f"{stop.requested}: step {step} of {total} is saved; the same command continues")
         return exits.SAVED
     variables = Variables(state.params, state.extra, frozen)
     evaluate.finish(config, workdir, parts, variables, int(state.step), config.evals.at_end)
@@ -64,9 +65,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
 def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Checkpoints:
     """The checkpoints of a run with the policies of its config."""
     keep_every = round(config.checkpoint.keep_every_epochs * parts.span.per_epoch)
-    return Checkpoints(
-        workdir, keep_latest=config.checkpoint.keep_latest, keep_every=keep_every
-    )
+    return Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest, keep_every=keep_every)
 
 
 def begin_or_continue(
@@ -83,9 +82,9 @@ def begin_or_continue(
         return state, frozen
     if restored.data["fingerprint"] != records.fingerprint:
         raise DataError(
-            f"{checkpoints.folder.parent} was trained on {restored.data['examples']} other images than "
-            f"the {len(records)} that {config.data.train.brick} gives now: restore the data, or begin "
-            "a new run in another --workdir"
+            f"{checkpoints.folder.parent} was trained on {restored.data['examples']} other images "
+            f"than the {len(records)} that {config.data.train.brick} gives now: restore the data, or "
+            "begin a new run in another --workdir"
         )
     print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
     return jax.tree.map(lambda array: array, restored.state), frozen

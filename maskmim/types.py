@@ -1,7 +1,8 @@
 """The types that every part of maskmim speaks; their shapes are the documentation.
 
-Letters in shapes: B examples, N tokens of an example, K visible tokens, P predicted tokens, D width,
-R prefix tokens (class token and registers). K, P, N and R are Python ints known when the step is built.
+Letters in shapes: B examples, N tokens of an example, K visible tokens, P predicted tokens, D
+width, R prefix tokens (class token and registers). K, P, N and R are Python ints known when the
+step is built.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Batch = Mapping[str, Array]
 
 
 class Randomness(NamedTuple):
-    """The random numbers of one step, addressed by a name and the example's slot in the global batch.
+    """The random numbers of one step, addressed by a name and the example's slot in the global
+    batch.
 
     What is drawn depends on (key, name, slot) alone, never on devices, hosts or micro-batches.
 
@@ -68,7 +70,8 @@ class Context:
 
     batch:    the arrays of the batch, examples first.
     grids:    the token grid of each stream, static, in the order of the tokens; an image has one
-              stream with (rows, columns), a clip (frames, rows, columns), a spectrogram (time, mel).
+              stream with (rows, columns), a clip (frames, rows, columns), a spectrogram (time,
+              mel).
     hints:    what teachers found, by name.
     progress: f32[] share of training that is done, in [0, 1).
     """
@@ -82,7 +85,9 @@ class Context:
     def grid(self) -> tuple[int, ...]:
         """The grid of the only stream; ValueError where there are several."""
         if len(self.grids) != 1:
-            raise ValueError(f"one stream expected, got {sorted(self.grids)}: name the one you mean")
+            raise ValueError(
+                f"one stream expected, got {sorted(self.grids)}: name the one you mean"
+            )
         return next(iter(self.grids.values()))
 
     @property
@@ -98,7 +103,8 @@ class Encoded(NamedTuple):
     tokens:    f32[B, K, D] the visible tokens, in the order of `Mask.visible`.
     layers:    f32[depth, B, R + K, D] the output of every block, before the last norm; None
                unless captured.
-    attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless captured.
+    attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless
+               captured.
     """
 
     prefix: Array

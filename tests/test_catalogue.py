@@ -1,4 +1,4 @@
-"""Every config with `:tiny` builds, and its step trains what it should; new configs are tested free."""
+"""Every config with `:tiny` builds, and its step trains what it should."""
 
 import math
 from pathlib import Path
@@ -34,7 +34,9 @@ def test_three_tiny_steps(name, monkeypatch):
         assert all(math.isfinite(float(value)) for value in metrics.values()), metrics
     assert step._cache_size() == 1
     assert int(state.step) == 3 and int(state.bad_steps) == 0
-    for (path, old), new in zip(named_leaves(before[0]), jax.tree.leaves(state.params), strict=True):
+    for (path, old), new in zip(
+        named_leaves(before[0]), jax.tree.leaves(state.params), strict=True
+    ):
         assert old.shape == new.shape and not np.array_equal(old, new), path
     for (path, old), new in zip(named_leaves(before[1]), jax.tree.leaves(frozen), strict=True):
         np.testing.assert_array_equal(old, new, err_msg=path)

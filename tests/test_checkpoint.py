@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back bit for bit, and damage costs one checkpoint, not a run."""
+"""Checkpoints: what was saved comes back, and damage costs one checkpoint, not a run."""
 
 import json
 import logging

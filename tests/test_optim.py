@@ -48,8 +48,8 @@ def test_adamw_in_numpy():
         for name, grad in grads.items():
             first[name] = 0.9 * first[name] + 0.1 * grad
             second[name] = 0.95 * second[name] + 0.05 * grad**2
-            update = first[name] / (1 - 0.9**step) / (
-                np.sqrt(second[name] / (1 - 0.95**step)) + 1e-8
+            update = (
+                first[name] / (1 - 0.9**step) / (np.sqrt(second[name] / (1 - 0.95**step)) + 1e-8)
             )
             decay = 0.05 * params[name] if name == "kernel" else 0
             params[name] = params[name] - 0.02 * (update + decay)
@@ -64,7 +64,7 @@ def test_biases_and_norms_are_not_decayed_tokens_and_kernels_are():
         jax.tree.map(jnp.zeros_like, params), optimiser.init(params), params
     )
     decayed = {name for name, update in named_leaves(updates) if np.any(np.asarray(update))}
-    for name, value in named_leaves(params):
+    for name, _ in named_leaves(params):
         last = name.rsplit("/", 1)[-1]
         assert (name in decayed) == (last in ("kernel", "class_token", "mask_token")), name
     assert {"encoder/class_token", "decoder/mask_token"} <= decayed

@@ -14,7 +14,7 @@ from maskmim.data.shard_format import Shard, read_index, unpack
 class ShardRecords:
     """Records of some shards of one folder, in the order of the shards.
 
-    Raises DataError where a shard is missing or holds another number of records than the index says.
+    Raises DataError where a shard is missing or does not hold as many records as the index says.
     """
 
     def __init__(

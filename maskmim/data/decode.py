@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from maskmim.data.records import BadImage, DataError
+
+# Pillow warns of files that it opens above its own limit; whether they are too large is said here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 MAX_PIXELS = 178_956_970 // 2
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -49,7 +53,7 @@ def decode(
     except BadImage:
         raise
     except Exception as error:  # decoders raise almost anything on malformed files
-        raise BadImage(_reason(error)) from error
+        raise BadImage(_reason(error, max_pixels)) from error
 
 
 def _checked_array(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -137,7 +141,9 @@ def _grey_to_eight_bit(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, max_pixels: int) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or of a kind that Pillow cannot read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than the limit of {max_pixels}"
     return " ".join(str(error).split())[:200] or type(error).__name__

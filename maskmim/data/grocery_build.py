@@ -35,8 +35,9 @@ M. Klasson, C. Zhang, H. Kjellström: A Hierarchical Grocery Store Image Dataset
 Semantic Labels. IEEE Winter Conference on Applications of Computer Vision (WACV), 2019.
 arXiv 1901.00711.
 
-Changed from the original: every photograph was reduced to {side} pixels on the short side and stored
-as WebP of quality {quality} by maskmim/data/grocery_build.py. Splits and classes are the official ones.
+Changed from the original: every photograph was reduced to {side} pixels on the short side and
+stored as WebP of quality {quality} by maskmim/data/grocery_build.py. Splits and classes are the
+official ones.
 """
 
 
@@ -92,7 +93,9 @@ def read_classes(source: Path) -> dict[str, tuple[str, ...]]:
         rows = list(csv.DictReader(file))
     pairs = {
         "fine": {int(row["Class ID (int)"]): row["Class Name (str)"] for row in rows},
-        "coarse": {int(row["Coarse Class ID (int)"]): row["Coarse Class Name (str)"] for row in rows},
+        "coarse": {
+            int(row["Coarse Class ID (int)"]): row["Coarse Class Name (str)"] for row in rows
+        },
     }
     return {name: tuple(found[i] for i in range(len(found))) for name, found in pairs.items()}
 

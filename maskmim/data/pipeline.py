@@ -2,9 +2,9 @@
 
 The training stream is endless: its element g is record `order(seed, g // n)[g % n]` of n records,
 augmented with random numbers that depend on (seed, g) alone. Batch b of the whole machine is the
-elements b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p of P gets
-the p-th of P equal, contiguous parts of it. Neither processes nor workers nor threads change what
-comes, and beginning at batch k costs nothing, so the state of the data is one integer.
+elements b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p of P
+gets the p-th of P equal, contiguous parts of it. Neither processes nor workers nor threads change
+what comes, and beginning at batch k costs nothing, so the state of the data is one integer.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def train_batches(
       'image'  u8[b, H, W, C]
       'label'  {label set: i32[b]}, {} without labels
       'record' i64[b] the index of the record whose turn it was
-      'bad'    i64[b] that index where the record could not be read, else -1; picture and labels are
-               then those of the next record that can be (index + 1, + 2, ..., from 0 after the last).
+      'bad'    i64[b] that index where the record could not be read, else -1; picture and labels
+               are then those of the next record that can be (index + 1, ..., then from 0).
     Each epoch takes each record once, in a new order.
-    Raises DataError for fewer records than batch_size, a batch that does not divide, a negative seed;
-    while iterating, where 64 records in a row cannot be read.
+    Raises DataError for fewer records than batch_size, a batch that does not divide, a negative
+    seed; while iterating TooManyBadImages, where 64 records in a row cannot be read.
     """
     slots = _slots(batch_size, process_index, process_count)
     if len(records) < batch_size:
@@ -73,7 +73,7 @@ def train_batches(
         )
     if seed < 0:
         raise DataError(f"the seed must be 0 or more, got {seed}")
-    # grain shuffles epoch e with shuffle seed + e: spread, or seeds 0 and 1 would share their orders.
+    # grain shuffles epoch e with shuffle seed + e: unless spread, seeds 0 and 1 share their orders.
     shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
     reader = _Reader(records, size, channels, augment, seed, threads, max_pixels)
@@ -96,8 +96,8 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """One pass over the records in their order; the last batch is padded to full size.
 
-    Batches are as those of `train_batches`, and 'valid' bool[b] is True where the picture is that of
-    its record: False for padding (black, labels and record -1) and for substitutes of bad records.
+    Batches are as those of `train_batches`, and 'valid' bool[b] is True where the picture is that
+    of its record: False for padding (black, labels and record -1) and for substitutes of bad ones.
     Raises DataError without records or where the batch does not divide among the processes.
     """
     slots = _slots(batch_size, process_index, process_count)
@@ -121,7 +121,7 @@ def _slots(batch_size: int, index: int, count: int) -> range:
 
 
 def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
-    """Batches in order, the next ones made ahead. An element is a whole batch, hence few are kept."""
+    """Batches in order, the next ones made ahead: an element is a whole batch, so few are kept."""
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else 2)
     ready = batches.to_iter_dataset(ahead)
     if not workers:
@@ -182,9 +182,7 @@ class _Reader:
             used = (index + offset) % total
             try:
                 example = self.records[used]
-                pixels = decode(
-                    example.encoded, channels=self.channels, max_pixels=self.max_pixels
-                )
+                pixels = decode(example.encoded, channels=self.channels, max_pixels=self.max_pixels)
                 return pixels, example.labels, used
             except BadImage as error:
                 first = first or error

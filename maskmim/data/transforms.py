@@ -29,8 +29,8 @@ def random_resized_crop_flip(
     scale: limits of the part's share of the area. ratio: limits of its width / height before
     resizing. flip: probability of mirroring left and right.
     Source: MAE's pretraining transform (main_pretrain.py), that is torchvision's RandomResizedCrop
-    with its sampling rule. Difference: parts at least six times too large are first shrunk by a whole
-    factor, which is faster and hardly visible.
+    with its sampling rule. Difference: parts at least six times too large are first shrunk by a
+    whole factor, which is faster and hardly visible.
     """
     top, left, height, width = crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
     out = resize(image[top : top + height, left : left + width], size)

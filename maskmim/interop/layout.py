@@ -77,10 +77,9 @@ def convolution(name: str, path: str, patch: tuple[int, int, int]) -> Entry:
     return Entry(name, path, (), theirs, lambda a, shape: a.transpose(2, 3, 1, 0).reshape(shape))
 
 
-def patch_of(net: Net) -> tuple[int, int, int]:
+def patch_of(net: Net, shapes: Shapes) -> tuple[int, int, int]:
     """(rows, columns, channels) of a patch."""
-    (rows, columns) = net.grids["image"]
-    shapes = shapes_of(net)
+    rows, columns = net.grids["image"]
     values = shapes["encoder/embed/kernel"][0]
     blank = jax.ShapeDtypeStruct((1, rows * columns, values), np.float32)
     _, height, width, channels = jax.eval_shape(net.restore, blank).shape

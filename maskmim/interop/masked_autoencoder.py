@@ -80,7 +80,7 @@ def _within(part: str, shapes: Shapes) -> Shapes:
 
 
 def _encoder(layout: Layout, net: Net, shapes: Shapes) -> list[Entry]:
-    entries = list(layout.encoder(weights.patch_of(net), _depth("encoder", shapes)))
+    entries = list(layout.encoder(weights.patch_of(net, shapes), _depth("encoder", shapes)))
     if tables.is_learned(shapes):
         entries.append(weights.same(layout.positions[0], tables.LEARNED, lead=1))
     return entries

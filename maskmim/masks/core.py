@@ -5,7 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.exits import UserError
 from maskmim.types import Array, Mask
+
+
+class MaskError(UserError, ValueError):
+    """A mask that cannot be drawn on the grid at hand."""
 
 
 def split_counts(length: int, ratio: float) -> tuple[int, int]:
@@ -14,13 +19,13 @@ def split_counts(length: int, ratio: float) -> tuple[int, int]:
     `round(ratio * length)` tokens are hidden. `int(length * (1 - ratio))`, the usual form, loses a
     token to floating point for some ratios (0.9 of 10 tokens leaves 0, not 1, visible).
 
-    Raises ValueError unless both numbers are positive.
+    Raises MaskError unless both numbers are positive.
     """
     hidden = round(ratio * length)
     if not 0 < hidden < length:
-        raise ValueError(
-            f"mask ratio {ratio} of {length} tokens hides {hidden}: at least one token must be hidden "
-            "and one visible; change mask.ratio, the patch size or the image size"
+        raise MaskError(
+            f"mask ratio {ratio} of {length} tokens hides {hidden}: at least one must be "
+            "hidden and one visible; change mask.ratio, the patch size or the image size"
         )
     return length - hidden, hidden
 
@@ -41,7 +46,7 @@ def positions(chosen: Array, count: int) -> Array:
 
 
 def keep_strongest(scores: Array, count: int) -> Array:
-    """True at the `count` largest scores of each row, the first of equals: f32[B, N] -> bool[B, N]."""
+    """True at the `count` largest scores of each row, the first of equals: f32 -> bool[B, N]."""
     order = jnp.argsort(scores, axis=-1, descending=True, stable=True)[:, :count]
     rows = jnp.arange(scores.shape[0])[:, None]
     return jnp.zeros(scores.shape, bool).at[rows, order].set(True)

@@ -47,7 +47,7 @@ def spectrum(
     *,
     sigmas: tuple[float, ...] = (),
     grid: tuple[int, int] = (64, 64),
-    count: int = 64,
+    count: int = 256,
     rings: int = 24,
     seed: int = 0,
 ) -> Spectrum:

@@ -90,7 +90,7 @@ def check_shape(name, frequency, power):
 @pytest.mark.proves(1, "spectra are low-, band-, high-pass and band-stop")
 @pytest.mark.parametrize("name", sorted(COLOURS))
 def test_noise_has_the_spectrum_of_its_colour(name):
-    found = spectrum(name, rings=24, count=48)
+    found = spectrum(name, rings=24, count=300, seed=1)
     check_shape(name, found.frequency, found.analytic)
     check_shape(name, found.frequency, found.measured)
     scale = found.analytic.max()
@@ -101,11 +101,12 @@ def test_noise_has_the_spectrum_of_its_colour(name):
 def test_masks_keep_the_spectrum_of_their_noise(name):
     # Cutting at a threshold adds a floor of noise, but the largest power stays where it was.
     frequency, power = radial_power(maps(name, (28, 28), 400), rings=7)
-    noise = spectrum(name, grid=(28, 28), rings=7).analytic
-    assert np.corrcoef(power, noise)[0, 1] > 0.8 or name == "white"
     if name == "white":
         assert power.max() < 1.1 * power.min()
-    assert len(frequency) == 7
+    else:
+        noise = spectrum(name, grid=(28, 28), rings=7, count=2)
+        np.testing.assert_array_equal(noise.frequency, frequency)
+        assert np.corrcoef(power, noise.analytic)[0, 1] > 0.8
 
 
 def test_the_gain_at_zero_frequency():
@@ -116,9 +117,9 @@ def test_the_gain_at_zero_frequency():
 
 @pytest.mark.parametrize("name", ["red", "green", "blue", "purple"])
 def test_masks_work_beyond_images(name):
-    clip = maps(name, (4, 8, 8), 3000)
-    assert clip.shape == (3000, 4, 8, 8)
-    np.testing.assert_allclose(coverage(clip), 0.25, atol=0.05)
+    clip = maps(name, (4, 6, 5), 800)
+    assert clip.shape == (800, 4, 6, 5)
+    np.testing.assert_allclose(coverage(clip), 0.25, atol=0.08)
     series = maps(name, (50,), 2000, ratio=0.5)
     together = (series[:, 1:] & series[:, :-1]).mean()
     alone = 0.5 * 24 / 49

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.masks.draw_on_devices import visible_of_all
-from tests.masks.sampling import SAMPLERS
+from tests.masks.draw_on_devices import NAMES, visible_of_all
 
 
 def test_one_and_eight_devices_draw_the_same_masks(tmp_path):
@@ -26,5 +25,5 @@ def test_one_and_eight_devices_draw_the_same_masks(tmp_path):
     here = visible_of_all()
     with np.load(tmp_path / "eight.npz", allow_pickle=False) as eight:
         assert eight["devices"] == 8
-        for name in SAMPLERS:
+        for name in NAMES:
             np.testing.assert_array_equal(here[name], eight[name], err_msg=name)

@@ -28,7 +28,7 @@ def check_counts(mask, length: int, ratio: float) -> None:
     np.testing.assert_array_equal(np.asarray(mask.weight), 1.0)
 
 
-@settings(max_examples=14, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     st.sampled_from(sorted(ANY_GRID)),
     st.sampled_from(GRIDS),
@@ -83,8 +83,6 @@ def test_masks_do_not_depend_on_how_a_batch_is_split(name):
 
     whole = visible(range(8))
     np.testing.assert_array_equal(np.concatenate([visible(range(4)), visible(range(4, 8))]), whole)
-    ones = np.concatenate([visible([slot]) for slot in range(8)])
-    np.testing.assert_array_equal(ones, whole)
     np.testing.assert_array_equal(visible([6, 1, 3, 0]), whole[[6, 1, 3, 0]])
 
 

@@ -25,14 +25,10 @@ def train(sizes, micro_batches=1):
     shapes, _ = jax.eval_shape(lambda k: initial_state(method, optimiser, k), jax.random.key(0))
     places = sharding.state_shardings(shapes, optimiser, sharding.transformer(), mesh)
     whole = sharding.replicated(mesh)
-    make = jax.jit(
-        lambda key: initial_state(method, optimiser, key), out_shardings=(places, whole)
-    )
+    make = jax.jit(lambda key: initial_state(method, optimiser, key), out_shardings=(places, whole))
     state, frozen = make(jax.random.key(0))
     step = jax.jit(
-        make_train_step(
-            method, optimiser, seed=0, total_steps=STEPS, micro_batches=micro_batches
-        ),
+        make_train_step(method, optimiser, seed=0, total_steps=STEPS, micro_batches=micro_batches),
         in_shardings=(places, whole, sharding.by_example(mesh)),
         out_shardings=(places, whole),
         donate_argnums=0,

@@ -1,0 +1,102 @@
+"""Datasets by name through tensorflow-datasets, without TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskmim.data.records import DataError, Example, class_names, manifest_digest
+
+# Features that name the image, in datasets that have one.
+_NAMES = ("file_name", "filename", "image/filename", "image_name", "id")
+
+
+class TfdsRecords:
+    """Records of one split of a prepared dataset; every scalar class label is a label set."""
+
+    def __init__(self, source: Any, builder: Any, split: str, image: str):
+        features = builder.info.features
+        self.labels = class_names({key: features[key].names for key in _class_labels(features)})
+        self._names = next((key for key in _NAMES if key in features), None)
+        self._title = f"{builder.info.full_name}/{split}"
+        self._image = image
+        self._source = source
+        # As names and sizes of the manifest: shards, and which of their records are taken.
+        self.fingerprint = manifest_digest(
+            (f"{builder.info.full_name}/{part.filename.rsplit('/', 1)[-1]}@{part.skip}", part.take)
+            for part in builder.info.splits[split].file_instructions
+        )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        found = self._found(index)
+        return Example(found[self._image], {key: int(found[key]) for key in self.labels})
+
+    def name(self, index: int) -> str:
+        """Dataset, split and number, and the file name where the dataset holds one."""
+        title = f"{self._title}[{index}]"
+        if self._names is None:
+            return title
+        name = self._found(index)[self._names]
+        return f"{title} {name.decode(errors='replace') if isinstance(name, bytes) else name}"
+
+    def _found(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        return self._source[index]
+
+
+def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> TfdsRecords:
+    """A split of a dataset of tensorflow-datasets that was prepared as ArrayRecord.
+
+    name:     as in tfds, with configuration and version where wanted: 'imagenet2012',
+              'cifar100:3.0.2'. split: any expression of tfds: 'train', 'train[:90%]'.
+    data_dir: where datasets are prepared; empty for the default of tensorflow-datasets.
+    image:    the feature with the picture; its bytes are decoded by maskmim.
+    Label sets are the dataset's scalar ClassLabel features, by name.
+    A directory that was prepared with file_format='array_record', on any machine, is read without
+    TensorFlow. Nothing is downloaded or prepared here.
+    Raises DataError where the dataset, the split or the picture is missing, or the format another.
+    """
+    import tensorflow_datasets
+
+    where = data_dir or "the default directory of tensorflow-datasets"
+    try:
+        builder = tensorflow_datasets.builder(name, data_dir=data_dir or None, try_gcs=False)
+    except tensorflow_datasets.core.registered.DatasetNotFoundError:
+        raise DataError(
+            f"tensorflow-datasets knows no dataset {name!r} and {where} holds none of that name"
+        ) from None
+    if not builder.info.splits:
+        raise DataError(
+            f"the dataset {name!r} is not prepared in {where}: prepare it once with "
+            f"tfds build {name} --file_format=array_record (that may need TensorFlow), or set "
+            "data_dir to where it is"
+        )
+    features = builder.info.features
+    if image not in features:
+        raise DataError(f"the dataset {name!r} has no feature {image!r}, only {sorted(features)}")
+    try:
+        decoders = {image: tensorflow_datasets.decode.SkipDecoding()}
+        source = builder.as_data_source(split=split, decoders=decoders)
+    except NotImplementedError:
+        raise DataError(
+            f"the dataset {name!r} in {where} was prepared in a format without random access: "
+            f"prepare it again with tfds build {name} --file_format=array_record"
+        ) from None
+    except (ValueError, KeyError) as error:
+        splits = ", ".join(sorted(builder.info.splits))
+        raise DataError(
+            f"the dataset {name!r} cannot give split {split!r}; it has {splits} ({error})"
+        ) from None
+    return TfdsRecords(source, builder, split, image)
+
+
+def _class_labels(features: Any) -> list[str]:
+    """Keys of the scalar class labels: features that have names and no shape."""
+    return [
+        key
+        for key, feature in features.items()
+        if getattr(feature, "names", None) and getattr(feature, "shape", None) == ()
+    ]

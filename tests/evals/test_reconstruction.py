@@ -1,0 +1,181 @@
+"""Errors and pictures of reconstructions, against loops in numpy, with a net of plain functions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.reconstruction import GREY, reconstruction
+from maskmim.types import Mask, Method, Net, Randomness
+
+SIZE, PATCH, GRID = 16, 4, (4, 4)
+MEAN, STD = 0.4, 0.25
+PICTURES = ("image", "masked", "restored", "raw")
+
+
+def cut(images):
+    """[B, 16, 16, C] -> [B, 16, 16 * C], by loops."""
+    places = [(r, c) for r in range(0, SIZE, PATCH) for c in range(0, SIZE, PATCH)]
+    parts = [images[:, r : r + PATCH, c : c + PATCH] for r, c in places]
+    return jnp.stack([part.reshape(len(images), -1) for part in parts], axis=1)
+
+
+def join(patches):
+    blocks = patches.reshape(len(patches), *GRID, PATCH, PATCH, -1)
+    rows = [jnp.concatenate([blocks[:, r, c] for c in range(4)], axis=2) for r in range(4)]
+    return jnp.concatenate(rows, axis=1)
+
+
+def display(inputs):
+    return jnp.round(jnp.clip(inputs * STD + MEAN, 0, 1) * 255).astype(jnp.uint8)
+
+
+def normalised(pixels):
+    return (pixels / 255 - MEAN) / STD
+
+
+def mask_of(hidden, predict):
+    visible = np.stack([np.flatnonzero(~row) for row in hidden])
+    weight = np.ones(predict.shape, np.float32)
+    return Mask(*(jnp.asarray(part) for part in (visible, predict, hidden, weight)))
+
+
+def draw(examples=3, channels=3, seed=0):
+    """Pictures u8 and a mask that hides and predicts 11 of 16 patches."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (examples, SIZE, SIZE, channels), dtype=np.uint8)
+    hidden = np.ones((examples, 16), bool)
+    for row in hidden:
+        row[rng.choice(16, 5, replace=False)] = False
+    return images, mask_of(hidden, np.stack([np.flatnonzero(row) for row in hidden]))
+
+
+def evaluate(images, mask, pixels, prediction=None):
+    """`reconstruction` of a method that predicts f32[B, P, V] `pixels`, in units of the inputs."""
+    inputs = jnp.asarray(normalised(images.astype(np.float32)))
+    net = Net({"image": GRID}, 0, None, None, None, None, cut, join, display)
+
+    def reconstruct(variables, batch, randomness):
+        raw = pixels if prediction is None else prediction
+        return {"mask": mask, "inputs": inputs, "target": None, "pixels": pixels, "prediction": raw}
+
+    method = Method(net, None, None, None, {"reconstruct": reconstruct}, ())
+    found = reconstruction(method, (), {}, Randomness.of(jax.random.key(0), len(images)))
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def truth(images, mask):
+    patches = np.asarray(cut(jnp.asarray(normalised(images.astype(np.float32)))))
+    return np.stack([row[places] for row, places in zip(patches, mask.predict, strict=True)])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_perfect_prediction_has_no_error_and_gives_the_image_back(channels):
+    images, mask = draw(channels=channels)
+    found = evaluate(images, mask, jnp.asarray(truth(images, mask)))
+    assert found["reconstruction/mse"] == 0
+    assert found["reconstruction/psnr"] == pytest.approx(10 * math.log10(12 * 255**2), abs=1e-3)
+    for name in PICTURES:
+        assert found[name].dtype == np.uint8
+        assert found[name].shape == images.shape
+    for name in ("image", "restored", "raw"):
+        np.testing.assert_array_equal(found[name], images)
+
+
+def test_masked_pictures_are_grey_where_hidden_and_true_elsewhere():
+    images, mask = draw()
+    found = evaluate(images, mask, jnp.asarray(truth(images, mask)))
+    shown, true = np.asarray(cut(found["masked"])), np.asarray(cut(images))
+    hidden = np.asarray(mask.hidden)
+    assert (shown[hidden] == GREY).all()
+    np.testing.assert_array_equal(shown[~hidden], true[~hidden])
+
+
+def test_errors_are_those_of_shown_pixels_of_each_image():
+    images, mask = draw()
+    noise = np.random.default_rng(1).normal(0, 0.3, truth(images, mask).shape)
+    predicted = (truth(images, mask) + noise).astype(np.float32)
+    found = evaluate(images, mask, jnp.asarray(predicted))
+    guess = np.round(np.clip(predicted * STD + MEAN, 0, 1) * 255) / 255
+    true = np.round(truth(images, mask) * 255 * STD + MEAN * 255) / 255
+    each = ((guess - true) ** 2).mean(axis=(1, 2))
+    np.testing.assert_allclose(found["reconstruction/mse"], each.mean(), rtol=1e-4)
+    psnr = -10 * np.log10(each).mean()
+    np.testing.assert_allclose(found["reconstruction/psnr"], psnr, rtol=1e-4)
+
+
+def simple_guesses(image, hidden):
+    """Errors of the three guesses on one image u8[16, 16, C], by loops."""
+    patches = np.asarray(cut(image[None]))[0].astype(float) / 255
+    channels = image.shape[-1]
+    seen = np.flatnonzero(~hidden)
+    colour = patches[seen].reshape(-1, channels).mean(axis=0)
+    errors = {"nearest_visible": [], "mean_visible": [], "own_mean": []}
+    for token in np.flatnonzero(hidden):
+        steps = {other: math.dist(divmod(token, 4), divmod(other, 4)) for other in seen}
+        near = [other for other, far in steps.items() if far == min(steps.values())]
+        guesses = {
+            "nearest_visible": patches[near].mean(axis=0),
+            "mean_visible": np.tile(colour, PATCH * PATCH),
+            "own_mean": np.round(patches[token].mean() * 255) / 255,
+        }
+        for name, guess in guesses.items():
+            errors[name].append(((patches[token] - guess) ** 2).mean())
+    return {name: np.mean(values) for name, values in errors.items()}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_simple_guesses_are_those_of_a_loop(channels):
+    images, mask = draw(channels=channels, seed=2)
+    images[:, :8] //= 3
+    found = evaluate(images, mask, jnp.asarray(truth(images, mask)))
+    expected = [
+        simple_guesses(image, hidden)
+        for image, hidden in zip(images, np.asarray(mask.hidden), strict=True)
+    ]
+    for name in expected[0]:
+        mean = np.mean([each[name] for each in expected])
+        np.testing.assert_allclose(found[f"reconstruction/mse_{name}"], mean, rtol=1e-4)
+
+
+def test_predicting_nothing_in_normalised_patches_scores_as_their_own_mean():
+    images, mask = draw()
+    true = truth(images, mask)
+    flat = np.broadcast_to(true.mean(-1, keepdims=True), true.shape)
+    found = evaluate(images, mask, jnp.asarray(flat))
+    assert found["reconstruction/mse"] == pytest.approx(found["reconstruction/mse_own_mean"])
+
+
+def test_raw_and_restored_are_pasted_from_their_own_values():
+    images, mask = draw()
+    shape = truth(images, mask).shape
+    black, white = jnp.full(shape, -10.0), jnp.full(shape, 10.0)
+    found = evaluate(images, mask, black, white)
+    hidden = np.asarray(mask.hidden)
+    assert (np.asarray(cut(found["restored"]))[hidden] == 0).all()
+    assert (np.asarray(cut(found["raw"]))[hidden] == 255).all()
+    true = np.asarray(cut(images))[~hidden]
+    np.testing.assert_array_equal(np.asarray(cut(found["raw"]))[~hidden], true)
+
+
+def test_patches_that_are_predicted_but_visible_or_hidden_but_not_predicted():
+    images, _ = draw(examples=1)
+    hidden = np.zeros((1, 16), bool)
+    hidden[0, [1, 2, 3]] = True
+    mask = mask_of(hidden, np.array([[0, 1, 2]]))
+    pixels = truth(images, mask)
+    pixels[0, 0] = -10.0  # a visible one, badly predicted
+    found = evaluate(images, mask, jnp.asarray(pixels))
+    assert found["reconstruction/mse"] == 0
+    restored, true = np.asarray(cut(found["restored"]))[0], np.asarray(cut(images))[0]
+    assert (restored[3] == GREY).all()
+    np.testing.assert_array_equal(np.delete(restored, 3, 0), np.delete(true, 3, 0))
+
+
+def test_a_method_without_pixels_is_refused():
+    method = Method(None, None, None, None, {}, ())
+    with pytest.raises(Unsuitable, match="predicts no pixels"):
+        reconstruction(method, (), {}, Randomness.of(jax.random.key(0), 1))
