@@ -92,7 +92,8 @@ def finish(
     results: dict[str, Any] = {"step": step, "images_seen": step * config.train.batch_size}
     probes = [name for name in names if name != "reconstruction"]
     if "reconstruction" in names and "reconstruct" in parts.method.apply:
-        results["reconstruction"] = draw_reconstruction(config, workdir, parts, variables, step)
+        drawn = draw_reconstruction(config, workdir, parts, variables, step)
+        results["reconstruction"] = drawn.errors
     if probes and config.evals.train and config.evals.test:
         results["probes"] = compare(config, parts, variables, probes)
     results["seconds"] = round(time.perf_counter() - started, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,19 @@ class Cadence(NamedTuple):
         )
 
 
+class Run(NamedTuple):
+    """What stays the same during a training; encode is `evaluate.encoder`, compiled once."""
+
+    config: ConfigDict
+    workdir: Path
+    parts: Assembly
+    frozen: Tree
+    cadence: Cadence
+    log: Log
+    progress: Progress
+    encode: Callable
+
+
 def fit(
     config: ConfigDict,
     workdir: Path,
@@ -68,46 +81,41 @@ def fit(
 ) -> State:
     """Trains from the state's step to the end, or to the step after a stop was requested.
 
-    Returns the state, which is saved. Raises Diverged, and DataError for too many bad images.
+    Returns the state, which is saved. Raises Diverged, and DataError where the data are too few or
+    too many images are bad.
     """
     start, total = int(state.step), parts.span.steps
     cadence = Cadence.of(config, parts.span.per_epoch)
-    step_function = jitted_step(config, parts)
-    encode = evaluate.encoder(config, parts)
+    take = jitted_step(config, parts)
     batches = open_batches(config, parts, records, start)
     bad_files = BadFiles(records, workdir, max_bad_share=config.data.max_bad_share)
     position = {"fingerprint": records.fingerprint, "examples": len(records)}
-    batch_size = config.train.batch_size
+    leads = jax.process_index() == 0
     with (
-        Log(workdir, step=start, enabled=jax.process_index() == 0) as log,
-        Progress(total, start, images_per_step=batch_size) as progress,
+        Log(workdir, step=start, enabled=leads) as log,
+        Progress(total, start, images_per_step=config.train.batch_size, enabled=leads) as progress,
     ):
+        encode = evaluate.encoder(config, parts)
+        run = Run(config, workdir, parts, frozen, cadence, log, progress, encode)
+        if start == 0:
+            show_masks(run, state)
         metrics: dict[str, Array] = {}
         for step in range(start + 1, total + 1):
-            before = time.perf_counter()
+            began = time.perf_counter()
             batch = next(batches)
-            waited = time.perf_counter() - before
+            waited = time.perf_counter() - began
             bad_files.see(batch)
-            placed = place(batch, parts)
             previous = metrics
-            state, metrics = step_function(state, frozen, placed)
-            follow(config, parts, log, progress, step - 1, previous, waited, cadence)
+            state, metrics = take(state, frozen, place(batch, parts))
+            report(run, step - 1, previous, waited)
             last = step == total or bool(stop.requested)
             if last or due(step, cadence.checkpoint):
                 with progress.pause():
                     checkpoints.save(step, state, {"step": step, **position}, to_json(config))
-            variables = Variables(state.params, state.extra, frozen)
-            if due(step, cadence.pictures) and not last and "reconstruct" in parts.method.apply:
-                with progress.pause():
-                    portraits.draw_reconstruction(config, workdir, parts, variables, step)
-            if due(step, cadence.evaluation) and not last:
-                with progress.pause():
-                    found = evaluate.during(config, parts, encode, variables)
-                    log.write(step, found)
-                    progress.note(f"step {step}: " + evaluate.one_line(found))
             if last:
-                follow(config, parts, log, progress, step, metrics, 0.0, cadence)
+                report(run, step, metrics, 0.0)
                 break
+            look(run, step, state)
     return state
 
 
@@ -120,20 +128,18 @@ def open_batches(
     config: ConfigDict, parts: Assembly, records: Records, start: int
 ) -> Iterator[Mapping[str, Any]]:
     """This process's share of the batches from batch number `start` on."""
-    return iter(
-        train_batches(
-            records,
-            size=parts.spec.size,
-            channels=parts.spec.channels,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            augment=bind(config.data.augment),
-            start_batch=start,
-            workers=config.data.workers,
-            threads=config.data.threads,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+    return train_batches(
+        records,
+        size=parts.spec.size,
+        channels=parts.spec.channels,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augment=bind(config.data.augment),
+        start_batch=start,
+        workers=config.data.workers,
+        threads=config.data.threads,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
 
 
@@ -143,28 +149,46 @@ def place(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
     return jax.tree.map(lambda array: sharding.put(array, parts.mesh), wanted)
 
 
-def follow(
-    config: ConfigDict,
-    parts: Assembly,
-    log: Log,
-    progress: Progress,
-    step: int,
-    metrics: Mapping[str, Array],
-    waited: float,
-    cadence: Cadence,
-) -> None:
-    """Reports a step whose metrics are (nearly) there: read one step late, nothing has to wait."""
+def report(run: Run, step: int, metrics: Mapping[str, Array], waited: float) -> None:
+    """Tells of a step; asked for one step later, so that nothing has to wait for the device.
+
+    Raises Diverged where too many steps in a row were not finite.
+    """
     if not metrics:
         return
     values = {name: float(value) for name, value in metrics.items()}
-    rate = float(parts.schedule(step - 1)) * parts.peak
-    progress.update(step, loss=values["loss"], lr=rate, waited=waited)
-    if due(step, cadence.log) or step == parts.span.steps:
-        log.write(step, {**values, "lr": rate, **progress.figures()})
+    rate = float(run.parts.schedule(step - 1)) * run.parts.peak
+    run.progress.update(step, loss=values["loss"], lr=rate, waited=waited)
+    if step == 1 or due(step, run.cadence.log) or step == run.parts.span.steps:
+        run.log.write(step, {**values, "lr": rate, **run.progress.figures()})
     if values["bad_steps"]:
-        progress.note(f"step {step}: loss or gradient not finite, update skipped")
-    if values["bad_steps"] >= config.train.max_bad_steps:
+        run.progress.note(f"step {step}: loss or gradient not finite, update skipped")
+    if values["bad_steps"] >= run.config.train.max_bad_steps:
         raise Diverged(
             f"loss or gradient not finite in {int(values['bad_steps'])} steps in a row, up to step "
             f"{step}: lower optim.lr, or use dtype float32; the newest checkpoint is older"
         )
+
+
+def show_masks(run: Run, state: State) -> None:
+    """Draws the sampler's masks before the first step."""
+    variables = Variables(state.params, state.extra, run.frozen)
+    sheet = portraits.draw_masks(run.config, run.workdir, run.parts, variables)
+    run.log.picture(0, "masks", sheet)
+
+
+def look(run: Run, step: int, state: State) -> None:
+    """Pictures and probes that are due during training."""
+    variables = Variables(state.params, state.extra, run.frozen)
+    if due(step, run.cadence.pictures) and "reconstruct" in run.parts.method.apply:
+        with run.progress.pause():
+            drawn = portraits.draw_reconstruction(
+                run.config, run.workdir, run.parts, variables, step
+            )
+            run.log.write(step, drawn.errors)
+            run.log.picture(step, "reconstruction", drawn.sheet)
+    if due(step, run.cadence.evaluation) and run.config.evals.test:
+        with run.progress.pause():
+            found = evaluate.during(run.config, run.parts, run.encode, variables)
+            run.log.write(step, found)
+            run.progress.note(f"step {step}: {evaluate.one_line(found)}")

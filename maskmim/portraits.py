@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -57,8 +58,17 @@ def images_of(config: ConfigDict, parts: Assembly, count: int) -> dict[str, np.n
     return {"image": next(iter(batches))["image"]}
 
 
-def draw_masks(config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables) -> None:
-    """Writes images/masks.png: what the sampler hides of some images."""
+class Drawn(NamedTuple):
+    """A sheet of reconstructions u8[H, W, 3] and how far off they are, over more images."""
+
+    sheet: np.ndarray
+    errors: dict[str, float]
+
+
+def draw_masks(
+    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables
+) -> np.ndarray:
+    """Writes images/masks.png, what the sampler hides of some images, and returns the picture."""
     batch = images_of(config, parts, SHOWN)
     randomness = Randomness.of(jax.random.key(config.seed), len(batch["image"]))
     mask = jax.jit(parts.method.apply["mask"])(variables, batch, randomness)["mask"]
@@ -66,22 +76,25 @@ def draw_masks(config: ConfigDict, workdir: Path, parts: Assembly, variables: Va
     sheet = pictures.mask_sheet(
         batch["image"], np.asarray(mask.hidden), grid, title=title(bind(config.mask))
     )
-    pictures.save_png(workdir / "images" / "masks.png", sheet)
+    if jax.process_index() == 0:
+        pictures.save_png(workdir / "images" / "masks.png", sheet)
+    return sheet
 
 
 def draw_reconstruction(
     config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables, step: int
-) -> dict[str, float]:
-    """Writes images/reconstruction-<step>.png and returns how far off the reconstructions are."""
+) -> Drawn:
+    """Writes images/reconstruction-<step>.png of a few images and measures more of them."""
     batch = images_of(config, parts, MEASURED)
-    randomness = Randomness.of(jax.random.key(config.seed), len(batch["image"]))
+    count = len(batch["image"])
+    randomness = Randomness.of(jax.random.key(config.seed), count)
     found = reconstruction(parts.method, variables, batch, randomness)
+    shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
+    sheet = pictures.reconstruction_sheet(
+        *(np.asarray(found[name])[shown] for name in ("image", "masked", "raw", "restored")),
+        title=f"step {step}, {title(bind(config.mask))}",
+    )
     if jax.process_index() == 0:
-        sheet = pictures.reconstruction_sheet(
-            *(found[name][:SHOWN] for name in ("image", "masked", "raw", "restored")),
-            title=f"step {step}, {title(bind(config.mask))}",
-        )
         pictures.save_png(workdir / "images" / f"reconstruction-{step}.png", sheet)
-    return {
-        name: float(value) for name, value in found.items() if name.startswith("reconstruction/")
-    }
+    errors = {name: float(v) for name, v in found.items() if name.startswith("reconstruction/")}
+    return Drawn(sheet, errors)

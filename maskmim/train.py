@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, portraits, summary
+from maskmim import evaluate, exits, summary
 from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
@@ -47,9 +47,6 @@ def train(config: ConfigDict, workdir: Path) -> int:
         print(evaluate.stored_table(workdir))
         return exits.DONE
 
-    if int(state.step) == 0:
-        variables = Variables(state.params, state.extra, frozen)
-        portraits.draw_masks(config, workdir, parts, variables)
     with StopRequest() as stop:
         state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
     checkpoints.close()
@@ -83,8 +80,8 @@ def begin_or_continue(
     if restored.data["fingerprint"] != records.fingerprint:
         raise DataError(
             f"{checkpoints.folder.parent} was trained on {restored.data['examples']} other images "
-            f"than the {len(records)} that {config.data.train.brick} gives now: restore the data, or "
-            "begin a new run in another --workdir"
+            f"than the {len(records)} that {config.data.train.brick} gives now: restore the data, "
+            "or begin a new run in another --workdir"
         )
     print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
     return jax.tree.map(lambda array: array, restored.state), frozen

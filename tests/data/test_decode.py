@@ -14,7 +14,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def by_pillow(encoded: bytes, channels: int) -> np.ndarray:
-    """An oracle that goes another way: Pillow's own rotation and conversion, 16 bits by division."""
+    """An oracle that goes another way: Pillow's own rotation, 16 bits by division."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))

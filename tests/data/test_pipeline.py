@@ -1,7 +1,6 @@
 import functools
 import itertools
 
-import grain
 import numpy as np
 import pytest
 
@@ -56,7 +55,7 @@ def stream(source=None, count=12, **options):
         "seed": 3,
         "augment": functools.partial(random_resized_crop_flip, scale=(0.3, 1.0)),
     }
-    batches = train_batches(source or records(), **(settings | options))
+    batches = train_batches(records() if source is None else source, **(settings | options))
     return list(itertools.islice(batches, count))
 
 
@@ -94,8 +93,8 @@ def test_each_epoch_takes_each_record_once_in_a_new_order():
 
 
 def test_seeds_give_unrelated_orders():
-    orders = [tuple(flat(stream(count=COUNT, seed=seed))[:COUNT]) for seed in range(6)]
-    epochs = [tuple(flat(stream(count=2 * COUNT, seed=0))[COUNT : 2 * COUNT])]
+    orders = [tuple(flat(stream(count=5, seed=seed))[:COUNT]) for seed in range(6)]
+    epochs = [tuple(flat(stream(count=10, seed=0))[COUNT : 2 * COUNT])]
     assert len(set(orders + epochs)) == 7
 
 
@@ -210,7 +209,10 @@ def test_a_single_record_is_enough_for_batches_of_one():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"batch_size": 38}, "37 images are fewer than one batch of 38: lower train.batch_size to 37"),
+        (
+            {"batch_size": 38},
+            "37 images are fewer than one batch of 38: lower train.batch_size to 37",
+        ),
         ({"batch_size": 8, "process_count": 3}, "cannot be divided equally among 3 processes"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
     ],
@@ -220,14 +222,9 @@ def test_errors_say_what_to_do(options, message):
         stream(count=1, **options)
 
 
-def test_it_is_grains_random_access_that_is_sliced():
-    order = grain.MapDataset.range(COUNT).shuffle(seed=7).repeat()
-    assert sorted(order[i] for i in range(COUNT * 1000, COUNT * 1001)) == list(range(COUNT))
-
-
 def evaluation(source=None, **options):
     settings = {"size": (8, 8), "channels": 3, "batch_size": 8, "transform": plain}
-    return list(eval_batches(source or records(), **(settings | options)))
+    return list(eval_batches(records() if source is None else source, **(settings | options)))
 
 
 def test_evaluation_passes_once_in_order():
@@ -267,7 +264,7 @@ def test_evaluation_needs_images():
 
 def test_evaluation_transforms_by_default_to_the_centre():
     source = records()
-    (batch,) = evaluation(source, batch_size=COUNT, transform=resize_center_crop)
+    (batch,) = eval_batches(source, size=(8, 8), channels=3, batch_size=COUNT)
     rng = np.random.default_rng(0)
     expected = resize_center_crop(rng, source[3].encoded, size=(8, 8))
     assert np.array_equal(batch["image"][3], expected)

@@ -37,7 +37,9 @@ def test_crop_boxes_follow_torchvisions_rule(shape):
     theirs, found = boxes_of_torchvision_rule(np.random.default_rng(2), *shape, 20_000)
     assert found > 0.95
     rows, columns = shape
-    fallback = (ours[:, 1] == 0) & (ours[:, 3] == columns) & (ours[:, 0] == (rows - ours[:, 2]) // 2)
+    fallback = (
+        (ours[:, 1] == 0) & (ours[:, 3] == columns) & (ours[:, 0] == (rows - ours[:, 2]) // 2)
+    )
     ours = ours[~fallback] if found < 1 else ours
     assert len(ours) > 5000
     for column in range(4):

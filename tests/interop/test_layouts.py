@@ -12,7 +12,7 @@ from maskmim.interop.layout import WeightsError
 from maskmim.paths import named_leaves
 from tests.interop.transformers_mae import Case, our_net, peer, state_of
 
-CASE = Case("small", image=(16, 32), channels=2)
+CASE = Case("small", image=(16, 64), channels=2)
 LAYOUTS = pytest.mark.parametrize("layout", [huggingface, mae_official], ids=["hf", "official"])
 
 
@@ -23,6 +23,10 @@ def net():
 
 @pytest.fixture(scope="module")
 def params(net):
+    return random_params(net)
+
+
+def random_params(net):
     """Random numbers in every parameter, so that none can stand for another."""
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -140,7 +144,7 @@ def test_positions_that_are_not_the_models_are_refused(layout, net, params):
 @LAYOUTS
 def test_learned_positions_fold_the_class_row_into_the_class_token(layout):
     net = our_net(CASE, positions="learned")
-    params = jax.tree.map(np.asarray, net.init(jax.random.key(1)))
+    params = random_params(net)
     exported = layout.export(net, params)
     assert_same_bits(layout.load(net, exported), params)
     name = layout.LAYOUT.positions[0]
@@ -165,7 +169,7 @@ def test_learned_positions_fold_the_class_row_into_the_class_token(layout):
 def test_parts_without_a_place_are_refused(layout, changes, words):
     net = our_net(CASE, **changes)
     with pytest.raises(WeightsError, match=words):
-        layout.export(net, net.init(jax.random.key(0)))
+        layout.export(net, random_params(net))
 
 
 def test_a_pickle_is_not_read(net, tmp_path):

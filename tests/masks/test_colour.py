@@ -115,7 +115,7 @@ def test_the_gain_at_zero_frequency():
     assert gains == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["red", "green", "blue", "purple"])
+@pytest.mark.parametrize("name", ["red", "purple"])
 def test_masks_work_beyond_images(name):
     clip = maps(name, (4, 6, 5), 800)
     assert clip.shape == (800, 4, 6, 5)
@@ -123,4 +123,4 @@ def test_masks_work_beyond_images(name):
     series = maps(name, (50,), 2000, ratio=0.5)
     together = (series[:, 1:] & series[:, :-1]).mean()
     alone = 0.5 * 24 / 49
-    assert (together > alone + 0.05) if name in ("red", "green") else (together < alone)
+    assert (together > alone + 0.05) if name == "red" else (together < alone)

@@ -28,7 +28,7 @@ def check_counts(mask, length: int, ratio: float) -> None:
     np.testing.assert_array_equal(np.asarray(mask.weight), 1.0)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     st.sampled_from(sorted(ANY_GRID)),
     st.sampled_from(GRIDS),
@@ -41,7 +41,7 @@ def test_counts_are_exact_on_any_grid_at_any_ratio(name, grid, ratio, seed):
     check_counts(mask, int(np.prod(grid)), ratio)
 
 
-@pytest.mark.parametrize("grid", [(14, 14), (7, 11), (1, 20)])
+@pytest.mark.parametrize("grid", [(7, 11), (1, 20)])
 def test_bank_counts_are_exact_on_grids_within_its_patterns(grid):
     randomness = Randomness.of(jax.random.key(1), 7)
     mask = draw(randomness, sampler=SAMPLERS["bank"], grid=grid, ratio=0.6)
@@ -68,8 +68,8 @@ def test_same_key_same_masks_other_key_other_masks(name):
 
 @pytest.mark.parametrize("name", sorted(ANY_GRID))
 def test_every_example_gets_a_mask_of_its_own(name):
-    shown = maps(name, (14, 14), 512).reshape(512, -1)
-    assert len(np.unique(np.packbits(shown, axis=1), axis=0)) == 512
+    shown = maps(name, (14, 14), 8000).reshape(8000, -1)
+    assert len(np.unique(np.packbits(shown, axis=1), axis=0)) == 8000
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -90,5 +90,6 @@ def test_masks_do_not_depend_on_how_a_batch_is_split(name):
 def test_a_step_with_new_randomness_does_not_trace_again(name):
     before = draw._cache_size()
     for seed in (21, 22, 23):
-        draw(Randomness.of(jax.random.key(seed), 6), sampler=SAMPLERS[name], grid=(9, 9), ratio=0.7)
-    assert draw._cache_size() == before + 1
+        randomness = Randomness.of(jax.random.key(seed), 8)
+        draw(randomness, sampler=SAMPLERS[name], grid=(14, 14), ratio=0.75)
+    assert draw._cache_size() <= before + 1

@@ -1,0 +1,184 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from maskmim import exits
+from maskmim.data import convert, shard_format
+from maskmim.data.array_record import shards
+from maskmim.data.decode import decode
+from maskmim.data.folder import labelled
+from maskmim.data.records import DataError
+from tests.data import files
+
+
+def classes(folder, count=11):
+    kinds = {"png": {}, "webp": {"lossless": True}, "jpg": {"quality": 95}}
+    formats = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+    for number in range(count):
+        kind = list(kinds)[number % 3]
+        content = files.encoded(files.picture(number, (40, 60, 3)), formats[kind], **kinds[kind])
+        files.write(folder, {f"{'cat' if number % 2 else 'dög'}/{number:02d}.{kind}": content})
+    return folder
+
+
+def run(source, out, *options):
+    return convert.main(["--source", source, "--out", str(out), "--workers", "2", *options])
+
+
+def test_bytes_labels_and_names_come_back(tmp_path, capsys):
+    folder = classes(tmp_path / "in")
+    assert run(f"labelled:{folder}", tmp_path / "out", "--shard-size", "4") == exits.DONE
+    before, after = labelled(path=str(folder)), shards(path=str(tmp_path / "out"))
+    assert len(before) == len(after) == 11 and after.labels == {"class": ("cat", "dög")}
+    for index in range(11):
+        assert after[index] == before[index] and after.name(index) == before.name(index)
+    written = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert written == [
+        *[f"images-0000{i}.array_record" for i in range(3)],
+        "index.json",
+        "progress.json",
+    ]
+    said = capsys.readouterr().out
+    assert "11 images in 3 shards" in said and "maskmim.data.array_record.shards" in said
+
+
+def test_large_images_are_reduced_and_small_ones_kept(tmp_path):
+    large, small = files.picture(0, (90, 150, 3)), files.picture(1, (20, 20, 3))
+    turned = np.rot90(large, -1).copy()
+    content = {
+        "large.png": files.encoded(large, "PNG"),
+        "small.png": files.encoded(small, "PNG"),
+        "turned.jpg": files.encoded(turned, "JPEG", quality=98, exif=files.exif(8)),
+    }
+    files.write(tmp_path / "in", content)
+    run(f"folder:{tmp_path / 'in'}", tmp_path / "out", "--short-side", "30", "--quality", "95")
+    records = shards(path=str(tmp_path / "out"))
+    found = {records.name(i): records[i].encoded for i in range(3)}
+    assert found["small.png"] == content["small.png"]
+    for name in ("large.png", "turned.jpg"):
+        assert found[name][:2] == b"\xff\xd8"
+        pixels = decode(found[name]).astype(int)
+        assert pixels.shape == (30, 50, 3)
+        expected = large.reshape(30, 3, 50, 3, 3).mean((1, 3))
+        assert np.abs(pixels - expected).mean() < 4
+
+
+def test_bad_files_are_left_out_and_listed(tmp_path, capsys):
+    files.write(tmp_path / "in", files.bad_files() | files.odd_files())
+    run(f"folder:{tmp_path / 'in'}", tmp_path / "out", "--shard-size", "1")
+    records = shards(path=str(tmp_path / "out"))
+    assert {records.name(i) for i in range(len(records))} == set(files.odd_files())
+    lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
+    assert {line.split("\t")[0] for line in lines} == set(files.bad_files())
+    assert "5 files cannot be read" in capsys.readouterr().out
+
+
+def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
+    folder, out = classes(tmp_path / "in"), tmp_path / "out"
+    files.write(folder, {"cat/00bad.png": b""})
+    calls = []
+    original = convert.stored_bytes
+
+    def interrupted(encoded, settings):
+        calls.append(encoded)
+        if len(calls) > 9:
+            raise KeyboardInterrupt
+        return original(encoded, settings)
+
+    monkeypatch.setattr(convert, "stored_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(f"labelled:{folder}", out, "--shard-size", "3")
+    assert not (out / "index.json").exists()
+    with pytest.raises(DataError, match="run it to the end"):
+        shards(path=str(out))
+    finished = sorted(out.glob("*.array_record"))
+    assert 0 < len(finished) < 4
+    stamps = [file.stat().st_mtime_ns for file in finished]
+    monkeypatch.setattr(convert, "stored_bytes", original)
+
+    assert run(f"labelled:{folder}", out, "--shard-size", "3") == exits.DONE
+    assert [file.stat().st_mtime_ns for file in finished] == stamps
+    whole = tmp_path / "whole"
+    run(f"labelled:{folder}", whole, "--shard-size", "3")
+    one, other = shards(path=str(out)), shards(path=str(whole))
+    assert [one[i] for i in range(11)] == [other[i] for i in range(11)]
+    assert one.fingerprint == other.fingerprint
+    assert (out / "bad_files.txt").read_text() == (whole / "bad_files.txt").read_text()
+    assert not list(out.glob("*.partial"))
+
+
+def test_running_again_changes_nothing(tmp_path):
+    folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
+    run(f"labelled:{folder}", out)
+    stamp = next(out.glob("*.array_record")).stat().st_mtime_ns
+    assert run(f"labelled:{folder}", out) == exits.DONE
+    assert next(out.glob("*.array_record")).stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("change", ["--short-side", "--quality", "--shard-size", "image"])
+def test_other_settings_or_images_need_another_folder(tmp_path, change):
+    folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
+    run(f"labelled:{folder}", out)
+    if change == "image":
+        files.write(folder, {"cat/new.png": b"x"})
+    with pytest.raises(DataError, match="choose another --out"):
+        run(f"labelled:{folder}", out, *([] if change == "image" else [change, "7"]))
+
+
+def test_nothing_readable_is_an_error(tmp_path):
+    files.write(tmp_path / "in", {"a.png": b"", "b.png": b"x"})
+    with pytest.raises(DataError, match="none of the 2 images can be read"):
+        run(f"folder:{tmp_path / 'in'}", tmp_path / "out")
+
+
+@pytest.mark.parametrize("source", ["/some/path", "zip:/some/path", "folder"])
+def test_unknown_sources_are_refused(tmp_path, source):
+    with pytest.raises(DataError, match="write folder:PATH or labelled:PATH"):
+        run(source, tmp_path / "out")
+
+
+def test_the_command_ends_with_a_sentence_and_the_code_for_misuse(tmp_path):
+    command = [sys.executable, "-m", "maskmim.data.convert", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--source", f"folder:{tmp_path / 'nowhere'}"], capture_output=True, text=True
+    )
+    assert done.returncode == exits.USAGE
+    assert "does not exist" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_missing_and_damaged_shards_are_noticed(tmp_path):
+    out = tmp_path / "out"
+    run(f"labelled:{classes(tmp_path / 'in')}", out, "--shard-size", "4")
+    index = out / "index.json"
+    text = index.read_text()
+    content = json.loads(text)
+    content["shards"][1]["records"] = 99
+    index.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="hold 11 images, their index says 106"):
+        shards(path=str(out))
+    index.write_text(text[: len(text) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        shards(path=str(out))
+    index.write_text(text)
+    (out / "images-00001.array_record").unlink()
+    with pytest.raises(DataError, match="lacks 1 of 3 shards, first images-00001"):
+        shards(path=str(out))
+    with pytest.raises(DataError, match="there is no folder"):
+        shards(path=str(tmp_path / "nowhere"))
+
+
+def test_a_record_is_what_its_description_says():
+    record = shard_format.pack("näme.png", {"class": 3}, b"\x00bytes")
+    length = int.from_bytes(record[:4], "little")
+    assert json.loads(record[4 : 4 + length]) == {"name": "näme.png", "labels": {"class": 3}}
+    assert record[4 + length :] == b"\x00bytes"
+    assert shard_format.unpack(record) == ("näme.png", (b"\x00bytes", {"class": 3}))
+
+
+@pytest.mark.parametrize("record", [b"", b"abc", b"\x02\x00\x00\x00{}", b"\xff\xff\xff\xffx"])
+def test_foreign_records_are_refused(record):
+    with pytest.raises(DataError, match="maskmim did not write"):
+        shard_format.unpack(record)
