@@ -1,6 +1,6 @@
 """What drawing masks costs: microseconds and FLOPs per image, and the official procedure in torch.
 
-  python benchmarks/masks.py [--grid 14 14] [--batch 256] [--turns 30] [--peer]
+  python -m benchmarks.masks [--grid 14 14] [--batch 256] [--turns 30] [--peer]
 
 Samplers, and with --peer the official bank procedure restated in torch (one crop and two flips of
 all patterns, each divided by its maximum, a sort, a second sort to undo it, a gather), take turns,

@@ -1,7 +1,7 @@
 """Images per second of our MAE train step beside transformers' ViTMAE in torch, in one run.
 
-  python benchmarks/train_step.py --variant S --batch 16
-  python benchmarks/train_step.py --variant B --batch 256 --dtype bfloat16      (on a GPU)
+  python -m benchmarks.train_step --variant S --batch 16
+  python -m benchmarks.train_step --variant B --batch 256 --dtype bfloat16      (on a GPU)
 
 Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, at 224 px,
 patch 16, on uint8 pictures that are already in memory. The contestants take turns, so that a noisy

@@ -1,6 +1,6 @@
 """Draws docs/images/colour_masks.png and docs/images/spectra.png with the samplers themselves.
 
-python docs/make_mask_figures.py
+python -m docs.make_mask_figures
 """
 
 from __future__ import annotations

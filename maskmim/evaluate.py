@@ -34,6 +34,13 @@ from maskmim.types import Variables
 from maskmim.workdir import load_config, write_atomic
 
 OURS = "this encoder"
+# Errors of evals.reconstruction, and what they are the errors of.
+GUESSES = {
+    "reconstruction/mse": "prediction, patch statistics put back",
+    "reconstruction/mse_own_mean": "each hidden patch's own mean",
+    "reconstruction/mse_mean_visible": "mean of the visible patches",
+    "reconstruction/mse_nearest_visible": "copy of the nearest visible patch",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -170,11 +177,11 @@ def born_variables(config: ConfigDict, parts: Assembly) -> Variables:
 
 def table(results: Mapping[str, Any]) -> str:
     """The results as text for people."""
-    lines = [f"After {results['step']} steps ({results['images_seen']} images)"]
+    lines = [f"After {results['step']} steps ({results['images_seen']:,} images)"]
     found = results.get("reconstruction", {})
     if found:
-        lines.append("")
-        lines += [f"{name:<42} {value:.4f}" for name, value in found.items()]
+        lines += ["", "Squared error of hidden pixels, in [0, 1]", ""]
+        lines += [f"{label:<44}{found[name]:.4f}" for name, label in GUESSES.items()]
     if "probes" in results:
         lines += ["", report.table(results["probes"])]
     return "\n".join(lines)
