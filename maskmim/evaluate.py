@@ -103,6 +103,10 @@ def finish(
         results["reconstruction"] = drawn.errors
     if probes and config.evals.train and config.evals.test:
         results["probes"] = compare(config, parts, variables, probes)
+    elif probes:
+        results["skipped"] = (
+            f"{', '.join(probes)} skipped: evals.train and evals.test name no labelled images"
+        )
     results["seconds"] = round(time.perf_counter() - started, 1)
     if jax.process_index() == 0:
         write_atomic(workdir / "results.json", json.dumps(results, indent=2) + "\n")
@@ -184,6 +188,8 @@ def table(results: Mapping[str, Any]) -> str:
         lines += [f"{label:<44}{found[name]:.4f}" for name, label in GUESSES.items()]
     if "probes" in results:
         lines += ["", report.table(results["probes"])]
+    if "skipped" in results:
+        lines += ["", results["skipped"]]
     return "\n".join(lines)
 
 

@@ -54,9 +54,18 @@ def train(config: ConfigDict, workdir: Path) -> int:
         step = int(state.step)
         print(f"{stop.requested}: step {step} of {total} is saved; the same command continues")
         return exits.SAVED
+    tell_bad_files(workdir)
     variables = Variables(state.params, state.extra, frozen)
     evaluate.finish(config, workdir, parts, variables, int(state.step), config.evals.at_end)
     return exits.DONE
+
+
+def tell_bad_files(workdir: Path) -> None:
+    """Says how many files could not be read, and where they are listed."""
+    path = workdir / "bad_files.txt"
+    if path.exists():
+        count = len(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        print(f"{count} unreadable files gave way to their neighbours; they are listed in {path}")
 
 
 def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Checkpoints:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models.attention import Attend, of_first, plain
 from maskmim.types import Array
 
 Dtype = Any
@@ -43,6 +43,7 @@ class Attention(nn.Module):
 
     heads: int
     dtype: Dtype
+    attend: Attend
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
@@ -53,15 +54,11 @@ class Attention(nn.Module):
             (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
         )(x)
         query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))
-        scores = jnp.einsum(
-            "bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32
-        ) / math.sqrt(size)
-        weights = jax.nn.softmax(scores, axis=-1)
-        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(self.dtype), value)
+        mixed = self.attend(query, key, value)
         merge = nn.DenseGeneral(
             width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
         )
-        return merge(jnp.moveaxis(mixed, 1, 2)), weights[:, :, 0]
+        return merge(jnp.moveaxis(mixed, 1, 2)), of_first(query, key)
 
 
 class Mlp(nn.Module):
@@ -85,12 +82,13 @@ class Block(nn.Module):
     hidden: int
     epsilon: float
     dtype: Dtype
+    attend: Attend
     capture: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array, _: None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D] -> ([B, n, D], what was captured)."""
-        mixed, first = Attention(self.heads, self.dtype, name="attention")(
+        mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
             Norm(self.epsilon, self.dtype, name="norm1")(x)
         )
         x = x + mixed
@@ -103,6 +101,7 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     """Blocks whose parameters are stacked along a first axis, run by one scan.
 
+    attend: how attention is computed, see models.attention.
     remat:  what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
     unroll: blocks per iteration of the loop; all of them give the same numbers, and let XLA's
             counter see every block.
@@ -113,6 +112,7 @@ class Blocks(nn.Module):
     hidden: int
     epsilon: float
     dtype: Dtype
+    attend: Attend = plain
     remat: str = "none"
     unroll: int = 1
 
@@ -133,6 +133,13 @@ class Blocks(nn.Module):
             length=self.depth,
             unroll=self.unroll,
         )
-        return stack(self.heads, self.hidden, self.epsilon, self.dtype, capture, name="blocks")(
-            x, None
+        blocks = stack(
+            self.heads,
+            self.hidden,
+            self.epsilon,
+            self.dtype,
+            self.attend,
+            capture,
+            name="blocks",
         )
+        return blocks(x, None)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models.attention import Attend
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
 from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
@@ -29,6 +30,7 @@ class Decoder(nn.Module):
     heads: Mapping[str, int]
     epsilon: float
     dtype: Dtype
+    attend: Attend
     remat: str
     unroll: int
 
@@ -50,6 +52,7 @@ class Decoder(nn.Module):
             self.size.hidden,
             self.epsilon,
             self.dtype,
+            self.attend,
             self.remat,
             self.unroll,
             name="stack",

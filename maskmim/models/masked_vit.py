@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from maskmim.models import attention
 from maskmim.models.layers import REMAT
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.patches import patchify, unpatchify
@@ -46,7 +47,7 @@ def vit_mae(
     heads:      {name: values per token}; None stands for the values of a patch.
     remat:      what the backward pass recomputes, a key of models.layers.REMAT.
     unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
-                compile; meant for counting FLOPs.
+                compile; meant for counting FLOPs, as XLA counts the body of a loop once.
     dtype:      of the computation, 'float32' or 'bfloat16'; parameters, norms and softmax stay
                 float32.
     params: {'encoder': ..., 'decoder': ...}.
@@ -58,6 +59,7 @@ def vit_mae(
     _check_names(positions, remat)
     values = patch[0] * patch[1] * spec.channels
     compute = jnp.dtype(dtype)
+    attend = attention.plain if unroll else attention.fastest()
     encoder = Encoder(
         grid=grid,
         size=size,
@@ -67,6 +69,7 @@ def vit_mae(
         mask_token=mask_token,
         epsilon=norm_eps,
         dtype=compute,
+        attend=attend,
         remat=remat,
         unroll=size.depth if unroll else 1,
     )
@@ -76,6 +79,7 @@ def vit_mae(
         heads={name: values if count is None else count for name, count in heads.items()},
         epsilon=norm_eps,
         dtype=compute,
+        attend=attend,
         remat=remat,
         unroll=decoder_depth if unroll else 1,
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models.attention import Attend
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
 from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
@@ -80,6 +81,7 @@ class Encoder(nn.Module):
     mask_token: bool
     epsilon: float
     dtype: Dtype
+    attend: Attend
     remat: str
     unroll: int
 
@@ -103,6 +105,7 @@ class Encoder(nn.Module):
             self.size.hidden,
             self.epsilon,
             self.dtype,
+            self.attend,
             self.remat,
             self.unroll,
             name="stack",

@@ -125,7 +125,7 @@ def test_an_encoder_file_lacks_the_decoder(layout, net, params):
     exported = layout.export(net, params)
     encoder = {n: a for n, a in exported.items() if not layout.LAYOUT.of_decoder(n)}
     assert_same_bits(layout.load_encoder(net, encoder), params["encoder"])
-    with pytest.raises(WeightsError, match="missing: .*mask_token"):
+    with pytest.raises(WeightsError, match=r"missing: .*mask_token"):
         layout.load(net, encoder)
 
 

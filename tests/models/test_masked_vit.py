@@ -84,9 +84,7 @@ def test_shapes(spec, changes, grid, values):
     net = tiny(spec, heads={"pixels": None, "classes": 7}, **changes)
     assert net.grids == {"image": grid}
     mask = random_mask(net)
-    encoded, outputs = jax.eval_shape(
-        lambda p: run(net, p, pictures(spec), mask), params_of(net)
-    )
+    encoded, outputs = jax.eval_shape(lambda p: run(net, p, pictures(spec), mask), params_of(net))
     prefix = changes.get("class_token", True) + changes.get("registers", 0)
     assert encoded.prefix.shape == (EXAMPLES, prefix, 32)
     assert encoded.tokens.shape == (EXAMPLES, mask.visible.shape[1], 32)

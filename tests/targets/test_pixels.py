@@ -24,7 +24,10 @@ def by_hand(view):
     images = np.asarray(view.inputs, np.float64)
     return np.array(
         [
-            [image[8 * (t // 3) : 8 * (t // 3) + 8, 8 * (t % 3) : 8 * (t % 3) + 8].ravel() for t in row]
+            [
+                image[8 * (t // 3) : 8 * (t // 3) + 8, 8 * (t % 3) : 8 * (t % 3) + 8].ravel()
+                for t in row
+            ]
             for image, row in zip(images, np.asarray(view.mask.predict), strict=True)
         ]
     )
