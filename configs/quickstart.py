@@ -19,7 +19,7 @@ from maskmim.defaults import base
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config for what stands after the colon."""
-    choice = parse_argument(arg, mask="green", epochs=36.0)
+    choice = parse_argument(arg, mask="green", epochs=30.0)
     config = base()
     config.input.size = (96, 96)
     config.model = brick(

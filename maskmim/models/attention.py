@@ -18,7 +18,7 @@ from maskmim.types import Array
 Attend = Callable[[Array, Array, Array], Array]
 
 # On a CPU scores beyond so many bytes fall out of every cache; they are worked off in such parts.
-LARGE = 16_000_000
+LARGE = 8_000_000
 PART = 3_000_000
 
 

@@ -42,8 +42,7 @@ def vit_mae(
     patch:      (height, width) pixels; both must divide the picture's.
     positions:  'sincos' or 'learned', of the encoder; the decoder's are fixed.
     mask_token: gives the encoder an embedding that fills tokens which are hidden and visible; a
-                sampler that makes such tokens needs it (without it their content is seen,
-                which shapes alone cannot show).
+                sampler that makes such tokens needs it, else their content is seen unnoticed.
     heads:      {name: values per token}; None stands for the values of a patch.
     remat:      what the backward pass recomputes, a key of models.layers.REMAT.
     unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
@@ -58,31 +57,25 @@ def vit_mae(
     size, decoder_size = _sizes(variant, decoder_depth, decoder_width, decoder_heads)
     _check_names(positions, remat)
     values = patch[0] * patch[1] * spec.channels
-    compute = jnp.dtype(dtype)
-    attend = attention.plain if unroll else attention.fastest()
+    common = {
+        "grid": grid,
+        "epsilon": norm_eps,
+        "dtype": jnp.dtype(dtype),
+        "attend": attention.plain if unroll else attention.fastest(),
+        "remat": remat,
+    }
     encoder = Encoder(
-        grid=grid,
         size=size,
         class_token=class_token,
         registers=registers,
         positions=positions,
         mask_token=mask_token,
-        epsilon=norm_eps,
-        dtype=compute,
-        attend=attend,
-        remat=remat,
         unroll=size.depth if unroll else 1,
+        **common,
     )
-    decoder = Decoder(
-        grid=grid,
-        size=decoder_size,
-        heads={name: values if count is None else count for name, count in heads.items()},
-        epsilon=norm_eps,
-        dtype=compute,
-        attend=attend,
-        remat=remat,
-        unroll=decoder_depth if unroll else 1,
-    )
+    widths = {name: values if count is None else count for name, count in heads.items()}
+    steps = decoder_depth if unroll else 1
+    decoder = Decoder(size=decoder_size, heads=widths, unroll=steps, **common)
     return _net(spec, patch, grid, encoder, decoder)
 
 

@@ -26,7 +26,10 @@ CASES = [
     Case("4 channels, plain pixels", channels=4, normalise=False),
     Case("wide 16x64", image=(16, 64)),
     Case("tall 72x32, 4 channels, eps 1e-12", image=(72, 32), channels=4, eps=1e-12),
-    Case("mini at 96 px, patch 12", (96, 96), 12, 3, (6, 192, 6, 768), (1, 96, 3)),
+    pytest.param(
+        Case("mini at 96 px, patch 12", (96, 96), 12, 3, (6, 192, 6, 768), (1, 96, 3)),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

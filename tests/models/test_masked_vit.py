@@ -53,13 +53,14 @@ def run(net, params, batch, mask, capture=()):
 def loss_of(net, batch, mask):
     def loss(params):
         encoded = net.encode(params, net.inputs(batch), mask)
-        return jnp.sum(net.predict(params, encoded, mask)["pixels"] ** 2)
+        outputs = net.predict(params, encoded, mask)
+        return jnp.sum(outputs["pixels"] ** 2), (encoded, outputs)
 
     return loss
 
 
 def gradients(net, params, batch, mask):
-    return jax.jit(jax.grad(loss_of(net, batch, mask)))(params)
+    return jax.jit(jax.grad(loss_of(net, batch, mask), has_aux=True))(params)[0]
 
 
 def assert_close(ours, theirs, tolerance):
@@ -176,7 +177,7 @@ def test_remat_recomputes():
 
     def products(remat):
         net = tiny(remat=remat)
-        traced = jax.make_jaxpr(jax.grad(loss_of(net, batch, mask)))(params)
+        traced = jax.make_jaxpr(jax.grad(loss_of(net, batch, mask), has_aux=True))(params)
         return str(traced).count("dot_general")
 
     assert products("full") > products("none")
@@ -239,12 +240,12 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     shapes = jax.eval_shape(coarse.init, jax.random.key(0))
     assert all(leaf.dtype == jnp.float32 for _, leaf in named_leaves(shapes))
     _, expected = run(exact, params, pictures(), mask)
-    encoded, found = run(coarse, params, pictures(), mask)
+    gradient = jax.jit(jax.grad(loss_of(coarse, pictures(), mask), has_aux=True))
+    grads, (encoded, found) = gradient(params)
     assert encoded.tokens.dtype == jnp.bfloat16
     assert found["pixels"].dtype == jnp.float32
     error = jnp.abs(found["pixels"] - expected["pixels"]).max()
     assert 0 < error < 0.1 * jnp.abs(expected["pixels"]).max()
-    grads = gradients(coarse, params, pictures(), mask)
     assert all(bool(jnp.isfinite(leaf).all()) for _, leaf in named_leaves(grads))
 
 
