@@ -40,14 +40,23 @@ class Assembly(NamedTuple):
     places: State
 
 
+def spec_of(config: ConfigDict) -> Spec:
+    """The picture of a config; UserError where statistics and channels do not go together."""
+    given = config.input
+    if not len(given.mean) == len(given.std) == given.channels:
+        raise UserError(
+            f"input.mean has {len(given.mean)} values and input.std {len(given.std)}, but "
+            f"input.channels is {given.channels}: give one of each for each channel"
+        )
+    return Spec(tuple(given.size), given.channels, tuple(given.mean), tuple(given.std))
+
+
 def build_method(config: ConfigDict) -> tuple[Spec, Method]:
     """The method of a config: its function called with the sections that its keywords name.
 
     Raises UserError where the function asks for a section that the config lacks.
     """
-    spec = Spec(
-        tuple(config.input.size), config.input.channels, config.input.mean, config.input.std
-    )
+    spec = spec_of(config)
     compose = resolve(config.method)
     sections = {}
     for name, parameter in inspect.signature(compose).parameters.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from maskmim.masks.core import from_scores
+from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 
@@ -64,7 +64,7 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
     come as the hint 'noise_bank' f32[L, M, N], see teachers/noise_bank.py.
 
     ratio: share of hidden tokens. chunk: images that share a draw, the official batch of a device.
-    Raises ValueError unless the grid has two axes and fits into the patterns, and for a chunk
+    Raises MaskError unless the grid has two axes and fits into the patterns, and for a chunk
     below 1.
     Source: extract_windows of models/utils/masking_generator.py, carlosh93/ColorMAE; chunk: its
     configs (8xb512).
@@ -72,12 +72,12 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
     bank, grid = context.hints["noise_bank"], context.grid
     count, *size = bank.shape
     if len(grid) != 2 or any(cells > room for cells, room in zip(grid, size, strict=False)):
-        raise ValueError(
+        raise MaskError(
             f"the token grid {grid} does not fit into bank patterns of {tuple(size)}: use a "
             "larger bank (teachers.<name>.size), or a sampler of maskmim.masks.colour"
         )
     if chunk < 1:
-        raise ValueError(f"chunk {chunk}: at least one image must share a draw")
+        raise MaskError(f"chunk {chunk}: at least one image must share a draw")
     slots = randomness.slots.astype(jnp.int32)
     turns = -(-chunk // count)
     groups = slots // chunk * turns + slots % chunk // count

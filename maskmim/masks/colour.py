@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from maskmim.masks.core import from_scores
+from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.gaussian import Blur, Filter, evened, filtered_noise
 from maskmim.types import Context, Mask, Randomness
 
@@ -68,13 +68,13 @@ FILTERS: dict[str, tuple[Callable[..., Filter], int]] = {
 def filter_of(colour: str, sigmas: tuple[float, ...] = ()) -> Filter:
     """The filter of a colour by name, with its default sigmas for ().
 
-    Raises ValueError for an unknown colour or a wrong number of sigmas.
+    Raises MaskError for an unknown colour or a wrong number of sigmas.
     """
     if colour not in FILTERS:
-        raise ValueError(f"colour {colour!r} is none of {', '.join(FILTERS)}")
+        raise MaskError(f"colour {colour!r} is none of {', '.join(FILTERS)}")
     make, count = FILTERS[colour]
     if len(sigmas) not in (0, count):
-        raise ValueError(f"{colour} noise takes {count} sigmas, got {sigmas}; () is the default")
+        raise MaskError(f"{colour} noise takes {count} sigmas, got {sigmas}; () is the default")
     return make(*sigmas)
 
 
@@ -146,11 +146,11 @@ def strongest(randomness: Randomness, context: Context, blurs: Filter, *, ratio:
 
 def _positive(sigma: float) -> float:
     if not sigma > 0:
-        raise ValueError(f"sigma {sigma}: the blur of a colour needs a sigma above 0 tokens")
+        raise MaskError(f"sigma {sigma}: the blur of a colour needs a sigma above 0 tokens")
     return sigma
 
 
 def _increasing(narrow: float, wide: float) -> tuple[float, float]:
     if not 0 < narrow < wide:
-        raise ValueError(f"sigmas ({narrow}, {wide}): the first must be above 0, the second larger")
+        raise MaskError(f"sigmas ({narrow}, {wide}): the first must be above 0, the second larger")
     return narrow, wide

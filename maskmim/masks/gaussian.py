@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.masks.core import MaskError
 from maskmim.types import Array
 
 TRUNCATE = 4.0  # Kernels end at this many sigmas, as scipy.ndimage.gaussian_filter's do.
@@ -59,12 +60,12 @@ def blur_matrix(sigma: float, size: int, margin: int) -> np.ndarray:
 
 
 def sigmas_of(blur: Blur, axes: int) -> tuple[float, ...]:
-    """The sigma of each axis; ValueError where the number of axes or a value cannot be right."""
+    """The sigma of each axis; MaskError where the number of axes or a value cannot be right."""
     given = blur.sigma if isinstance(blur.sigma, tuple) else (blur.sigma,) * axes
     if len(given) != axes:
-        raise ValueError(f"sigma {blur.sigma} has {len(given)} values, the grid {axes} axes")
+        raise MaskError(f"sigma {blur.sigma} has {len(given)} values, the grid {axes} axes")
     if not all(math.isfinite(sigma) and sigma >= 0 for sigma in given):
-        raise ValueError(f"sigma {blur.sigma}: a blur needs a finite number of tokens, 0 or more")
+        raise MaskError(f"sigma {blur.sigma}: a blur needs a finite number of tokens, 0 or more")
     return given
 
 
@@ -98,7 +99,7 @@ def _filter_first(field: Array, sigma: float, size: int, margin: int) -> Array:
 def filtered_noise(keys: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
     """Stationary Gaussian fields f32[B, *grid], each from its own key of `keys` [B].
 
-    Raises ValueError for sigmas that do not fit the grid's axes.
+    Raises MaskError for sigmas that do not fit the grid's axes.
     """
     margin = margins(blurs, len(grid))
     shape = tuple(size + 2 * edge for size, edge in zip(grid, margin, strict=True))
@@ -112,7 +113,7 @@ def deviation(grid: tuple[int, ...], blurs: Filter) -> np.ndarray:
     Cells at the rim share less with the mean of the window than those inside, so they stray
     further from it, although all have the same variance.
 
-    Raises ValueError where the filter leaves nothing that differs between cells.
+    Raises MaskError where the filter leaves nothing that differs between cells.
     """
     axes, margin, cells = len(grid), margins(blurs, len(grid)), math.prod(grid)
     matrices = [
@@ -128,7 +129,7 @@ def deviation(grid: tuple[int, ...], blurs: Filter) -> np.ndarray:
             with_mean += weight * _outer([part.sum(1) for part in shared]) / cells
     spread = variance - 2 * with_mean + with_mean.mean()
     if spread.min() < 1e-12:
-        raise ValueError(f"the filter {blurs} leaves no differences on a grid of {grid} tokens")
+        raise MaskError(f"the filter {blurs} leaves no differences on a grid of {grid} tokens")
     return np.sqrt(spread)
 
 

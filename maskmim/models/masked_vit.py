@@ -13,7 +13,7 @@ from maskmim.models import attention
 from maskmim.models.layers import REMAT
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.patches import patchify, unpatchify
-from maskmim.models.vit import Encoder, Size, checked, variant
+from maskmim.models.vit import Encoder, ModelError, Size, checked, variant
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
 
 
@@ -50,7 +50,7 @@ def vit_mae(
     dtype:      of the computation, 'float32' or 'bfloat16'; parameters, norms and softmax stay
                 float32.
     params: {'encoder': ..., 'decoder': ...}.
-    Raises ValueError for sizes that do not divide and names that are unknown.
+    Raises ModelError for sizes that do not divide and names that are unknown.
     Source: MAE (arXiv 2111.06377), models_mae.py.
     """
     grid = token_grid(spec.size, patch)
@@ -80,9 +80,9 @@ def vit_mae(
 
 
 def token_grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of patches in a picture; ValueError where they do not fill it."""
+    """(rows, columns) of patches in a picture; ModelError where they do not fill it."""
     if size[0] % patch[0] or size[1] % patch[1]:
-        raise ValueError(
+        raise ModelError(
             f"pictures of {size[0]}x{size[1]} pixels do not divide into patches of "
             f"{patch[0]}x{patch[1]}: change input.size or model.patch"
         )
@@ -95,9 +95,9 @@ def _sizes(name: str, depth: int, width: int, heads: int) -> tuple[Size, Size]:
 
 def _check_names(positions: str, remat: str) -> None:
     if positions not in ("sincos", "learned"):
-        raise ValueError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
+        raise ModelError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
     if remat not in REMAT:
-        raise ValueError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
+        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
 
 
 def _net(
@@ -125,7 +125,7 @@ def _net(
         image = batch["image"]
         if image.shape[1:] != (*spec.size, spec.channels):
             wanted = (*spec.size, spec.channels)
-            raise ValueError(f"pictures of shape {image.shape[1:]} meet a model for {wanted}")
+            raise ModelError(f"pictures of shape {image.shape[1:]} meet a model for {wanted}")
         scale = 255.0 if image.dtype == jnp.uint8 else 1.0
         return (image.astype(jnp.float32) / scale - mean) / std
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.exits import UserError
 from maskmim.models.attention import Attend
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
 from maskmim.models.patches import gather
@@ -15,6 +16,10 @@ from maskmim.models.posembed import sincos
 from maskmim.types import Array, Encoded
 
 small_normal = nn.initializers.normal(0.02)
+
+
+class ModelError(UserError, ValueError):
+    """Sizes or names that no model can be built from."""
 
 
 class Size(NamedTuple):
@@ -44,12 +49,12 @@ def variant(name: str) -> Size:
 
     name: a key of VARIANTS, or '12x768x12' (hidden units of the MLP are 4 times the width), or
     '12x768x12x2048' with the hidden units.
-    Raises ValueError for any other name and where the heads do not divide the width.
+    Raises ModelError for any other name and where the heads do not divide the width.
     """
     if name in VARIANTS:
         return VARIANTS[name]
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2,3}", name):
-        raise ValueError(
+        raise ModelError(
             f"unknown ViT variant {name!r}: use one of {', '.join(VARIANTS)}, or depth x width x "
             "heads such as '12x768x12'"
         )
@@ -58,9 +63,9 @@ def variant(name: str) -> Size:
 
 
 def checked(size: Size) -> Size:
-    """The size itself; ValueError where its heads do not divide its width."""
+    """The size itself; ModelError where its heads do not divide its width."""
     if size.width % size.heads:
-        raise ValueError(f"{size.heads} heads do not divide the width {size.width}")
+        raise ModelError(f"{size.heads} heads do not divide the width {size.width}")
     return size
 
 
@@ -97,7 +102,7 @@ class Encoder(nn.Module):
         tokens = self._tokens(patches, visible, hidden)
         prefix = self._prefix(tokens.shape[0])
         if "attention" in capture and not prefix.shape[1]:
-            raise ValueError("attention is captured for the class token, and this model has none")
+            raise ModelError("attention is captured for the class token, and this model has none")
         x = jnp.concatenate([prefix.astype(self.dtype), tokens], axis=1)
         x, found = Blocks(
             self.size.depth,

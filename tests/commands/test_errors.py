@@ -68,6 +68,22 @@ def test_a_ratio_that_hides_everything_says_so(capsys):
     assert "mask ratio 0.99" in message and "16 tokens" in message
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("input.size=100,100", "100x100"),
+        ("model.variant=XL", "XL"),
+        ("input.channels=1", "input.channels is 1"),
+        ("schedule.warmup_epochs=1000000", "warm-up"),
+        ("train.batch_size=15", "multiple of 2"),
+        ("mesh.fsdp=3", "devices"),
+    ],
+)
+def test_sizes_that_do_not_go_together(capsys, change, said):
+    flags = (TINY, f"--config.{change}", "--config.train.micro_batches=2")
+    assert said in refused(capsys, plan, *flags)
+
+
 def test_a_mesh_that_does_not_fit_says_what_would(capsys):
     message = refused(capsys, plan, TINY, "--config.mesh.fsdp=3", "--config.mesh.data=1")
     assert "fsdp=3" in message and "devices" in message
