@@ -193,6 +193,12 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def stored_step(workdir: Path) -> int | None:
+    """The step that results.json is of; None where there is none."""
+    path = workdir / "results.json"
+    return json.loads(path.read_text(encoding="utf-8"))["step"] if path.exists() else None
+
+
 def stored_table(workdir: Path) -> str:
     """The table of a finished run."""
     return table(json.loads((workdir / "results.json").read_text(encoding="utf-8")))

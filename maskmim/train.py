@@ -41,7 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
 
     state, frozen = begin_or_continue(config, parts, checkpoints, records)
     total = parts.span.steps
-    if int(state.step) >= total and (workdir / "results.json").exists():
+    if int(state.step) >= total and evaluate.stored_step(workdir) == int(state.step):
         checkpoints.close()
         print(f"\nThis run is complete: {total} steps. Its results:\n")
         print(evaluate.stored_table(workdir))
@@ -92,7 +92,8 @@ def begin_or_continue(
             f"than the {len(records)} that {config.data.train.brick} gives now: restore the data, "
             "or begin a new run in another --workdir"
         )
-    print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
+    if restored.step < parts.span.steps:
+        print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
     return jax.tree.map(lambda array: array, restored.state), frozen
 
 
