@@ -58,8 +58,13 @@ def base() -> ConfigDict:
     )
     config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
 
-    # Evaluation: every_epochs 0 evaluates at the end only.
-    config.evals = ConfigDict(
+    config.evals = evaluation()
+    return config.lock()
+
+
+def evaluation() -> ConfigDict:
+    """Evaluation on the embedded photographs; every_epochs 0 evaluates at the end only."""
+    return ConfigDict(
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),
             "test": brick("maskmim.data.grocery.grocery", split="test"),
@@ -75,7 +80,6 @@ def base() -> ConfigDict:
             },
         }
     )
-    return config.lock()
 
 
 def norm_pix_objective() -> ConfigDict:

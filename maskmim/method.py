@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,15 @@ class MethodError(UserError, ValueError):
     """Parts of a method that do not fit together."""
 
 
+class Parts(NamedTuple):
+    """What a masked method is composed of, built: objectives and teachers by name."""
+
+    net: Net
+    mask: Callable[[Randomness, Context], Mask]
+    objectives: Mapping[str, Objective]
+    teachers: Mapping[str, Teacher]
+
+
 def masked(
     spec: Spec,
     *,
@@ -52,64 +62,95 @@ def masked(
 
     Raises MethodError where a brick needs a hint that nobody gives in time.
     """
-    net = model(spec)
-    terms = {name: make() for name, make in objectives.items()}
-    guides = {name: make() for name, make in teachers.items()}
-    check_hints(mask, terms, guides)
+    parts = Parts(
+        model(spec),
+        mask,
+        {name: make() for name, make in objectives.items()},
+        {name: make() for name, make in teachers.items()},
+    )
+    check_hints(mask, parts.objectives, parts.teachers)
+    apply = {"encode": partial(_encode, parts), "mask": partial(_draw, parts)}
+    if any(objective.pixels for objective in parts.objectives.values()):
+        apply["reconstruct"] = partial(_reconstruct, parts)
+    return Method(
+        net=parts.net,
+        init=partial(_init, parts),
+        loss=partial(_loss, parts),
+        refresh=partial(_refresh, parts),
+        apply=apply,
+        chain=describe(parts),
+    )
 
-    def init(key: Array) -> Variables:
-        params = net.init(key)
-        parts = {
-            name: guide.init(jax.random.fold_in(key, place), net, params)
-            for place, (name, guide) in enumerate(guides.items(), start=1)
-        }
-        extra = {name: part[0] for name, part in parts.items()}
-        frozen = {name: part[1] for name, part in parts.items()}
-        return Variables(params, extra, frozen)
 
-    def look(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> View:
-        inputs = net.inputs(batch)
-        context = Context(batch, net.grids, {}, progress)
-        context = _ask(guides, False, net, variables, context, None)
-        drawn = mask(randomness, context)
-        context = _ask(guides, True, net, variables, context, drawn)
-        encoded = net.encode(variables.params, inputs, drawn)
-        outputs = net.predict(variables.params, encoded, drawn)
-        return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
+def _init(parts: Parts, key: Array) -> Variables:
+    params = parts.net.init(key)
+    made = {
+        name: teacher.init(jax.random.fold_in(key, place), parts.net, params)
+        for place, (name, teacher) in enumerate(parts.teachers.items(), start=1)
+    }
+    extra = {name: given[0] for name, given in made.items()}
+    frozen = {name: given[1] for name, given in made.items()}
+    return Variables(params, extra, frozen)
 
-    def loss(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> Losses:
-        view = look(variables, batch, randomness, progress)
-        means: dict[str, Mean] = {}
-        metrics: dict[str, Mean] = {}
-        carry: dict[str, Tree] = {}
-        for name, term in terms.items():
-            per_token, weight, found, carry[name] = term.find(view)
-            per_token = per_token.astype(jnp.float32)
-            means[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
-            metrics |= {f"{name}/{key}": value for key, value in found.items()}
-        scales = {name: term.scale for name, term in terms.items()}
-        return Losses(means, scales, metrics, carry)
 
-    def refresh(variables: Variables, carry: Tree, progress: Array) -> Tree:
-        return {
-            name: guide.refresh(variables.extra[name], variables.params, carry, progress)
-            for name, guide in guides.items()
-        }
+def _look(
+    parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
+) -> View:
+    """The computation that all methods share: hints, mask, encoder, predictor."""
+    net = parts.net
+    inputs = net.inputs(batch)
+    context = Context(batch, net.grids, {}, progress)
+    context = _ask(parts, False, variables, context, None)
+    drawn = parts.mask(randomness, context)
+    context = _ask(parts, True, variables, context, drawn)
+    encoded = net.encode(variables.params, inputs, drawn)
+    outputs = net.predict(variables.params, encoded, drawn)
+    return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
 
-    def encode(variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()) -> Encoded:
-        return net.encode(variables.params, net.inputs(batch), None, capture=capture)
 
-    def reconstruct(variables: Variables, batch: Batch, randomness: Randomness) -> dict[str, Any]:
-        view = look(variables, batch, randomness, jnp.float32(0.0))
-        return {"mask": view.mask, "inputs": view.inputs, **shown.pixels(view)}
+def _loss(
+    parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
+) -> Losses:
+    view = _look(parts, variables, batch, randomness, progress)
+    terms: dict[str, Mean] = {}
+    metrics: dict[str, Mean] = {}
+    carry: dict[str, Tree] = {}
+    for name, objective in parts.objectives.items():
+        per_token, weight, found, carry[name] = objective.find(view)
+        per_token = per_token.astype(jnp.float32)
+        terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
+        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    scales = {name: objective.scale for name, objective in parts.objectives.items()}
+    return Losses(terms, scales, metrics, carry)
 
-    def draw(variables: Variables, batch: Batch, randomness: Randomness) -> dict[str, Any]:
-        view = look(variables, batch, randomness, jnp.float32(0.0))
-        return {"mask": view.mask, "inputs": view.inputs}
 
-    shown = next((term for term in terms.values() if term.pixels), None)
-    apply = {"encode": encode, "mask": draw} | ({"reconstruct": reconstruct} if shown else {})
-    return Method(net, init, loss, refresh, apply, describe(net, mask, terms, guides))
+def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:
+    return {
+        name: teacher.refresh(variables.extra[name], variables.params, carry, progress)
+        for name, teacher in parts.teachers.items()
+    }
+
+
+def _encode(
+    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
+) -> Encoded:
+    return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
+
+
+def _draw(
+    parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
+) -> dict[str, Any]:
+    view = _look(parts, variables, batch, randomness, jnp.float32(0.0))
+    return {"mask": view.mask, "inputs": view.inputs}
+
+
+def _reconstruct(
+    parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
+) -> dict[str, Any]:
+    """The mask, the inputs and what the first objective that can be shown shows."""
+    view = _look(parts, variables, batch, randomness, jnp.float32(0.0))
+    shown = next(objective for objective in parts.objectives.values() if objective.pixels)
+    return {"mask": view.mask, "inputs": view.inputs, **shown.pixels(view)}
 
 
 def check_hints(
@@ -132,36 +173,25 @@ def check_hints(
 
 
 def _ask(
-    guides: Mapping[str, Teacher],
-    after_mask: bool,
-    net: Net,
-    variables: Variables,
-    context: Context,
-    mask: Mask | None,
+    parts: Parts, after_mask: bool, variables: Variables, context: Context, mask: Mask | None
 ) -> Context:
     """The context with the hints of the teachers that are asked at this point added."""
-    for name, guide in guides.items():
-        if guide.sees_mask == after_mask:
-            parts = variables.extra[name], variables.frozen[name]
-            found = jax.lax.stop_gradient(guide.find(net, *parts, context, mask))
+    for name, teacher in parts.teachers.items():
+        if teacher.sees_mask == after_mask:
+            own = variables.extra[name], variables.frozen[name]
+            found = jax.lax.stop_gradient(teacher.find(parts.net, *own, context, mask))
             hints = {**context.hints, **found}
             context = Context(context.batch, context.grids, hints, context.progress)
     return context
 
 
-def describe(
-    net: Net, mask: Callable, terms: Mapping[str, Objective], guides: Mapping[str, Teacher]
-) -> tuple[tuple[str, str], ...]:
+def describe(parts: Parts) -> tuple[tuple[str, str], ...]:
     """The chain of a masked method as lines for people."""
-    grids = ", ".join(f"{name} {'x'.join(map(str, grid))}" for name, grid in net.grids.items())
-    teachers = [
-        (f"teacher {name}", "gives " + ", ".join(guide.gives)) for name, guide in guides.items()
-    ]
-    objectives = [(f"objective {name}", term.says) for name, term in terms.items()]
-    return (
-        ("tokens", grids),
-        *teachers,
-        ("sampler", title(mask)),
-        *net.says,
-        *objectives,
+    grids = (f"{name} {'x'.join(map(str, grid))}" for name, grid in parts.net.grids.items())
+    teachers = (
+        (f"teacher {name}", f"gives {', '.join(teacher.gives)}")
+        for name, teacher in parts.teachers.items()
     )
+    objectives = ((f"objective {name}", term.says) for name, term in parts.objectives.items())
+    sampler = ("sampler", title(parts.mask))
+    return (("tokens", ", ".join(grids)), *teachers, sampler, *parts.net.says, *objectives)

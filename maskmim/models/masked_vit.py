@@ -47,8 +47,7 @@ def vit_mae(
     remat:      what the backward pass recomputes, a key of models.layers.REMAT.
     unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
                 compile; meant for counting FLOPs, as XLA counts the body of a loop once.
-    dtype:      of the computation, 'float32' or 'bfloat16'; parameters, norms and softmax stay
-                float32.
+    dtype:      of the computation, 'float32' or 'bfloat16'; parameters and norms stay float32.
     params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: MAE (arXiv 2111.06377), models_mae.py.
