@@ -1,9 +1,10 @@
 """Evaluates a run: `python -m maskmim.evaluate --workdir runs/it [--evals knn,linear_probe]`.
 
 Reads config.json and the newest checkpoint of the work directory, on whatever devices there are,
-and writes results.json and pictures. Without --evals it does what the config's evals.at_end names;
-known are 'reconstruction' and the probes of config.evals.probes. `--config.evals.KEY=VALUE`
-changes one of the run's evaluation settings for this call.
+and draws pictures. Without --evals it does what the config's evals.at_end names and writes
+results.json; with it only what is asked for, into results-<names>.json. Known are 'reconstruction'
+and the probes of config.evals.probes. `--config.evals.KEY=VALUE` changes one of the run's
+evaluation settings for this call.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from maskmim.portraits import draw_reconstruction
 from maskmim.types import Variables
 from maskmim.workdir import load_config, write_atomic
 
+RESULTS = "results.json"
 OURS = "this encoder"
 # Errors of evals.reconstruction, and what they are the errors of.
 GUESSES = {
@@ -60,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     check_names(config, names)
     parts, variables, step = restore(config, workdir)
     print(f"{workdir}: step {step}", flush=True)
-    finish(config, workdir, parts, variables, step, names)
+    file = f"results-{'+'.join(names)}.json" if options.evals else RESULTS
+    finish(config, workdir, parts, variables, step, names, file=file)
     return exits.DONE
 
 
@@ -93,8 +96,10 @@ def finish(
     variables: Variables,
     step: int,
     names: Sequence[str],
+    *,
+    file: str = RESULTS,
 ) -> None:
-    """Evaluates, writes results.json, the last pictures and the loss curve, prints the table."""
+    """Evaluates, writes the results, the last pictures and the loss curve, prints the table."""
     started = time.perf_counter()
     results: dict[str, Any] = {"step": step, "images_seen": step * config.train.batch_size}
     probes = [name for name in names if name != "reconstruction"]
@@ -109,11 +114,11 @@ def finish(
         )
     results["seconds"] = round(time.perf_counter() - started, 1)
     if jax.process_index() == 0:
-        write_atomic(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+        write_atomic(workdir / file, json.dumps(results, indent=2) + "\n")
         curve = pictures.loss_curve(read(workdir / "metrics.jsonl"))
         pictures.save_png(workdir / "images" / "loss.png", curve)
         print("\n" + table(results))
-        print(f"\nresults.json, metrics.jsonl and images/ are in {workdir}", flush=True)
+        print(f"\n{file}, metrics.jsonl and images/ are in {workdir}", flush=True)
 
 
 def compare(
@@ -195,13 +200,13 @@ def table(results: Mapping[str, Any]) -> str:
 
 def stored_step(workdir: Path) -> int | None:
     """The step that results.json is of; None where there is none."""
-    path = workdir / "results.json"
+    path = workdir / RESULTS
     return json.loads(path.read_text(encoding="utf-8"))["step"] if path.exists() else None
 
 
 def stored_table(workdir: Path) -> str:
     """The table of a finished run."""
-    return table(json.loads((workdir / "results.json").read_text(encoding="utf-8")))
+    return table(json.loads((workdir / RESULTS).read_text(encoding="utf-8")))
 
 
 def one_line(found: Mapping[str, float]) -> str:
