@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from maskmim.assemble import Assembly, build_method, jitted_step
@@ -34,7 +35,7 @@ def variables_shapes(parts: Assembly) -> Variables:
 
 def count(tree: Tree) -> int:
     """The number of values in a tree of arrays or shapes."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    return parameter_overview.count_parameters(tree)
 
 
 def tokens_per_example(method: Method, variables: Variables, batch: Batch) -> Tokens:
