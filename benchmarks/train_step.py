@@ -20,12 +20,10 @@ import jax
 import numpy as np
 
 from maskmim import cost
-from maskmim.assemble import assemble, born_sharded, jitted_step
+from maskmim.assemble import UNOPENED, assemble, born_sharded, jitted_step
 from maskmim.bricks import brick
 from maskmim.defaults import base
 from maskmim.models.vit import variant
-
-IMAGENET = 1_281_167
 
 
 def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], None], float]:
@@ -36,7 +34,7 @@ def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], 
         "maskmim.models.masked_vit.vit_mae", variant=options.variant, dtype=options.dtype
     )
     config.train.batch_size = options.batch
-    parts = assemble(config, IMAGENET)
+    parts = assemble(config, UNOPENED)
     step = jitted_step(config, parts)
     state, frozen = born_sharded(parts, 0)
     batch = {"image": jax.device_put(images)}

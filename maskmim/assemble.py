@@ -18,6 +18,9 @@ from maskmim.schedules import Schedule, Span
 from maskmim.step import State, TrainStep, initial_state, make_train_step
 from maskmim.types import Method, Spec, Tree
 
+# The size assumed of data that are not opened (ImageNet-1k's): only the schedule depends on it.
+UNOPENED = 1_281_167
+
 
 class Assembly(NamedTuple):
     """The parts of a training that do not hold data.

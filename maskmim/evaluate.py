@@ -21,7 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from maskmim import exits, pictures, sharding
-from maskmim.assemble import Assembly, assemble, born_sharded
+from maskmim.assemble import UNOPENED, Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
 from maskmim.configuration import ConfigError, command_line, override
@@ -77,7 +77,7 @@ def check_names(config: ConfigDict, names: Sequence[str]) -> None:
 
 def restore(config: ConfigDict, workdir: Path) -> tuple[Assembly, Variables, int]:
     """The newest checkpoint of a run on the devices at hand; ConfigError where there is none."""
-    parts = assemble(config, config.train.batch_size)
+    parts = assemble(config, UNOPENED)
     checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
     restored = checkpoints.restore(layout(parts.shapes, parts.places))
     checkpoints.close()

@@ -10,12 +10,9 @@ from __future__ import annotations
 import sys
 
 from maskmim import exits, summary
-from maskmim.assemble import assemble
+from maskmim.assemble import UNOPENED, assemble
 from maskmim.configuration import command_line
 from maskmim.progress import sheet
-
-# Only the length of the schedule depends on the size of the data, which planning does not open.
-EXAMPLES = 1_281_167
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         flags={"compile": "also compile the train step and print the memory it needs"},
     )
     config = options.config
-    parts = assemble(config, EXAMPLES)
+    parts = assemble(config, UNOPENED)
     about = [*summary.chain(config, parts), *summary.size(config, parts)]
     print(sheet("Plan", [*about, *summary.devices(parts)]))
     print("\n" + sheet("Parameters and shardings", summary.shardings(parts)))

@@ -45,7 +45,7 @@ def images_of(config: ConfigDict, parts: Assembly, count: int) -> dict[str, np.n
     """`count` images spread over the test data (the training data where there are none), ready."""
     source = config.evals.test or config.data.train
     records = Spread(bind(source)(), count)
-    # A full number of images for each device; what is there is repeated.
+    # As many images for each device; a remainder is left out.
     devices = parts.mesh.size
     size = max(devices, len(records) // devices * devices)
     batches = eval_batches(
