@@ -114,7 +114,7 @@ def finish(
         )
     results["seconds"] = round(time.perf_counter() - started, 1)
     if jax.process_index() == 0:
-        write_atomic(workdir / file, json.dumps(results, indent=2) + "\n")
+        write_atomic(workdir / file, report.as_json(results))
         curve = pictures.loss_curve(read(workdir / "metrics.jsonl"))
         pictures.save_png(workdir / "images" / "loss.png", curve)
         print("\n" + table(results))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from maskmim import evaluate, exits, portraits, sharding
@@ -57,7 +59,11 @@ class Cadence(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What stays the same during a training; encode is `evaluate.encoder`, compiled once."""
+    """What stays the same during a training; encode is `evaluate.encoder`, compiled once.
+
+    rates: f32[steps] the learning rate of each step, known beforehand: asking the schedule in the
+    loop would queue behind the running step, and wait for it.
+    """
 
     config: ConfigDict
     workdir: Path
@@ -67,6 +73,7 @@ class Run(NamedTuple):
     log: Log
     progress: Progress
     encode: Callable
+    rates: np.ndarray
 
 
 def fit(
@@ -96,7 +103,8 @@ def fit(
         Progress(total, start, images_per_step=config.train.batch_size, enabled=leads) as progress,
     ):
         encode = evaluate.encoder(config, parts)
-        run = Run(config, workdir, parts, frozen, cadence, log, progress, encode)
+        rates = np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak
+        run = Run(config, workdir, parts, frozen, cadence, log, progress, encode, rates)
         if start == 0:
             show_masks(run, state)
         metrics: dict[str, Array] = {}
@@ -157,7 +165,7 @@ def report(run: Run, step: int, metrics: Mapping[str, Array], waited: float) -> 
     if not metrics:
         return
     values = {name: float(value) for name, value in metrics.items()}
-    rate = float(run.parts.schedule(step - 1)) * run.parts.peak
+    rate = float(run.rates[step - 1])
     run.progress.update(step, loss=values["loss"], lr=rate, waited=waited)
     if step == 1 or due(step, run.cadence.log) or step == run.parts.span.steps:
         run.log.write(step, {**values, "lr": rate, **run.progress.figures()})
