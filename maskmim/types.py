@@ -47,6 +47,10 @@ class Randomness(NamedTuple):
         """Keys [B], one per example, from the stream called `name`."""
         return jax.vmap(jax.random.fold_in, (None, 0))(self.shared(name), self.slots)
 
+    def inside(self, name: str) -> Randomness:
+        """Randomness of its own for a part called `name`, independent of the other parts'."""
+        return self._replace(key=self.shared(name))
+
 
 class Mask(NamedTuple):
     """What an encoder sees, what is withheld and what is predicted: three different things.

@@ -94,3 +94,4 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
 
 
 cropped.needs = ("noise_bank",)
+cropped.axes = (2,)

@@ -62,6 +62,15 @@ def from_scores(scores: Array, *, ratio: float) -> Mask:
     changes nothing for a transformer whose positions are added before gathering.
     """
     visible, hidden = split_counts(scores.shape[-1], ratio)
-    seen = keep_strongest(scores, visible)
-    predict = positions(~seen, hidden)
-    return Mask(positions(seen, visible), predict, ~seen, jnp.ones(predict.shape, jnp.float32))
+    return from_hidden(~keep_strongest(scores, visible), count=hidden)
+
+
+def from_hidden(hidden: Array, *, count: int) -> Mask:
+    """The mask that hides and predicts the true tokens and shows the others.
+
+    hidden: bool[B, N], exactly `count` true in every row.
+    Returns a Mask with visible and predict disjoint, their union every token, unit weights.
+    """
+    predict = positions(hidden, count)
+    visible = positions(~hidden, hidden.shape[-1] - count)
+    return Mask(visible, predict, hidden, jnp.ones(predict.shape, jnp.float32))
