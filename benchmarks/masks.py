@@ -1,12 +1,17 @@
-"""What drawing masks costs: microseconds and FLOPs per image, and the official procedure in torch.
+"""What drawing masks costs: microseconds and FLOPs per example, for every sampler there is.
 
-  python -m benchmarks.masks [--grid 14 14] [--batch 256] [--turns 30] [--peer]
+  python -m benchmarks.masks [--only colour] [--grid 14 14] [--batch 256] [--turns 20] [--peer]
 
-Samplers, and with --peer the official bank procedure restated in torch (one crop and two flips of
-all patterns, each divided by its maximum, a sort, a second sort to undo it, a gather), take turns,
-so that a noisy machine is noisy for all; figures are medians over the turns. FLOPs are XLA's count,
-which leaves sorting out. The share is of one train step of MAE ViT-B/16 on a 224 px image, by the
-arithmetic of `mae_step_gflop`.
+Without --grid every sampler is drawn on images of 14 x 14 tokens, or, where it serves clips or
+sequences alone, on 8 x 14 x 14 or 512. Samplers take turns in random order, so that a noisy machine
+is noisy for all; times are medians over turns. Informed samplers get hints made from a photograph:
+what a teacher costs is not in the figures.
+
+Two shares of one train step of MAE ViT-B/16 on a 224 px image (58.2 GFLOP, `mae_step_gflop`) are
+given. That of FLOPs is XLA's count, which leaves out sorting and counts a loop's body once. That of
+time needs no count: it divides by the time that the step's FLOPs would take at the speed of a large
+matrix product, measured in the same run; a real step is slower than that, so the share is an upper
+bound. --peer adds the official bank procedure in torch.
 """
 
 from __future__ import annotations
@@ -15,27 +20,34 @@ import argparse
 import functools
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from maskmim.masks import bank, colour, uniform
-from maskmim.teachers.noise_bank import generated
+from maskmim.masks.discovery import Sampler, samplers
+from maskmim.masks.gallery_hints import hints_of, spread
+from maskmim.masks.gallery_scene import scene_of
 from maskmim.types import Array, Context, Randomness
 
 RATIO = 0.75
-SAMPLERS = {
-    "random": uniform.random,
-    "red": colour.red,
-    "green": colour.green,
-    "blue": colour.blue,
-    "purple": colour.purple,
-    "white": colour.white,
-    "bank": bank.cropped,
-}
+GRIDS = {2: (14, 14), 3: (8, 14, 14), 1: (512,)}
+REFERENCE = "uniform.random"
+PEER = "official bank, torch"
 Clock = Callable[[], float]
+
+
+class Case(NamedTuple):
+    """A sampler on a grid: seconds of one batch when called, and XLA's FLOPs of one example."""
+
+    name: str
+    grid: tuple[int, ...]
+    informed: bool
+    clock: Clock
+    flops: float
 
 
 def mae_step_gflop() -> float:
@@ -56,121 +68,140 @@ def mae_step_gflop() -> float:
     return 3 * forward / 1e9
 
 
-def compiled_sampler(name: str, grid: tuple[int, ...], patterns: Array):
-    """A sampler compiled for slots u32[B] and a bank: (key, slots, bank) -> Mask."""
-
-    def sample(key: Array, slots: Array, patterns: Array):
-        context = Context({}, {"image": grid}, {"noise_bank": patterns})
-        return SAMPLERS[name](Randomness(key, slots), context, ratio=RATIO)
-
-    return jax.jit(sample)
+@functools.cache
+def batch_hints(grid: tuple[int, ...], batch: int) -> dict[str, Array]:
+    """Every hint that the gallery can make, for a batch of equal examples."""
+    return spread(hints_of(scene_of(grid)), batch)
 
 
-def our_clocks(
-    grid: tuple[int, ...], batch: int, patterns: Array
-) -> tuple[dict[str, Clock], dict[str, float]]:
-    """A clock for each sampler (seconds of one batch), and its FLOPs per image."""
-    slots = jnp.arange(batch, dtype=jnp.uint32)
-    clocks, flops = {}, {}
-    for name in SAMPLERS:
-        if name == "bank" and len(grid) != 2:
-            continue
-        key = jax.random.key(0)
-        compiled = compiled_sampler(name, grid, patterns).lower(key, slots, patterns).compile()
-        costs = compiled.cost_analysis()
-        flops[name] = (costs["flops"] + costs.get("transcendentals", 0.0)) / batch
-        clocks[name] = functools.partial(timed, compiled, key, slots, patterns)
-    return clocks, flops
+def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
+    """A sampler compiled on a grid."""
+    options = {"ratio": RATIO} if "ratio" in sampler.takes else {}
+
+    def draw(key: Array, slots: Array, hints: dict[str, Array]):
+        context = Context({}, {"tokens": grid}, hints, 0.5)
+        return sampler.function(Randomness(key, slots), context, **options)
+
+    every = batch_hints(grid, batch) if sampler.needs else {}
+    hints = {name: every[name] for name in sampler.needs}
+    arguments = jax.random.key(0), jnp.arange(batch, dtype=jnp.uint32), hints
+    compiled = jax.jit(draw).lower(*arguments).compile()
+    costs = compiled.cost_analysis()
+    flops = (costs["flops"] + costs.get("transcendentals", 0.0)) / batch
+    clock = functools.partial(timed, compiled, *arguments)
+    return Case(sampler.name, grid, bool(sampler.needs), clock, flops)
 
 
-def timed(compiled: Callable, *arguments: Array) -> float:
+def timed(compiled: Callable, *arguments) -> float:
     """Seconds of one call, waiting for its result."""
     start = time.perf_counter()
     jax.block_until_ready(compiled(*arguments))
     return time.perf_counter() - start
 
 
-def peer_clock(grid: tuple[int, int], batch: int, patterns: Array) -> Clock:
-    """A clock of the official bank procedure, restated in torch, on torch's default device."""
-    import numpy as np
-    import torch
+def product_clock(size: int = 2048) -> tuple[Clock, float]:
+    """Seconds of one float32 product of square matrices, and its FLOPs."""
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
+    return functools.partial(timed, product, matrix, matrix), 2.0 * size**3
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    noise = torch.from_numpy(np.array(patterns)).to(device)
-    rows, columns = grid
-    keep = int(rows * columns * (1 - RATIO))
 
-    def windows() -> torch.Tensor:
-        top = int(torch.randint(noise.shape[1] - rows + 1, ()))
-        left = int(torch.randint(noise.shape[2] - columns + 1, ()))
-        cut = noise[:, top : top + rows, left : left + columns]
-        cut = cut.flip(-1) if torch.rand(()) < 0.5 else cut
-        cut = cut.flip(-2) if torch.rand(()) < 0.5 else cut
-        return cut / cut.amax((1, 2), keepdim=True)
-
-    def run() -> float:
-        start = time.perf_counter()
-        parts = [windows() for _ in range(-(-batch // len(noise)))]
-        scores = torch.cat(parts)[:batch].reshape(batch, -1)
-        order = torch.argsort(scores, dim=1, descending=True)
-        mask = torch.ones_like(scores)
-        mask[:, :keep] = 0
-        mask.gather(1, torch.argsort(order, dim=1))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    return run
+def chosen(only: str, grid: tuple[int, ...] | None) -> list[tuple[Sampler, tuple[int, ...]]]:
+    """Samplers whose names start with `only`, each with its grid; the reference on every grid."""
+    found, grids = [], set()
+    for sampler in samplers():
+        axes = [len(grid)] if grid else [n for n in GRIDS if n in sampler.axes][:1]
+        if not set(sampler.takes) <= {"ratio"} or axes[0] not in sampler.axes:
+            continue
+        place = grid or GRIDS[axes[0]]
+        if sampler.name.startswith(only):
+            found.append((sampler, place))
+            grids.add(place)
+    reference = next(each for each in samplers() if each.name == REFERENCE)
+    others = [pair for pair in found if pair[0].name != REFERENCE]
+    return [(reference, each) for each in sorted(grids)] + others
 
 
 def main() -> None:
     """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--grid", type=int, nargs="+", default=[14, 14], help="tokens of each axis")
+    parser.add_argument("--only", default="", help="samplers whose names start so")
+    parser.add_argument("--grid", type=int, nargs="+", help="tokens of each axis")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--peer", action="store_true", help="the official procedure too, in torch")
     options = parser.parse_args()
-    grid = tuple(options.grid)
-    if options.peer and len(grid) != 2:
-        parser.error(f"--peer takes a grid of two axes, got {grid}")
-    _, frozen = jax.jit(lambda key: generated().init(key, None, {}))(jax.random.key(0))
-    clocks, flops = our_clocks(grid, options.batch, frozen["bank"])
+    grid = tuple(options.grid) if options.grid else None
+    pairs = chosen(options.only, grid)
+    cases = []
+    for place, pair in enumerate(pairs, start=1):
+        print(f"\rcompiling {place} of {len(pairs)} ", end="", file=sys.stderr, flush=True)
+        cases.append(case_of(*pair, options.batch))
+    print(file=sys.stderr)
+    clocks = {(case.name, case.grid): case.clock for case in cases}
+    clocks["product"], product_flops = product_clock()
     if options.peer:
-        clocks["official bank, torch"] = peer_clock(grid, options.batch, frozen["bank"])
+        clocks[PEER] = official_clock(options.batch)
     for clock in clocks.values():
         clock()
     order = random.Random(0)
     turns = [one_turn(clocks, order) for _ in range(options.turns)]
-    report(turns, flops, options)
+    rate = product_flops / statistics.median(turn["product"] for turn in turns)
+    report(cases, turns, rate, options.batch)
+    if options.peer:
+        compare(turns, options.batch)
 
 
-def one_turn(clocks: dict[str, Clock], order: random.Random) -> dict[str, float]:
+def official_clock(batch: int) -> Clock:
+    """The peer on the bank that our own sampler is given."""
+    from benchmarks.official_bank import peer_clock
+
+    grid = GRIDS[2]
+    return peer_clock(grid, batch, batch_hints(grid, batch)["noise_bank"], RATIO)
+
+
+def one_turn(clocks: dict, order: random.Random) -> dict:
     """Every clock once, in random order: what ran before may leave its threads spinning."""
-    taken = {name: clocks[name]() for name in order.sample(list(clocks), len(clocks))}
-    return {name: taken[name] for name in clocks}
+    return {name: clocks[name]() for name in order.sample(list(clocks), len(clocks))}
 
 
-def report(turns: list[dict[str, float]], flops: dict[str, float], options) -> None:
+def report(cases: list[Case], turns: list[dict], rate: float, batch: int) -> None:
     """Prints a line for each sampler."""
-    step = mae_step_gflop()
-    size = "x".join(map(str, options.grid))
-    device = jax.devices()[0].device_kind
-    print(f"masks of {size} tokens, {RATIO:.0%} hidden, batch {options.batch}, {device}")
-    print(f"train step of MAE ViT-B/16: {step:.1f} GFLOP per image; medians of {len(turns)} turns")
-    print(f"{'sampler':22}{'us/image':>10}{'x random':>10}{'kFLOP/image':>14}{'share of step':>16}")
-    for name in turns[0]:
-        taken = statistics.median(turn[name] for turn in turns) / options.batch * 1e6
-        ratio = statistics.median(turn[name] / turn["random"] for turn in turns)
-        line = f"{name:22}{taken:10.2f}{ratio:10.2f}"
-        if name in flops:
-            line += f"{flops[name] / 1e3:14.1f}{flops[name] / (step * 1e9):16.5%}"
-        print(line)
-    if "official bank, torch" in turns[0] and "bank" in turns[0]:
-        ratio = statistics.median(turn["official bank, torch"] / turn["bank"] for turn in turns)
+    step = mae_step_gflop() * 1e9
+    print(f"{RATIO:.0%} hidden, batch {batch}, medians of {len(turns)} turns, {device()}")
+    print(
+        f"train step of MAE ViT-B/16: {step / 1e9:.1f} GFLOP per image; matrix product "
+        f"{rate / 1e9:.0f} GFLOP/s, so at least {step / rate * 1e3:.0f} ms"
+    )
+    print(
+        f"{'sampler':32}{'grid':>9}{'us/example':>12}{'x random':>10}{'kFLOP':>9}"
+        f"{'of FLOPs':>11}{'of time':>10}"
+    )
+    for case in cases:
+        own = case.name, case.grid
+        taken = statistics.median(turn[own] for turn in turns) / batch
+        ratio = statistics.median(turn[own] / turn[REFERENCE, case.grid] for turn in turns)
         print(
-            f"the official procedure in torch takes {ratio:.1f} times as long as our bank sampler"
+            f"{case.name + (' *' if case.informed else ''):32}"
+            f"{'x'.join(map(str, case.grid)):>9}{taken * 1e6:12.1f}{ratio:10.1f}"
+            f"{case.flops / 1e3:9.1f}{case.flops / step:11.4%}{taken * rate / step:10.3%}"
         )
+    print("* informed: its hints are given, the teacher's cost is not counted")
+
+
+def compare(turns: list[dict], batch: int) -> None:
+    """Prints the peer's line."""
+    taken = statistics.median(turn[PEER] for turn in turns) / batch * 1e6
+    print(f"{PEER}: {taken:.1f} us/example")
+    ours = "bank.cropped", GRIDS[2]
+    if ours in turns[0]:
+        times = statistics.median(turn[PEER] / turn[ours] for turn in turns)
+        print(f"the official procedure takes {times:.1f} times as long as our bank sampler")
+
+
+def device() -> str:
+    """The accelerator, or the CPU, that was measured."""
+    return jax.devices()[0].device_kind
 
 
 if __name__ == "__main__":

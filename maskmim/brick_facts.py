@@ -7,9 +7,23 @@ from collections.abc import Callable
 
 
 def needs_of(brick: Callable) -> tuple[str, ...]:
-    """The hints that a brick needs: the attribute `needs` of its function, () without one."""
-    function = brick.func if isinstance(brick, functools.partial) else brick
-    return tuple(getattr(function, "needs", ()))
+    """The hints that a brick needs: its function's attribute `needs`, and its inner bricks' own."""
+    if not isinstance(brick, functools.partial):
+        return tuple(getattr(brick, "needs", ()))
+    found = list(needs_of(brick.func))
+    for value in brick.keywords.values():
+        for inner in _inner(value):
+            found += [name for name in needs_of(inner) if name not in found]
+    return tuple(found)
+
+
+def _inner(value: object) -> list[Callable]:
+    """The bricks in a hyperparameter: itself, or those of a dict or tuple."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return [brick for each in value for brick in _inner(each)]
+    return [value] if callable(value) else []
 
 
 def title(brick: Callable) -> str:
@@ -26,4 +40,6 @@ def _path(function: Callable) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_value(each)}" for name, each in value.items()) + "}"
     return title(value) if callable(value) else str(value)

@@ -38,7 +38,12 @@ def resolve(path: str) -> Callable:
     module = _module(path, module_path)
     found = getattr(module, name, None)
     if not callable(found):
-        hint = did_you_mean(name, _offers(module), prefix=f"{module_path}.")
+        inside = _where(module, name)
+        hint = (
+            f"; did you mean {' or '.join(inside)}?"
+            if inside
+            else did_you_mean(name, _offers(module), prefix=f"{module_path}.")
+        )
         raise BrickError(f"brick {path!r}: {module_path} has no function {name!r}{hint}")
     return found
 
@@ -69,6 +74,13 @@ def _offers(module: ModuleType) -> list[str]:
     ]
     inner = [entry.name for entry in pkgutil.iter_modules(getattr(module, "__path__", ()))]
     return [name for name in (*own, *inner) if not name.startswith("_")]
+
+
+def _where(package: ModuleType, name: str) -> list[str]:
+    """Dotted paths of the functions called `name` in the modules of a package."""
+    paths = [entry.name for entry in pkgutil.iter_modules(getattr(package, "__path__", ()))]
+    modules = [importlib.import_module(f"{package.__name__}.{path}") for path in paths]
+    return [f"{each.__name__}.{name}" for each in modules if callable(getattr(each, name, None))]
 
 
 def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:

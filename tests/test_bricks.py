@@ -107,7 +107,10 @@ def test_signature_text_shows_required_and_default():
         (f"{HERE}.NUMBER", ["no function 'NUMBER'"]),
         ("maskmim.masks.unifrom.random", ["'maskmim.masks.unifrom'", "maskmim.masks.uniform?"]),
         ("maskmim.mask.uniform.random", ["'maskmim.mask'", "did you mean maskmim.masks?"]),
-        ("maskmim.masks.random", ["maskmim.masks has no function 'random'", "uniform"]),
+        (
+            "maskmim.masks.green",
+            ["masks has no function 'green'", "mean maskmim.masks.colour.green?"],
+        ),
         ("no_such_package.x", ["there is no module 'no_such_package'"]),
     ],
 )

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.gaussian import Blur, Filter, evened, filtered_noise
-from maskmim.types import Context, Mask, Randomness
+from maskmim.types import Array, Context, Mask, Randomness
 
 NARROW = 1.0
 WIDE = 2.0
@@ -84,7 +84,7 @@ def red(randomness: Randomness, context: Context, *, ratio: float, sigma: float 
     ratio: share of hidden tokens, exact after rounding. sigma: of the blur, in tokens, above 0.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
-    return strongest(randomness, context, red_filter(sigma), ratio=ratio)
+    return strongest(randomness, context, blurs=red_filter(sigma), ratio=ratio)
 
 
 def green(
@@ -100,7 +100,7 @@ def green(
     the first above 0, the second larger.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
-    return strongest(randomness, context, green_filter(*sigmas), ratio=ratio)
+    return strongest(randomness, context, blurs=green_filter(*sigmas), ratio=ratio)
 
 
 def blue(randomness: Randomness, context: Context, *, ratio: float, sigma: float = NARROW) -> Mask:
@@ -109,7 +109,7 @@ def blue(randomness: Randomness, context: Context, *, ratio: float, sigma: float
     ratio: share of hidden tokens, exact after rounding. sigma: of the blur, in tokens, above 0.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
-    return strongest(randomness, context, blue_filter(sigma), ratio=ratio)
+    return strongest(randomness, context, blurs=blue_filter(sigma), ratio=ratio)
 
 
 def purple(
@@ -125,7 +125,7 @@ def purple(
     the first above 0, the second larger.
     Works on a grid of any number of axes. Source and differences: see the module.
     """
-    return strongest(randomness, context, purple_filter(*sigmas), ratio=ratio)
+    return strongest(randomness, context, blurs=purple_filter(*sigmas), ratio=ratio)
 
 
 def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
@@ -133,15 +133,29 @@ def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
     ratio: share of hidden tokens, exact after rounding.
     """
-    noise = filtered_noise(randomness.each("mask"), context.grid, white_filter())
-    return from_scores(noise.reshape(noise.shape[0], -1), ratio=ratio)
+    return from_scores(noise_scores(randomness, context, blurs=white_filter()), ratio=ratio)
 
 
-def strongest(randomness: Randomness, context: Context, blurs: Filter, *, ratio: float) -> Mask:
+def strongest(randomness: Randomness, context: Context, *, blurs: Filter, ratio: float) -> Mask:
     """Keeps the tokens visible where evened filtered noise is strongest; any grid, any filter."""
+    return from_scores(noise_scores(randomness, context, blurs=blurs), ratio=ratio)
+
+
+def noise_scores(randomness: Randomness, context: Context, *, blurs: Filter) -> Array:
+    """Evened filtered noise f32[B, N]."""
     field = filtered_noise(randomness.each("mask"), context.grid, blurs)
-    scores = evened(field, blurs).reshape(field.shape[0], -1)
-    return from_scores(scores, ratio=ratio)
+    return evened(field, blurs).reshape(field.shape[0], -1)
+
+
+def colour_scores(
+    randomness: Randomness,
+    context: Context,
+    *,
+    colour: str = "green",
+    sigmas: tuple[float, ...] = (),
+) -> Array:
+    """The scores f32[B, N] of a colour by name: what its sampler ranks."""
+    return noise_scores(randomness, context, blurs=filter_of(colour, sigmas))
 
 
 def _positive(sigma: float) -> float:

@@ -1,0 +1,101 @@
+"""Mask ratios that change over training, and their rounding to a few static ones.
+
+A growth is a function `(progress, *, ...) -> f32[]` of the share of training done. Its values are
+rounded to `buckets`, because a ratio that changes step by step would compile step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from maskmim.masks.core import MaskError
+from maskmim.types import Array
+
+Growth = Callable[[Array | float], Array]
+
+
+class Buckets(NamedTuple):
+    """A few mask ratios, and which of them holds when.
+
+    ratios: in the order of their numbers, Python floats: each has shapes of its own.
+    number: progress -> i32[] the place in `ratios` of the one that holds.
+    """
+
+    ratios: tuple[float, ...]
+    number: Callable[[Array | float], Array]
+
+
+def cosine(
+    progress: Array | float,
+    *,
+    low: float = 0.15,
+    high: float = 0.75,
+    until: float = 2 / 3,
+    offset: float = 0.008,
+) -> Array:
+    """From low to high as a diffusion's noise grows, 1 - f(t) / f(0), then constant.
+
+    f(t) = cos^2((t + offset) / (1 + offset) * pi / 2), t the share of `until` that is done.
+    Source: LMD (row 28), cosine_schedule of engine_pretrain.py, AnonymousPony/lmd, which draws no
+    randomness: the ratio is a function of the step.
+    """
+
+    def noise(t: Array) -> Array:
+        return jnp.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+
+    done = _share_done(progress, until)
+    return low + (high - low) * (1 - noise(done) / noise(jnp.float32(0.0)))
+
+
+def linear(
+    progress: Array | float, *, low: float = 0.15, high: float = 0.75, until: float = 2 / 3
+) -> Array:
+    """From low to high in a straight line, then constant."""
+    return low + (high - low) * _share_done(progress, until)
+
+
+def two_ramps(
+    progress: Array | float,
+    *,
+    low: float = 0.15,
+    middle: float = 0.4,
+    high: float = 0.75,
+    places: tuple[float, float, float] = (1 / 6, 1 / 3, 2 / 3),
+) -> Array:
+    """From low to middle, level, from middle to high, then constant.
+
+    places: shares of training at which the first ramp ends, the second starts and ends.
+    Source: the schedule that LMD's code carries as a comment; it forgets to count the second ramp
+    from its own start and would pass 1, here it does not. The places are ours.
+    """
+    return jnp.interp(
+        jnp.asarray(progress, jnp.float32),
+        jnp.array([0.0, *places]),
+        jnp.array([low, middle, middle, high]),
+    )
+
+
+def bucketed(
+    *, growth: Growth = cosine, low: float = 0.15, high: float = 0.75, count: int = 8
+) -> Buckets:
+    """`count` ratios at equal distances from low to high, the nearest to the growth's value holds.
+
+    Raises MaskError unless 0 < low < high < 1 and there are two buckets or more.
+    """
+    if not (0 < low < high < 1 and count >= 2):
+        raise MaskError(f"low {low}, high {high}, count {count}: 0 < low < high < 1, two or more")
+    step = (high - low) / (count - 1)
+
+    def number(progress: Array | float) -> Array:
+        nearest = jnp.round((growth(progress) - low) / step).astype(jnp.int32)
+        return jnp.clip(nearest, 0, count - 1)
+
+    return Buckets(tuple(low + step * place for place in range(count)), number)
+
+
+def _share_done(progress: Array | float, until: float) -> Array:
+    return jnp.clip(jnp.asarray(progress, jnp.float32) / until, 0.0, 1.0)

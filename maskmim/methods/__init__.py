@@ -1,0 +1,1 @@
+"""Methods that the generic composition alone cannot say."""

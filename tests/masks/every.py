@@ -1,0 +1,90 @@
+"""Drawing any sampler that is found, with hints made up for those that need them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maskmim.masks.discovery import Sampler, samplers
+from maskmim.types import Array, Context, Mask, Randomness
+
+# Grids by their number of axes; the first must serve every sampler of that many axes.
+GRIDS = {1: ((64,), (33,)), 2: ((14, 14), (7, 11), (1, 512), (32, 4)), 3: ((8, 14, 14),)}
+# As many examples as there are hints for.
+SLOTS = 12
+
+# Shapes of the hints beyond [slots, tokens] and how they are made of numbers in [0, 1).
+HINTS = {
+    "attention": lambda u, n, grid: u(n) / n,
+    "token_loss": lambda u, n, grid: u(n),
+    "logits": lambda u, n, grid: 4 * u(n) - 2,
+    "features": lambda u, n, grid: u(n, 8) - 0.5,
+    "token_attention": lambda u, n, grid: u(16, n) / n,
+    "motion": lambda u, n, grid: u(n),
+    "flow": lambda u, n, grid: 4 * u(*grid, 2) - 2,
+    "labels": lambda u, n, grid: np.floor(8 * u(n)).astype(np.int32),
+    "missing": lambda u, n, grid: u(n) < 0.2,
+    "importance": lambda u, n, grid: u(n),
+    "members": lambda u, n, grid: u(n, 6) < 0.3,
+    "region": lambda u, n, grid: u(n) < 0.5,
+    "noise_bank": None,
+}
+
+
+def alone() -> list[Sampler]:
+    """The samplers that can be drawn by themselves: nothing but a ratio is asked of them."""
+    return [each for each in samplers() if set(each.takes) <= {"ratio"}]
+
+
+def cases() -> list[tuple[Sampler, tuple[int, ...]]]:
+    """Every such sampler on every grid that it serves."""
+    return [(each, grid) for each in alone() for axes in each.axes for grid in GRIDS[axes]]
+
+
+def main_grid(sampler: Sampler) -> tuple[int, ...]:
+    """The grid that tests use where one must do: two axes where they are served."""
+    return GRIDS[2 if 2 in sampler.axes else sampler.axes[0]][0]
+
+
+@functools.cache
+def hint(name: str, grid: tuple[int, ...]) -> np.ndarray:
+    """A made-up hint for `SLOTS` examples; a bank of noise has no examples."""
+    state = np.random.RandomState(zlib.crc32(name.encode()))
+    if name == "noise_bank":
+        return state.standard_normal((3, 20, 520)).astype(np.float32)
+    uniform = lambda *shape: state.rand(SLOTS, *shape).astype(np.float32)  # noqa: E731
+    return HINTS[name](uniform, math.prod(grid), grid)
+
+
+def context_at(
+    sampler: Sampler, grid: tuple[int, ...], slots: np.ndarray, progress: float = 0.5
+) -> Context:
+    """A context of one stream with the hints that a sampler needs, for examples at given slots."""
+    found = {name: hint(name, grid) for name in sampler.needs}
+    hints = {
+        name: jnp.asarray(value if name == "noise_bank" else value[slots])
+        for name, value in found.items()
+    }
+    return Context({}, {"tokens": grid}, hints, progress)
+
+
+@functools.partial(jax.jit, static_argnames=("sampler", "grid", "ratio"))
+def _draw(sampler, grid, ratio, randomness: Randomness, hints: dict[str, Array]) -> Mask:
+    context = Context({}, {"tokens": grid}, hints, 0.5)
+    options = {"ratio": ratio} if "ratio" in sampler.takes else {}
+    return sampler.function(randomness, context, **options)
+
+
+def draw(sampler: Sampler, grid: tuple[int, ...], *, ratio: float, slots, seed: int = 0):
+    """Masks of the examples at given slots under jit, as numpy arrays; a tuple of one for views."""
+    slots = np.asarray(slots)
+    hints = context_at(sampler, grid, slots).hints
+    randomness = Randomness(jax.random.key(seed), jnp.asarray(slots, jnp.uint32))
+    found = _draw(sampler, grid, ratio, randomness, dict(hints))
+    masks = (found,) if isinstance(found, Mask) else found
+    return tuple(Mask(*(np.asarray(part) for part in mask)) for mask in masks)

@@ -1,0 +1,149 @@
+"""What every sampler promises, for each one that the package holds: new ones need no line here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maskmim.masks.core import MaskError, split_counts
+from maskmim.masks.discovery import samplers
+from tests.masks.every import HINTS, SLOTS, _draw, alone, cases, draw, main_grid
+
+# Samplers whose mask is the same for every example, by intention.
+DETERMINISTIC = {"video.causal_frame"}
+RATIOS = st.floats(0.05, 0.95)
+SETTINGS = {
+    "deadline": None,
+    "derandomize": True,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+
+
+def names(each) -> str:
+    sampler, *rest = each if isinstance(each, tuple) and not hasattr(each, "takes") else (each,)
+    return "-".join([sampler.name, *("x".join(map(str, grid)) for grid in rest)])
+
+
+def check_mask(mask, length: int) -> None:
+    """Ascending places in range; every token that does not enter the encoder is hidden."""
+    for places in (mask.visible, mask.predict):
+        assert places.dtype == np.int32
+        assert ((places >= 0) & (places < length)).all()
+        assert (np.diff(places, axis=1) > 0).all()
+    assert mask.hidden.shape == (len(mask.visible), length) and mask.hidden.dtype == bool
+    assert mask.weight.shape == mask.predict.shape and mask.weight.dtype == np.float32
+    seen = np.zeros_like(mask.hidden)
+    np.put_along_axis(seen, mask.visible, True, axis=1)
+    assert (seen | mask.hidden).all()
+
+
+def check_counts(sampler, mask, grid, ratio: float) -> None:
+    """The numbers that the sampler states, or the exact split in two with every hidden token
+    predicted."""
+    counts = getattr(sampler.function, "counts", None)
+    if counts:
+        visible, predicted = counts(grid, **({"ratio": ratio} if "ratio" in sampler.takes else {}))
+        assert (mask.visible.shape[1], mask.predict.shape[1]) == (visible, predicted)
+        return
+    visible, hidden = split_counts(math.prod(grid), ratio)
+    assert (mask.visible.shape[1], mask.predict.shape[1]) == (visible, hidden)
+    assert (mask.hidden.sum(1) == hidden).all()
+    assert np.take_along_axis(mask.hidden, mask.predict, axis=1).all()
+    np.testing.assert_array_equal(mask.weight, 1.0)
+
+
+def check_promises(sampler, grid, ratio: float, seed: int, slots: list[int]) -> None:
+    first = draw(sampler, grid, ratio=ratio, seed=seed, slots=range(len(slots)))
+    for mask in first:
+        check_mask(mask, math.prod(grid))
+    if not sampler.views:
+        check_counts(sampler, first[0], grid, ratio)
+    again = draw(sampler, grid, ratio=ratio, seed=seed, slots=slots)
+    for one, other in zip(first, again, strict=True):
+        for place, slot in enumerate(slots):
+            if slot < len(slots):
+                for a, b in zip(one, other, strict=True):
+                    np.testing.assert_array_equal(a[slot], b[place])
+
+
+def promise_or_refuse(sampler, grid, ratio: float, seed: int, slots: list[int]) -> None:
+    try:
+        check_promises(sampler, grid, ratio, seed, slots)
+    except MaskError as error:
+        if grid == main_grid(sampler) and 0.3 <= ratio <= 0.8:
+            raise
+        assert len(str(error)) > 40, "a refusal says what and why"
+
+
+SOME_SLOTS = st.permutations(range(SLOTS)).map(lambda order: order[:4])
+
+
+@pytest.mark.parametrize("case", cases(), ids=names)
+@settings(max_examples=1, **SETTINGS)
+@given(ratio=RATIOS, seed=st.integers(0, 2**31), slots=SOME_SLOTS)
+def test_promises_hold_on_every_grid(case, ratio, seed, slots):
+    promise_or_refuse(*case, ratio, seed, slots)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(), ids=names)
+@settings(max_examples=25, **SETTINGS)
+@given(ratio=RATIOS, seed=st.integers(0, 2**31), slots=SOME_SLOTS)
+def test_promises_hold_at_many_ratios(case, ratio, seed, slots):
+    promise_or_refuse(*case, ratio, seed, slots)
+
+
+@pytest.mark.parametrize("sampler", alone(), ids=names)
+def test_a_sampler_serves_its_main_grid(sampler):
+    """No refusal there at 75 %; examples differ; a batch in parts of any size is the same batch;
+    another key gives other masks; a new key does not trace again."""
+    grid = main_grid(sampler)
+    whole = draw(sampler, grid, ratio=0.75, slots=range(SLOTS))
+    traced = _draw._cache_size()
+    other = draw(sampler, grid, ratio=0.75, slots=range(SLOTS), seed=1)
+    assert _draw._cache_size() == traced
+    parts = [draw(sampler, grid, ratio=0.75, slots=part) for part in (range(5), range(5, SLOTS))]
+    for place, mask in enumerate(whole):
+        joined = [
+            np.concatenate(pair) for pair in zip(*(part[place] for part in parts), strict=True)
+        ]
+        for a, b in zip(mask, joined, strict=True):
+            np.testing.assert_array_equal(a, b)
+    if sampler.name in DETERMINISTIC:
+        return
+    hidden = np.concatenate([mask.hidden for mask in whole], axis=1)
+    assert len(np.unique(hidden, axis=0)) > 1
+    if not sampler.needs:
+        assert (hidden != np.concatenate([mask.hidden for mask in other], axis=1)).any()
+
+
+@pytest.mark.parametrize("sampler", alone(), ids=names)
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_a_ratio_that_leaves_nothing_is_an_error(sampler, ratio):
+    if "ratio" not in sampler.takes or sampler.views:
+        pytest.skip("no ratio for one mask")
+    with pytest.raises(MaskError):
+        draw(sampler, main_grid(sampler), ratio=ratio, slots=range(2))
+
+
+def test_every_sampler_says_what_it_is():
+    found = samplers()
+    assert len(found) == len({each.name for each in found}) > 5
+    for each in found:
+        assert each.summary.endswith("."), each.name
+        assert set(each.needs) <= set(HINTS), (
+            f"{each.name}: make up the hint in tests/masks/every.py"
+        )
+        assert set(each.axes) <= {1, 2, 3}, each.name
+
+
+@pytest.mark.parametrize("sampler", alone(), ids=names)
+def test_a_grid_with_other_axes_is_refused(sampler):
+    for axes, grid in {1: (64,), 2: (8, 8), 3: (4, 4, 4)}.items():
+        if axes not in sampler.axes:
+            with pytest.raises(MaskError):
+                draw(sampler, grid, ratio=0.5, slots=range(2))
