@@ -103,7 +103,7 @@ def _look(
     context = _ask(parts, False, variables, context, None)
     drawn = parts.mask(randomness, context)
     context = _ask(parts, True, variables, context, drawn)
-    encoded = net.encode(variables.params, inputs, drawn)
+    encoded = net.encode(variables.params, inputs, drawn, randomness=randomness)
     outputs = net.predict(variables.params, encoded, drawn)
     return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
 

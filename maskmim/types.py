@@ -109,12 +109,14 @@ class Encoded(NamedTuple):
                unless captured.
     attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless
                captured.
+    embedded:  f32[B, R + K, D] what enters the first block; None unless captured.
     """
 
     prefix: Array
     tokens: Array
     layers: Array | None = None
     attention: Array | None = None
+    embedded: Array | None = None
 
 
 class Net(NamedTuple):
@@ -124,9 +126,10 @@ class Net(NamedTuple):
     width:     D of the encoder.
     init:      key -> params.
     inputs:    batch -> f32[B, ...] the normalised input that tokens and pixel targets are made of.
-    encode:    (params, inputs, mask or None, *, capture=()) -> Encoded. Hidden tokens that are
-               visible are filled with the mask embedding, then visible ones are gathered; with
-               mask None every token enters. capture: any of 'layers', 'attention'.
+    encode:    (params, inputs, mask or None, *, capture=(), randomness=None) -> Encoded. Hidden
+               tokens that are visible are filled with the mask embedding, then visible ones are
+               gathered; with mask None every token enters. capture: any of 'layers', 'attention',
+               'embedded'. randomness: of dropped paths; without it nothing is dropped.
     predict:   (params, Encoded, mask) -> {head: f32[B, P, width of the head]}.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
     restore:   the inverse of patchify.

@@ -75,6 +75,11 @@ class Mlp(nn.Module):
         return down(nn.gelu(up(x), approximate=False))
 
 
+def scaled(branch: Array, keep: Array | None, place: int) -> Array:
+    """A residual branch [B, n, D] times its examples' factors, column `place` of `keep`."""
+    return branch if keep is None else branch * keep[:, place, None, None].astype(branch.dtype)
+
+
 class Block(nn.Module):
     """A pre-norm transformer block."""
 
@@ -86,14 +91,14 @@ class Block(nn.Module):
     capture: tuple[str, ...] = ()
 
     @nn.compact
-    def __call__(self, x: Array, _: None) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D] -> ([B, n, D], what was captured)."""
+    def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], what was captured); keep: f32[B, 2] factors of both branches."""
         mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
             Norm(self.epsilon, self.dtype, name="norm1")(x)
         )
-        x = x + mixed
+        x = x + scaled(mixed, keep, 0)
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        x = x + Mlp(self.hidden, self.dtype, name="mlp")(y)
+        x = x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
@@ -117,8 +122,13 @@ class Blocks(nn.Module):
     unroll: int = 1
 
     @nn.compact
-    def __call__(self, x: Array, capture: tuple[str, ...] = ()) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured)."""
+    def __call__(
+        self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured).
+
+        keep: f32[depth, B, 2] factors of the residual branches, see `drop_path.factors`.
+        """
         unknown = set(capture) - set(CAPTURES)
         if unknown:
             raise ValueError(f"cannot capture {sorted(unknown)}: use any of {', '.join(CAPTURES)}")
@@ -129,7 +139,6 @@ class Blocks(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
             length=self.depth,
             unroll=self.unroll,
         )
@@ -142,4 +151,4 @@ class Blocks(nn.Module):
             capture,
             name="blocks",
         )
-        return blocks(x, None)
+        return blocks(x, keep)

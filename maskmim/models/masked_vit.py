@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from maskmim.models import attention
 from maskmim.models.layers import REMAT
 from maskmim.models.mae_decoder import Decoder
-from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.net import picture_net, token_grid
 from maskmim.models.vit import Encoder, ModelError, Size, checked, variant
-from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
+from maskmim.types import Net, Spec
 
 
 def vit_mae(
@@ -31,6 +29,7 @@ def vit_mae(
     decoder_heads: int = 16,
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
+    drop_path: float = 0.0,
     remat: str = "none",
     unroll: bool = False,
     dtype: str = "float32",
@@ -44,6 +43,8 @@ def vit_mae(
     mask_token: gives the encoder an embedding that fills tokens which are hidden and visible; a
                 sampler that makes such tokens needs it, else their content is seen unnoticed.
     heads:      {name: values per token}; None stands for the values of a patch.
+    drop_path:  rate at which the encoder's last block is left out for an example, see
+                models.drop_path; evaluation drops nothing.
     remat:      what the backward pass recomputes, a key of models.layers.REMAT.
     unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
                 compile; meant for counting FLOPs, as XLA counts the body of a loop once.
@@ -69,23 +70,22 @@ def vit_mae(
         registers=registers,
         positions=positions,
         mask_token=mask_token,
+        drop_path=drop_path,
         unroll=size.depth if unroll else 1,
         **common,
     )
     widths = {name: values if count is None else count for name, count in heads.items()}
     steps = decoder_depth if unroll else 1
     decoder = Decoder(size=decoder_size, heads=widths, unroll=steps, **common)
-    return _net(spec, patch, grid, encoder, decoder)
-
-
-def token_grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of patches in a picture; ModelError where they do not fill it."""
-    if size[0] % patch[0] or size[1] % patch[1]:
-        raise ModelError(
-            f"pictures of {size[0]}x{size[1]} pixels do not divide into patches of "
-            f"{patch[0]}x{patch[1]}: change input.size or model.patch"
-        )
-    return size[0] // patch[0], size[1] // patch[1]
+    return picture_net(
+        spec,
+        patch=patch,
+        grid=grid,
+        width=size.width,
+        encoder=encoder,
+        predictor=decoder,
+        says=_says(encoder, decoder),
+    )
 
 
 def _sizes(name: str, depth: int, width: int, heads: int) -> tuple[Size, Size]:
@@ -97,62 +97,6 @@ def _check_names(positions: str, remat: str) -> None:
         raise ModelError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
     if remat not in REMAT:
         raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
-
-
-def _net(
-    spec: Spec,
-    patch: tuple[int, int],
-    grid: tuple[int, int],
-    encoder: Encoder,
-    decoder: Decoder,
-) -> Net:
-    mean = jnp.asarray(spec.mean, jnp.float32)
-    std = jnp.asarray(spec.std, jnp.float32)
-
-    def init(key: Array) -> Tree:
-        first, second = jax.random.split(key)
-        length = math.prod(grid)
-        blank = jnp.zeros((1, *spec.size, spec.channels))
-        token = jnp.zeros((1, 1), jnp.int32)
-        hidden = jnp.zeros((1, length), bool)
-        mask = Mask(token, token, hidden, jnp.ones((1, 1)))
-        encoded, params = encoder.init_with_output(first, patchify(blank, patch), token, hidden)
-        head = decoder.init(second, encoded, mask)
-        return {"encoder": params["params"], "decoder": head["params"]}
-
-    def inputs(batch: Batch) -> Array:
-        image = batch["image"]
-        if image.shape[1:] != (*spec.size, spec.channels):
-            wanted = (*spec.size, spec.channels)
-            raise ModelError(f"pictures of shape {image.shape[1:]} meet a model for {wanted}")
-        scale = 255.0 if image.dtype == jnp.uint8 else 1.0
-        return (image.astype(jnp.float32) / scale - mean) / std
-
-    def encode(
-        params: Tree, inputs: Array, mask: Mask | None, *, capture: tuple[str, ...] = ()
-    ) -> Encoded:
-        visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
-        patches = patchify(inputs, patch)
-        return encoder.apply({"params": params["encoder"]}, patches, visible, hidden, capture)
-
-    def predict(params: Tree, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        return decoder.apply({"params": params["decoder"]}, encoded, mask)
-
-    def display(inputs: Array) -> Array:
-        return jnp.clip(jnp.round((inputs * std + mean) * 255), 0, 255).astype(jnp.uint8)
-
-    return Net(
-        grids={"image": grid},
-        width=encoder.size.width,
-        init=init,
-        inputs=inputs,
-        encode=encode,
-        predict=predict,
-        patchify=lambda images: patchify(images, patch),
-        restore=lambda patches: unpatchify(patches, patch, grid),
-        display=display,
-        says=_says(encoder, decoder),
-    )
 
 
 def _says(encoder: Encoder, decoder: Decoder) -> tuple[tuple[str, str], ...]:

@@ -10,10 +10,11 @@ from flax import linen as nn
 
 from maskmim.exits import UserError
 from maskmim.models.attention import Attend
+from maskmim.models.drop_path import factors
 from maskmim.models.layers import Blocks, Dtype, Norm, xavier
 from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
-from maskmim.types import Array, Encoded
+from maskmim.types import Array, Encoded, Randomness
 
 small_normal = nn.initializers.normal(0.02)
 
@@ -76,6 +77,7 @@ class Encoder(nn.Module):
     positions: 'sincos' (fixed) or 'learned'; the prefix tokens have none, as MAE's class token has
                zeros.
     registers: extra prefix tokens behind the class token.
+    drop_path: rate of the last block, see `drop_path.factors`.
     """
 
     grid: tuple[int, int]
@@ -89,6 +91,7 @@ class Encoder(nn.Module):
     attend: Attend
     remat: str
     unroll: int
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(
@@ -97,13 +100,19 @@ class Encoder(nn.Module):
         visible: Array | None,
         hidden: Array | None,
         capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
     ) -> Encoded:
-        """f32[B, N, V] patch values, i32[B, K] visible or None, bool[B, N] hidden or None."""
+        """f32[B, N, V] patch values, i32[B, K] visible or None, bool[B, N] hidden or None.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
         tokens = self._tokens(patches, visible, hidden)
         prefix = self._prefix(tokens.shape[0])
         if "attention" in capture and not prefix.shape[1]:
             raise ModelError("attention is captured for the class token, and this model has none")
         x = jnp.concatenate([prefix.astype(self.dtype), tokens], axis=1)
+        embedded = x if "embedded" in capture else None
+        inner = tuple(name for name in capture if name != "embedded")
         x, found = Blocks(
             self.size.depth,
             self.size.heads,
@@ -114,10 +123,11 @@ class Encoder(nn.Module):
             self.remat,
             self.unroll,
             name="stack",
-        )(x, capture)
+        )(x, inner, factors(randomness, depth=self.size.depth, rate=self.drop_path))
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         count = prefix.shape[1]
-        return Encoded(x[:, :count], x[:, count:], found.get("layers"), found.get("attention"))
+        layers, attention = found.get("layers"), found.get("attention")
+        return Encoded(x[:, :count], x[:, count:], layers, attention, embedded)
 
     def _tokens(self, patches: Array, visible: Array | None, hidden: Array | None) -> Array:
         """Embedded tokens with positions; gathered first, as what is not visible costs nothing."""
