@@ -52,6 +52,17 @@ def keep_strongest(scores: Array, count: int) -> Array:
     return jnp.zeros(scores.shape, bool).at[rows, order].set(True)
 
 
+def ranks(scores: Array) -> Array:
+    """The place of each token in ascending order: f32[B, N] -> i32[B, N].
+
+    Of equal scores the higher index ranks first, as `keep_strongest` drops it first.
+    """
+    order = jnp.argsort(scores, axis=-1, descending=True, stable=True)
+    rows = jnp.arange(scores.shape[0])[:, None]
+    places = jnp.arange(scores.shape[-1] - 1, -1, -1, dtype=jnp.int32)
+    return jnp.zeros(scores.shape, jnp.int32).at[rows, order].set(places)
+
+
 def from_scores(scores: Array, *, ratio: float) -> Mask:
     """The mask that keeps the tokens with the largest scores visible, hides and predicts the rest.
 

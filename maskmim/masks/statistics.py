@@ -1,8 +1,13 @@
-"""What masks look like, in numbers: plain numpy on maps of visible tokens, bool[B, h, w]."""
+"""What masks look like, in numbers: numpy on maps of visible tokens, bool[B, *grid].
+
+A grid has any number of axes. Neighbours are tokens one step apart along one axis: 2 in a sequence,
+4 in an image, 6 in a clip.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from jax.scipy.special import betainc
 
 
 def visible_map(visible: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
@@ -13,23 +18,18 @@ def visible_map(visible: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def component_labels(visible: np.ndarray) -> np.ndarray:
-    """Labels i64[B, h, w] of 4-connected groups of visible tokens; 0 where nothing is visible.
+    """Labels i64[B, *grid] of connected groups of visible tokens; 0 where nothing is visible.
 
     A group's label is the place of its first token in its map, counted from 1. Each round hands
     the smallest label to neighbours and then follows labels to the labels of the tokens they
     name, until nothing changes.
     """
-    count, height, width = visible.shape
-    cells = height * width
+    count, grid = len(visible), visible.shape[1:]
+    cells = int(np.prod(grid))
     nothing = cells + 1
-    start = np.where(visible, np.arange(1, cells + 1).reshape(height, width), nothing)
-    labels = start
+    labels = np.where(visible, np.arange(1, cells + 1).reshape(grid), nothing)
     while True:
-        padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=nothing)
-        upright = np.minimum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
-        across = np.minimum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
-        low = np.minimum(labels, np.minimum(upright, across))
-        low = np.where(visible, low, nothing)
+        low = np.where(visible, _smallest_nearby(labels, nothing), nothing)
         named = np.concatenate([low.reshape(count, cells), np.full((count, 1), nothing)], axis=1)
         jumped = np.take_along_axis(named, low.reshape(count, cells) - 1, axis=1)
         jumped = jumped.reshape(low.shape)
@@ -38,8 +38,19 @@ def component_labels(visible: np.ndarray) -> np.ndarray:
         labels = jumped
 
 
+def _smallest_nearby(labels: np.ndarray, nothing: int) -> np.ndarray:
+    """The smallest label of each token and its neighbours, `nothing` beyond the rim."""
+    low = labels
+    for axis in range(1, labels.ndim):
+        rim = np.full_like(labels.take([0], axis), nothing)
+        before = np.concatenate([rim, np.delete(labels, -1, axis)], axis)
+        after = np.concatenate([np.delete(labels, 0, axis), rim], axis)
+        low = np.minimum(low, np.minimum(before, after))
+    return low
+
+
 def mean_component_size(visible: np.ndarray) -> np.ndarray:
-    """Mean number of tokens f64[B] of each map's 4-connected groups of visible tokens.
+    """Mean number of tokens f64[B] of each map's connected groups of visible tokens.
 
     Raises ValueError for a map without a visible token.
     """
@@ -59,16 +70,59 @@ def coverage(visible: np.ndarray) -> np.ndarray:
 def coverage_chi_square(visible: np.ndarray) -> tuple[float, int]:
     """Whether every token is visible equally often: (statistic, degrees of freedom).
 
-    bool[B, *grid], the same number of visible tokens in every map. Under equal coverage the
-    statistic follows chi-square for B much larger than the number of tokens. Tokens of one map
-    are not independent, so this is Wald's form with their measured covariance, not the sum of
-    squares over tokens.
+    visible: [B, *grid] maps drawn independently, or `pooled` ones. Under equal coverage the
+    statistic follows chi-square for B much larger than the number of tokens. Tokens of one map are
+    not independent, so this is Wald's form with their measured covariance, not the sum of squares
+    over tokens; each map's own mean is taken off first, for counts may vary. The degrees are the
+    rank of that covariance: N - 1, fewer where tokens are always shown or hidden together. The
+    statistic is infinite where some tokens differ from others in the same way in every map.
+
+    Raises ValueError where there are not more maps than degrees of freedom and one.
     """
     flat = visible.reshape(len(visible), -1).astype(np.float64)
-    off = flat.mean(0) - flat.mean()
-    covariance = np.cov(flat, rowvar=False)
-    inverse = np.linalg.pinv(covariance, rcond=1e-9, hermitian=True)
-    return float(len(flat) * off @ inverse @ off), flat.shape[1] - 1
+    flat -= flat.mean(1, keepdims=True)
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    varies = values > max(1e-9 * values[-1], 1e-12)
+    degrees = int(varies.sum())
+    if len(flat) <= degrees + 1:
+        raise ValueError(f"{len(flat)} maps do not suffice for {degrees} degrees of freedom")
+    off = vectors.T @ flat.mean(0)
+    if np.abs(off[~varies]).max(initial=0.0) > 1e-6:
+        return float("inf"), degrees
+    return float(len(flat) * (off[varies] ** 2 / values[varies]).sum()), degrees
+
+
+def coverage_p_value(visible: np.ndarray) -> float:
+    """How probable coverage as uneven as that of the maps is, if all tokens are equally likely.
+
+    Hotelling's correction of `coverage_chi_square`, which allows for the covariance being measured
+    on the same maps: with 2,000 of them and 195 degrees of freedom the statistic is on average 216,
+    not 195. Arguments and errors as there.
+    """
+    statistic, degrees = coverage_chi_square(visible)
+    count = len(visible)
+    if degrees == 0:
+        return 0.0 if statistic else 1.0
+    beyond = 1 / (1 + statistic / (count - 1))
+    return float(betainc((count - degrees) / 2, degrees / 2, beyond))
+
+
+def pooled(visible: np.ndarray, *, cells: int) -> np.ndarray:
+    """Shares f64[B, *fewer] of visible tokens in blocks of neighbours, at most `cells` of them.
+
+    Blocks are 2 tokens long along every axis, then 4, and so on, as far as needed; those at the far
+    rim are shorter where the grid is no multiple.
+    """
+    shares, length = visible.astype(np.float64), 1
+    while np.prod(shares.shape[1:]) > cells:
+        length *= 2
+        shares = visible.astype(np.float64)
+        for axis, size in enumerate(visible.shape[1:], start=1):
+            starts = np.arange(0, size, length)
+            sizes = np.diff(np.append(starts, size))
+            counts = np.expand_dims(sizes, [a for a in range(visible.ndim) if a != axis])
+            shares = np.add.reduceat(shares, starts, axis) / counts
+    return shares
 
 
 def pairwise_overlap(visible: np.ndarray) -> float:
@@ -86,46 +140,98 @@ def pairwise_overlap(visible: np.ndarray) -> float:
 
 
 def distance_to_visible(visible: np.ndarray) -> np.ndarray:
-    """Euclidean distance f64[B, h, w], in tokens, from each token to the nearest visible one.
+    """Euclidean distance f64[B, *grid], in tokens, from each token to the nearest visible one.
 
     0 at visible tokens. Raises ValueError for a map without a visible token.
     """
-    places = np.indices(visible.shape[1:]).reshape(visible.ndim - 1, -1).T
-    distances = np.sqrt(((places[:, None] - places[None]) ** 2).sum(-1))
-    nearest = np.empty((len(visible), len(places)))
-    for row, shown in enumerate(visible.reshape(len(visible), -1)):
-        if not shown.any():
-            raise ValueError(f"map {row} has no visible token: no distance to measure")
-        nearest[row] = distances[:, shown].min(1)
-    return nearest.reshape(visible.shape)
+    shown = visible.reshape(len(visible), -1).any(1)
+    if not shown.all():
+        raise ValueError(
+            f"map {int(np.argmin(shown))} has no visible token: no distance to measure"
+        )
+    squares = np.where(visible, 0.0, np.inf)
+    for axis in range(1, visible.ndim):
+        squares = _nearest_along(squares, axis)
+    return np.sqrt(squares)
+
+
+def _nearest_along(squares: np.ndarray, axis: int) -> np.ndarray:
+    """Each token's smallest sum of a token's value on its line and the square of their distance."""
+    size = squares.shape[axis]
+    line = np.moveaxis(squares, axis, -1)
+    least = np.full(line.shape, np.inf)
+    for place in range(size):
+        away = (np.arange(size) - place) ** 2
+        np.minimum(least, line[..., place : place + 1] + away, out=least)
+    return np.moveaxis(least, -1, axis)
+
+
+def mean_hidden_distance(visible: np.ndarray) -> np.ndarray:
+    """Mean distance f64[B], in tokens, of each map's hidden tokens to the nearest visible one.
+
+    nan for a map that hides nothing. Raises ValueError for a map without a visible token.
+    """
+    distances = distance_to_visible(visible).reshape(len(visible), -1)
+    hidden = (~visible).reshape(len(visible), -1).sum(1)
+    return np.divide(distances.sum(1), hidden, out=np.full(len(visible), np.nan), where=hidden > 0)
+
+
+def power_spectrum(fields: np.ndarray) -> np.ndarray:
+    """Power f64[*grid] of every frequency in numpy's FFT order, averaged over fields [B, *grid].
+
+    fields: of any real type (masks, noise); each field's mean is taken off first. Units in which
+    white noise of variance 1 has power 1; nan for the constant.
+    """
+    fields = np.asarray(fields, np.float64)
+    axes = tuple(range(1, fields.ndim))
+    fields = fields - fields.mean(axes, keepdims=True)
+    power = (np.abs(np.fft.fftn(fields, axes=axes)) ** 2).mean(0) / np.prod(fields.shape[1:])
+    power[(0,) * power.ndim] = np.nan
+    return power
 
 
 def radial_power(fields: np.ndarray, *, rings: int) -> tuple[np.ndarray, np.ndarray]:
     """Power spectrum averaged over maps and over rings of equal frequency.
 
-    fields: [B, h, w] of any real type (masks, noise); each field's mean is taken off first.
+    fields: [B, *grid], see `power_spectrum`.
     rings:  number of rings between 0 and half a cycle per token.
     Returns the rings' middle frequencies f64[rings] in cycles per token, and the mean power
-    f64[rings] in units in which white noise of variance 1 has power 1; nan for an empty ring.
+    f64[rings]; nan for an empty ring.
     """
-    fields = np.asarray(fields, np.float64)
-    fields = fields - fields.mean((1, 2), keepdims=True)
-    power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0) / np.prod(fields.shape[1:])
-    power[0, 0] = np.nan
-    return ring_mean(power, rings=rings)
+    return ring_mean(power_spectrum(fields), rings=rings)
 
 
 def ring_mean(power: np.ndarray, *, rings: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over rings of a spectrum [h, w] in numpy's FFT order; nan entries are left out.
+    """Means over rings of a spectrum [*grid] in numpy's FFT order; nan entries are left out.
 
     Returns the middle frequencies f64[rings], cycles per token up to 0.5, and means f64[rings].
     """
-    rows, columns = (np.fft.fftfreq(size) for size in power.shape)
-    frequency = np.hypot(rows[:, None], columns[None])
-    ring = np.ceil(frequency * 2 * rings - 1e-9).astype(int) - 1
+    ring = np.ceil(frequencies(power.shape) * 2 * rings - 1e-9).astype(int) - 1
     kept = (ring >= 0) & (ring < rings) & ~np.isnan(power)
     totals = np.bincount(ring[kept], power[kept], minlength=rings)
     counts = np.bincount(ring[kept], minlength=rings)
     middles = (np.arange(rings) + 0.5) / (2 * rings)
     with np.errstate(invalid="ignore"):
         return middles, totals / counts
+
+
+def frequencies(grid: tuple[int, ...]) -> np.ndarray:
+    """Radial frequency f64[*grid], cycles per token, in numpy's FFT order."""
+    axes = np.meshgrid(*(np.fft.fftfreq(size) for size in grid), indexing="ij")
+    return np.sqrt(sum(axis**2 for axis in axes))
+
+
+def band_powers(fields: np.ndarray) -> np.ndarray:
+    """Power f64[3] at low, middle and high frequencies beside white noise of the same variance.
+
+    Low ends at 1/6 of a cycle per token, middle at 1/3, high holds the rest with the corners of the
+    spectrum. 1, 1, 1 for white noise; nan for a band without frequencies, and for constant fields.
+    """
+    power = power_spectrum(fields)
+    frequency = frequencies(power.shape)
+    band = (frequency > 1 / 6 + 1e-9).astype(int) + (frequency > 1 / 3 + 1e-9)
+    counted = ~np.isnan(power)
+    totals = np.bincount(band[counted], power[counted], minlength=3)
+    counts = np.bincount(band[counted], minlength=3)
+    with np.errstate(invalid="ignore"):
+        return totals / counts / power[counted].mean()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from maskmim.masks.core import MaskError, keep_strongest, positions
+from maskmim.masks.core import MaskError, keep_strongest, positions, ranks
 from maskmim.masks.ratio import Law
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -65,14 +65,3 @@ def _hide(scores: Array, shares: Array, dropped: float) -> Mask:
     predict = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), scores.shape)
     visible = positions(keep_strongest(scores, length - away), length - away)
     return Mask(visible, predict, hidden, hidden.astype(jnp.float32))
-
-
-def ranks(scores: Array) -> Array:
-    """The place of each token in ascending order: f32[B, N] -> i32[B, N].
-
-    Of equal scores the higher index ranks first, as `core.keep_strongest` drops it first.
-    """
-    order = jnp.argsort(scores, axis=-1, descending=True, stable=True)
-    rows = jnp.arange(scores.shape[0])[:, None]
-    places = jnp.arange(scores.shape[-1] - 1, -1, -1, dtype=jnp.int32)
-    return jnp.zeros(scores.shape, jnp.int32).at[rows, order].set(places)

@@ -1,0 +1,220 @@
+"""Masks by region: every token has a label (a face part, an object, a segment) that guides hiding.
+
+Labels come as the hint 'labels' i32[B, N]; `region_maps` finds them from maps of pixels. Tokens
+whose label is outside 0 .. regions - 1 together count as one more region.
+
+Source: FSFM (CVPR 2025), section 3.1, and collate_fn_crfrp of fsfm-3c/util/datasets.py,
+wolo-wolo/FSFM-CVPR25; `object_first` and `background_first` are ours.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.masks.core import MaskError, from_hidden, from_scores, split_counts
+from maskmim.masks.region_maps import FACE_CANDIDATES, FACE_REGIONS
+from maskmim.types import Array, Context, Mask, Randomness
+
+
+def covered(
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: float,
+    regions: int = FACE_REGIONS,
+    candidates: tuple[int, ...] = FACE_CANDIDATES,
+) -> Mask:
+    """Hides one random region completely and every other region at one common rate (CRFR-P).
+
+    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
+    candidates: labels that may be covered. A candidate that an example lacks covers nothing there;
+    of one larger than the whole budget random tokens stay visible.
+    Raises MaskError for candidates that are no labels.
+    Source: CRFR_P_masking, see the module.
+    Differences: the region is drawn for each example; the official code draws one per batch. The
+    official shares are rounded region by region, and tokens then over or short (half a one for each
+    region at most) are taken anywhere at random; here they go by the largest remainders, so that
+    every region keeps its rate within one token. Where rounding leaves none, both hide equally many
+    tokens of each region. A token has one label; official regions overlap, see
+    `covered_overlapping`.
+    """
+    labels = _known(context.hints["labels"], regions)
+    region = covered_region(randomness, regions=regions, candidates=candidates)
+    return _cover(randomness, labels == region[:, None], labels, regions=regions, ratio=ratio)
+
+
+covered.needs = ("labels",)
+
+
+def covered_overlapping(
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: float,
+    candidates: tuple[int, ...] = FACE_CANDIDATES,
+) -> Mask:
+    """As `covered`, with tokens that belong to several regions at once: FSFM's own setting.
+
+    Reads the hint 'members' bool[B, N, R], such as `region_maps.face_members`: the covered region
+    takes all of its tokens; a token left over counts for the first region it belongs to.
+    ratio, candidates, what raises, source and differences: see `covered`.
+    """
+    members = context.hints["members"]
+    regions = members.shape[-1]
+    region = covered_region(randomness, regions=regions, candidates=candidates)
+    inside = jnp.take_along_axis(members, region[:, None, None], axis=2)[..., 0]
+    labels = jnp.where(members.any(-1), jnp.argmax(members, axis=-1), regions)
+    return _cover(randomness, inside, labels, regions=regions, ratio=ratio)
+
+
+covered_overlapping.needs = ("members",)
+
+
+def covered_region(
+    randomness: Randomness,
+    *,
+    regions: int = FACE_REGIONS,
+    candidates: tuple[int, ...] = FACE_CANDIDATES,
+) -> Array:
+    """The region i32[B] that `covered` covers in each example, one of the candidates."""
+    if not candidates or not all(0 <= each < regions for each in candidates):
+        raise MaskError(f"candidates {candidates}: one or more labels from 0 to {regions - 1}")
+    draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(candidates)))
+    return jnp.array(candidates, jnp.int32)[draw(randomness.each("region"))]
+
+
+def proportional(
+    randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
+) -> Mask:
+    """Hides the same share of every region, within one token (FSFM's FRP).
+
+    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
+    Source: FSFM, the ablation of masking strategies; that variant is not in its repository. The
+    rounding is that of `covered`.
+    """
+    labels = _known(context.hints["labels"], regions)
+    nothing = jnp.zeros(labels.shape, bool)
+    return _cover(randomness, nothing, labels, regions=regions, ratio=ratio)
+
+
+proportional.needs = ("labels",)
+
+
+def whole(
+    randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
+) -> Mask:
+    """Hides whole regions in a random order until the count is reached, the last one in part.
+
+    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
+    Source: FSFM, the idea of covering a region taken alone; no published code.
+    """
+    labels = _known(context.hints["labels"], regions)
+
+    def score(key: Array, labels: Array) -> Array:
+        for_order, for_tokens = jax.random.split(key)
+        turn = jnp.argsort(jax.random.uniform(for_order, (regions + 1,)))
+        return turn[labels] + jax.random.uniform(for_tokens, labels.shape)
+
+    return from_scores(jax.vmap(score)(randomness.each("mask"), labels), ratio=ratio)
+
+
+whole.needs = ("labels",)
+
+
+def object_first(
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: float,
+    objects: tuple[int, ...] = (1,),
+    hints: float = 0.1,
+) -> Mask:
+    """Hides the objects' tokens first, but for a few that stay visible as hints.
+
+    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; everything
+    else is background. hints: share of the objects' tokens left visible, at random; they are hidden
+    last, only where the background is too small.
+    Raises MaskError for hints outside [0, 1].
+    Source: ours, after the hints of AttMask (attmask.py, 0.1 there) and Self-Guided MAE.
+    """
+    if not 0 <= hints <= 1:
+        raise MaskError(f"hints {hints}: a share of the objects' tokens, from 0 to 1")
+    inside = _inside(context.hints["labels"], objects)
+    noise = _noise(randomness, inside.shape[-1])
+    order = jnp.argsort(jnp.where(inside, noise, 2.0), axis=-1)
+    place = jnp.argsort(order, axis=-1)
+    shown = jnp.round(hints * inside.sum(-1, keepdims=True))
+    stage = jnp.where(inside, jnp.where(place < shown, 2.0, 0.0), 1.0)
+    return from_scores(stage + noise, ratio=ratio)
+
+
+object_first.needs = ("labels",)
+
+
+def background_first(
+    randomness: Randomness, context: Context, *, ratio: float, objects: tuple[int, ...] = (1,)
+) -> Mask:
+    """Hides random tokens of the background; objects only where the background is too small.
+
+    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; everything
+    else is background.
+    Source: ours, the object-free control of `object_first`.
+    """
+    inside = _inside(context.hints["labels"], objects)
+    return from_scores(inside + _noise(randomness, inside.shape[-1]), ratio=ratio)
+
+
+background_first.needs = ("labels",)
+
+
+def _known(labels: Array, regions: int) -> Array:
+    return jnp.where((labels >= 0) & (labels < regions), labels, regions)
+
+
+def _inside(labels: Array, objects: tuple[int, ...]) -> Array:
+    return jnp.isin(labels, jnp.array(objects, jnp.int32))
+
+
+def _noise(randomness: Randomness, length: int) -> Array:
+    return jax.vmap(lambda key: jax.random.uniform(key, (length,)))(randomness.each("mask"))
+
+
+def _cover(
+    randomness: Randomness, inside: Array, labels: Array, *, regions: int, ratio: float
+) -> Mask:
+    """Hides the tokens inside and an equal share of each other region: bool[B, N], i32[B, N]."""
+    length = labels.shape[-1]
+    _, count = split_counts(length, ratio)
+    cover = regions + 1
+
+    def hide(key: Array, inside: Array, labels: Array) -> Array:
+        for_ties, for_tokens = jax.random.split(key)
+        labels = jnp.where(inside, cover, labels)
+        sizes = (labels == jnp.arange(cover + 1)[:, None]).sum(-1)
+        first = jnp.minimum(sizes[cover], count)
+        ties = jax.random.uniform(for_ties, (cover,))
+        shares = apportioned(sizes[:cover], count - first, ties)
+        quotas = jnp.append(shares, first)
+        # Tokens in the order of their labels, at random within one.
+        noise = jax.random.uniform(for_tokens, (length,))
+        order = jnp.lexsort((noise, labels))
+        ordered = labels[order]
+        place = jnp.arange(length) - (jnp.cumsum(sizes) - sizes)[ordered]
+        return jnp.zeros((length,), bool).at[order].set(place < quotas[ordered])
+
+    return from_hidden(jax.vmap(hide)(randomness.each("mask"), inside, labels), count=count)
+
+
+def apportioned(sizes: Array, budget: Array, ties: Array) -> Array:
+    """Shares out a budget in proportion to sizes, each within one of exact: largest remainders.
+
+    sizes: i32[R]; budget: i32[] at most their sum; ties: f32[R], the smaller is served first among
+    equal remainders. Returns i32[R] whose sum is the budget. Integers throughout, so up to 46,000
+    tokens.
+    """
+    total = jnp.maximum(sizes.sum(), 1)
+    shares, remainders = jnp.divmod(sizes * budget, total)
+    order = jnp.lexsort((ties, -remainders))
+    extra = jnp.arange(len(sizes)) < budget - shares.sum()
+    return shares.at[order].add(extra.astype(shares.dtype))

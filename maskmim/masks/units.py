@@ -1,0 +1,139 @@
+"""Uniformly random masks of units larger than a token: blocks of a coarse grid are hidden whole.
+
+A unit is a box of tokens; units are laid from the first token on, and those at the far borders are
+smaller where the box does not divide the grid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
+from maskmim.types import Array, Context, Mask, Randomness
+
+Unit = int | tuple[int, ...]
+
+
+def unit_shape(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
+    """Tokens of a unit along each axis: `unit`, or the whole axis where that is shorter.
+
+    Raises MaskError unless unit is one number of tokens, or one for each axis, all above 0.
+    """
+    sides = (unit,) * len(grid) if isinstance(unit, int) else tuple(unit)
+    if len(sides) != len(grid) or any(side < 1 for side in sides):
+        raise MaskError(
+            f"unit {unit} on the token grid {grid}: give one number of tokens above 0, or one for "
+            "each axis"
+        )
+    return tuple(min(side, size) for side, size in zip(sides, grid, strict=True))
+
+
+def unit_grid(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
+    """Numbers of units along each axis, smaller ones at the border included."""
+    sides = unit_shape(grid, unit)
+    return tuple(-(-size // side) for size, side in zip(grid, sides, strict=True))
+
+
+def tile_size(grid: tuple[int, ...], unit: Unit) -> int:
+    """Tokens of each unit where all units are equal, 1 where some at the border are smaller."""
+    sides = unit_shape(grid, unit)
+    equal = all(size % side == 0 for size, side in zip(grid, sides, strict=True))
+    return math.prod(sides) if equal else 1
+
+
+def to_units(scores: Array, grid: tuple[int, ...], unit: Unit) -> Array:
+    """Gives every token the value of its unit: [B, U] or [B, *unit_grid] -> [B, N].
+
+    So any score that is drawn on the unit grid becomes a score that is constant within units.
+    """
+    return scores.reshape(scores.shape[0], -1)[:, _unit_of_token(grid, unit)]
+
+
+def unit_counts(grid: tuple[int, ...], *, ratio: float, unit: Unit = 2) -> tuple[int, int]:
+    """Visible and hidden tokens: whole units, rounded up, where units tile the grid.
+
+    30 of 49 units for a ratio of 0.6 on 14 x 14 tokens. Where the border has smaller units the
+    counts are those of `split_counts`. Raises MaskError unless both numbers are positive.
+    """
+    length, tile = math.prod(grid), tile_size(grid, unit)
+    if tile == 1:
+        return split_counts(length, ratio)
+    units = length // tile
+    hidden = math.ceil(ratio * units - 1e-9)
+    if not 0 < hidden < units:
+        raise MaskError(
+            f"mask ratio {ratio} of {units} units hides {hidden}: at least one must be hidden and "
+            "one visible; change mask.ratio or use a smaller mask.unit"
+        )
+    return (units - hidden) * tile, hidden * tile
+
+
+def weakest_units(scores: Array, *, grid: tuple[int, ...], ratio: float, unit: Unit = 2) -> Mask:
+    """The mask that hides the units of the smallest scores, in the numbers of `unit_counts`.
+
+    scores: f32[B, N], see `to_units`; where a unit must be cut, what differs within it decides.
+    """
+    visible, hidden = unit_counts(grid, ratio=ratio, unit=unit)
+    return from_hidden(~keep_strongest(scores, visible), count=hidden)
+
+
+def units_from_order(order: Array, *, grid: tuple[int, ...], ratio: float, unit: Unit = 2) -> Mask:
+    """The masks that hide the first units of given orders; nothing is random.
+
+    order: i32[B, U] permutations of the units, numbered along the unit grid's rows.
+    Source: MaskGenerator of data/data_simmim.py, microsoft/SimMIM.
+    """
+    places = jnp.argsort(order, axis=-1).astype(jnp.float32)
+    return weakest_units(to_units(places, grid, unit), grid=grid, ratio=ratio, unit=unit)
+
+
+def random(randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2) -> Mask:
+    """Hides a uniformly random subset of units larger than a token.
+
+    ratio: share of hidden units. Where units tile the grid, `ceil(ratio * units)` are hidden
+    (`random.counts`); where the border has smaller units, tokens are exact after rounding and one
+    unit is cut.
+    unit: tokens of a unit along each axis, one number for all; an axis that is shorter is one
+    unit long. 2 is SimMIM's (32 pixels at patch 16, ratio 0.6), 4 Pixio's (ratio 0.75).
+    Raises MaskError unless a unit is hidden and one visible. Any number of axes.
+
+    Source: SimMIM (arXiv 2111.09886), MaskGenerator of data/data_simmim.py; Pixio,
+    random_masking of pretraining/models_pixio.py, which keeps `int((1 - ratio) * units)`.
+    Differences: ratios that are whole numbers of units are not rounded up by floating point (0.07
+    of 100 units is 7, numpy's ceil says 8). Both sources need grids that units tile; elsewhere
+    tokens of smaller units are hidden a little more often below a ratio of 0.5 and a little less
+    often above it (by 0.01 for a unit of 2 on 7 x 11). A unit of 1 is `uniform.random`.
+    """
+    scores = random_scores(randomness, context, unit=unit)
+    return weakest_units(scores, grid=context.grid, ratio=ratio, unit=unit)
+
+
+random.counts = unit_counts
+
+
+def random_scores(randomness: Randomness, context: Context, *, unit: Unit = 2) -> Array:
+    """What `random` ranks: f32[B, N], a random order of the units and of the tokens in each.
+
+    The whole part is the unit's place, the rest, below 1, is the tokens' own. unit: see `random`.
+    """
+    grid = context.grid
+    units, length = math.prod(unit_grid(grid, unit)), math.prod(grid)
+
+    def draw(key: Array) -> tuple[Array, Array]:
+        for_units, for_tokens = jax.random.split(key)
+        places = jax.random.permutation(for_units, units)
+        return places.astype(jnp.float32), jax.random.uniform(for_tokens, (length,)) / 2
+
+    places, inside = jax.vmap(draw)(randomness.each("mask"))
+    return to_units(places, grid, unit) + inside
+
+
+def _unit_of_token(grid: tuple[int, ...], unit: Unit) -> np.ndarray:
+    """The number of each token's unit along the unit grid's rows: i64[N]."""
+    sides = np.array(unit_shape(grid, unit))[:, None]
+    places = np.indices(grid).reshape(len(grid), -1) // sides
+    return np.ravel_multi_index(tuple(places), unit_grid(grid, unit))

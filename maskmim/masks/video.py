@@ -1,0 +1,132 @@
+"""Masks for clips, grid (time steps, rows, columns): tubes, whole frames, the future.
+
+A time step is a tubelet, two frames for most models. Masks that know nothing of time ("agnostic"
+ones) are `uniform.random`, which serves clips too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
+from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
+from maskmim.types import Array, Context, Mask, Randomness
+
+Grid = tuple[int, ...]
+AXES = ("time", "rows", "columns")
+
+
+def tube_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+    """Visible and hidden tokens of `tube`: the same number in every time step."""
+    steps, rows, columns = named_axes(grid, AXES)
+    visible, hidden = slice_counts(rows * columns, ratio=ratio, kind="places of a frame")
+    return steps * visible, steps * hidden
+
+
+def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+    """Hides the same uniformly random places in every time step of a clip.
+
+    ratio: share of hidden places, exact after rounding: 176 of 14 x 14 for VideoMAE's 0.9.
+    Raises MaskError unless the grid is (time, rows, columns).
+    Source: VideoMAE (arXiv 2203.12602), section 3.2, and TubeMaskingGenerator of
+    masking_generator.py, MCG-NJU/VideoMAE, which hides `int(ratio * places)`, for some ratios one
+    fewer.
+    """
+    grid = named_axes(context.grid, AXES)
+    places = grid[1] * grid[2]
+    _, hidden = slice_counts(places, ratio=ratio, kind="places of a frame")
+    chosen = random_slices(randomness.each("mask"), places, hidden)
+    return hide_slices(chosen, grid, (1, 2), hidden=hidden)
+
+
+tube.axes = (3,)
+tube.counts = tube_counts
+
+
+def frame_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+    """Visible and hidden tokens of `frame` and `causal_frame`: whole time steps."""
+    steps, rows, columns = named_axes(grid, AXES)
+    visible, hidden = slice_counts(steps, ratio=ratio, kind="time steps")
+    return visible * rows * columns, hidden * rows * columns
+
+
+def frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+    """Hides whole time steps of a clip, chosen uniformly at random.
+
+    ratio: share of hidden time steps, exact after rounding: 7 of 8 for 0.9.
+    Raises MaskError unless the grid is (time, rows, columns) and at least one step is hidden, one
+    visible.
+    Source: the "frame" ablation of VideoMAE (arXiv 2203.12602), section 3.2, table 1, at 0.875.
+    """
+    grid = named_axes(context.grid, AXES)
+    _, hidden = slice_counts(grid[0], ratio=ratio, kind="time steps")
+    chosen = random_slices(randomness.each("mask"), grid[0], hidden)
+    return hide_slices(chosen, grid, (0,), hidden=hidden)
+
+
+frame.axes = (3,)
+frame.counts = frame_counts
+
+
+def causal_frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+    """Shows the first time steps of a clip and hides the rest; nothing is random.
+
+    ratio: share of hidden time steps, exact after rounding. Every example gets the same mask.
+    Raises MaskError as `frame`.
+    """
+    grid = named_axes(context.grid, AXES)
+    visible, hidden = slice_counts(grid[0], ratio=ratio, kind="time steps")
+    chosen = jnp.broadcast_to(jnp.arange(grid[0]) >= visible, (len(randomness.slots), grid[0]))
+    return hide_slices(chosen, grid, (0,), hidden=hidden)
+
+
+causal_frame.axes = (3,)
+causal_frame.counts = frame_counts
+
+
+def future_counts(grid: Grid, *, ratio: float, context_steps: int = 1) -> tuple[int, int]:
+    """Visible and hidden tokens of `future_tokens`."""
+    steps, rows, columns = named_axes(grid, AXES)
+    if not 0 < context_steps < steps:
+        raise MaskError(
+            f"context_steps {context_steps} of {steps} time steps: at least one step must be "
+            "context and one future; change mask.context_steps"
+        )
+    future = (steps - context_steps) * rows * columns
+    _, hidden = split_counts(future, ratio)
+    return math.prod(grid) - hidden, hidden
+
+
+def future_tokens(
+    randomness: Randomness, context: Context, *, ratio: float, context_steps: int = 1
+) -> Mask:
+    """Hides a uniformly random subset of the tokens after the first time steps.
+
+    ratio: share of hidden tokens among those after the context, exact after rounding.
+    context_steps: time steps at the start that are never hidden.
+    Raises MaskError unless the grid is (time, rows, columns) with context and future.
+    Source: MaskViT (arXiv 2206.11894), section 3.2; no official training code.
+    Difference: the published share is drawn anew from 0.5 to 1 each step; counts are static here.
+    `varied` with `future_tokens_scores` draws it, as a share of all tokens.
+    """
+    visible, hidden = future_counts(context.grid, ratio=ratio, context_steps=context_steps)
+    scores = future_tokens_scores(randomness, context, context_steps=context_steps)
+    return from_hidden(~keep_strongest(scores, visible), count=hidden)
+
+
+future_tokens.axes = (3,)
+future_tokens.counts = future_counts
+
+
+def future_tokens_scores(
+    randomness: Randomness, context: Context, *, context_steps: int = 1
+) -> Array:
+    """What `future_tokens` ranks: f32[B, N], noise below 1, and 1 for the context's tokens."""
+    steps, rows, columns = named_axes(context.grid, AXES)
+    length, known = steps * rows * columns, context_steps * rows * columns
+    keys = randomness.each("mask")
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
+    return jnp.where(jnp.arange(length) < known, 1.0, noise)

@@ -1,0 +1,208 @@
+"""CrossMAE: a decoder of cross-attention alone, which reads every layer of the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import attention, vit
+from maskmim.models.attention import Attend
+from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, xavier
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.posembed import sincos
+from maskmim.models.vit import Encoder, ModelError, Size, checked, small_normal
+from maskmim.sharding import Rules, transformer
+from maskmim.types import Array, Encoded, Mask, Net, Spec
+
+# The feature maps that the decoder mixes: what enters the first block, and every block's output.
+MAPS = ("embedded", "layers")
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to other tokens; no query sees another query."""
+
+    heads: int
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array) -> Array:
+        """Queries [B, P, W] and what they read [B, n, D] -> [B, P, W]."""
+        width = x.shape[-1]
+        size = width // self.heads
+        dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
+        query = jnp.moveaxis(dense((self.heads, size), name="query")(x), 1, 2)
+        kv = dense((2, self.heads, size), name="kv")(seen)
+        key, value = jnp.moveaxis(kv, (2, 3), (0, 2))
+        mixed = jnp.moveaxis(self.attend(query, key, value), 1, 2)
+        return dense(width, axis=(-2, -1), name="out")(mixed)
+
+
+class CrossBlock(nn.Module):
+    """A pre-norm block: each query reads this block's mixture of feature maps, then an MLP."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array) -> tuple[Array, None]:
+        """Queries [B, P, W] and the mixture [B, n, D] -> ([B, P, W], nothing for each block)."""
+        norm = partial(Norm, self.epsilon, self.dtype)
+        read = CrossAttention(self.heads, self.dtype, self.attend, name="attention")
+        x = x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen))
+        y = norm(name="norm2")(x)
+        return x + Mlp(self.hidden, self.dtype, name="mlp")(y), None
+
+
+class CrossDecoder(nn.Module):
+    """Predicts every token by itself, out of a learnt mixture of feature maps for each block.
+
+    Block j reads LN_j(sum_i mix[j, i] * map_i), the maps being those of MAPS with the prefix
+    tokens; the mixture has no bias and no softmax. A query starts as the mask token plus the fixed
+    position of the token to predict, and nothing else of the grid is computed.
+    heads: {name: values}; a head is a dense layer.
+    Source: CrossMAE (arXiv 2401.14391), forward_decoder of models_cross.py.
+    Differences: the mixture starts as N(0, 1 / number of maps), as in the paper's pseudocode and in
+    WeightedFeatureMaps; the official model then draws all linear maps anew, this one too, from
+    Xavier's uniform distribution, which has nearly the same deviation (B: 0.283 for 0.277).
+    """
+
+    grid: tuple[int, int]
+    size: Size
+    heads: Mapping[str, int]
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    remat: str
+    unroll: int
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded with its feature maps, and its mask -> {head: f32[B, P, values]}."""
+        maps = jnp.concatenate([encoded.embedded[None], encoded.layers])
+        normal = nn.initializers.normal(len(maps) ** -0.5)
+        mix = self.param("mix", normal, (self.size.depth, len(maps))).astype(self.dtype)
+        seen = jnp.einsum("jk,kbnd->jbnd", mix, maps)
+        x, _ = self._blocks()(self._queries(mask), seen)
+        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        return {
+            name: nn.Dense(values, kernel_init=xavier, dtype=self.dtype, name=f"head_{name}")(
+                x
+            ).astype(jnp.float32)
+            for name, values in self.heads.items()
+        }
+
+    def _queries(self, mask: Mask) -> Array:
+        width = self.size.width
+        token = self.param("mask_token", small_normal, (1, 1, width))
+        table = jnp.asarray(sincos(width, self.grid))
+        places = table.at[mask.predict].get(mode="promise_in_bounds")
+        return (token + places).astype(self.dtype)
+
+    def _blocks(self) -> nn.Module:
+        """The blocks under one scan over their parameters and their mixtures."""
+        block = CrossBlock
+        if REMAT[self.remat] is not None:
+            block = nn.remat(CrossBlock, policy=REMAT[self.remat], prevent_cse=False)
+        stack = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.size.depth,
+            unroll=self.unroll,
+        )
+        size = self.size
+        return stack(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, name="blocks")
+
+
+def vit_crossmae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    decoder_depth: int = 12,
+    decoder_width: int = 512,
+    decoder_heads: int = 16,
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
+
+    Encoded features pass through a last norm, but the decoder reads before it: pretraining never
+    changes it from its start, and fine-tuning begins with a fresh norm, as the official one does.
+    params: {'encoder': ..., 'decoder': ...}; their shardings are `sharding_rules`.
+    Raises ModelError for sizes that do not divide and names that are unknown.
+    Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
+    """
+    if remat not in REMAT:
+        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
+    grid = token_grid(spec.size, patch)
+    size = vit.variant(variant)
+    decoder_size = checked(Size(decoder_depth, decoder_width, decoder_heads, 4 * decoder_width))
+    values = patch[0] * patch[1] * spec.channels
+    common = {
+        "grid": grid,
+        "epsilon": norm_eps,
+        "dtype": jnp.dtype(dtype),
+        "attend": attention.plain if unroll else attention.fastest(),
+        "remat": remat,
+    }
+    encoder = Encoder(
+        size=size,
+        class_token=True,
+        registers=0,
+        positions="sincos",
+        mask_token=False,
+        unroll=size.depth if unroll else 1,
+        **common,
+    )
+    decoder = CrossDecoder(
+        size=decoder_size,
+        heads={name: values if count is None else count for name, count in heads.items()},
+        unroll=decoder_depth if unroll else 1,
+        **common,
+    )
+    return picture_net(
+        spec,
+        patch=patch,
+        grid=grid,
+        width=size.width,
+        encoder=encoder,
+        predictor=decoder,
+        captures=MAPS,
+        says=_says(encoder, decoder),
+    )
+
+
+def _says(encoder: Encoder, decoder: CrossDecoder) -> tuple[tuple[str, str], ...]:
+    def words(part: Encoder | CrossDecoder) -> str:
+        size = part.size
+        return f"{size.depth} blocks, width {size.width}, {size.heads} heads, {part.dtype}"
+
+    heads = ", ".join(f"{name} {values}" for name, values in decoder.heads.items())
+    reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"
+    return (
+        ("encoder", f"{words(encoder)}, class token"),
+        ("decoder", f"{words(decoder)}, {reads}, heads: {heads} values"),
+    )
+
+
+def sharding_rules() -> Rules:
+    """Those of `sharding.transformer`, and the decoder's own, for `config.mesh.rules`."""
+    return (
+        (r"blocks/.*query/kernel$", (None, "fsdp", "tensor", None)),
+        (r"blocks/.*query/bias$", (None, "tensor", None)),
+        (r"blocks/.*attention/kv/kernel$", (None, "fsdp", None, "tensor", None)),
+        (r"blocks/.*attention/kv/bias$", (None, None, "tensor", None)),
+        (r"decoder/mix$", ()),
+        *transformer(),
+    )

@@ -1,0 +1,160 @@
+"""Networks whose encoder sees every token, hidden ones as mask embeddings, and linear heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import attention, vit
+from maskmim.models.layers import REMAT, Dtype
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.vit import ModelError
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
+
+# U(-1 / sqrt(inputs), 1 / sqrt(inputs)): what torch's linear and convolution layers start from.
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class LinearHeads(nn.Module):
+    """Dense layers on the predicted tokens of an encoder that has seen every token.
+
+    heads: {name: values}.
+    Source: the decoder of models/simmim.py, microsoft/SimMIM: a convolution of size 1 and a pixel
+    shuffle, which is a dense layer on each token whose values are the pixels of its patch.
+    Differences: values come by row, column, channel, there by channel, row, column; biases start
+    at 0, there as the kernel; computed on the predicted tokens only.
+    """
+
+    heads: Mapping[str, int]
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
+        tokens = gather(encoded.tokens, mask.predict)
+        dense = {
+            name: nn.Dense(values, kernel_init=torch_uniform, dtype=self.dtype, name=f"head_{name}")
+            for name, values in self.heads.items()
+        }
+        return {name: layer(tokens).astype(jnp.float32) for name, layer in dense.items()}
+
+
+def in_place_net(
+    spec: Spec,
+    *,
+    patch: tuple[int, int],
+    width: int,
+    encoder: nn.Module,
+    heads: Mapping[str, int | None],
+    dtype: Dtype,
+    captures: tuple[str, ...] = (),
+    says: str,
+) -> Net:
+    """An encoder that sees every token with linear heads on the predicted ones.
+
+    patch:   (height, width) pixels of a token of the mask.
+    encoder: module as `net.picture_net` takes it; it may ignore `visible`, as every token enters.
+    heads:   {name: values per token}; None stands for the values of a patch.
+    says:    the encoder in words.
+    params: {'encoder': ..., 'decoder': {'head_<name>': ...}}.
+    `encode` raises ModelError for a mask that leaves tokens out.
+    """
+    grid = token_grid(spec.size, patch)
+    values = patch[0] * patch[1] * spec.channels
+    widths = {name: values if count is None else count for name, count in heads.items()}
+    words = ", ".join(f"{name} {count}" for name, count in widths.items())
+    net = picture_net(
+        spec,
+        patch=patch,
+        grid=grid,
+        width=width,
+        encoder=encoder,
+        predictor=LinearHeads(widths, dtype),
+        captures=captures,
+        says=(("encoder", says), ("decoder", f"linear heads: {words} values")),
+    )
+    return _whole(net, grid[0] * grid[1])
+
+
+def _whole(net: Net, length: int) -> Net:
+    """The network with an `encode` that refuses masks with fewer visible tokens than `length`."""
+
+    def encode(
+        params: Tree,
+        inputs: Array,
+        mask: Mask | None,
+        *,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        if mask is not None and mask.visible.shape[1] != length:
+            raise ModelError(
+                f"only {mask.visible.shape[1]} of {length} tokens enter an encoder that must see "
+                "every token: wrap the sampler in maskmim.masks.roles.in_place"
+            )
+        return net.encode(params, inputs, mask, capture=capture, randomness=randomness)
+
+    return net._replace(encode=encode)
+
+
+def vit_in_place(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    class_token: bool = True,
+    registers: int = 0,
+    positions: str = "learned",
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.0,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A plain ViT that sees every token, hidden ones as mask embeddings, with linear heads.
+
+    Keywords are those of `masked_vit.vit_mae`; its encoder always has the mask embedding.
+    Raises ModelError for sizes that do not divide, names that are unknown, and in `encode` for a
+    mask that leaves tokens out.
+    Source: ViTForMaskedImageModeling of transformers (SimMIM's head on a ViT with learned
+    positions); the encoders of MaskFeat and data2vec. SimMIM's own ViT is in models.relative_vit.
+    """
+    if positions not in ("sincos", "learned"):
+        raise ModelError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
+    check_remat(remat)
+    size = vit.variant(variant)
+    kind = jnp.dtype(dtype)
+    encoder = vit.Encoder(
+        grid=token_grid(spec.size, patch),
+        size=size,
+        class_token=class_token,
+        registers=registers,
+        positions=positions,
+        mask_token=True,
+        epsilon=norm_eps,
+        dtype=kind,
+        attend=attention.plain if unroll else attention.fastest(),
+        remat=remat,
+        unroll=size.depth if unroll else 1,
+        drop_path=drop_path,
+    )
+    says = f"{size.depth} blocks, width {size.width}, {size.heads} heads, {kind}, {positions}"
+    return in_place_net(
+        spec,
+        patch=patch,
+        width=size.width,
+        encoder=encoder,
+        heads=heads,
+        dtype=kind,
+        says=f"{says} positions, mask embeddings",
+    )
+
+
+def check_remat(remat: str) -> None:
+    """ModelError for a policy that `layers.REMAT` does not name."""
+    if remat not in REMAT:
+        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")

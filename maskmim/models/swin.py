@@ -1,0 +1,204 @@
+"""Swin Transformers whose masks hide whole tokens of the last stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.drop_path import factors
+from maskmim.models.in_place import check_remat, in_place_net, torch_uniform
+from maskmim.models.layers import Dtype, Norm
+from maskmim.models.net import token_grid
+from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.starts import normal, started
+from maskmim.models.swin_parts import Grid, Merge, swin_stage, window_side
+from maskmim.models.vit import ModelError, Size, checked, small_normal
+from maskmim.types import Array, Encoded, Net, Randomness, Spec
+
+
+class SwinSize(NamedTuple):
+    """Width of the first stage, doubled at each merge; blocks and heads of each stage."""
+
+    width: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
+VARIANTS = {
+    "T": SwinSize(96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "S": SwinSize(96, (2, 2, 18, 2), (3, 6, 12, 24)),
+    "B": SwinSize(128, (2, 2, 18, 2), (4, 8, 16, 32)),
+    "L": SwinSize(192, (2, 2, 18, 2), (6, 12, 24, 48)),
+}
+# Hidden units of the MLPs, in widths.
+MLP = 4
+
+
+def swin_variant(name: str) -> SwinSize:
+    """The size of a named variant, or of one written as width x depths x heads.
+
+    name: a key of VARIANTS, or '32x2-2-2x1-2-4': blocks and heads of each stage.
+    Raises ModelError for any other name, for stages with an odd number of blocks or not one number
+    of heads each, and where heads do not divide the width.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*(-[1-9]\d*)*){2}", name):
+        raise ModelError(
+            f"unknown Swin variant {name!r}: use one of {', '.join(VARIANTS)}, or width x depths x "
+            "heads such as '96x2-2-6-2x3-6-12-24'"
+        )
+    width, *stages = name.split("x")
+    size = SwinSize(int(width), *(tuple(map(int, part.split("-"))) for part in stages))
+    if len(size.depths) != len(size.heads) or any(depth % 2 for depth in size.depths):
+        raise ModelError(
+            f"Swin variant {name!r}: every stage needs an even number of blocks, and its heads"
+        )
+    for stage, heads in enumerate(size.heads):
+        checked(Size(size.depths[stage], size.width << stage, heads, MLP))
+    return size
+
+
+class SwinEncoder(nn.Module):
+    """Patch embedding with a norm, mask embeddings, stages of pairs of blocks, a last norm.
+
+    grid:  (rows, columns) of the last stage's tokens, which the mask is made of.
+    patch: (height, width) pixels of a token of the first stage.
+    Every token enters whatever `visible` says, see `in_place.in_place_net`. Nothing can be
+    captured: the stages' tokens have different numbers and widths.
+    """
+
+    grid: Grid
+    patch: tuple[int, int]
+    size: SwinSize
+    window: int
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: bool
+    drop_path: float
+
+    @nn.compact
+    def __call__(
+        self,
+        units: Array,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        """f32[B, N, V] values of the last stage's tokens, ignored, bool[B, N] hidden or None.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
+        if capture:
+            raise ModelError(f"a Swin encoder cannot capture {', '.join(capture)}")
+        depths, heads = self.size.depths, self.size.heads
+        keep = factors(randomness, depth=sum(depths), rate=self.drop_path)
+        x, grid = self._embedded(units, hidden)
+        for stage, depth in enumerate(depths):
+            first = sum(depths[:stage])
+            own = None if keep is None else keep[first : first + depth]
+            own = own if own is None else own.reshape(depth // 2, 2, *own.shape[1:])
+            width = x.shape[-1]
+            shape = (grid, heads[stage], MLP * width, self.window, self.epsilon, self.dtype)
+            name, how = f"stage{stage}_blocks", {"remat": self.remat, "unroll": self.unroll}
+            x, _ = swin_stage(depth, *shape, **how, name=name)(x, own)
+            if stage + 1 < len(depths):
+                x = Merge(grid, self.epsilon, self.dtype, name=f"merge{stage}")(x)
+                grid = grid[0] // 2, grid[1] // 2
+        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        return Encoded(x[:, :0], x)
+
+    def _embedded(self, units: Array, hidden: Array | None) -> tuple[Array, Grid]:
+        """The first stage's tokens [B, n, width], mask embeddings in hidden units; their grid."""
+        times = 2 ** (len(self.size.depths) - 1)
+        unit = times * self.patch[0], times * self.patch[1]
+        grid = times * self.grid[0], times * self.grid[1]
+        width = self.size.width
+        patches = patchify(unpatchify(units, unit, self.grid), self.patch)
+        embed = nn.Dense(width, kernel_init=torch_uniform, dtype=self.dtype, name="embed")
+        x = Norm(self.epsilon, self.dtype, name="embed_norm")(embed(patches.astype(self.dtype)))
+        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        if hidden is not None:
+            fine = hidden.reshape(-1, *self.grid).repeat(times, axis=1).repeat(times, axis=2)
+            x = jnp.where(fine.reshape(len(x), -1, 1), filling, x)
+        return x, grid
+
+
+def swin_in_place(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (4, 4),
+    window: int = 6,
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-5,
+    drop_path: float = 0.0,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A Swin Transformer that sees every token, hidden ones as mask embeddings, with linear heads.
+
+    The net's tokens are those of the last stage, 32 x 32 pixels for patches of 4 and four stages:
+    the mask is made of them, `Encoded.tokens` are theirs, and so are heads, targets and losses. A
+    hidden one stands for its 8 x 8 patches, all of which carry the mask embedding in the first
+    stage; a mask finer than that cannot be asked for.
+
+    variant: a key of VARIANTS, or width x depths x heads, see `swin_variant`.
+    patch:   (height, width) pixels of a token of the first stage.
+    window:  side of the attention windows in tokens; a stage whose grid is smaller has one window
+             as large as its shorter side, and no shift. It must divide the grid of every stage.
+    heads:   {name: values per token}; None stands for the pixel values of a token.
+    Other keywords are those of `masked_vit.vit_mae`; there is no class token, and relative
+    position biases in every block instead of positions.
+    Raises ModelError for sizes that do not divide, names that are unknown, and in `encode` for a
+    mask that leaves tokens out.
+    Source: Swin (arXiv 2103.14030); models/swin_transformer.py and models/simmim.py,
+    microsoft/SimMIM. Differences: grids are not padded to whole windows (nor are they there); the
+    heads' start, see `in_place.LinearHeads`. Swin V2 is not here.
+    """
+    check_remat(remat)
+    size, kind = swin_variant(variant), jnp.dtype(dtype)
+    times = 2 ** (len(size.depths) - 1)
+    unit = times * patch[0], times * patch[1]
+    grid = token_grid(spec.size, unit)
+    for stage in range(len(size.depths)):
+        _check_window((grid[0] * times >> stage, grid[1] * times >> stage), window)
+    encoder = SwinEncoder(
+        grid=grid,
+        patch=patch,
+        size=size,
+        window=window,
+        epsilon=norm_eps,
+        dtype=kind,
+        remat=remat,
+        unroll=unroll,
+        drop_path=drop_path,
+    )
+    blocks = "-".join(map(str, size.depths))
+    says = f"Swin, {blocks} blocks, width {size.width}, windows of {window}, {kind}"
+    net = in_place_net(
+        spec,
+        patch=unit,
+        width=size.width * times,
+        encoder=encoder,
+        heads=heads,
+        dtype=kind,
+        says=f"{says}, mask embeddings",
+    )
+    return started(net, ((r"(blocks|merge\d)/.*kernel$", normal),))
+
+
+def _check_window(grid: Grid, window: int) -> None:
+    side = window_side(grid, window)
+    if grid[0] % side or grid[1] % side:
+        raise ModelError(
+            f"windows of {side} do not divide a stage's grid of {grid[0]}x{grid[1]} tokens: change "
+            "model.window or input.size"
+        )
