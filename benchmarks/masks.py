@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.masks.discovery import Sampler, samplers
-from maskmim.masks.gallery_hints import hints_of, spread
-from maskmim.masks.gallery_scene import scene_of
+from maskmim.masks.gallery.hints import hint_of, spread
+from maskmim.masks.gallery.scene import scene_of
 from maskmim.types import Array, Context, Randomness
 
 RATIO = 0.75
@@ -69,9 +69,14 @@ def mae_step_gflop() -> float:
 
 
 @functools.cache
-def batch_hints(grid: tuple[int, ...], batch: int) -> dict[str, Array]:
-    """Every hint that the gallery can make, for a batch of equal examples."""
-    return spread(hints_of(scene_of(grid)), batch)
+def hint(name: str, grid: tuple[int, ...]) -> Array:
+    """A hint as the gallery makes it from its photograph."""
+    return hint_of(scene_of(grid), name)
+
+
+def batch_hints(names: tuple[str, ...], grid: tuple[int, ...], batch: int) -> dict[str, Array]:
+    """Hints for a batch of equal examples."""
+    return spread({name: hint(name, grid) for name in names}, batch)
 
 
 def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
@@ -82,8 +87,7 @@ def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
         context = Context({}, {"tokens": grid}, hints, 0.5)
         return sampler.function(Randomness(key, slots), context, **options)
 
-    every = batch_hints(grid, batch) if sampler.needs else {}
-    hints = {name: every[name] for name in sampler.needs}
+    hints = batch_hints(sampler.needs, grid, batch)
     arguments = jax.random.key(0), jnp.arange(batch, dtype=jnp.uint32), hints
     compiled = jax.jit(draw).lower(*arguments).compile()
     costs = compiled.cost_analysis()
@@ -157,7 +161,7 @@ def official_clock(batch: int) -> Clock:
     from benchmarks.official_bank import peer_clock
 
     grid = GRIDS[2]
-    return peer_clock(grid, batch, batch_hints(grid, batch)["noise_bank"], RATIO)
+    return peer_clock(grid, batch, hint("noise_bank", grid), RATIO)
 
 
 def one_turn(clocks: dict, order: random.Random) -> dict:

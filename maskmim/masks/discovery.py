@@ -53,6 +53,8 @@ def samplers() -> tuple[Sampler, ...]:
     """Every sampler of the package, by name."""
     found = []
     for entry in pkgutil.iter_modules(maskmim.masks.__path__):
+        if entry.ispkg:
+            continue
         module = importlib.import_module(f"maskmim.masks.{entry.name}")
         for name, value in vars(module).items():
             if _is_sampler(module.__name__, name, value):

@@ -5,16 +5,15 @@ white, -1 blue and -2 violet. f is the length of the frequency vector. A field i
 with Gaussian amplitudes round a torus twice as long as the grid along every axis; the grid is cut
 out of it, so two of its tokens are never closer round the torus than across the grid, and opposite
 borders are not neighbours. Waves slower than one in twice the grid are left out. The waves of an
-axis are the columns of a dense real matrix: for so few tokens cheaper than an FFT, on matrix units
-too.
+axis are the columns of a dense real matrix, which suits matrix units.
 
-Fields are evened before ranking as those of `gaussian.evened`: each token's distance from the mean
-of its field has the same variance everywhere, exactly. Coverage follows up to a small rest where
-one slow wave rules the field: of 40 tokens in a row at 75 % brown noise shows each in 23.8 to
-26.3 % of the masks; pink noise, and brown noise on grids of two and three axes, showed no uneven
-token in 8,000 masks.
+Fields are evened before ranking as by `gaussian.evened`: the distance of a token from the mean of
+its field has the same variance for all tokens, exactly. Tokens are then visible equally often, up
+to a small rest where one slow wave rules a field: of 40 tokens in a row at 75 %, brown noise shows
+each in 23.8 to 26.3 % of the masks.
 
-Source: none that masks with it; the colours of noise are named as in signal processing.
+Source: we know of no published method that masks with it; the colours are named as in signal
+processing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,7 +16,7 @@ from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
 from maskmim.models.vit import Encoder, ModelError, Size, checked, small_normal
 from maskmim.sharding import Rules, transformer
-from maskmim.types import Array, Encoded, Mask, Net, Spec
+from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # The feature maps that the decoder mixes: what enters the first block, and every block's output.
 MAPS = ("embedded", "layers")
@@ -137,9 +138,8 @@ def vit_crossmae(
 ) -> Net:
     """MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
 
-    Encoded features pass through a last norm, but the decoder reads before it: pretraining never
-    changes it from its start, and fine-tuning begins with a fresh norm, as the official one does.
-    params: {'encoder': ..., 'decoder': ...}; their shardings are `sharding_rules`.
+    params: {'encoder': ..., 'decoder': ...}, no last norm among them; the rules of their shardings
+    are `sharding_rules`.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
@@ -171,7 +171,7 @@ def vit_crossmae(
         unroll=decoder_depth if unroll else 1,
         **common,
     )
-    return picture_net(
+    net = picture_net(
         spec,
         patch=patch,
         grid=grid,
@@ -181,6 +181,28 @@ def vit_crossmae(
         captures=MAPS,
         says=_says(encoder, decoder),
     )
+    return without_last_norm(net)
+
+
+def without_last_norm(net: Net) -> Net:
+    """The network with the encoder's last norm fixed at scale 1 and bias 0, not among the params.
+
+    Encoded tokens and prefix still pass through it, for evaluation; the decoder reads what comes
+    before, so that nothing would train it. The official encoder has none, and fine-tuning starts
+    with a fresh one.
+    """
+    fixed = {"norm": {"scale": jnp.ones(net.width), "bias": jnp.zeros(net.width)}}
+
+    def init(key: Array) -> Tree:
+        params = net.init(key)
+        encoder = {name: part for name, part in params["encoder"].items() if name != "norm"}
+        return {**params, "encoder": encoder}
+
+    def encode(params: Tree, *given: Any, **options: Any) -> Encoded:
+        whole = {**params, "encoder": {**params["encoder"], "norm": fixed}}
+        return net.encode(whole, *given, **options)
+
+    return net._replace(init=init, encode=encode)
 
 
 def _says(encoder: Encoder, decoder: CrossDecoder) -> tuple[tuple[str, str], ...]:

@@ -49,9 +49,7 @@ def ours(case, params, pixels, mask):
         SPEC,
         model=lambda spec: net,
         mask=partial(in_place, sampler=lambda randomness, context: mask),
-        objectives={
-            "pixels": partial(match, head="pixels", target=patches, loss=absolute_error)
-        },
+        objectives={"pixels": partial(match, head="pixels", target=patches, loss=absolute_error)},
         teachers={},
     )
     batch = {"image": pixels.transpose(0, 2, 3, 1)}
@@ -93,6 +91,7 @@ def test_equals_transformers(name):
     worst["predictions"] = difference(outputs, wanted)
     expected = dict(named_leaves(their_gradients))
     for path, leaf in named_leaves(gradients):
+        assert np.any(leaf), path
         worst[path] = difference(leaf, expected[path])
     place = max(worst, key=worst.get)
     print(f"\n{name}: at most {worst[place]:.1e} ({place})")

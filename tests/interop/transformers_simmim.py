@@ -22,8 +22,9 @@ from maskmim.models.swin import swin_in_place
 from maskmim.types import Net, Spec, Tree
 
 EPSILON = 1e-6
-DEPTH, WIDTH, HEADS = 3, 16, 2
-SWIN_DEPTHS, SWIN_HEADS, WINDOW = (2, 4, 2), (1, 2, 4), 3
+DEPTH, WIDTH, HEADS = 2, 16, 2
+# Grids of 6 x 6, with shifted windows, and of 3 x 3, which one window covers.
+SWIN_DEPTHS, SWIN_HEADS, WINDOW = (4, 2), (1, 2), 3
 # Inputs are normalised already.
 SPEC = Spec((24, 24), 3, (0.0,) * 3, (1.0,) * 3)
 
@@ -111,7 +112,7 @@ def beit_peer() -> nn.Module:
 def swin_peer() -> nn.Module:
     config = SwinConfig(
         image_size=SPEC.size[0],
-        patch_size=2,
+        patch_size=4,
         embed_dim=8,
         depths=list(SWIN_DEPTHS),
         num_heads=list(SWIN_HEADS),
@@ -189,12 +190,14 @@ def ends(part: str, patch: int, norm: str) -> list[Entry]:
 
 
 def vit_entries() -> list[Entry]:
-    blocks = [block(f"vit.layers.{i}", "encoder/stack/blocks", i) for i in range(DEPTH)]
+    blocks = []
+    for layer in range(DEPTH):
+        blocks += block(f"vit.layers.{layer}", "encoder/stack/blocks", layer)
     first = [
         same("vit.embeddings.cls_token", "encoder/class_token"),
         slice_of("vit.embeddings.position_embeddings", "encoder/positions"),
     ]
-    return [*ends("vit", 4, "norm"), *first, *sum(blocks, []), *head(4)]
+    return [*ends("vit", 4, "norm"), *first, *blocks, *head(4)]
 
 
 def beit_entries() -> list[Entry]:
@@ -213,7 +216,7 @@ def beit_entries() -> list[Entry]:
 
 
 def swin_entries() -> list[Entry]:
-    found = [*ends("swin", 2, "norm"), *head(8)]
+    found = [*ends("swin", 4, "norm"), *head(8)]
     found.append(flat("swin.embeddings.norm.weight", "encoder/embed_norm/norm/scale"))
     found.append(flat("swin.embeddings.norm.bias", "encoder/embed_norm/norm/bias"))
     for stage, depth in enumerate(SWIN_DEPTHS):
@@ -251,11 +254,11 @@ CASES = {
     "swin": Case(
         swin_peer,
         lambda **changes: swin_in_place(
-            SPEC, variant=_SWIN, patch=(2, 2), window=WINDOW, **changes
+            SPEC, variant=_SWIN, patch=(4, 4), window=WINDOW, **changes
         ),
         swin_entries(),
         unit=8,
-        patch=2,
+        patch=4,
         tidy=lambda arrays, gradients: arrays,
     ),
     "vit": Case(

@@ -46,6 +46,13 @@ def cases() -> list[tuple[Sampler, tuple[int, ...]]]:
     return [(each, grid) for each in alone() for axes in each.axes for grid in GRIDS[axes]]
 
 
+def everyday() -> list[tuple[Sampler, tuple[int, ...]]]:
+    """Every such sampler on its main grid and, where it serves two axes, on an odd one."""
+    odd = GRIDS[2][1]
+    found = [(each, main_grid(each)) for each in alone()]
+    return found + [(each, odd) for each in alone() if 2 in each.axes]
+
+
 def main_grid(sampler: Sampler) -> tuple[int, ...]:
     """The grid that tests use where one must do: two axes where they are served."""
     return GRIDS[2 if 2 in sampler.axes else sampler.axes[0]][0]
@@ -73,7 +80,11 @@ def context_at(
     return Context({}, {"tokens": grid}, hints, progress)
 
 
-@functools.partial(jax.jit, static_argnames=("sampler", "grid", "ratio"))
+# Hundreds of programs are compiled for a few draws each: the compiler's least effort is best.
+QUICK = {"xla_backend_optimization_level": 0}
+
+
+@functools.partial(jax.jit, static_argnames=("sampler", "grid", "ratio"), compiler_options=QUICK)
 def _draw(sampler, grid, ratio, randomness: Randomness, hints: dict[str, Array]) -> Mask:
     context = Context({}, {"tokens": grid}, hints, 0.5)
     options = {"ratio": ratio} if "ratio" in sampler.takes else {}

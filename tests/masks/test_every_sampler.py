@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from maskmim.masks.core import MaskError, split_counts
 from maskmim.masks.discovery import samplers
-from tests.masks.every import HINTS, SLOTS, _draw, alone, cases, draw, main_grid
+from tests.masks.every import HINTS, SLOTS, _draw, alone, cases, draw, everyday, main_grid
 
 # Samplers whose mask is the same for every example, by intention.
 DETERMINISTIC = {"video.causal_frame"}
@@ -41,27 +41,29 @@ def check_mask(mask, length: int) -> None:
     assert (seen | mask.hidden).all()
 
 
-def check_counts(sampler, mask, grid, ratio: float) -> None:
+def check_counts(sampler, masks, grid, ratio: float) -> None:
     """The numbers that the sampler states, or the exact split in two with every hidden token
     predicted."""
     counts = getattr(sampler.function, "counts", None)
     if counts:
-        visible, predicted = counts(grid, **({"ratio": ratio} if "ratio" in sampler.takes else {}))
-        assert (mask.visible.shape[1], mask.predict.shape[1]) == (visible, predicted)
+        stated = counts(grid, **({"ratio": ratio} if "ratio" in sampler.takes else {}))
+        pairs = stated if isinstance(stated[0], tuple) else (stated,) * len(masks)
+        for mask, pair in zip(masks, pairs, strict=True):
+            assert (mask.visible.shape[1], mask.predict.shape[1]) == tuple(pair)
         return
     visible, hidden = split_counts(math.prod(grid), ratio)
-    assert (mask.visible.shape[1], mask.predict.shape[1]) == (visible, hidden)
-    assert (mask.hidden.sum(1) == hidden).all()
-    assert np.take_along_axis(mask.hidden, mask.predict, axis=1).all()
-    np.testing.assert_array_equal(mask.weight, 1.0)
+    for mask in masks:
+        assert (mask.visible.shape[1], mask.predict.shape[1]) == (visible, hidden)
+        assert (mask.hidden.sum(1) == hidden).all()
+        assert np.take_along_axis(mask.hidden, mask.predict, axis=1).all()
+        np.testing.assert_array_equal(mask.weight, 1.0)
 
 
 def check_promises(sampler, grid, ratio: float, seed: int, slots: list[int]) -> None:
     first = draw(sampler, grid, ratio=ratio, seed=seed, slots=range(len(slots)))
     for mask in first:
         check_mask(mask, math.prod(grid))
-    if not sampler.views:
-        check_counts(sampler, first[0], grid, ratio)
+    check_counts(sampler, first, grid, ratio)
     again = draw(sampler, grid, ratio=ratio, seed=seed, slots=slots)
     for one, other in zip(first, again, strict=True):
         for place, slot in enumerate(slots):
@@ -82,18 +84,18 @@ def promise_or_refuse(sampler, grid, ratio: float, seed: int, slots: list[int]) 
 SOME_SLOTS = st.permutations(range(SLOTS)).map(lambda order: order[:4])
 
 
-@pytest.mark.parametrize("case", cases(), ids=names)
+@pytest.mark.parametrize("case", everyday(), ids=names)
 @settings(max_examples=1, **SETTINGS)
 @given(ratio=RATIOS, seed=st.integers(0, 2**31), slots=SOME_SLOTS)
-def test_promises_hold_on_every_grid(case, ratio, seed, slots):
+def test_promises_hold(case, ratio, seed, slots):
     promise_or_refuse(*case, ratio, seed, slots)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases(), ids=names)
-@settings(max_examples=25, **SETTINGS)
+@settings(max_examples=3, **SETTINGS)
 @given(ratio=RATIOS, seed=st.integers(0, 2**31), slots=SOME_SLOTS)
-def test_promises_hold_at_many_ratios(case, ratio, seed, slots):
+def test_promises_hold_on_every_grid_at_several_ratios(case, ratio, seed, slots):
     promise_or_refuse(*case, ratio, seed, slots)
 
 

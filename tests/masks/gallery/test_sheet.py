@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskmim.masks import gallery_overlay as ink
 from maskmim.masks.discovery import samplers
-from maskmim.masks.gallery_draw import View, draw
-from maskmim.masks.gallery_overlay import overlay, tiled
-from maskmim.masks.gallery_scene import scene_of, spectrogram_of
-from maskmim.masks.gallery_sheet import (
+from maskmim.masks.gallery import overlay as ink
+from maskmim.masks.gallery.draw import View, draw
+from maskmim.masks.gallery.overlay import overlay, tiled
+from maskmim.masks.gallery.scene import scene_of, spectrogram_of
+from maskmim.masks.gallery.sheet import (
     DPI,
     EXAMPLES,
     HEADER,
@@ -24,7 +24,7 @@ from maskmim.masks.gallery_sheet import (
     sheet,
     sheet_size,
 )
-from maskmim.masks.gallery_table import facts
+from maskmim.masks.gallery.table import facts
 
 
 def view_of(grid, examples=1):

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.masks import gallery_examples as examples
 from maskmim.masks.core import MaskError
 from maskmim.masks.discovery import Sampler
-from maskmim.masks.gallery_hints import KNOWN, spread
+from maskmim.masks.gallery import examples
+from maskmim.masks.gallery.hints import KNOWN, spread
 from maskmim.types import Array, Context, Mask, Randomness
 
 TOGETHER = 256  # Masks of a call; bounds the memory that hints of a batch take.
@@ -68,7 +68,7 @@ def obstacle(sampler: Sampler) -> str:
         return f"needs hint {', '.join(unknown)}"
     lacking = set(sampler.takes) - {"ratio"} - set(keywords_of(sampler))
     if lacking:
-        return f"takes {', '.join(sorted(lacking))}: no example in gallery_examples.py"
+        return f"takes {', '.join(sorted(lacking))}: no example in gallery/examples.py"
     return ""
 
 
@@ -93,7 +93,7 @@ def draw(
 ) -> Drawn:
     """Masks of a sampler, without them where it cannot serve the grid.
 
-    hints: by name, of `gallery_hints.hint_of`; count: number of masks, rounded up to whole calls.
+    hints: by name, of `hints.hint_of`; count: number of masks, rounded up to whole calls.
     """
     keywords = keywords_of(sampler)
     if "ratio" in inspect.signature(sampler.function).parameters:

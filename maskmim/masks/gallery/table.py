@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskmim.masks import statistics
-from maskmim.masks.gallery_draw import Drawn, View, shape_text
+from maskmim.masks.gallery.draw import Drawn, View, shape_text
 
 # Groups and distances are taken on as many masks as have about this many tokens.
 TOKENS_MEASURED = 200_000

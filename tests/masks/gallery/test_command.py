@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from maskmim.exits import DONE, USAGE, run
-from maskmim.masks import gallery, gallery_page
 from maskmim.masks.discovery import samplers
-from maskmim.masks.gallery_sheet import DPI, WIDTH
+from maskmim.masks.gallery import __main__ as gallery
+from maskmim.masks.gallery import page as gallery_page
+from maskmim.masks.gallery.sheet import DPI, WIDTH
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_what_cannot_be_drawn_is_listed_with_its_reason(tmp_path, few_masks, cap
     assert run(gallery.main, ["--out", str(tmp_path)]) == DONE
     told = capsys.readouterr().out
     assert "- odd.informed: needs hint tea_leaves" in told
-    assert "- odd.part: takes sampler: no example in gallery_examples.py" in told
+    assert "- odd.part: takes sampler: no example in gallery/examples.py" in told
     assert "tea_leaves" in (tmp_path / "gallery.md").read_text(encoding="utf-8")
     assert (tmp_path / "odd.png").is_file()
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.masks.gallery_scene import Scene, plane
+from maskmim.masks.gallery.scene import Scene, plane
 from maskmim.teachers import noise_bank
 from maskmim.types import Array
 

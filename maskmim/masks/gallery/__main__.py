@@ -3,7 +3,7 @@
 `--list` says in one line each what the samplers are. Without it, sheets (PNG, one or more for each
 module) and the table (gallery.md) are written to --out, and the table is printed too. Masks are
 drawn on one of the embedded photographs; hints that informed samplers read are simple facts of that
-photograph, see maskmim/masks/gallery_hints.py, and half of the training counts as done.
+photograph, see maskmim/masks/gallery/hints.py, and half of the training counts as done.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 < options.ratio < 1:
         raise GalleryError(f"--ratio {options.ratio}: a share of hidden tokens between 0 and 1")
     # Not at the top: drawing takes a second to import, which the list need not wait for.
-    from maskmim.masks.gallery_page import Asked, write
+    from maskmim.masks.gallery.page import Asked, write
 
     asked = Asked(grid, options.ratio, options.seed)
     print(write(found, options.out, asked))

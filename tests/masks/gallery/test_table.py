@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.masks import gallery_examples as examples
 from maskmim.masks.core import from_hidden
 from maskmim.masks.discovery import Sampler, samplers
-from maskmim.masks.gallery_draw import View, draw, grid_of, hints_wanted
-from maskmim.masks.gallery_hints import KNOWN, hint_of
-from maskmim.masks.gallery_scene import scene_of
-from maskmim.masks.gallery_table import COLUMNS, cells, facts, row_name, table
+from maskmim.masks.gallery import examples
+from maskmim.masks.gallery.draw import View, draw, grid_of, hints_wanted
+from maskmim.masks.gallery.hints import KNOWN, hint_of
+from maskmim.masks.gallery.scene import scene_of
+from maskmim.masks.gallery.table import COLUMNS, cells, facts, row_name, table
 from maskmim.types import Context, Mask, Randomness
 
 
@@ -98,7 +98,7 @@ def test_the_table_is_aligned():
 
 def test_every_informed_sampler_has_its_hints_or_is_known_to_lack_them():
     missing = {hint for sampler in samplers() for hint in sampler.needs} - KNOWN
-    assert not missing, f"gallery_hints.py lacks {sorted(missing)}"
+    assert not missing, f"gallery/hints.py lacks {sorted(missing)}"
 
 
 def test_streams_are_views_of_their_own():

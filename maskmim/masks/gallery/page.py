@@ -10,13 +10,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from maskmim.masks import gallery_examples as examples
 from maskmim.masks.discovery import Sampler
-from maskmim.masks.gallery_draw import draw, grid_of, hints_wanted
-from maskmim.masks.gallery_hints import hint_of
-from maskmim.masks.gallery_scene import Scene, scene_of, spectrogram_of
-from maskmim.masks.gallery_sheet import Row, rows_of, sheet
-from maskmim.masks.gallery_table import LEGEND, cells, facts, table
+from maskmim.masks.gallery import examples
+from maskmim.masks.gallery.draw import draw, grid_of, hints_wanted
+from maskmim.masks.gallery.hints import hint_of
+from maskmim.masks.gallery.scene import Scene, scene_of, spectrogram_of
+from maskmim.masks.gallery.sheet import Row, rows_of, sheet
+from maskmim.masks.gallery.table import LEGEND, cells, facts, table
 from maskmim.pictures import save_png
 from maskmim.progress import Bar, duration
 from maskmim.types import Array

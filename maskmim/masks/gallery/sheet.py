@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from maskmim.masks import gallery_overlay as ink
 from maskmim.masks import statistics
-from maskmim.masks.gallery_draw import Drawn, View, shape_text
-from maskmim.masks.gallery_overlay import overlay, tiled
-from maskmim.masks.gallery_scene import Scene
-from maskmim.masks.gallery_table import Facts, number, p_text, percent, row_name, span
+from maskmim.masks.gallery import overlay as ink
+from maskmim.masks.gallery.draw import Drawn, View, shape_text
+from maskmim.masks.gallery.overlay import overlay, tiled
+from maskmim.masks.gallery.scene import Scene
+from maskmim.masks.gallery.table import Facts, number, p_text, percent, row_name, span
 from maskmim.pictures import render
 
 # Inches: columns from left to right, then what is above and between rows.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskmim.masks.gallery_draw import View
-from maskmim.masks.gallery_scene import Scene, plane
+from maskmim.masks.gallery.draw import View
+from maskmim.masks.gallery.scene import Scene, plane
 
 Colour = tuple[int, int, int]
 

@@ -6,14 +6,32 @@ Of several beginnings that fit a name, the longest counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from maskmim.masks import colour
+from maskmim.masks import colour, ratio, roles, uniform, units
 
 # Keywords without a default, the parts of combinators; the mask ratio need not be given. A sampler
 # that lacks one here is listed, but not drawn.
+GREEN = partial(colour.green, ratio=0.75)
+UNITS = partial(units.random, ratio=0.75)
+HALF = partial(colour.red, ratio=0.5)
 KEYWORDS: Mapping[str, Mapping[str, Any]] = {
     "colour.strongest": {"blurs": colour.green_filter(0.5, 3.0)},
+    "combine.complement": {"sampler": GREEN},
+    "combine.mixture": {
+        "samplers": {"green": GREEN, "random": partial(uniform.random, ratio=0.75)}
+    },
+    "combine.per_stream": {"samplers": {"image": GREEN, "depth": UNITS}},
+    "combine.restricted": {"scores": uniform.random_scores, "ratio": 0.5},
+    "combine.schedule": {"first": GREEN, "then": partial(uniform.random, ratio=0.75), "until": 0.6},
+    "combine.union": {"first": HALF, "second": HALF},
+    "roles.all_predicted": {"sampler": GREEN},
+    "roles.in_place": {"sampler": GREEN},
+    "roles.partly_predicted": {"sampler": GREEN, "share": 1 / 3},
+    "roles.spared": {"sampler": partial(roles.in_place, sampler=GREEN)},
+    "varied.per_batch": {"scores": colour.colour_scores, "law": ratio.uniform},
+    "varied.per_example": {"scores": uniform.random_scores, "law": ratio.along},
 }
 
 # Token grids that say more than the usual one.

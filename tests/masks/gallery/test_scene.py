@@ -7,8 +7,8 @@ import pytest
 import scipy.ndimage
 
 from maskmim.masks.core import MaskError
-from maskmim.masks.gallery_hints import CLUSTERS, KNOWN, QUERIES, hint_of, spread
-from maskmim.masks.gallery_scene import scene_of, spectrogram_of
+from maskmim.masks.gallery.hints import CLUSTERS, KNOWN, QUERIES, hint_of, spread
+from maskmim.masks.gallery.scene import scene_of, spectrogram_of
 
 GRIDS = [(24,), (14, 14), (7, 11), (1, 50), (4, 6, 8)]
 

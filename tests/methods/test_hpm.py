@@ -1,0 +1,190 @@
+"""HPM as a whole: what its teacher learns of hard patches, what its masks do, what reaches what.
+
+Pictures are half flat and half textured (salt), the halves on sides that vary, so that which
+hidden patches are hard can be told from the visible ones.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.stats import spearmanr
+
+from maskmim.loss_prediction import relative
+from maskmim.losses import squared_error
+from maskmim.masks.difficulty import hardest
+from maskmim.method import masked
+from maskmim.models.hpm import vit_hpm
+from maskmim.objectives import match
+from maskmim.paths import named_leaves
+from maskmim.step import initial_state, make_train_step
+from maskmim.targets.pixels import patches
+from maskmim.teachers.average import average
+from maskmim.teachers.momentum import linear
+from maskmim.teachers.token_loss import predicted
+from maskmim.types import Context, Method, Randomness, Spec, Variables
+
+SPEC = Spec((48, 48), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+STEPS = 150
+START, END = 0.8, 0.95
+HELD_OUT = 64
+
+
+def method() -> Method:
+    pixels = partial(match, head="pixels", target=patches, loss=squared_error)
+    sizes = {"variant": "nano", "patch": (8, 8), "decoder_depth": 1, "decoder_width": 32}
+    return masked(
+        SPEC,
+        model=partial(vit_hpm, **sizes, decoder_heads=2),
+        mask=partial(hardest, ratio=0.75),
+        objectives={"pixels": pixels, "difficulty": partial(relative, head="loss", of=pixels)},
+        teachers={
+            "average": partial(
+                average, find=predicted, momentum=partial(linear, start=START, end=END)
+            )
+        },
+    )
+
+
+def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures f32[count, 48, 48, 3] in [0, 1], and bool[count, 36], true where textured."""
+    rng = np.random.default_rng(seed)
+    upper = np.arange(48)[:, None, None] < 24
+    turns = rng.integers(0, 4, count)
+    textured = np.stack([np.rot90(np.broadcast_to(upper, (48, 48, 1)), turn) for turn in turns])
+    salt = 0.5 * (rng.random((count, 48, 48, 1)) < 0.5)
+    picture = rng.uniform(0.2, 0.4, (count, 1, 1, 3)) + salt * textured
+    return picture.astype(np.float32), textured[:, ::8, ::8, 0].reshape(count, 36)
+
+
+class Run(NamedTuple):
+    """A short run: the first params with those of three steps, the average then, both ends."""
+
+    method: Method
+    early: list
+    average: dict
+    begun: Variables
+    ended: Variables
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    made = method()
+    optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, STEPS))
+    state, frozen = initial_state(made, optimiser, jax.random.key(0))
+    begun = Variables(state.params, state.extra, frozen)
+    step = jax.jit(make_train_step(made, optimiser, seed=0, total_steps=STEPS))
+    early, after_three = [state.params], None
+    for number in range(STEPS):
+        state, metrics = step(state, frozen, {"image": halves(32, number)[0]})
+        if number < 3:
+            early.append(state.params)
+            after_three = state.extra["average"]
+    assert float(metrics["difficulty/ordered"]) > 0.7
+    return Run(made, early, after_three, begun, Variables(state.params, state.extra, frozen))
+
+
+@pytest.mark.proves(46, "the teacher's weights are the exact average, updated once after each step")
+def test_the_teacher_is_the_average_of_the_params_of_the_steps(run):
+    expected = jax.tree.map(np.asarray, run.early[0])
+    for number, params in enumerate(run.early[1:]):
+        kept = START + (END - START) * number / STEPS
+        expected = jax.tree.map(
+            lambda old, new, kept=kept: kept * old + (1 - kept) * np.asarray(new), expected, params
+        )
+    last = dict(named_leaves(run.early[-1]))
+    for (path, wanted), found in zip(
+        named_leaves(expected), jax.tree.leaves(run.average), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7, err_msg=path)
+        assert not np.array_equal(found, last[path]), path
+
+
+def correlation(predictions, losses) -> float:
+    """The mean over pictures of Spearman's rank correlation."""
+    return float(np.mean([spearmanr(*pair)[0] for pair in zip(predictions, losses, strict=True)]))
+
+
+@pytest.mark.proves(36, "on unseen pictures the averaged predictor ranks patches by true loss")
+@pytest.mark.proves(46, "Spearman of predicted and true patch loss on unseen pictures exceeds 0.6")
+def test_the_teacher_learns_which_patches_are_hard(run):
+    batch = {"image": halves(HELD_OUT, STEPS + 1)[0]}
+    net = run.method.net
+
+    @jax.jit
+    def look(variables: Variables):
+        randomness = Randomness.of(jax.random.key(5), HELD_OUT)
+        found = run.method.apply["reconstruct"](variables, batch, randomness)
+        loss = jnp.mean((found["prediction"] - found["target"]) ** 2, axis=-1)
+        context = Context(batch, net.grids, {})
+        every = predicted(net, variables.extra["average"], context)["token_loss"]
+        return jnp.take_along_axis(every, found["mask"].predict, axis=1), loss
+
+    assert abs(correlation(*look(run.begun))) < 0.35
+    assert correlation(*look(run.ended)) > 0.6
+
+
+@pytest.mark.proves(36, "mined masks hide more of the textured half than random ones")
+@pytest.mark.proves(46, "the loss on mined masks exceeds that on random ones, more and more")
+def test_mined_masks_are_harder(run):
+    image, textured = halves(HELD_OUT, STEPS + 1)
+    batch, net = {"image": image}, run.method.net
+
+    @jax.jit
+    def at(variables: Variables, progress):
+        randomness = Randomness.of(jax.random.key(6), HELD_OUT)
+        losses = run.method.loss(variables, batch, randomness, progress)
+        hints = predicted(net, variables.extra["average"], Context(batch, net.grids, {}))
+        mask = hardest(randomness, Context(batch, net.grids, hints, progress), ratio=0.75)
+        return losses.terms["pixels"].value, mask.hidden
+
+    found = [at(run.ended, jnp.float32(progress)) for progress in (0.0, 0.5, 1.0)]
+    loss = [float(value) for value, _ in found]
+    share = [textured[np.asarray(hidden)].mean() for _, hidden in found]
+    assert share[0] == pytest.approx(0.5, abs=0.03)
+    assert share[0] + 0.03 < share[1] < share[2] - 0.03, share
+    assert loss[0] * 1.03 < loss[1] < loss[2] / 1.03, loss
+
+
+@pytest.mark.proves(36, "the relative loss trains the loss predictor and the encoder, nothing else")
+def test_gradients_reach_their_own_decoder_and_never_the_teacher_or_the_target(run):
+    image = halves(8, 0)[0]
+    randomness = Randomness.of(jax.random.key(0), 8)
+
+    def value(params, extra, image, name):
+        variables = Variables(params, extra, run.begun.frozen)
+        losses = run.method.loss(variables, {"image": image}, randomness, jnp.float32(0))
+        return losses.terms[name].value
+
+    @jax.jit
+    def gradients(params, extra, image):
+        both = {
+            name: jax.grad(partial(value, name=name), argnums=(0, 1, 2))(params, extra, image)
+            for name in ("difficulty", "pixels")
+        }
+        drawn = run.method.apply["mask"](
+            Variables(params, extra, run.begun.frozen), {"image": image}, randomness
+        )
+        return both, drawn["mask"]
+
+    both, mask = gradients(run.begun.params, run.begun.extra, image)
+    others = {
+        "difficulty": r"decoder/(stack|norm|head_pixels)/",
+        "pixels": r"decoder/(loss_stack|loss_norm|head_loss)/",
+    }
+    for name, (params, extra, picture) in both.items():
+        for path, gradient in named_leaves(params):
+            if re.match(others[name], path):
+                assert not np.any(gradient), (name, path)
+            elif not path.endswith("bias"):  # One added to all predictions changes no order.
+                assert np.any(gradient), (name, path)
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(extra)), name
+        hidden = np.asarray(run.method.net.patchify(picture))[np.asarray(mask.hidden)]
+        assert np.any(hidden) == (name == "pixels")  # Hidden pixels enter as targets alone.

@@ -1,0 +1,84 @@
+"""The averaged teacher: exact averages, named parts, its hints, no gradient, and its errors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskmim.teachers import momentum
+from maskmim.teachers.average import AverageError, average
+
+HALF = partial(momentum.constant, value=0.5)
+
+
+def first(net, params, context, *, factor=1.0):
+    return {"first": factor * params["encoder"]["kernel"][0]}
+
+
+first.gives = ("first",)
+
+
+def weights(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    shapes = {"encoder": {"kernel": (4, 3), "bias": (3,)}, "decoder": {"scale": (5,)}}
+    return jax.tree.map(
+        lambda shape: rng.normal(size=shape).astype(np.float32),
+        shapes,
+        is_leaf=lambda shape: isinstance(shape, tuple),
+    )
+
+
+def test_the_average_is_exact_after_several_updates():
+    teacher = average(find=first, momentum=partial(momentum.linear, start=0.9, end=0.99))
+    extra, frozen = teacher.init(jax.random.key(0), None, weights(0))
+    assert frozen == ()
+    expected = jax.tree.map(np.float64, weights(0))
+    refresh = jax.jit(teacher.refresh)
+    for step in range(6):
+        extra = refresh(extra, weights(step + 1), (), jnp.float32(step / 6))
+        kept = 0.9 + 0.09 * step / 6
+        expected = jax.tree.map(
+            lambda old, new, kept=kept: kept * old + (1 - kept) * new, expected, weights(step + 1)
+        )
+    for found, wanted in zip(jax.tree.leaves(extra), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_named_parts_are_averaged_alone():
+    teacher = average(find=first, momentum=HALF, parts=("encoder",))
+    extra, _ = teacher.init(jax.random.key(0), None, weights(0))
+    extra = teacher.refresh(extra, weights(1), (), 0.0)
+    assert set(extra) == {"encoder"}
+    middle = (weights(0)["encoder"]["bias"] + weights(1)["encoder"]["bias"]) / 2
+    np.testing.assert_allclose(extra["encoder"]["bias"], middle, rtol=1e-6)
+
+
+def test_what_is_found_comes_from_the_average_before_the_mask_and_carries_no_gradient():
+    teacher = average(find=partial(first, factor=3.0), momentum=HALF)
+    assert teacher.gives == ("first",) and not teacher.sees_mask
+
+    def total(extra):
+        return jnp.sum(teacher.find(None, extra, (), None, None)["first"])
+
+    value, gradient = jax.value_and_grad(total)(weights(2))
+    np.testing.assert_allclose(value, 3 * weights(2)["encoder"]["kernel"][0].sum(), rtol=1e-5)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_parts_that_do_not_exist_are_named():
+    teacher = average(find=first, momentum=HALF, parts=("encoder", "head"))
+    with pytest.raises(AverageError, match=r"no params \['head'\].*has decoder, encoder"):
+        teacher.init(jax.random.key(0), None, weights(0))
+
+
+def test_a_find_that_says_nothing_of_its_hints_is_refused():
+    with pytest.raises(AverageError, match=r"test_average\.silent does not say what it finds"):
+        average(find=partial(silent, factor=1.0), momentum=HALF)
+
+
+def silent(net, params, context, *, factor):
+    return {}

@@ -1,0 +1,32 @@
+"""Predicted losses: every token of the whole example, visible and asked about, in its order."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+
+from maskmim.teachers.token_loss import predicted
+from maskmim.types import Context
+
+
+def test_every_token_is_seen_and_asked_about():
+    batch = {"image": np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)}
+
+    def encode(params, inputs, mask):
+        assert mask is None
+        return params * inputs
+
+    def predict(params, encoded, mask):
+        every = np.tile(np.arange(12), (3, 1))
+        np.testing.assert_array_equal(mask.visible, every)
+        np.testing.assert_array_equal(mask.predict, every)
+        assert not np.any(mask.hidden) and np.all(mask.weight == 1)
+        return {"pixels": encoded, "difficulty": encoded[..., None]}
+
+    net = SimpleNamespace(inputs=lambda batch: batch["image"], encode=encode, predict=predict)
+    context = Context(batch, {"image": (3, 4)}, {})
+    found = predicted(net, jnp.float32(2), context, head="difficulty")
+    assert tuple(found) == predicted.gives
+    np.testing.assert_array_equal(found["token_loss"], 2 * batch["image"])
