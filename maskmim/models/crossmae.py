@@ -69,9 +69,9 @@ class CrossDecoder(nn.Module):
     position of the token to predict, and nothing else of the grid is computed.
     heads: {name: values}; a head is a dense layer.
     Source: CrossMAE (arXiv 2401.14391), forward_decoder of models_cross.py.
-    Differences: the mixture starts as N(0, 1 / number of maps), as in the paper's pseudocode and in
-    WeightedFeatureMaps; the official model then draws all linear maps anew, this one too, from
-    Xavier's uniform distribution, which has nearly the same deviation (B: 0.283 for 0.277).
+    Differences: the mixture starts as N(0, 1 / number of maps), as WeightedFeatureMaps has it; the
+    official model then draws all its linear maps anew, this one too, from Xavier's uniform
+    distribution, which has nearly the same deviation (ViT-B: 0.283 instead of 0.277).
     """
 
     grid: tuple[int, int]

@@ -15,7 +15,7 @@ from maskmim.types import Array
 
 Grid = tuple[int, int]
 # Added to the scores of tokens that a shifted window holds but that are no neighbours.
-APART = 0.0
+APART = -100.0
 
 
 def window_side(grid: Grid, window: int) -> int:

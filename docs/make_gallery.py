@@ -1,0 +1,37 @@
+"""Draws docs/gallery.md and docs/images/gallery/*.webp with `maskmim.masks.gallery`.
+
+python -m docs.make_gallery
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from maskmim.masks.discovery import samplers
+from maskmim.masks.gallery.page import Asked, write
+
+DOCS = Path(__file__).parent
+IMAGES = DOCS / "images" / "gallery"
+QUALITY = 78
+
+
+def main() -> None:
+    """Draws every sampler, keeps the sheets as WebP, and points the page to them."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for old in IMAGES.glob("*.webp"):
+        old.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        write(samplers(), Path(folder), Asked(None, 0.75, 0))
+        page = (Path(folder) / "gallery.md").read_text(encoding="utf-8")
+        for sheet in sorted(Path(folder).glob("*.png")):
+            with Image.open(sheet) as picture:
+                picture.convert("RGB").save(IMAGES / f"{sheet.stem}.webp", quality=QUALITY)
+            page = page.replace(f"({sheet.name})", f"(images/gallery/{sheet.stem}.webp)")
+    (DOCS / "gallery.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
