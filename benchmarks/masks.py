@@ -139,7 +139,8 @@ def main() -> None:
     pairs = chosen(options.only, grid)
     cases = []
     for place, pair in enumerate(pairs, start=1):
-        print(f"\rcompiling {place} of {len(pairs)} ", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\rcompiling {place} of {len(pairs)} ", end="", file=sys.stderr, flush=True)
         cases.append(case_of(*pair, options.batch))
     print(file=sys.stderr)
     clocks = {(case.name, case.grid): case.clock for case in cases}

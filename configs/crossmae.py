@@ -10,8 +10,7 @@ tokens at 224 px, 0.75 all of them; tiny (a few small steps on the embedded phot
 Masks, crops, target and optimiser are MAE's; the decoder has 12 blocks of cross-attention from the
 predicted tokens to the visible ones (512 wide, 16 heads; for S 256 wide, 8 heads). The official
 code multiplies the learning rate with predicted / mask ratio, 1/3 here, unless told not to
-(main_pretrain.py); so does this config. Differences: an epoch is every image exactly once; how the
-decoder's mixture of feature maps is initialised, see maskmim.models.crossmae.CrossDecoder.
+(main_pretrain.py); so does this config. Difference: an epoch is every image exactly once.
 
 Published results to expect (ImageNet-1k top-1 after fine-tuning, 800 epochs, official README; not
 yet reproduced by us): predicted=0.75: S/16 79.3, B/16 83.7, L/16 85.4; predicted=0.25: H/14 86.3

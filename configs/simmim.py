@@ -21,8 +21,9 @@ not decayed; windows of 6, or 12 for L. The official Swin-B run of 100 epochs di
 
 Differences: an epoch is every image exactly once; crops are resized bicubically, there bilinearly;
 bfloat16 where they had float16 by apex; the loss is divided by the pixels of the whole batch, there
-by each device's (equal, as all examples hide equally many) plus 1e-5. See also maskmim/models/
-relative_vit.py and swin.py. Swin V2 is not here.
+by each device's (equal, as all examples hide equally many) plus 1e-5. Swin's tokens are the units
+themselves, whose number is rounded, not rounded up, at other sizes (29 of 49 at 224 px). See also
+maskmim/models/relative_vit.py and swin.py. Swin V2 is not here.
 
 Published results to expect (ImageNet-1k top-1 after fine-tuning, README; not yet reproduced by us):
   ViT-B 800 epochs 83.8; Swin-B 100 epochs 83.5, 800 epochs 84.0; Swin-L 800 epochs 85.4 (Swin

@@ -34,7 +34,7 @@ class LinearHeads(nn.Module):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
-        tokens = gather(encoded.tokens, mask.predict[:, ::-1])
+        tokens = gather(encoded.tokens, mask.predict)
         dense = {
             name: nn.Dense(values, kernel_init=torch_uniform, dtype=self.dtype, name=f"head_{name}")
             for name, values in self.heads.items()

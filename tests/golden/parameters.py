@@ -3,6 +3,7 @@
 `python -m tests.golden.parameters` writes the files again; the diff shows what an edit changed.
 """
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,26 +11,29 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh
 
 from maskmim.assemble import build_method
+from maskmim.bricks import bind, resolve
 from maskmim.configuration import load
-from maskmim.optim import adamw
 from maskmim.paths import named_leaves
-from maskmim.sharding import AXES, transformer, tree_shardings
+from maskmim.sharding import AXES, tree_shardings
 
 CONFIGS = {
     "mae_b16": "configs/mae.py",
     "mae_h14": "configs/mae.py:variant=H/14",
     "quickstart": "configs/quickstart.py",
+    "crossmae_b16": "configs/crossmae.py",
+    "pixio_h16": "configs/pixio.py",
 }
 FOLDER = Path(__file__).parent
 
 
 def describe(argument: str) -> str:
     """One line for each parameter, on a mesh of 2 x 4 x 2 devices."""
-    _, method = build_method(load(argument))
+    config = load(argument)
+    _, method = build_method(config)
     params = jax.eval_shape(method.init, jax.random.key(0)).params
     mesh = AbstractMesh((2, 4, 2), AXES)
-    places = dict(named_leaves(tree_shardings(params, transformer(), mesh)))
-    decayed = _decayed(params)
+    places = dict(named_leaves(tree_shardings(params, resolve(config.mesh.rules)(), mesh)))
+    decayed = _decayed(config, params)
     lines = []
     for name, leaf in named_leaves(params):
         shape = "x".join(map(str, leaf.shape))
@@ -38,10 +42,11 @@ def describe(argument: str) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _decayed(params):
+def _decayed(config, params):
     """{path: whether weight decay moves it}, tried on arrays of the same paths with one value."""
     ones = jax.tree.map(lambda leaf: jnp.ones((1,) * len(leaf.shape)), params)
-    optimiser = adamw(lambda step: 1.0, 256, lr=1.0, weight_decay=0.5)
+    make = partial(bind(config.optim), lr=1.0, weight_decay=0.5)
+    optimiser = make(lambda step: 1.0, config.train.batch_size)
     zeros = jax.tree.map(jnp.zeros_like, ones)
     updates, _ = optimiser.update(zeros, optimiser.init(ones), ones)
     return {name: bool(jnp.any(update != 0)) for name, update in named_leaves(updates)}

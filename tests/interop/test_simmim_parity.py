@@ -16,6 +16,7 @@ from maskmim.objectives import match
 from maskmim.paths import named_leaves
 from maskmim.targets.pixels import patches
 from maskmim.types import Randomness, Variables
+from tests.compiling import quick_jit
 from tests.interop.transformers_simmim import CASES, SPEC, outputs_of
 from tests.tolerances import PARITY
 
@@ -55,7 +56,7 @@ def ours(case, params, pixels, mask):
     batch = {"image": pixels.transpose(0, 2, 3, 1)}
     whole = in_place(None, None, sampler=lambda *_: mask)
 
-    @jax.jit
+    @quick_jit
     def run(params, batch):
         def loss(params):
             found = method.loss(

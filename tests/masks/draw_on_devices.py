@@ -20,7 +20,7 @@ BATCH = 32
 
 
 def chosen(prefixes: list[str]) -> list[Sampler]:
-    """Samplers without examples' hints, whose names start with one of the prefixes if there are any."""
+    """Samplers without hints of examples; where prefixes are given, those that start with one."""
     free = [each for each in alone() if set(each.needs) <= {"noise_bank"}]
     starts = tuple(prefixes) or ("",)
     return [each for each in free if each.name.startswith(starts)]

@@ -142,9 +142,9 @@ def moved(shown, noise, pairs, moves):
     return shown, np.array([*objective, shown @ pairs @ shown / 2 - noise[shown].sum()])
 
 
-@pytest.mark.parametrize("grid", [(5, 6), (17,), (3, 2, 4), (1, 9)])
-def test_moves_are_those_of_a_search_over_all_pairs(grid):
-    torus = spread_blue.torus_of(grid, **DEFAULT)
+@pytest.mark.parametrize("grid, window", [((5, 6), 2), ((17,), 3), ((3, 2, 4), 1), ((1, 9), 3)])
+def test_moves_are_those_of_a_search_over_all_pairs(grid, window):
+    torus = spread_blue.torus_of(grid, **{**DEFAULT, "window": window})
     between, count = pairs(torus), 4
     np.testing.assert_array_equal(between, between.T)
     noise = np.random.default_rng(0).standard_normal((count, *torus.sizes)).astype(np.float32)

@@ -159,13 +159,12 @@ def test_every_token_is_visible_equally_often():
 @pytest.mark.proves(115, "the visible count of each clip is exact")
 @pytest.mark.parametrize("ratio", [0.75, 0.9])
 def test_the_sampler_keeps_the_strongest_evened_tokens(ratio):
-    grid, randomness = (3, 5, 5), Randomness.of(jax.random.key(7), 4000)
+    grid, randomness = (3, 5, 5), Randomness.of(jax.random.key(7), 100)
     assert (scores(grid, 4000) ** 2).mean() == pytest.approx(1, abs=0.05)
     mask = draw(randomness, sampler=structured.green3d, grid=grid, ratio=ratio)
-    shown = clips(ratio, grid=grid, count=4000)
-    assert mask.visible.shape == (4000, split_counts(75, ratio)[0])
+    assert mask.visible.shape == (100, split_counts(75, ratio)[0])
     found = visible_map(np.asarray(mask.visible), grid)
-    assert (found == shown).reshape(4000, -1).all(1).mean() > 0.999
+    np.testing.assert_array_equal(found, clips(ratio, grid=grid, count=4000)[:100])
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (30,), (2, 2, 2, 2)])

@@ -1,5 +1,6 @@
 """SimMIM: whole units are hidden, their pixels reach no output, and they alone are in the loss."""
 
+import re
 from functools import partial
 
 import jax
@@ -23,6 +24,7 @@ from maskmim.objectives import match
 from maskmim.step import State, make_train_step
 from maskmim.targets.pixels import patches
 from maskmim.types import Context, Randomness, Spec, Variables
+from tests.compiling import quick_jit
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
@@ -79,7 +81,7 @@ def test_hidden_pixels_are_unseen(name):
     mask = drawn_mask(name)
     every = mask._replace(predict=mask.visible)
 
-    @jax.jit
+    @quick_jit
     def look(params, image):
         encoded = net.encode(params, net.inputs({"image": image}), mask)
         return encoded.tokens, net.predict(params, encoded, every)["pixels"]
@@ -102,7 +104,7 @@ def test_the_loss_is_on_hidden_pixels_alone():
     net, params, batch = method.net, params_of(method.net), {"image": pictures()}
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
 
-    @jax.jit
+    @quick_jit
     def look(params):
         inputs = net.inputs(batch)
         encoded = net.encode(params, inputs, mask)
@@ -123,7 +125,7 @@ def test_steps_reduce_the_loss():
     optimiser = optax.adam(1e-2)
     params = params_of(method.net)
     state = State(jnp.int32(0), params, {}, optimiser.init(params), jnp.int32(0))
-    step = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=60))
+    step = quick_jit(make_train_step(method, optimiser, seed=0, total_steps=60))
     colours = np.random.default_rng(0).integers(0, 256, (EXAMPLES, 1, 1, 3), np.uint8)
     batch = {"image": np.tile(colours, (1, *SPEC.size, 1))}
     losses = []
@@ -148,7 +150,9 @@ def test_the_published_masks_hide_whole_units(argument, grid, side, count, monke
     _, method = build_method(config)
     assert method.net.grids == {"image": grid}
     context = Context({}, method.net.grids, {})
-    mask = jax.jit(lambda key: bind(config.mask)(Randomness.of(key, 8), context))(jax.random.key(0))
+    mask = quick_jit(lambda key: bind(config.mask)(Randomness.of(key, 8), context))(
+        jax.random.key(0)
+    )
     hidden = np.asarray(mask.hidden).reshape(8, *grid)
     times = grid[0] // side
     coarse = hidden[:, ::times, ::times]
@@ -169,6 +173,9 @@ def test_the_published_recipe(model, monkeypatch):
     assert (config.train.epochs, schedule.warmup_epochs, schedule.drops) == (800, 10, (700,))
     assert config.model.drop_path == {"vit": 0.1, "swin": 0.0}[model]
     assert tuple(config.data.augment.scale) == (0.67, 1.0)
+    tokens = ("class_token", "mask_token", "relative_bias")
+    spared = {name for name in tokens if any(re.search(p, f"e/{name}") for p in optim.no_decay)}
+    assert spared == {"vit": {"class_token"}, "swin": {"mask_token", "relative_bias"}}[model]
     objective = config.objectives.pixels
     assert objective.target.brick == "maskmim.targets.pixels.patches"
     assert objective.loss.brick == "maskmim.losses.absolute_error"

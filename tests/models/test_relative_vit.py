@@ -9,6 +9,7 @@ from maskmim.models.relative_vit import relative_vit_in_place
 from maskmim.models.vit import ModelError
 from maskmim.paths import named_leaves
 from maskmim.types import Randomness, Spec
+from tests.compiling import quick_jit
 from tests.tolerances import REORDERED
 
 SPEC = Spec((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
@@ -20,7 +21,7 @@ def tiny(**changes):
 
 def test_starts_as_published():
     net = tiny(variant="4x64x2")
-    params = dict(named_leaves(jax.jit(net.init)(jax.random.key(0))))
+    params = dict(named_leaves(quick_jit(net.init)(jax.random.key(0))))
     blocks = "encoder/blocks"
     for name, divisor in {
         "attention/qkv": 1.0,
@@ -50,7 +51,7 @@ def test_captures_unrolling_rematerialising_and_dropping():
     randomness = Randomness.of(jax.random.key(0), 2)
 
     def run(net, randomness=None):
-        encode = jax.jit(
+        encode = quick_jit(
             lambda p: net.encode(p, inputs, None, capture=every, randomness=randomness)
         )
         return encode(params)

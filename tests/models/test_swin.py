@@ -13,6 +13,7 @@ from maskmim.models.swin import swin_in_place, swin_variant
 from maskmim.models.swin_parts import APART, apart, from_windows, rolled, to_windows, window_shift
 from maskmim.models.vit import ModelError
 from maskmim.types import Randomness, Spec
+from tests.compiling import quick_jit
 from tests.tolerances import REORDERED
 
 SPEC = Spec((16, 32), 3, (0.5,) * 3, (0.25,) * 3)
@@ -61,7 +62,7 @@ def test_unrolled_and_rematerialised_stages_give_the_same_features():
 
     def features(**changes):
         net = tiny(**size, **changes)
-        return jax.jit(lambda p: net.encode(p, pictures(), mask_of(net)).tokens)(params)
+        return quick_jit(lambda p: net.encode(p, pictures(), mask_of(net)).tokens)(params)
 
     wanted = features()
     found = features(unroll=True, remat="full")
@@ -74,7 +75,7 @@ def test_dropped_paths_are_those_of_their_own_stage(monkeypatch):
     monkeypatch.setattr(swin, "factors", lambda randomness, **given: randomness and kept)
     net = tiny()
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
-    encode = jax.jit(lambda p: net.encode(p, pictures(), None, randomness=randomness).tokens)
+    encode = quick_jit(lambda p: net.encode(p, pictures(), None, randomness=randomness).tokens)
     params = params_of(net)
     plain = encode(params)
     for stage, matters in (("stage0_blocks", False), ("stage1_blocks", True)):
