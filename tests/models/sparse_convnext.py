@@ -61,7 +61,7 @@ def through_block(cells, stacked, block):
     kernel = depthwise["kernel"][block, :, :, 0]
     layer = {name: value[block] for name, value in stacked["norm"]["norm"].items()}
     hidden = {}
-    for (row, column), x in cells.items():
+    for row, column in cells:
         y = depthwise["bias"][block].copy()
         for i in range(-REACH, REACH + 1):
             for j in range(-REACH, REACH + 1):

@@ -1,0 +1,227 @@
+"""ConvNeXt V2: depth-wise convolutions and Global Response Normalisation, blind to hidden cells."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.layers import REMAT, Dtype, Norm
+from maskmim.models.patches import gather, unpatchify
+from maskmim.models.vit import ModelError
+from maskmim.sharding import Rules, transformer
+from maskmim.types import Array, Encoded, Randomness
+
+small_truncated = nn.initializers.truncated_normal(0.02)
+# Hidden units of the MLPs, in widths; the same in every variant.
+MLP = 4
+# Added to sums of squares and to the norms' mean in GRN.
+GRN_EPSILON = 1e-6
+
+
+class ConvNextSize(NamedTuple):
+    """Width of the first stage, doubled at each further one; blocks of each stage."""
+
+    width: int
+    depths: tuple[int, ...]
+
+
+VARIANTS = {
+    "A": ConvNextSize(40, (2, 2, 6, 2)),
+    "F": ConvNextSize(48, (2, 2, 6, 2)),
+    "P": ConvNextSize(64, (2, 2, 6, 2)),
+    "N": ConvNextSize(80, (2, 2, 8, 2)),
+    "T": ConvNextSize(96, (3, 3, 9, 3)),
+    "B": ConvNextSize(128, (3, 3, 27, 3)),
+    "L": ConvNextSize(192, (3, 3, 27, 3)),
+    "H": ConvNextSize(352, (3, 3, 27, 3)),
+}
+
+
+def convnext_variant(name: str) -> ConvNextSize:
+    """The size of a named variant (atto, femto, pico, ... huge), or of width x depths.
+
+    name: a key of VARIANTS, or '96x3-3-9-3': width of the first stage, blocks of each stage.
+    Raises ModelError for any other name.
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(-[1-9]\d*)*", name):
+        raise ModelError(
+            f"unknown ConvNeXt V2 variant {name!r}: use one of {', '.join(VARIANTS)}, or width x "
+            "depths such as '96x3-3-9-3'"
+        )
+    width, depths = name.split("x")
+    return ConvNextSize(int(width), tuple(map(int, depths.split("-"))))
+
+
+def rules() -> Rules:
+    """Where parameters lie, for `config.mesh.rules`: `sharding.transformer` and convolutions.
+
+    Convolutions are split over `fsdp` along their outputs, GRN over `tensor` as the hidden units
+    that it normalises.
+    """
+    return (
+        (r"blocks/depthwise/kernel$", (None, None, None, None, "fsdp")),
+        (r"blocks/.*(gamma|beta)$", (None, "tensor")),
+        (r"(stem|down\d)/kernel$", (None, None, None, "fsdp")),
+        *transformer(),
+    )
+
+
+class GlobalResponseNorm(nn.Module):
+    """GRN: each channel is scaled by its L2 norm over the picture, relative to the other channels.
+
+    Source: ConvNeXt V2 (arXiv 2301.00808), section 4; the JAX definition in TRAINING.md of
+    facebookresearch/ConvNeXt-V2. Differences: its sparse PyTorch version takes the norm over the
+    visible cells of all pictures on a device (utils.py); the dense ones add nothing under the root.
+    """
+
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array | None) -> Array:
+        """[B, h, w, D] -> [B, h, w, D]; norms over the cells of each picture where `seen` is 1."""
+        gamma = self.param("gamma", nn.initializers.zeros, (x.shape[-1],))
+        beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        counted = y if seen is None else y * seen
+        # The addend keeps the gradient finite where GELU has silenced a whole channel.
+        squares = jnp.sum(counted**2, axis=(1, 2), keepdims=True)
+        norm = jnp.sqrt(squares + GRN_EPSILON)
+        share = norm / (jnp.mean(norm, axis=-1, keepdims=True) + GRN_EPSILON)
+        return (gamma * (y * share) + beta + y).astype(self.dtype)
+
+
+class GrnMlp(nn.Module):
+    """Two dense layers on each cell with an exact GELU and a GRN between them."""
+
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array | None) -> Array:
+        """[B, h, w, D] -> [B, h, w, D]."""
+        width = x.shape[-1]
+        hidden = nn.Dense(MLP * width, kernel_init=small_truncated, dtype=self.dtype, name="up")(x)
+        hidden = nn.gelu(hidden, approximate=False)
+        hidden = GlobalResponseNorm(self.dtype, name="grn")(hidden, seen)
+        return nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="down")(hidden)
+
+
+class Block(nn.Module):
+    """A ConvNeXt V2 block that reads visible cells only.
+
+    Two things in a block look beyond their own cell, the convolution and GRN, and both leave hidden
+    cells out. So a hidden cell may carry anything: no visible one ever reads it.
+    Source: section 3 of the paper, "Encoder design": masked before a dense convolution, it equals a
+    submanifold sparse one at the visible cells; the JAX definition in TRAINING.md.
+    Differences: masks once for each convolution, there its output too, which no visible cell
+    notices; an exact GELU as in the PyTorch models, there flax's default, the approximate one.
+    """
+
+    epsilon: float
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array | None) -> tuple[Array, None]:
+        """[B, h, w, D], f32[B, h, w, 1] 1 where visible or None for all -> ([B, h, w, D], None)."""
+        width = x.shape[-1]
+        depthwise = nn.Conv(
+            width,
+            (7, 7),
+            feature_group_count=width,
+            kernel_init=small_truncated,
+            dtype=self.dtype,
+            name="depthwise",
+        )
+        y = depthwise(x if seen is None else x * seen.astype(x.dtype))
+        y = Norm(self.epsilon, self.dtype, name="norm")(y)
+        return x + GrnMlp(self.dtype, name="mlp")(y, seen), None
+
+
+def convnext_stage(
+    depth: int, epsilon: float, dtype: Dtype, *, remat: str, unroll: bool, name: str
+) -> nn.Module:
+    """The blocks of one resolution under one scan: (x, seen) -> (x, None), see `Block`.
+
+    remat, unroll: see `masked_vit.vit_mae`.
+    """
+    block: Any = Block
+    if REMAT[remat] is not None:
+        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=False)
+    stack = nn.scan(
+        block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=nn.broadcast,
+        length=depth,
+        unroll=depth if unroll else 1,
+    )
+    return stack(epsilon, dtype, name=name)
+
+
+class ConvNextEncoder(nn.Module):
+    """Stem, stages of blocks, a norm and a convolution with stride 2 between them.
+
+    grid:  (rows, columns) of the last stage's cells, which are the tokens of the mask.
+    patch: (height, width) pixels of a cell of the first stage.
+    Stem and downsampling read the pixels of one token only, as the sides of their kernels are their
+    strides; so there is nothing to mask in them. There is no norm after the last stage, and nothing
+    can be captured: the stages' cells have different numbers and widths.
+    Source: SparseConvNeXtV2, models/convnextv2_sparse.py, facebookresearch/ConvNeXt-V2.
+    """
+
+    grid: tuple[int, int]
+    patch: tuple[int, int]
+    size: ConvNextSize
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        units: Array,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        """f32[B, N, V] values of the tokens, i32[B, K] visible or None for all.
+
+        hidden, randomness: not used; there is no mask embedding, and nothing is dropped.
+        """
+        if capture:
+            raise ModelError(f"a ConvNeXt encoder cannot capture {', '.join(capture)}")
+        depths = self.size.depths
+        times = 2 ** (len(depths) - 1)
+        unit = times * self.patch[0], times * self.patch[1]
+        picture = unpatchify(units, unit, self.grid).astype(self.dtype)
+        x = self._patches(self.size.width, self.patch, "stem")(picture)
+        x = Norm(self.epsilon, self.dtype, name="stem_norm")(x)
+        for stage, depth in enumerate(depths):
+            if stage:
+                x = Norm(self.epsilon, self.dtype, name=f"down{stage}_norm")(x)
+                x = self._patches(self.size.width << stage, (2, 2), f"down{stage}")(x)
+            seen = None if visible is None else seen_map(visible, self.grid, times >> stage)
+            how = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
+            x, _ = convnext_stage(depth, self.epsilon, self.dtype, **how)(x, seen)
+        tokens = x.reshape(len(x), -1, x.shape[-1])
+        tokens = tokens if visible is None else gather(tokens, visible)
+        return Encoded(tokens[:, :0], tokens)
+
+    def _patches(self, width: int, sides: tuple[int, int], name: str) -> nn.Conv:
+        """A convolution whose kernel is as large as its stride."""
+        how = {"strides": sides, "padding": "VALID", "kernel_init": small_truncated}
+        return nn.Conv(width, sides, dtype=self.dtype, name=name, **how)
+
+
+def seen_map(visible: Array, grid: tuple[int, int], times: int) -> Array:
+    """f32[B, rows * times, columns * times, 1], 1 in the cells of visible tokens i32[B, K]."""
+    examples = visible.shape[0]
+    rows = jnp.arange(examples)[:, None]
+    seen = jnp.zeros((examples, grid[0] * grid[1]), jnp.float32).at[rows, visible].set(1.0)
+    return seen.reshape(examples, *grid, 1).repeat(times, axis=1).repeat(times, axis=2)

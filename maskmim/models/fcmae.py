@@ -1,0 +1,130 @@
+"""FCMAE: a ConvNeXt V2 encoder over visible cells and a convolutional decoder of one block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.convnext import (
+    ConvNextEncoder,
+    convnext_stage,
+    convnext_variant,
+    small_truncated,
+)
+from maskmim.models.in_place import check_remat
+from maskmim.models.layers import Dtype
+from maskmim.models.mae_decoder import scatter
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.vit import ModelError, small_normal
+from maskmim.types import Array, Encoded, Mask, Net, Spec
+
+
+class FcmaeDecoder(nn.Module):
+    """ConvNeXt V2 blocks over the whole grid of tokens, mask tokens in hidden ones.
+
+    heads: {name: values}; a head is a dense layer on the predicted tokens alone. There are neither
+    positions nor norms but those inside the blocks, which see every cell.
+    Source: ConvNeXt V2 (arXiv 2301.00808), section 3; forward_decoder of models/fcmae.py,
+    facebookresearch/ConvNeXt-V2.
+    """
+
+    grid: tuple[int, int]
+    depth: int
+    width: int
+    heads: Mapping[str, int]
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: bool
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        width, length = self.width, math.prod(self.grid)
+        embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
+        seen = embed(encoded.tokens)
+        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        tokens = jnp.broadcast_to(filling, (seen.shape[0], length, width))
+        tokens = jax.vmap(scatter)(tokens, mask.visible, seen)
+        how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}
+        stack = convnext_stage(self.depth, self.epsilon, self.dtype, **how)
+        x, _ = stack(tokens.reshape(-1, *self.grid, width), None)
+        x = gather(x.reshape(tokens.shape), mask.predict)
+        dense = {
+            name: nn.Dense(
+                values, kernel_init=small_truncated, dtype=self.dtype, name=f"head_{name}"
+            )
+            for name, values in self.heads.items()
+        }
+        return {name: layer(x).astype(jnp.float32) for name, layer in dense.items()}
+
+
+def convnext_fcmae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (4, 4),
+    decoder_depth: int = 1,
+    decoder_width: int = 512,
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ConvNeXt V2 encoder that reads visible cells only, with FCMAE's decoder.
+
+    The net's tokens are the cells of the last stage, 32 x 32 pixels for patches of 4 and four
+    stages: the mask is made of them, and so are heads, targets and losses. Without a mask the
+    encoder is the plain ConvNeXt V2 up to its pooling. There is no class token and no mask
+    embedding: a sampler whose hidden tokens are visible too would show what they hide.
+
+    variant: a key of models.convnext.VARIANTS (A atto, F femto, P pico, N nano, T, B, L, H), or
+             width x depths, see `convnext.convnext_variant`.
+    patch:   (height, width) pixels of a cell of the first stage.
+    heads:   {name: values per token}; None stands for the pixel values of a token.
+    Other keywords are those of `masked_vit.vit_mae`.
+    params: {'encoder': ..., 'decoder': ...}; `config.mesh.rules` for them is
+    maskmim.models.convnext.rules.
+    Raises ModelError for sizes that do not divide and names that are unknown.
+    Source: ConvNeXt V2 (arXiv 2301.00808); models/fcmae.py of facebookresearch/ConvNeXt-V2.
+    Differences: every kernel starts from N(0, 0.02), cut off at two deviations. The PyTorch
+    release does so too in its encoder, then FCMAE draws most kernels again with deviation 1, the
+    default of the function it calls; the published weights come from JAX code whose start is not
+    published. GRN's statistics are the picture's own, see `convnext.GlobalResponseNorm`.
+    """
+    check_remat(remat)
+    if decoder_depth < 1:
+        raise ModelError(
+            f"a decoder of {decoder_depth} blocks: model.decoder_depth must be 1 or more"
+        )
+    size, kind = convnext_variant(variant), jnp.dtype(dtype)
+    times = 2 ** (len(size.depths) - 1)
+    unit = times * patch[0], times * patch[1]
+    grid = token_grid(spec.size, unit)
+    values = unit[0] * unit[1] * spec.channels
+    widths = {name: values if count is None else count for name, count in heads.items()}
+    common = {"grid": grid, "epsilon": norm_eps, "dtype": kind, "remat": remat, "unroll": unroll}
+    blocks = "-".join(map(str, size.depths))
+    told = ", ".join(f"{name} {count}" for name, count in widths.items())
+    plural = "block" if decoder_depth == 1 else "blocks"
+    return picture_net(
+        spec,
+        patch=unit,
+        grid=grid,
+        width=size.width * times,
+        encoder=ConvNextEncoder(patch=patch, size=size, **common),
+        predictor=FcmaeDecoder(depth=decoder_depth, width=decoder_width, heads=widths, **common),
+        says=(
+            ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {kind}"),
+            (
+                "decoder",
+                f"{decoder_depth} {plural}, width {decoder_width}, {kind}, heads: {told} values",
+            ),
+        ),
+    )
