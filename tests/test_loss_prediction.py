@@ -58,6 +58,14 @@ def test_value_and_gradient_equal_the_official_ones(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_no_gradient_reaches_the_losses_that_are_predicted(kind):
+    def value(losses):
+        return sums(kind, GOLDEN["predictions"], losses)[0].value
+
+    np.testing.assert_array_equal(jax.grad(value)(GOLDEN["losses"]), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_parts_of_a_batch_add_up(kind):
     """The official mean over the pairs of the batch, though examples have unequal ties."""
     parts = [

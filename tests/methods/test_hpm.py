@@ -32,8 +32,9 @@ from maskmim.teachers.token_loss import predicted
 from maskmim.types import Context, Method, Randomness, Spec, Variables
 
 SPEC = Spec((48, 48), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-STEPS = 120
+STEPS = 80
 START, END = 0.8, 0.95
+SEED = 7  # An untrained average ranks patches by accident; with this seed it ranks them wrongly.
 HELD_OUT = 64
 
 
@@ -78,7 +79,7 @@ class Run(NamedTuple):
 def run() -> Run:
     made = method()
     optimiser = optax.adamw(optax.cosine_decay_schedule(2e-3, STEPS))
-    state, frozen = initial_state(made, optimiser, jax.random.key(0))
+    state, frozen = initial_state(made, optimiser, jax.random.key(SEED))
     begun = Variables(state.params, state.extra, frozen)
     step = jax.jit(make_train_step(made, optimiser, seed=0, total_steps=STEPS))
     early, after_three = [state.params], None
@@ -148,12 +149,12 @@ def look(run):
 
 
 @pytest.mark.proves(36, "on unseen pictures predicted and true losses of patches rank alike")
-@pytest.mark.proves(46, "Spearman of the average's predicted and the true loss exceeds 0.4")
+@pytest.mark.proves(46, "Spearman of the average's predicted and the true loss exceeds 0.5")
 def test_the_predictor_learns_which_patches_are_hard(run, look):
     before, after = look(run.begun, 0.0), look(run.ended, 0.0)
-    assert abs(before.ranks("averaged")) < 0.25 and abs(before.ranks("own")) < 0.25
+    assert before.ranks("averaged") < 0 and abs(before.ranks("own")) < 0.25
     assert after.ranks("own") > 0.6
-    assert after.ranks("averaged") > 0.4
+    assert after.ranks("averaged") > 0.5
 
 
 @pytest.mark.proves(36, "mined masks hide more of the textured half than random ones")
