@@ -17,7 +17,7 @@ TINY = sorted(path.name for path in (ROOT / "configs").glob("*.py") if "tiny" in
 FULL = ["configs/mae.py", "configs/mae.py:variant=H/14,epochs=1600", "configs/colormae.py"]
 
 
-@pytest.mark.parametrize("name", [*TINY, "colormae.py:mask=bank"])
+@pytest.mark.parametrize("name", [*TINY, "colormae.py:mask=bank", "simmim.py:model=swin"])
 def test_three_tiny_steps(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     file, _, argument = name.partition(":")
