@@ -6,8 +6,9 @@ import inspect
 from typing import NamedTuple
 
 import jax
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from maskmim import sharding
@@ -16,7 +17,7 @@ from maskmim.exits import UserError
 from maskmim.optim import peak
 from maskmim.schedules import Schedule, Span
 from maskmim.step import State, TrainStep, initial_state, make_train_step
-from maskmim.types import Method, Spec, Tree
+from maskmim.types import Array, Method, Spec, Tree
 
 # The size assumed of data that are not opened (ImageNet-1k's): only the schedule depends on it.
 UNOPENED = 1_281_167
@@ -46,12 +47,15 @@ class Assembly(NamedTuple):
 def spec_of(config: ConfigDict) -> Spec:
     """The picture of a config; UserError where statistics and channels do not go together."""
     given = config.input
+    if given.dtype not in ("uint8", "float32"):
+        raise UserError(f"input.dtype is {given.dtype!r}: use 'uint8' or 'float32'")
     if not len(given.mean) == len(given.std) == given.channels:
         raise UserError(
             f"input.mean has {len(given.mean)} values and input.std {len(given.std)}, but "
             f"input.channels is {given.channels}: give one of each for each channel"
         )
-    return Spec(tuple(given.size), given.channels, tuple(given.mean), tuple(given.std))
+    statistics = tuple(given.mean), tuple(given.std)
+    return Spec(tuple(given.size), given.channels, *statistics, given.stream, given.dtype)
 
 
 def build_method(config: ConfigDict) -> tuple[Spec, Method]:
@@ -77,6 +81,12 @@ def span_of(config: ConfigDict, examples: int) -> Span:
     return Span(max(1, round(config.train.epochs * per_epoch)), per_epoch)
 
 
+def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransformation:
+    """The optimiser of a training on so many examples."""
+    schedule = bind(config.schedule)(span_of(config, examples))
+    return bind(config.optim)(schedule, config.train.batch_size)
+
+
 def assemble(config: ConfigDict, examples: int) -> Assembly:
     """Builds everything of a training but its data and its state.
 
@@ -85,11 +95,12 @@ def assemble(config: ConfigDict, examples: int) -> Assembly:
     spec, method = build_method(config)
     span = span_of(config, examples)
     schedule = bind(config.schedule)(span)
-    optimiser = bind(config.optim)(schedule, config.train.batch_size)
+    optimiser = build_optimiser(config, examples)
     mesh = sharding.make_mesh({axis: config.mesh[axis] for axis in sharding.AXES})
     sharding.check_batch(mesh, config.train.batch_size, config.train.micro_batches)
     key = jax.random.key(config.seed)
-    shapes, frozen = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
+    shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
+    frozen = jax.eval_shape(method.freeze)
     rules = resolve(config.mesh.rules)()
     places = sharding.state_shardings(shapes, optimiser, rules, mesh)
     top = peak(config.optim.lr, config.optim.lr_per, config.train.batch_size)
@@ -98,13 +109,18 @@ def assemble(config: ConfigDict, examples: int) -> Assembly:
 
 def born_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
     """The initial state, each array made where it lives; frozen variables on every device."""
-    whole = sharding.replicated(parts.mesh)
-    frozen_places = jax.tree.map(lambda _: whole, parts.frozen_shapes)
     make = jax.jit(
-        lambda key: initial_state(parts.method, parts.optimiser, key),
-        out_shardings=(parts.places, frozen_places),
+        lambda key: initial_state(parts.method, parts.optimiser, key), out_shardings=parts.places
     )
-    return make(jax.random.key(seed))
+    whole = sharding.replicated(parts.mesh)
+    frozen = jax.tree.map(lambda array: everywhere(array, whole), parts.method.freeze())
+    return make(jax.random.key(seed)), frozen
+
+
+def everywhere(array: Array, whole: NamedSharding) -> Array:
+    """An array that every process has, on all devices."""
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, whole, lambda index: host[index])
 
 
 def jitted_step(config: ConfigDict, parts: Assembly) -> TrainStep:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from maskmim.assemble import Assembly, build_method, jitted_step
+from maskmim.assemble import Assembly, build_method, jitted_step, spec_of
+from maskmim.bricks import bind
+from maskmim.data.pipeline import made_of
 from maskmim.types import Batch, Method, Randomness, Tree, Variables
 
 
@@ -24,8 +26,12 @@ class Tokens(NamedTuple):
 
 def batch_shapes(config: ConfigDict, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of what the input pipeline puts on the devices."""
-    size = (examples, *config.input.size, config.input.channels)
-    return {"image": jax.ShapeDtypeStruct(size, jnp.uint8)}
+    spec = spec_of(config)
+    shapes = made_of(bind(config.data.augment), spec)
+    return {
+        name: jax.ShapeDtypeStruct((examples, *shape), jnp.dtype(spec.dtype))
+        for name, shape in shapes.items()
+    }
 
 
 def variables_shapes(parts: Assembly) -> Variables:
@@ -40,7 +46,7 @@ def count(tree: Tree) -> int:
 
 def tokens_per_example(method: Method, variables: Variables, batch: Batch) -> Tokens:
     """Tokens of an example in all, visible and predicted, from shapes alone."""
-    examples = batch["image"].shape[0]
+    examples = jax.tree.leaves(batch)[0].shape[0]
 
     def draw(variables: Variables, batch: Batch) -> object:
         randomness = Randomness.of(jax.random.key(0), examples)

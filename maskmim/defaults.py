@@ -19,9 +19,17 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # [result]
 
-    # [result] The picture that enters: pixels (height, width), statistics of pixels in [0, 1].
+    # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
+    # statistics of pixels in [0, 1].
     config.input = ConfigDict(
-        {"size": (224, 224), "channels": 3, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        {
+            "size": (224, 224),
+            "channels": 3,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "stream": "image",
+            "dtype": "uint8",
+        }
     )
 
     # [result] The method: its function, and one section for each of its keywords.
@@ -35,6 +43,7 @@ def base() -> ConfigDict:
     config.data = ConfigDict(
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),
+            "decode": brick("maskmim.data.decode.picture"),
             "augment": brick("maskmim.data.transforms.random_resized_crop_flip"),
             "max_bad_share": 0.01,
             "workers": 0,
@@ -68,6 +77,7 @@ def evaluation() -> ConfigDict:
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),
             "test": brick("maskmim.data.grocery.grocery", split="test"),
+            "decode": brick("maskmim.data.decode.picture"),
             "transform": brick("maskmim.data.transforms.resize_center_crop"),
             "batch_size": 256,
             "pooling": "mean",

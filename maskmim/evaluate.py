@@ -30,7 +30,7 @@ from maskmim.evals import baselines, report
 from maskmim.evals.features import pooled_encoder
 from maskmim.evals.suite import run_probes
 from maskmim.metrics import read
-from maskmim.portraits import draw_reconstruction
+from maskmim.portraits import draw_reconstruction, draw_sheets
 from maskmim.types import Variables
 from maskmim.workdir import load_config, write_atomic
 
@@ -106,6 +106,7 @@ def finish(
     if "reconstruction" in names and "reconstruct" in parts.method.apply:
         drawn = draw_reconstruction(config, workdir, parts, variables, step)
         results["reconstruction"] = drawn.errors
+    draw_sheets(config, workdir, parts, variables, step)
     if probes and config.evals.train and config.evals.test:
         results["probes"] = compare(config, parts, variables, probes)
     elif probes:
@@ -128,8 +129,7 @@ def compare(
     begun = born_variables(config, parts)
     encode = encoder(config, parts)
     encoders = {
-        "raw pixels": baselines.raw_pixels,
-        "colour histogram": baselines.colour_histogram,
+        **baselines.untrained(parts.spec),
         "random init": functools.partial(encode, begun),
         OURS: functools.partial(encode, variables),
     }
@@ -151,7 +151,12 @@ def during(
 def encoder(config: ConfigDict, parts: Assembly) -> Callable:
     """(variables, images) -> pooled features, jitted."""
     place = sharding.by_example(parts.mesh)
-    return pooled_encoder(parts.method.apply["encode"], pooling=config.evals.pooling, place=place)
+    return pooled_encoder(
+        parts.method.apply["encode"],
+        pooling=config.evals.pooling,
+        place=place,
+        stream=parts.spec.stream,
+    )
 
 
 def probe(
@@ -168,14 +173,22 @@ def probe(
     def batches(records: Any) -> Callable:
         return lambda: eval_batches(
             records,
-            size=parts.spec.size,
-            channels=parts.spec.channels,
+            spec=parts.spec,
             batch_size=config.evals.batch_size,
+            decode=bind(config.evals.decode),
             transform=bind(config.evals.transform),
         )
 
     bricks = {name: bind(config.evals.probes[name]) for name in probes}
-    return run_probes(encoders, batches(train), batches(test), train.labels, bricks, say=say)
+    return run_probes(
+        encoders,
+        batches(train),
+        batches(test),
+        train.labels,
+        bricks,
+        stream=parts.spec.stream,
+        say=say,
+    )
 
 
 def born_variables(config: ConfigDict, parts: Assembly) -> Variables:

@@ -95,7 +95,13 @@ def fit(
     cadence = Cadence.of(config, parts.span.per_epoch)
     take = jitted_step(config, parts)
     batches = open_batches(config, parts, records, start)
-    bad_files = BadFiles(records, workdir, max_bad_share=config.data.max_bad_share)
+    bad_files = BadFiles(
+        records,
+        workdir,
+        max_bad_share=config.data.max_bad_share,
+        decode=bind(config.data.decode),
+        channels=parts.spec.channels,
+    )
     position = {"fingerprint": records.fingerprint, "examples": len(records)}
     leads = jax.process_index() == 0
     with (
@@ -138,10 +144,10 @@ def open_batches(
     """This process's share of the batches from batch number `start` on."""
     return train_batches(
         records,
-        size=parts.spec.size,
-        channels=parts.spec.channels,
+        spec=parts.spec,
         batch_size=config.train.batch_size,
         seed=config.seed,
+        decode=bind(config.data.decode),
         augment=bind(config.data.augment),
         start_batch=start,
         workers=config.data.workers,
@@ -179,22 +185,31 @@ def report(run: Run, step: int, metrics: Mapping[str, Array], waited: float) -> 
 
 
 def show_masks(run: Run, state: State) -> None:
-    """Draws the sampler's masks before the first step."""
+    """Draws the sampler's masks before the first step, where the method has a mask."""
+    if "mask" not in run.parts.method.apply:
+        return
     variables = Variables(state.params, state.extra, run.frozen)
     sheet = portraits.draw_masks(run.config, run.workdir, run.parts, variables)
     run.log.picture(0, "masks", sheet)
 
 
+def draw(run: Run, step: int, variables: Variables) -> None:
+    """Draws what the method can show of itself."""
+    place = run.config, run.workdir, run.parts, variables, step
+    if "reconstruct" in run.parts.method.apply:
+        drawn = portraits.draw_reconstruction(*place)
+        run.log.write(step, drawn.errors)
+        run.log.picture(step, "reconstruction", drawn.sheet)
+    for name, sheet in portraits.draw_sheets(*place).items():
+        run.log.picture(step, name, sheet)
+
+
 def look(run: Run, step: int, state: State) -> None:
     """Pictures and probes that are due during training."""
     variables = Variables(state.params, state.extra, run.frozen)
-    if due(step, run.cadence.pictures) and "reconstruct" in run.parts.method.apply:
+    if due(step, run.cadence.pictures):
         with run.progress.pause():
-            drawn = portraits.draw_reconstruction(
-                run.config, run.workdir, run.parts, variables, step
-            )
-            run.log.write(step, drawn.errors)
-            run.log.picture(step, "reconstruction", drawn.sheet)
+            draw(run, step, variables)
     if due(step, run.cadence.evaluation) and run.config.evals.test:
         with run.progress.pause():
             found = evaluate.during(run.config, run.parts, run.encode, variables)

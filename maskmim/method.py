@@ -72,25 +72,30 @@ def masked(
     apply = {"encode": partial(_encode, parts), "mask": partial(_draw, parts)}
     if any(objective.pixels for objective in parts.objectives.values()):
         apply["reconstruct"] = partial(_reconstruct, parts)
+    shown = {name: term for name, term in parts.objectives.items() if term.shows}
     return Method(
         net=parts.net,
         init=partial(_init, parts),
+        freeze=partial(_freeze, parts),
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts),
         apply=apply,
         chain=describe(parts),
+        sheets={name: partial(_show, parts, term) for name, term in shown.items()},
     )
 
 
-def _init(parts: Parts, key: Array) -> Variables:
+def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
     params = parts.net.init(key)
-    made = {
+    extra = {
         name: teacher.init(jax.random.fold_in(key, place), parts.net, params)
         for place, (name, teacher) in enumerate(parts.teachers.items(), start=1)
     }
-    extra = {name: given[0] for name, given in made.items()}
-    frozen = {name: given[1] for name, given in made.items()}
-    return Variables(params, extra, frozen)
+    return params, extra
+
+
+def _freeze(parts: Parts) -> Tree:
+    return {name: teacher.freeze() for name, teacher in parts.teachers.items()}
 
 
 def _look(
@@ -151,6 +156,12 @@ def _reconstruct(
     view = _look(parts, variables, batch, randomness, jnp.float32(0.0))
     shown = next(objective for objective in parts.objectives.values() if objective.pixels)
     return {"mask": view.mask, "inputs": view.inputs, **shown.pixels(view)}
+
+
+def _show(
+    parts: Parts, term: Objective, variables: Variables, batch: Batch, randomness: Randomness
+) -> dict[str, Array]:
+    return term.shows(_look(parts, variables, batch, randomness, jnp.float32(0.0)))
 
 
 def check_hints(

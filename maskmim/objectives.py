@@ -22,9 +22,12 @@ def match(
     loss:   brick, (prediction, target) -> f32[B, P].
     scale:  factor in the sum of objectives.
     The weights are the mask's. A target that stands for pixels carries the function that turns a
-    prediction back into them as its attribute `pixels`; then the objective can be shown.
+    prediction back into them as its attribute `pixels`; then the objective can be shown. Another
+    one that can be drawn carries `shows`, (view, prediction) -> {column: pictures}.
     """
-    show = getattr(getattr(target, "func", target), "pixels", None)
+    function = getattr(target, "func", target)
+    show = getattr(function, "pixels", None)
+    draw = getattr(function, "shows", None)
 
     def find(view: View):
         per_token = loss(view.outputs[head], target(view))
@@ -41,4 +44,5 @@ def match(
         find=find,
         says=f"{title(target)}, {title(loss)}",
         pixels=pixels if show else None,
+        shows=(lambda view: draw(view, view.outputs[head])) if draw else None,
     )

@@ -16,33 +16,27 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
-SMALLEST, LARGEST = 128, 320
-GREY = 118
+from maskmim.looks import cover, look, some_frames, upright
+
+LIMITS = (128, 320)
+FRAME_LIMITS = (96, 128)
 MARGIN, GAP, GROUP_GAP = 16, 4, 20
 TITLE_SIZE, LABEL_SIZE = 15, 12
 
 
-def as_rgb(images: np.ndarray) -> np.ndarray:
-    """u8[B, H, W, C] as u8[B, H, W, 3]: grey is repeated, of more channels the first three count.
-
-    Two channels are shown by the first one, as grey.
-    """
-    if images.shape[-1] >= 3:
-        return np.ascontiguousarray(images[..., :3])
-    return np.repeat(images[..., :1], 3, axis=-1)
-
-
-def resize(images: np.ndarray) -> np.ndarray:
+def resize(images: np.ndarray, limits: tuple[int, int] = LIMITS) -> np.ndarray:
     """u8[B, H, W, 3] at a size that can be looked at.
 
     Small ones are magnified by a whole number, so that pixels stay squares, until the short side
-    has 128 pixels; where the long side has more than 320, averages of pixels bring it down to 320.
+    has limits[0] pixels; where the long side has more than limits[1], averages of pixels bring it
+    down to that.
     """
+    smallest, largest = limits
     height, width = images.shape[1:3]
-    factor = max(1, -(-SMALLEST // min(height, width)))
+    factor = max(1, -(-smallest // min(height, width)))
     if factor > 1:
         images = images.repeat(factor, axis=1).repeat(factor, axis=2)
-    scale = LARGEST / max(images.shape[1:3])
+    scale = largest / max(images.shape[1:3])
     if scale >= 1:
         return images
     size = (max(1, round(images.shape[2] * scale)), max(1, round(images.shape[1] * scale)))
@@ -50,35 +44,24 @@ def resize(images: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(image).resize(size, box)) for image in images])
 
 
-def cover(images: np.ndarray, hidden: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """u8[B, H, W, C] with the patches grey where hidden bool[B, N] is true, row-major on the grid.
-
-    Raises ValueError where the grid does not divide the images or has not N places.
-    """
-    (rows, columns), (height, width) = grid, images.shape[1:3]
-    if height % rows or width % columns or hidden.shape != (len(images), rows * columns):
-        raise ValueError(
-            f"a mask {hidden.shape} on a grid {rows} x {columns} does not fit {len(images)} images "
-            f"of {height} x {width}: give bool[B, rows * columns] and a grid that divides the size"
-        )
-    veil = hidden.reshape(-1, rows, columns)
-    veil = veil.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
-    return np.where(veil[..., None], np.uint8(GREY), images)
-
-
 def mask_sheet(
-    images: np.ndarray, hidden: np.ndarray, grid: tuple[int, int], *, title: str
+    arrays: np.ndarray,
+    hidden: np.ndarray,
+    grid: tuple[int, ...],
+    *,
+    title: str,
+    stream: str = "image",
 ) -> np.ndarray:
-    """A sampler's masks on images: pairs of an image and what stays visible of it.
+    """A sampler's masks on examples: pairs of an example and what stays visible of it.
 
-    images: u8[B, H, W, C]. hidden: bool[B, N]. grid: (rows, columns), H and W multiples of them.
+    arrays: u8[B, *size, C] as people see them. hidden: bool[B, N]. grid: tokens along each axis,
+            which divide the size.
     title:  the sampler and what it was given; the numbers of hidden patches are added.
-    Returns u8[height, width, 3]. Raises ValueError where mask and images do not fit.
+    Returns u8[height, width, 3]. Raises ValueError where mask and arrays do not fit.
     """
-    images, hidden = np.asarray(images), np.asarray(hidden, bool)
-    pairs = [resize(as_rgb(images)), resize(as_rgb(cover(images, hidden, grid)))]
-    caption = f"{title}\n{count_text(hidden)}"
-    return _sheet(pairs, ["image", "what the encoder may see"], caption, groups=2)
+    shown, hidden = look(stream, np.asarray(arrays)), np.asarray(hidden, bool)
+    columns = {stream: shown, "what the encoder may see": cover(shown, hidden, grid)}
+    return sheet(columns, title=f"{title}\n{count_text(hidden)}", stream=stream, groups=2)
 
 
 def count_text(hidden: np.ndarray) -> str:
@@ -89,32 +72,67 @@ def count_text(hidden: np.ndarray) -> str:
     return f"{counts.mean() / length:.1%} hidden: {number} of {length} patches of each image"
 
 
-def reconstruction_sheet(
-    images: np.ndarray,
-    masked: np.ndarray,
-    raw_paste: np.ndarray,
-    restored: np.ndarray,
-    *,
-    title: str,
-    rows: int = 8,
-) -> np.ndarray:
-    """Image, masked image and reconstruction side by side, one example a row.
+def reconstruction_columns(
+    arrays: np.ndarray, masked: np.ndarray, raw_paste: np.ndarray, restored: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The columns of a sheet of reconstructions, by their titles.
 
-    images, masked: u8[B, H, W, C]; the first `rows` of them are shown.
+    arrays, masked: u8[B, *size, 3].
     raw_paste: predictions shown as they come, visible patches as they are.
     restored:  the same with the mean and contrast of each true patch put back into predictions of
                normalised patches. Where it equals raw_paste (the target is no normalised patch),
                one column shows both.
+    """
+    columns = {"example": arrays, "masked": masked}
+    if np.array_equal(raw_paste, restored):
+        return {**columns, "reconstruction": restored}
+    columns["reconstruction: true mean and contrast put back"] = restored
+    return {**columns, "raw paste: predictions as they come": raw_paste}
+
+
+def sheet(
+    columns: Mapping[str, np.ndarray], *, title: str, stream: str = "image", groups: int = 1
+) -> np.ndarray:
+    """Versions of examples side by side, one example a row; the frames of clips below each other.
+
+    columns: {title: u8[B, H, W, 3], of clips u8[B, T, H, W, 3]}, all with as many examples.
+    groups:  examples side by side, for pictures.
     Returns u8[height, width, 3].
     """
-    columns = {"image": images, "masked": masked}
-    if np.array_equal(raw_paste, restored):
-        columns["reconstruction"] = restored
-    else:
-        columns["reconstruction: true mean and contrast put back"] = restored
-        columns["raw paste: predictions as they come"] = raw_paste
-    shown = [resize(as_rgb(np.asarray(array)[:rows])) for array in columns.values()]
-    return _sheet(shown, list(columns), title, groups=1)
+    if any(array.ndim == 5 for array in columns.values()):
+        return strip_sheet({name: some_frames(array) for name, array in columns.items()}, title)
+    shown = [resize(upright(stream, np.asarray(array))) for array in columns.values()]
+    return _sheet(shown, list(columns), title, groups=groups)
+
+
+def strip_sheet(versions: Mapping[str, np.ndarray], title: str) -> np.ndarray:
+    """Clips as strips of frames, the versions of a clip below each other.
+
+    versions: {label: u8[B, T, H, W, 3]}.
+    """
+    lines = {
+        name: [resize(clip, limits=FRAME_LIMITS) for clip in clips]
+        for name, clips in versions.items()
+    }
+    first = next(iter(lines.values()))
+    frames, height, width = first[0].shape[:3]
+    across = 2 * MARGIN + frames * (width + GAP) - GAP
+    heading = _wrapped(title, TITLE_SIZE, across - 2 * MARGIN)
+    top = MARGIN + _line(TITLE_SIZE) * len(heading) + GAP
+    strip = _line(LABEL_SIZE) + height + GAP
+    down = top + len(first) * (len(lines) * strip + GROUP_GAP) - GROUP_GAP + MARGIN
+    canvas = Image.new("RGB", (across, down), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((MARGIN, MARGIN), "\n".join(heading), "black", _font(TITLE_SIZE), spacing=4)
+    for example in range(len(first)):
+        for label, clips in lines.items():
+            draw.text((MARGIN, top), label, "#444444", _font(LABEL_SIZE))
+            for place, frame in enumerate(clips[example]):
+                at = (MARGIN + place * (width + GAP), top + _line(LABEL_SIZE))
+                canvas.paste(Image.fromarray(frame), at)
+            top += strip
+        top += GROUP_GAP
+    return np.asarray(canvas)
 
 
 def _sheet(

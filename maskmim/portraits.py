@@ -16,6 +16,7 @@ from maskmim.bricks import bind
 from maskmim.data.pipeline import eval_batches
 from maskmim.data.records import Records
 from maskmim.evals.reconstruction import reconstruction
+from maskmim.looks import cover, look
 from maskmim.types import Randomness, Variables
 
 SHOWN = 8
@@ -50,12 +51,12 @@ def images_of(config: ConfigDict, parts: Assembly, count: int) -> dict[str, np.n
     size = max(devices, len(records) // devices * devices)
     batches = eval_batches(
         records,
-        size=parts.spec.size,
-        channels=parts.spec.channels,
+        spec=parts.spec,
         batch_size=size,
+        decode=bind(config.evals.decode),
         transform=bind(config.evals.transform),
     )
-    return {"image": next(iter(batches))["image"]}
+    return {parts.spec.stream: next(iter(batches))[parts.spec.stream]}
 
 
 class Drawn(NamedTuple):
@@ -68,33 +69,66 @@ class Drawn(NamedTuple):
 def draw_masks(
     config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables
 ) -> np.ndarray:
-    """Writes images/masks.png, what the sampler hides of some images, and returns the picture."""
+    """Writes images/masks.png, what the sampler hides of some examples, and returns the picture."""
     batch = images_of(config, parts, SHOWN)
-    randomness = Randomness.of(jax.random.key(config.seed), len(batch["image"]))
-    mask = jax.jit(parts.method.apply["mask"])(variables, batch, randomness)["mask"]
-    grid = next(iter(parts.method.net.grids.values()))
+    randomness = _randomness(config, batch)
+    found = jax.jit(parts.method.apply["mask"])(variables, batch, randomness)
+    net, stream = parts.method.net, parts.spec.stream
     sheet = pictures.mask_sheet(
-        batch["image"], np.asarray(mask.hidden), grid, title=title(bind(config.mask))
+        np.asarray(net.display(found["inputs"])),
+        np.asarray(found["mask"].hidden),
+        next(iter(net.grids.values())),
+        title=title(bind(config.mask)),
+        stream=stream,
     )
-    if jax.process_index() == 0:
-        pictures.save_png(workdir / "images" / "masks.png", sheet)
+    _save(workdir, "masks.png", sheet)
     return sheet
 
 
 def draw_reconstruction(
     config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables, step: int
 ) -> Drawn:
-    """Writes images/reconstruction-<step>.png of a few images and measures more of them."""
+    """Writes images/reconstruction-<step>.png of a few examples and measures more of them."""
     batch = images_of(config, parts, MEASURED)
-    count = len(batch["image"])
-    randomness = Randomness.of(jax.random.key(config.seed), count)
-    found = reconstruction(parts.method, variables, batch, randomness)
+    found = reconstruction(parts.method, variables, batch, _randomness(config, batch))
+    count = len(next(iter(batch.values())))
     shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
-    sheet = pictures.reconstruction_sheet(
-        *(np.asarray(found[name])[shown] for name in ("image", "masked", "raw", "restored")),
-        title=f"step {step}, {title(bind(config.mask))}",
+    stream, grid = parts.spec.stream, next(iter(parts.method.net.grids.values()))
+    example, raw, restored = (
+        look(stream, np.asarray(found[name])[shown]) for name in ("image", "raw", "restored")
     )
-    if jax.process_index() == 0:
-        pictures.save_png(workdir / "images" / f"reconstruction-{step}.png", sheet)
+    masked = cover(example, np.asarray(found["hidden"])[shown], grid)
+    sheet = pictures.sheet(
+        pictures.reconstruction_columns(example, masked, raw, restored),
+        title=f"step {step}, {title(bind(config.mask))}",
+        stream=stream,
+    )
+    _save(workdir, f"reconstruction-{step}.png", sheet)
     errors = {name: float(v) for name, v in found.items() if name.startswith("reconstruction/")}
     return Drawn(sheet, errors)
+
+
+def draw_sheets(
+    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables, step: int
+) -> dict[str, np.ndarray]:
+    """Writes images/<name>-<step>.png for each of the method's own sheets; {name: picture}."""
+    if not parts.method.sheets:
+        return {}
+    batch = images_of(config, parts, SHOWN)
+    drawn = {}
+    for name, draw in parts.method.sheets.items():
+        columns = jax.jit(draw)(variables, batch, _randomness(config, batch))
+        shown = {label: look(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
+        heading = f"step {step}, {name}"
+        drawn[name] = pictures.sheet(shown, title=heading, stream=parts.spec.stream)
+        _save(workdir, f"{name}-{step}.png", drawn[name])
+    return drawn
+
+
+def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
+    return Randomness.of(jax.random.key(config.seed), len(next(iter(batch.values()))))
+
+
+def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:
+    if jax.process_index() == 0:
+        pictures.save_png(workdir / "images" / name, sheet)

@@ -29,14 +29,11 @@ class State(NamedTuple):
     bad_steps: Array
 
 
-def initial_state(
-    method: Method, optimiser: optax.GradientTransformation, key: Array
-) -> tuple[State, Tree]:
-    """The state before the first step, and the frozen variables."""
-    variables = method.init(key)
-    opt_state = optimiser.init(variables.params)
+def initial_state(method: Method, optimiser: optax.GradientTransformation, key: Array) -> State:
+    """The state before the first step."""
+    params, extra = method.init(key)
     zero = jnp.zeros((), jnp.int32)
-    return State(zero, variables.params, variables.extra, opt_state, zero), variables.frozen
+    return State(zero, params, extra, optimiser.init(params), zero)
 
 
 def make_train_step(

@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -133,7 +134,8 @@ class Net(NamedTuple):
     predict:   (params, Encoded, mask) -> {head: f32[B, P, width of the head]}.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
     restore:   the inverse of patchify.
-    display:   f32[B, ...] inputs -> u8[B, H, W, C] pictures, the inverse of the normalisation.
+    display:   f32[B, ...] inputs -> u8 of the same shape to be looked at, the inverse of the
+               normalisation.
     says:      short lines for people: ('encoder', ...), ('decoder', ...).
     """
 
@@ -208,20 +210,34 @@ class Method(NamedTuple):
     """A way to pretrain, as a value; trainer, evaluators, checkpoints and planner know only this.
 
     net:      the network, for pictures and for counting tokens.
-    init:     key -> Variables.
+    init:     key -> (params, extra); runs under jit.
+    freeze:   () -> frozen; called once, outside jit, so that loaded arrays enter no program.
     loss:     (variables, batch, randomness, progress) -> Losses.
     refresh:  (variables, carry, progress) -> extra; called after each optimiser update.
     apply:    named functions for evaluators and notebooks: 'encode' (variables, batch) -> Encoded
               without any mask, 'reconstruct' where pixels are predicted, ...
     chain:    what it does, as short lines of text for people, in the order of the computation.
+    sheets:   pictures to draw, by name: (variables, batch, randomness) -> {column: u8[B, H, W, C],
+              or u8[B, T, H, W, C] for clips}; every row of a sheet is an example.
     """
 
     net: Net
-    init: Callable[[Array], Variables]
+    init: Callable[[Array], tuple[Tree, Tree]]
+    freeze: Callable[[], Tree]
     loss: Callable[[Variables, Batch, Randomness, Array], Losses]
     refresh: Callable[[Variables, Tree, Array], Tree]
     apply: Mapping[str, Callable[..., Any]]
     chain: tuple[tuple[str, str], ...]
+    sheets: Mapping[str, Callable[..., dict[str, Array]]] = MappingProxyType({})
+
+    def variables(self, key: Array) -> Variables:
+        """The variables before training, all three kinds."""
+        return Variables(*self.init(key), self.freeze())
+
+
+def nothing() -> Tree:
+    """No frozen arrays."""
+    return ()
 
 
 class Teacher(NamedTuple):
@@ -229,16 +245,18 @@ class Teacher(NamedTuple):
 
     gives:     names of the hints it finds.
     sees_mask: False: asked before the mask is drawn, so that it may inform it; True: after.
-    init:      (key, net, params) -> (extra, frozen), its own parts of the variables, () for none.
+    init:      (key, net, params) -> extra, its own part of it, () for none.
     find:      (net, extra, frozen, context, mask or None) -> {name: array}; no gradient passes.
     refresh:   (extra, params, carry, progress) -> extra.
+    freeze:    () -> frozen, its own part, arrays of jax or numpy; see `Method.freeze`.
     """
 
     gives: tuple[str, ...]
     sees_mask: bool
-    init: Callable[..., tuple[Tree, Tree]]
+    init: Callable[..., Tree]
     find: Callable[..., dict[str, Array]]
     refresh: Callable[..., Tree]
+    freeze: Callable[[], Tree] = nothing
 
 
 class Objective(NamedTuple):
@@ -251,6 +269,8 @@ class Objective(NamedTuple):
     pixels:  view -> {'target', 'prediction', 'pixels'}: f32[B, P, patch values] the target and the
              prediction in the loss's units, and the prediction in units of the inputs; None where
              the prediction is no picture.
+    shows:   view -> {column: pictures} of what is no picture by itself, see `Method.sheets`; None
+             where there is nothing to show.
     """
 
     needs: tuple[str, ...]
@@ -258,15 +278,27 @@ class Objective(NamedTuple):
     find: Callable[[View], tuple[Array, Array, Mapping[str, Mean], Tree]]
     says: str
     pixels: Callable[[View], dict[str, Array]] | None = None
+    shows: Callable[[View], dict[str, Array]] | None = None
 
 
 class Spec(NamedTuple):
-    """The shape and the statistics of one example's picture, from `config.input`.
+    """The shape and the statistics of one example, from `config.input`.
 
-    size: (H, W) pixels; channels: C; mean, std: per channel, of pixels in [0, 1].
+    size:      (H, W) of an image, (frames, H, W) of a clip, (time, mel) of a spectrogram.
+    channels:  C.
+    mean, std: per channel, of u8 values divided by 255, or of float32 values as they are.
+    stream:    what the batch calls it, and the token grid: 'image', 'video', 'audio'.
+    dtype:     of the batch's array, 'uint8' or 'float32'.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    stream: str = "image"
+    dtype: str = "uint8"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example in a batch."""
+        return (*self.size, self.channels)

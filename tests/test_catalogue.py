@@ -9,12 +9,20 @@ import pytest
 
 from maskmim.assemble import assemble, born_sharded, build_method, jitted_step
 from maskmim.configuration import load
+from maskmim.cost import batch_shapes
 from maskmim.paths import named_leaves
 from maskmim.sharding import put
 from tests.running import ROOT
 
 TINY = sorted(path.name for path in (ROOT / "configs").glob("*.py") if "tiny" in path.read_text())
 FULL = ["configs/mae.py", "configs/mae.py:variant=H/14,epochs=1600", "configs/colormae.py"]
+
+
+def random(rng, shape):
+    """An array as the pipeline makes it, of random values."""
+    if shape.dtype == np.uint8:
+        return rng.integers(0, 256, shape.shape, np.uint8)
+    return rng.standard_normal(shape.shape).astype(shape.dtype)
 
 
 @pytest.mark.parametrize("name", [*TINY, "colormae.py:mask=bank", "simmim.py:model=swin"])
@@ -26,10 +34,10 @@ def test_three_tiny_steps(name, monkeypatch):
     state, frozen = born_sharded(parts, config.seed)
     before = jax.tree.map(np.asarray, (state.params, frozen))
     step = jitted_step(config, parts)
-    shape = (config.train.batch_size, *config.input.size, config.input.channels)
     rng = np.random.default_rng(0)
     for _ in range(3):
-        batch = {"image": put(rng.integers(0, 256, shape, np.uint8), parts.mesh)}
+        shapes = batch_shapes(config, config.train.batch_size)
+        batch = {name: put(random(rng, shape), parts.mesh) for name, shape in shapes.items()}
         state, metrics = step(state, frozen, batch)
         assert all(math.isfinite(float(value)) for value in metrics.values()), metrics
     assert step._cache_size() == 1

@@ -10,14 +10,14 @@ import pytest
 
 from maskmim.masks.core import from_scores
 from maskmim.method import MethodError
-from maskmim.step import initial_state, make_train_step
+from maskmim.step import make_train_step
 from maskmim.targets.pixels import normalised_patches, patches
 from maskmim.types import Randomness, Teacher
-from tests.tiny import pictures, tiny_method, tiny_model
+from tests.tiny import begin, pictures, tiny_method, tiny_model
 
 
 def look(method, examples=4, seed=0):
-    variables = method.init(jax.random.key(0))
+    variables = method.variables(jax.random.key(0))
     batch = {"image": pictures(examples)}
     return variables, batch, Randomness.of(jax.random.key(seed), examples)
 
@@ -97,7 +97,7 @@ def averaging_teacher():
     """An averaged copy of the weights that looks at the whole image and scores its tokens."""
 
     def init(key, net, params):
-        return {"average": params, "updates": jnp.zeros(())}, {"offset": jnp.arange(12.0)}
+        return {"average": params, "updates": jnp.zeros(())}
 
     def find(net, extra, frozen, context, mask):
         encoded = net.encode(extra["average"], net.inputs(context.batch), None)
@@ -107,7 +107,10 @@ def averaging_teacher():
         mixed = optax.incremental_update(params, extra["average"], 0.25)
         return {"average": mixed, "updates": extra["updates"] + 1}
 
-    return Teacher(("scores",), False, init, find, refresh)
+    def freeze():
+        return {"offset": jnp.arange(12.0)}
+
+    return Teacher(("scores",), False, init, find, refresh, freeze)
 
 
 def hinted(randomness, context, *, ratio):
@@ -120,7 +123,7 @@ hinted.needs = ("scores",)
 def test_a_teacher_informs_the_mask_and_is_refreshed_and_gets_no_gradient():
     method = tiny_method(partial(hinted, ratio=0.5), {"average": averaging_teacher})
     optimiser = optax.sgd(0.1)
-    state, frozen = initial_state(method, optimiser, jax.random.key(0))
+    state, frozen = begin(method, optimiser)
     begun = state.params
     step = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=4))
     state, _ = step(state, frozen, {"image": pictures(4)})
@@ -131,7 +134,9 @@ def test_a_teacher_informs_the_mask_and_is_refreshed_and_gets_no_gradient():
         np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
     assert float(state.extra["average"]["updates"]) == 1
     mask = method.apply["mask"](
-        method.init(jax.random.key(0)), {"image": pictures(4)}, Randomness.of(jax.random.key(0), 4)
+        method.variables(jax.random.key(0)),
+        {"image": pictures(4)},
+        Randomness.of(jax.random.key(0), 4),
     )["mask"]
     assert mask.visible.shape == (4, 6)
     assert np.mean(np.asarray(mask.visible) >= 6) > 0.9  # the offset makes late tokens strongest

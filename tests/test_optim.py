@@ -58,7 +58,7 @@ def test_adamw_in_numpy():
 
 
 def test_biases_and_norms_are_not_decayed_tokens_and_kernels_are():
-    params = tiny_method().init(jax.random.key(0)).params
+    params = tiny_method().variables(jax.random.key(0)).params
     optimiser = adamw(lambda step: 1.0, 256, lr=0.1, weight_decay=0.5)
     updates, _ = optimiser.update(
         jax.tree.map(jnp.zeros_like, params), optimiser.init(params), params

@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from maskmim import pictures
+from maskmim.looks import GREY, cover
 from maskmim.pictures import (
-    GREY,
     count_text,
-    cover,
     loss_curve,
     mask_sheet,
-    reconstruction_sheet,
+    reconstruction_columns,
     save_png,
+    sheet,
 )
 
 
@@ -58,12 +58,12 @@ def test_a_mask_that_does_not_fit_is_refused(grid, tokens):
 
 def test_a_mask_sheet_shows_each_image_left_of_what_is_visible_of_it():
     images, hidden = photos(5), halves(5)
-    sheet = mask_sheet(images, hidden, (4, 4), title="random")
-    assert sheet.dtype == np.uint8
+    drawn = mask_sheet(images, hidden, (4, 4), title="random")
+    assert drawn.dtype == np.uint8
     places = []
     for image, masked in zip(images, cover(images, hidden, (4, 4)), strict=True):
-        ((y, x),) = find(sheet, large(image))
-        ((masked_y, masked_x),) = find(sheet, large(masked))
+        ((y, x),) = find(drawn, large(image))
+        ((masked_y, masked_x),) = find(drawn, large(masked))
         assert masked_y == y
         assert 128 < masked_x - x < 140
         places.append((y, x))
@@ -80,27 +80,27 @@ def test_captions_count_hidden_patches():
 def test_a_reconstruction_sheet_has_its_columns_in_order():
     versions = [photos(3, seed=seed) for seed in range(4)]
     image, masked, raw, restored = versions
-    sheet = reconstruction_sheet(image, masked, raw, restored, title="step 7", rows=2)
-    for row in range(2):
-        places = [find(sheet, large(part[row])) for part in (image, masked, restored, raw)]
+    columns = reconstruction_columns(image, masked, raw, restored)
+    drawn = sheet(columns, title="step 7")
+    for row in range(3):
+        places = [find(drawn, large(part[row])) for part in (image, masked, restored, raw)]
         assert [len(place) for place in places] == [1, 1, 1, 1]
         flat = [place[0] for place in places]
         assert flat == sorted(flat)
         assert len({y for y, _ in flat}) == 1
-    assert find(sheet, large(image[2])) == []
 
 
 def test_equal_pastes_are_shown_once():
     image, masked, raw = (photos(1, seed=seed) for seed in range(3))
-    sheet = reconstruction_sheet(image, masked, raw, raw, title="step 7")
-    assert len(find(sheet, large(raw[0]))) == 1
+    drawn = sheet(reconstruction_columns(image, masked, raw, raw), title="step 7")
+    assert len(find(drawn, large(raw[0]))) == 1
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2])])
 def test_any_number_of_channels(channels, shown):
     images = photos(1, channels=channels)
-    sheet = mask_sheet(images, halves(1), (4, 4), title="random")
-    assert len(find(sheet, large(images[0][..., shown]))) == 1
+    drawn = mask_sheet(images, halves(1), (4, 4), title="random")
+    assert len(find(drawn, large(images[0][..., shown]))) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,46 @@ def test_any_number_of_channels(channels, shown):
 )
 def test_sizes_that_can_be_looked_at(size, seen):
     assert pictures.resize(photos(2, *size)).shape == (2, *seen, 3)
+
+
+def test_clips_are_strips_of_frames_below_each_other():
+    clips = {
+        name: photos(2 * 5, seed=seed).reshape(2, 5, 32, 32, 3) for seed, name in enumerate("ab")
+    }
+    drawn = sheet(clips, title="step 7")
+    tops = []
+    for example in range(2):
+        for name in "ab":
+            places = [find(drawn, large(frame, 3)) for frame in clips[name][example]]
+            assert [len(place) for place in places] == [1] * 5
+            row = [place[0] for place in places]
+            assert row == sorted(row) and len({y for y, _ in row}) == 1
+            tops.append(row[0][0])
+    assert tops == sorted(tops) and len(set(tops)) == 4
+
+
+def test_long_clips_show_eight_frames_from_the_first_to_the_last():
+    clips = photos(16).reshape(1, 16, 32, 32, 3)
+    drawn = sheet({"clip": clips}, title="step 7")
+    seen = [len(find(drawn, large(frame, 3))) for frame in clips[0]]
+    assert sum(seen) == 8 and seen[0] == seen[-1] == 1
+
+
+def test_spectrograms_stand_upright_and_hidden_patches_are_grey():
+    sound = np.zeros((1, 32, 16, 1), np.uint8)
+    sound[0, -4:, -4:] = 255  # The end of the time, the highest bands.
+    hidden = np.zeros((1, 8), bool)
+    hidden[0, 0] = True  # The beginning of the time, the lower half of the bands.
+    drawn = mask_sheet(sound, hidden, (4, 2), title="random", stream="audio")
+    dark = np.argwhere((drawn == [0, 0, 3]).all(-1))
+    bright = np.argwhere((drawn == [251, 252, 191]).all(-1))
+    grey = np.argwhere((drawn == GREY).all(-1))
+    top, bottom = bright.min(0)[0], dark.max(0)[0]
+    grey = grey[grey[:, 0] >= top]  # Letters above the pictures have grey edges.
+    assert len(bright) and len(grey)
+    assert bright.max(0)[0] < (top + bottom) / 2 < grey.min(0)[0]
+    first = dark[:, 1] < drawn.shape[1] / 2
+    assert bright[bright[:, 1] < drawn.shape[1] / 2].min(0)[1] > dark[first].mean(0)[1]
 
 
 def curve_rows(count, **more):

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.step import initial_state, make_train_step
-from maskmim.types import Losses, Mean, Method, Variables
+from maskmim.step import make_train_step
+from maskmim.types import Losses, Mean, Method, nothing
+from tests.tiny import begin
 from tests.tolerances import REORDERED
 
 BATCH = 12
@@ -17,7 +18,7 @@ def regression(second_scale=0.5, poison_step=None):
     """Two objectives with different random weights per example, and a carry that refresh sums."""
 
     def init(key):
-        return Variables({"w": jnp.array([0.3, -0.2, 0.1])}, {"seen": jnp.zeros(())}, ())
+        return {"w": jnp.array([0.3, -0.2, 0.1])}, {"seen": jnp.zeros(())}
 
     def loss(variables, batch, randomness, progress):
         noise = jax.vmap(jax.random.uniform)(randomness.each("weights"))
@@ -33,7 +34,7 @@ def regression(second_scale=0.5, poison_step=None):
     def refresh(variables, carry, progress):
         return {"seen": variables.extra["seen"] + carry}
 
-    return Method(None, init, loss, refresh, {}, ())
+    return Method(None, init, nothing, loss, refresh, {}, ())
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def trained(method, batch, steps, micro_batches=1, lr=0.1):
     step = jax.jit(
         make_train_step(method, optimiser, seed=7, total_steps=10, micro_batches=micro_batches)
     )
-    state, frozen = initial_state(method, optimiser, jax.random.key(0))
+    state, frozen = begin(method, optimiser)
     metrics = {}
     for _ in range(steps):
         state, metrics = step(state, frozen, batch)

@@ -2,13 +2,16 @@
 
 from functools import partial
 
+import jax
 import numpy as np
+import optax
 
 from maskmim.losses import squared_error
 from maskmim.masks.colour import green
 from maskmim.method import masked
 from maskmim.models.masked_vit import vit_mae
 from maskmim.objectives import match
+from maskmim.step import initial_state
 from maskmim.targets.pixels import normalised_patches
 from maskmim.types import Method, Spec
 
@@ -30,6 +33,11 @@ def tiny_method(mask=None, teachers=None, model=None, target=normalised_patches)
         objectives={"pixels": partial(match, head="pixels", target=target, loss=squared_error)},
         teachers=teachers or {},
     )
+
+
+def begin(method: Method, optimiser: optax.GradientTransformation, seed: int = 0):
+    """The state before the first step, and the frozen variables: (State, Tree)."""
+    return initial_state(method, optimiser, jax.random.key(seed)), method.freeze()
 
 
 def pictures(examples: int, seed: int = 0) -> np.ndarray:

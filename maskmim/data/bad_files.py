@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from maskmim.data.decode import MAX_PIXELS, decode
+import numpy as np
+
+from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, Records, TooManyBadImages
 
 TOLERATED = 10
@@ -19,6 +21,7 @@ class BadFiles:
     The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (a small
     folder with a few odd files trains), but never more than half of the records; with
     max_bad_share 0 no bad file is tolerated. With several processes each counts what it meets.
+    decode, channels: as the pipeline reads them; used once more to tell why a file is bad.
 
     Raises TooManyBadImages from `see` above the limit.
     """
@@ -29,11 +32,12 @@ class BadFiles:
         folder: Path,
         *,
         max_bad_share: float = 0.01,
-        max_pixels: int = MAX_PIXELS,
+        decode: Callable[..., Any] = picture,
+        channels: int = 3,
     ):
         self.path = Path(folder) / "bad_files.txt"
         self._records = records
-        self._max_pixels = max_pixels
+        self._decode, self._channels = decode, channels
         self._max_bad_share = max_bad_share
         self._limit = 0.0
         if max_bad_share > 0:
@@ -54,7 +58,7 @@ class BadFiles:
             name = " ".join(self._records.name(index).split())
             if name not in self._names:
                 self._names.add(name)
-                self._write(name, self._reason(index, batch["image"].shape[-1]))
+                self._write(name, self._reason(index))
         if new and self.count > self._limit:
             raise TooManyBadImages(
                 f"{self.count} of {len(self._records)} images cannot be read, more than allowed "
@@ -62,10 +66,11 @@ class BadFiles:
                 "remove them, or raise data.max_bad_share"
             )
 
-    def _reason(self, index: int, channels: int) -> str:
+    def _reason(self, index: int) -> str:
         """Why the image is bad. It is decoded once more, here, because that is rare."""
         try:
-            decode(self._records[index].encoded, channels=channels, max_pixels=self._max_pixels)
+            rng = np.random.default_rng(0)
+            self._decode(rng, self._records[index].encoded, channels=self._channels)
         except BadImage as error:
             return error.reason
         return "could not be read at first, but later"

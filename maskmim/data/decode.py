@@ -21,6 +21,17 @@ _ORIENTATION = 0x0112
 _EXIF_HOLDERS = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 
 
+def picture(
+    rng: np.random.Generator,
+    encoded: bytes | np.ndarray,
+    *,
+    channels: int = 3,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """`decode` as the brick that `data.decode` names; nothing is random in it."""
+    return decode(encoded, channels=channels, max_pixels=max_pixels)
+
+
 def decode(
     encoded: bytes | np.ndarray, *, channels: int = 3, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:

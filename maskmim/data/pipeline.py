@@ -21,14 +21,16 @@ import numpy as np
 from absl import flags
 
 from maskmim.data.bad_files import BadFiles
-from maskmim.data.decode import MAX_PIXELS, decode
+from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
+from maskmim.types import Spec
 
-__all__ = ["BadFiles", "eval_batches", "train_batches"]
+__all__ = ["BadFiles", "eval_batches", "made_of", "train_batches"]
 
 Batch = dict[str, Any]
-Transform = Callable[..., np.ndarray]
+Decode = Callable[..., np.ndarray]
+Transform = Callable[..., np.ndarray | dict[str, np.ndarray]]
 
 # After so many unreadable images in a row something is wrong with the data as a whole.
 TRIES = 64
@@ -37,26 +39,29 @@ TRIES = 64
 def train_batches(
     records: Records,
     *,
-    size: tuple[int, int],
-    channels: int,
+    spec: Spec,
     batch_size: int,
     seed: int,
     augment: Transform,
+    decode: Decode = picture,
     start_batch: int = 0,
     workers: int = 0,
     threads: int = 4,
-    max_pixels: int = MAX_PIXELS,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
     """Endless training batches of this process, from global batch number `start_batch` on.
 
-    size, channels: (H, W) and C of the pictures. batch_size: of all processes together.
-    augment: brick `(rng, image u8[h, w, C], *, size) -> u8[H, W, C]`.
+    spec: of an example. batch_size: of all processes together.
+    decode:  brick `(rng, encoded, *, channels) -> array`, what a record holds as an array: an
+             image u8[h, w, C], frames of a clip, a waveform.
+    augment: brick `(rng, array, *, size) -> array of spec.shape and spec.dtype`, or a dict of
+             several arrays whose names and shapes its attribute `makes` says, see `made_of`. Both
+             draw from one Generator of this example alone.
     workers: processes that prepare batches, 0 for none; threads: in each of them, or in this one.
 
     A batch holds, for b = batch_size / process_count:
-      'image'  u8[b, H, W, C]
+      spec.stream ('image')  spec.dtype[b, *spec.shape], or the arrays that augment makes
       'label'  {label set: i32[b]}, {} without labels
       'record' i64[b] the index of the record whose turn it was
       'bad'    i64[b] that index where the record could not be read, else -1; picture and labels
@@ -76,7 +81,7 @@ def train_batches(
     # grain shuffles epoch e with shuffle seed + e: unless spread, seeds 0 and 1 share their orders.
     shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
-    reader = _Reader(records, size, channels, augment, seed, threads, max_pixels)
+    reader = _Reader(records, spec, decode, augment, seed, threads)
     load = _TrainBatch(reader, order, batch_size, slots)
     batches = grain.MapDataset.range(sys.maxsize // batch_size)[start_batch:].map(load)
     return iter(_prefetched(batches, workers))
@@ -85,12 +90,11 @@ def train_batches(
 def eval_batches(
     records: Records,
     *,
-    size: tuple[int, int],
-    channels: int,
+    spec: Spec,
     batch_size: int,
+    decode: Decode = picture,
     transform: Transform = resize_center_crop,
     threads: int = 4,
-    max_pixels: int = MAX_PIXELS,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -104,9 +108,22 @@ def eval_batches(
     if not len(records):
         raise DataError("there are no images to evaluate: name a source with images in evals")
     count = -(-len(records) // batch_size)
-    reader = _Reader(records, size, channels, transform, 0, threads, max_pixels)
+    reader = _Reader(records, spec, decode, transform, 0, threads)
     batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
     return iter(_prefetched(batches, workers=0))
+
+
+def made_of(augment: Transform, spec: Spec) -> dict[str, tuple[int, ...]]:
+    """The arrays that an augmentation makes of one example, by name: their shapes.
+
+    It says so by the attribute `makes`, (size, channels, **its keywords) -> {name: shape}; without
+    one it makes {spec.stream: spec.shape}.
+    """
+    function = getattr(augment, "func", augment)
+    makes = getattr(function, "makes", None)
+    if makes is None:
+        return {spec.stream: spec.shape}
+    return makes(spec.size, spec.channels, **getattr(augment, "keywords", {}))
 
 
 def _slots(batch_size: int, index: int, count: int) -> range:
@@ -133,21 +150,24 @@ def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes pictures of records: reads, decodes and transforms them."""
+    """Makes arrays of records: reads, decodes and transforms them."""
 
     records: Records
-    size: tuple[int, int]
-    channels: int
+    spec: Spec
+    decode: Decode
     transform: Transform
     seed: int
     threads: int
-    max_pixels: int
 
     def batch(self, positions: Sequence[int], indices: Sequence[int]) -> Batch:
         """The batch of the records `indices`, with the randomness of the stream's `positions`."""
         count = len(positions)
+        arrays = {
+            name: np.zeros((count, *shape), self.spec.dtype)
+            for name, shape in made_of(self.transform, self.spec).items()
+        }
         batch: Batch = {
-            "image": np.zeros((count, *self.size, self.channels), np.uint8),
+            **arrays,
             "label": {name: np.full(count, -1, np.int32) for name in self.records.labels},
             "record": np.asarray(indices, np.int64),
             "bad": np.full(count, -1, np.int64),
@@ -155,7 +175,9 @@ class _Reader:
 
         def fill(places: Iterable[int]) -> None:
             for place in places:
-                self._fill(batch, place, positions[place], indices[place])
+                used = self._fill(arrays, batch["label"], place, positions[place], indices[place])
+                if used != indices[place]:
+                    batch["bad"][place] = indices[place]
 
         # Several images to a task: handing over one costs a tenth of decoding a small one.
         step = max(1, count // (4 * max(1, self.threads)))
@@ -164,31 +186,44 @@ class _Reader:
             pass
         return batch
 
-    def _fill(self, batch: Batch, place: int, position: int, index: int) -> None:
-        pixels, labels, used = self._readable(index)
+    def _fill(
+        self,
+        arrays: dict[str, np.ndarray],
+        labels: dict[str, np.ndarray],
+        place: int,
+        position: int,
+        index: int,
+    ) -> int:
+        """Fills one place of a batch; the index of the record that it was made of."""
         # A counter-based generator: any (seed, position) is a stream of its own, at no cost.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
-        batch["image"][place] = self.transform(rng, pixels, size=self.size)
-        for name, column in batch["label"].items():
-            column[place] = labels[name]
-        if used != index:
-            batch["bad"][place] = index
+        decoded, given, used = self._readable(rng, index)
+        made = self.transform(rng, decoded, size=self.spec.size)
+        if not isinstance(made, dict):
+            made = {self.spec.stream: made}
+        for name, array in arrays.items():
+            array[place] = made[name]
+        for name, column in labels.items():
+            column[place] = given[name]
+        return used
 
-    def _readable(self, index: int) -> tuple[np.ndarray, dict[str, int], int]:
-        """Pixels and labels of the first readable record from `index` on, and which it is."""
+    def _readable(
+        self, rng: np.random.Generator, index: int
+    ) -> tuple[np.ndarray, dict[str, int], int]:
+        """Array and labels of the first readable record from `index` on, and which it is."""
         total = len(self.records)
         first: BadImage | None = None
         for offset in range(min(TRIES, total)):
             used = (index + offset) % total
             try:
                 example = self.records[used]
-                pixels = decode(example.encoded, channels=self.channels, max_pixels=self.max_pixels)
-                return pixels, example.labels, used
+                decoded = self.decode(rng, example.encoded, channels=self.spec.channels)
+                return decoded, example.labels, used
             except BadImage as error:
                 first = first or error
         raise TooManyBadImages(
             f"{min(TRIES, total)} images in a row cannot be read, from {self.records.name(index)} "
-            f"on ({first}): check the data, input.channels and the limit on pixels"
+            f"on ({first}): check the data, input.channels and data.decode"
         )
 
 
@@ -220,7 +255,10 @@ class _EvalBatch:
         batch = self.reader.batch(there, there)
         absent = len(indices) - len(there)
         padded = {
-            "image": np.pad(batch["image"], [(0, absent), (0, 0), (0, 0), (0, 0)]),
+            name: np.pad(batch[name], [(0, absent)] + [(0, 0)] * (batch[name].ndim - 1))
+            for name in made_of(self.reader.transform, self.reader.spec)
+        }
+        padded |= {
             "label": {name: _padded(column, absent) for name, column in batch["label"].items()},
             "record": _padded(batch["record"], absent),
             "bad": _padded(batch["bad"], absent),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from maskmim.evals.features import FeatureError
-from maskmim.types import Array
+from maskmim.types import Array, Spec
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -66,3 +67,32 @@ def colour_histogram(images: Array, *, bins: int = 8) -> Array:
     flat = joint.reshape(len(images), -1)
     counts = jax.vmap(lambda values: jnp.bincount(values, length=total))(flat)
     return jnp.sqrt(counts / flat.shape[1]).astype(jnp.float32)
+
+
+def untrained(spec: Spec) -> dict[str, Callable[[Array], Array]]:
+    """The floors that suit a stream, by the names that tables give them.
+
+    Of a clip the middle frame stands for its pixels, all frames for its colours.
+    """
+    if spec.stream == "audio":
+        return {"log-mel statistics": band_statistics}
+    if spec.stream == "video":
+        return {"raw pixels": _middle_pixels, "colour histogram": _colours_of_frames}
+    return {"raw pixels": raw_pixels, "colour histogram": colour_histogram}
+
+
+@jax.jit
+def band_statistics(spectrograms: Array) -> Array:
+    """Mean and deviation over time of every band: f32[B, time, mel, C] -> f32[B, 2 * mel * C]."""
+    values = spectrograms.astype(jnp.float32)
+    both = jnp.stack([values.mean(axis=1), values.std(axis=1)], axis=1)
+    return both.reshape(len(both), -1)
+
+
+def _middle_pixels(clips: Array) -> Array:
+    return raw_pixels(clips[:, clips.shape[1] // 2])
+
+
+def _colours_of_frames(clips: Array) -> Array:
+    examples, frames, height, width, channels = clips.shape
+    return colour_histogram(clips.reshape(examples, frames * height, width, channels))

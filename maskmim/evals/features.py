@@ -84,12 +84,14 @@ def extract(encode: Encode, batches: Iterable[Mapping], *, name: str = "encoder"
     return extract_each({name: encode}, batches)[name]
 
 
-def extract_each(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> dict[str, Split]:
+def extract_each(
+    encoders: Mapping[str, Encode], batches: Iterable[Mapping], *, stream: str = "image"
+) -> dict[str, Split]:
     """Features by several encoders in one pass over the batches, so that images are decoded once.
 
-    encoders: {name: encode}, encode u8[b, H, W, C] -> f32[b, D], jitted; it never masks. Its result
+    encoders: {name: encode}, encode [b, *size, C] -> f32[b, D], jitted; it never masks. Its result
               must be readable in whole by this process, see `pooled_encoder`.
-    batches:  {'image': u8[b, H, W, C], 'label': {label set: i32[b]}, 'valid': bool[b]} as numpy;
+    batches:  {stream: [b, *size, C], 'label': {label set: i32[b]}, 'valid': bool[b]} as numpy;
               every batch has the same b so that encoders are compiled once, rows that are not valid
               are padding and are dropped. With several processes each must see the same batches.
     Returns {name: Split} in the order of the batches, held in host memory. One batch is read while
@@ -101,7 +103,7 @@ def extract_each(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> 
     waiting: tuple[dict[str, Array], np.ndarray] | None = None
     for batch in batches:
         valid = np.asarray(batch["valid"], bool)
-        coming = ({name: run(batch["image"]) for name, run in encoders.items()}, valid)
+        coming = ({name: run(batch[stream]) for name, run in encoders.items()}, valid)
         labels.append({s: np.asarray(v, np.int32)[valid] for s, v in batch["label"].items()})
         _collect(found, waiting)
         waiting = coming
@@ -163,8 +165,9 @@ def pooled_encoder(
     *,
     pooling: str,
     place: NamedSharding | None = None,
+    stream: str = "image",
 ) -> Callable[[Tree, np.ndarray], Array]:
-    """A jitted (variables, images u8[b, H, W, C]) -> f32[b, D] from a method's `apply['encode']`.
+    """A jitted (variables, arrays [b, *size, C]) -> f32[b, D] from a method's `apply['encode']`.
 
     Make it once per training and bind the variables of the moment with functools.partial: as they
     are an argument, evaluating again does not compile again.
@@ -173,11 +176,12 @@ def pooled_encoder(
     place:   how a batch lies on the mesh (`sharding.by_example(mesh)`); the features then return
              replicated, so that every process of several reads all of them. Each process passes the
              same global batch. None runs on the default device.
+    stream:  what the encoder's batch calls the arrays.
     """
     pool = pooling_named(pooling)
 
     def pooled(variables: Tree, images: Array) -> Array:
-        return pool(encode(variables, {"image": images}))
+        return pool(encode(variables, {stream: images}))
 
     if place is None:
         return jax.jit(pooled)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.evals.features import Unsuitable
-from maskmim.pictures import GREY
+from maskmim.looks import GREY
 from maskmim.types import Array, Batch, Mask, Method, Net, Randomness, Variables
 
 # The error that rounding to 8 bits makes by itself; it bounds PSNR at 58.9 dB.
@@ -25,8 +25,8 @@ def reconstruction(
 
     Returns f32[] means over the images of the batch, see `errors`: 'reconstruction/mse',
     'reconstruction/psnr', 'reconstruction/mse_nearest_visible', 'reconstruction/mse_mean_visible',
-    'reconstruction/mse_own_mean'; and pictures u8[B, H, W, C], see `pastes`: 'image', 'masked',
-    'restored', 'raw'.
+    'reconstruction/mse_own_mean'; pictures u8[B, *size, C], see `pastes`: 'image', 'masked',
+    'restored', 'raw'; and 'hidden' bool[B, N].
     Raises Unsuitable for a method that predicts no pixels.
     """
     if "reconstruct" not in method.apply:
@@ -43,7 +43,8 @@ def _reconstruction(
     found = method.apply["reconstruct"](variables, batch, randomness)
     shown = pastes(method.net, found)
     figures = errors(method.net, found)
-    return {f"reconstruction/{name}": jnp.mean(each) for name, each in figures.items()} | shown
+    means = {f"reconstruction/{name}": jnp.mean(each) for name, each in figures.items()}
+    return means | shown | {"hidden": found["mask"].hidden}
 
 
 def pastes(net: Net, found: Mapping[str, Any]) -> dict[str, Array]:

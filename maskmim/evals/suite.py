@@ -24,17 +24,19 @@ def run_probes(
     classes: Mapping[str, tuple[str, ...]],
     evaluators: Mapping[str, Evaluator],
     *,
+    stream: str = "image",
     say: Callable[[str], None] = lambda line: None,
 ) -> Results:
     """Runs every evaluator on the features of every encoder; see report.results_structure.
 
-    encoders:   {name: encode}, u8[b, H, W, C] -> f32[b, D], in the order of the table's rows.
+    encoders:   {name: encode}, [b, *size, C] -> f32[b, D], in the order of the table's rows.
     train_batches, test_batches: called once each for one pass over the images; for the batches see
                 features.extract_each.
     classes:    {label set: names}, {} for images without labels: evaluators marked `needs_labels`
                 are then skipped, with a sentence in the results, and images are not even read where
                 no evaluator is left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
+    stream:     what batches call the examples, see types.Spec.
     say:        gets short lines on what is being done.
     An evaluator that raises Unsuitable is skipped too, with its metrics of all encoders.
     """
@@ -42,7 +44,7 @@ def run_probes(
     wanted = {name: brick for name, brick in evaluators.items() if name not in skipped}
     seconds: dict[str, float] = {}
     with _timed(seconds, "features"):
-        splits = _both(encoders, train_batches, test_batches, say) if wanted else {}
+        splits = _both(encoders, train_batches, test_batches, stream, say) if wanted else {}
     metrics: dict[str, dict[str, float]] = {name: {} for name in encoders}
     for name, brick in wanted.items():
         say(f"{name} of {', '.join(splits)}")
@@ -77,12 +79,16 @@ def _skip_labelled(evaluators: Mapping[str, Evaluator]) -> dict[str, str]:
 
 
 def _both(
-    encoders: Mapping[str, Encode], train: Batches, test: Batches, say: Callable[[str], None]
+    encoders: Mapping[str, Encode],
+    train: Batches,
+    test: Batches,
+    stream: str,
+    say: Callable[[str], None],
 ) -> dict[str, tuple[Split, Split]]:
     say(f"features of the training images by {', '.join(encoders)}")
-    of_train = extract_each(encoders, train())
+    of_train = extract_each(encoders, train(), stream=stream)
     say(f"features of the test images by {', '.join(encoders)}")
-    of_test = extract_each(encoders, test())
+    of_test = extract_each(encoders, test(), stream=stream)
     return {name: (of_train[name], of_test[name]) for name in encoders}
 
 

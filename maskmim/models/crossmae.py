@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import attention, vit
+from maskmim.models import vit
 from maskmim.models.attention import Attend
+from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
-from maskmim.models.vit import Encoder, ModelError, Size, checked, small_normal
+from maskmim.models.vit import Size, small_normal
 from maskmim.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
@@ -74,7 +76,7 @@ class CrossDecoder(nn.Module):
     with nearly the same deviation, 0.283 instead of 0.277).
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     size: Size
     heads: Mapping[str, int]
     epsilon: float
@@ -91,12 +93,7 @@ class CrossDecoder(nn.Module):
         seen = jnp.einsum("jk,kbnd->jbnd", mix, maps)
         x, _ = self._blocks()(self._queries(mask), seen)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        return {
-            name: nn.Dense(values, kernel_init=xavier, dtype=self.dtype, name=f"head_{name}")(
-                x
-            ).astype(jnp.float32)
-            for name, values in self.heads.items()
-        }
+        return dense_heads(self.heads, x, self.dtype)
 
     def _queries(self, mask: Mask) -> Array:
         width = self.size.width
@@ -142,43 +139,23 @@ def vit_crossmae(
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
-    if remat not in REMAT:
-        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
-    grid = token_grid(spec.size, patch)
-    size = vit.variant(variant)
-    decoder_size = checked(Size(decoder_depth, decoder_width, decoder_heads, 4 * decoder_width))
-    values = patch[0] * patch[1] * spec.channels
-    common = {
-        "grid": grid,
-        "epsilon": norm_eps,
-        "dtype": jnp.dtype(dtype),
-        "attend": attention.plain if unroll else attention.fastest(),
-        "remat": remat,
-    }
-    encoder = Encoder(
-        size=size,
-        class_token=True,
-        registers=0,
-        positions="sincos",
-        mask_token=False,
-        unroll=size.depth if unroll else 1,
-        **common,
-    )
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(variant, common, unroll)
     decoder = CrossDecoder(
-        size=decoder_size,
-        heads={name: values if count is None else count for name, count in heads.items()},
-        unroll=decoder_depth if unroll else 1,
+        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
         **common,
     )
+    reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"
+    told = f"{vit.words(decoder)}, {reads}, heads: {head_words(decoder.heads)} values"
     net = picture_net(
         spec,
         patch=patch,
-        grid=grid,
-        width=size.width,
+        width=encoder.size.width,
         encoder=encoder,
         predictor=decoder,
         captures=MAPS,
-        says=_says(encoder, decoder),
+        says=(("encoder", vit.words(encoder)), ("decoder", told)),
     )
     return without_last_norm(net)
 
@@ -202,19 +179,6 @@ def without_last_norm(net: Net) -> Net:
         return net.encode(whole, *given, **options)
 
     return net._replace(init=init, encode=encode)
-
-
-def _says(encoder: Encoder, decoder: CrossDecoder) -> tuple[tuple[str, str], ...]:
-    def words(part: Encoder | CrossDecoder) -> str:
-        size = part.size
-        return f"{size.depth} blocks, width {size.width}, {size.heads} heads, {part.dtype}"
-
-    heads = ", ".join(f"{name} {values}" for name, values in decoder.heads.items())
-    reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"
-    return (
-        ("encoder", f"{words(encoder)}, class token"),
-        ("decoder", f"{words(decoder)}, {reads}, heads: {heads} values"),
-    )
 
 
 def sharding_rules() -> Rules:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -15,12 +14,12 @@ from maskmim.models.convnext import (
     convnext_variant,
     small_truncated,
 )
-from maskmim.models.in_place import check_remat
+from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import Dtype
-from maskmim.models.mae_decoder import scatter
+from maskmim.models.mae_decoder import spread
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
-from maskmim.models.vit import ModelError, small_normal
+from maskmim.models.vit import ModelError, check_remat, small_normal
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
@@ -49,19 +48,12 @@ class FcmaeDecoder(nn.Module):
         embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
         seen = embed(encoded.tokens)
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        tokens = jnp.broadcast_to(filling, (seen.shape[0], length, width))
-        tokens = jax.vmap(scatter)(tokens, mask.visible, seen)
+        tokens = spread(filling, seen, mask.visible, length)
         how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}
         stack = convnext_stage(self.depth, self.epsilon, self.dtype, **how)
         x, _ = stack(tokens.reshape(-1, *self.grid, width), None)
         x = gather(x.reshape(tokens.shape), mask.predict)
-        dense = {
-            name: nn.Dense(
-                values, kernel_init=small_truncated, dtype=self.dtype, name=f"head_{name}"
-            )
-            for name, values in self.heads.items()
-        }
-        return {name: layer(x).astype(jnp.float32) for name, layer in dense.items()}
+        return dense_heads(self.heads, x, self.dtype, start=small_truncated)
 
 
 def convnext_fcmae(
@@ -107,16 +99,13 @@ def convnext_fcmae(
     times = 2 ** (len(size.depths) - 1)
     unit = times * patch[0], times * patch[1]
     grid = token_grid(spec.size, unit)
-    values = unit[0] * unit[1] * spec.channels
-    widths = {name: values if count is None else count for name, count in heads.items()}
+    widths = head_widths(heads, math.prod(unit) * spec.channels)
     common = {"grid": grid, "epsilon": norm_eps, "dtype": kind, "remat": remat, "unroll": unroll}
     blocks = "-".join(map(str, size.depths))
-    told = ", ".join(f"{name} {count}" for name, count in widths.items())
     plural = "block" if decoder_depth == 1 else "blocks"
     return picture_net(
         spec,
         patch=unit,
-        grid=grid,
         width=size.width * times,
         encoder=ConvNextEncoder(patch=patch, size=size, **common),
         predictor=FcmaeDecoder(depth=decoder_depth, width=decoder_width, heads=widths, **common),
@@ -124,7 +113,8 @@ def convnext_fcmae(
             ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {kind}"),
             (
                 "decoder",
-                f"{decoder_depth} {plural}, width {decoder_width}, {kind}, heads: {told} values",
+                f"{decoder_depth} {plural}, width {decoder_width}, {kind}, "
+                f"heads: {head_words(widths)} values",
             ),
         ),
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import jax
+import math
+
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import attention
+from maskmim.models import vit
 from maskmim.models.attention import Attend
-from maskmim.models.layers import Blocks, Dtype, Norm, xavier
-from maskmim.models.mae_decoder import scatter
+from maskmim.models.layers import Dtype, Norm, stack_of, xavier
+from maskmim.models.mae_decoder import whole_grid
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
-from maskmim.models.vit import Encoder, Size, checked, small_normal, variant
+from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
@@ -25,7 +26,7 @@ class TwoDecoders(nn.Module):
     Parameters of the pixel decoder are named as in MAE's.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     size: Size
     values: int
     epsilon: float
@@ -37,33 +38,16 @@ class TwoDecoders(nn.Module):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> 'pixels' f32[B, P, values], 'loss' f32[B, P, 1]."""
-        width = self.size.width
-        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        prefix, seen = embed(encoded.prefix), embed(encoded.tokens)
-        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        length = self.grid[0] * self.grid[1]
-        tokens = jnp.broadcast_to(filling, (seen.shape[0], length, width))
-        tokens = jax.vmap(scatter)(tokens, mask.visible, seen)
-        tokens = tokens + jnp.asarray(sincos(width, self.grid), self.dtype)
-        x = jnp.concatenate([prefix, tokens], axis=1)
-        skip = prefix.shape[1]
+        prefix, tokens = whole_grid(self, encoded, mask)
+        table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
+        x, skip = jnp.concatenate([prefix, tokens + table], axis=1), prefix.shape[1]
         pixels = self._read(x, skip, mask, "", "head_pixels")
         losses = self._read(x, skip, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
 
     def _read(self, x: Array, skip: int, mask: Mask, prefix: str, head: str) -> Array:
         """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
-        x, _ = Blocks(
-            self.size.depth,
-            self.size.heads,
-            self.size.hidden,
-            self.epsilon,
-            self.dtype,
-            self.attend,
-            self.remat,
-            self.unroll,
-            name=f"{prefix}stack",
-        )(x)
+        x, _ = stack_of(self, f"{prefix}stack")(x)
         x = Norm(self.epsilon, self.dtype, name=f"{prefix}norm")(gather(x[:, skip:], mask.predict))
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
         return dense(x).astype(jnp.float32)
@@ -88,47 +72,23 @@ def vit_hpm(
     params: {'encoder': ..., 'decoder': ...}. Raises ModelError as vit_mae does.
     Source: HPM (arXiv 2304.05919), models_mae_learn_loss.py of Haochen-Wang409/HPM.
     """
-    grid = token_grid(spec.size, patch)
-    common = {
-        "grid": grid,
-        "epsilon": norm_eps,
-        "dtype": jnp.dtype(dtype),
-        "attend": attention.plain if unroll else attention.fastest(),
-        "remat": remat,
-    }
-    encoder = _encoder(variant, unroll, common)
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(variant, common, unroll)
     decoders = TwoDecoders(
-        size=checked(Size(decoder_depth, decoder_width, decoder_heads, 4 * decoder_width)),
-        values=patch[0] * patch[1] * spec.channels,
-        unroll=decoder_depth if unroll else 1,
+        values=math.prod(patch) * spec.channels,
+        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
         **common,
     )
-    size = encoder.size
-    told = f"{size.depth} blocks, width {size.width}, {size.heads} heads, {dtype}, class token"
-    twice = f"{decoder_depth} blocks, width {decoder_width}, {decoder_heads} heads, {dtype}"
+    told = vit.words(decoders)
     return picture_net(
         spec,
         patch=patch,
-        grid=grid,
-        width=size.width,
+        width=encoder.size.width,
         encoder=encoder,
         predictor=decoders,
         says=(
-            ("encoder", told),
-            ("decoder", f"{twice}, head: pixels"),
-            ("loss predictor", f"{twice}, head: loss, one value"),
+            ("encoder", vit.words(encoder)),
+            ("decoder", f"{told}, head: pixels"),
+            ("loss predictor", f"{told}, head: loss, one value"),
         ),
-    )
-
-
-def _encoder(name: str, unroll: bool, common: dict) -> Encoder:
-    size = variant(name)
-    return Encoder(
-        size=size,
-        class_token=True,
-        registers=0,
-        positions="sincos",
-        mask_token=False,
-        unroll=size.depth if unroll else 1,
-        **common,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import attention, vit
-from maskmim.models.layers import REMAT, Dtype
+from maskmim.models import vit
+from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers import Dtype
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
 from maskmim.models.vit import ModelError
@@ -35,17 +36,13 @@ class LinearHeads(nn.Module):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
         tokens = gather(encoded.tokens, mask.predict)
-        dense = {
-            name: nn.Dense(values, kernel_init=torch_uniform, dtype=self.dtype, name=f"head_{name}")
-            for name, values in self.heads.items()
-        }
-        return {name: layer(tokens).astype(jnp.float32) for name, layer in dense.items()}
+        return dense_heads(self.heads, tokens, self.dtype, start=torch_uniform)
 
 
 def in_place_net(
     spec: Spec,
     *,
-    patch: tuple[int, int],
+    patch: tuple[int, ...],
     width: int,
     encoder: nn.Module,
     heads: Mapping[str, int | None],
@@ -55,28 +52,24 @@ def in_place_net(
 ) -> Net:
     """An encoder that sees every token with linear heads on the predicted ones.
 
-    patch:   (height, width) pixels of a token of the mask.
+    patch:   what a token of the mask stands for, see `net.picture_net`.
     encoder: module as `net.picture_net` takes it; it may ignore `visible`, as every token enters.
     heads:   {name: values per token}; None stands for the values of a patch.
     says:    the encoder in words.
     params: {'encoder': ..., 'decoder': {'head_<name>': ...}}.
     `encode` raises ModelError for a mask that leaves tokens out.
     """
-    grid = token_grid(spec.size, patch)
-    values = patch[0] * patch[1] * spec.channels
-    widths = {name: values if count is None else count for name, count in heads.items()}
-    words = ", ".join(f"{name} {count}" for name, count in widths.items())
+    widths = head_widths(heads, math.prod(patch) * spec.channels)
     net = picture_net(
         spec,
         patch=patch,
-        grid=grid,
         width=width,
         encoder=encoder,
         predictor=LinearHeads(widths, dtype),
         captures=captures,
-        says=(("encoder", says), ("decoder", f"linear heads: {words} values")),
+        says=(("encoder", says), ("decoder", f"linear heads: {head_words(widths)} values")),
     )
-    return _whole(net, grid[0] * grid[1])
+    return _whole(net, math.prod(token_grid(spec.size, patch)))
 
 
 def _whole(net: Net, length: int) -> Net:
@@ -104,7 +97,7 @@ def vit_in_place(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
+    patch: tuple[int, ...] = (16, 16),
     class_token: bool = True,
     registers: int = 0,
     positions: str = "learned",
@@ -123,38 +116,23 @@ def vit_in_place(
     Source: ViTForMaskedImageModeling of transformers (SimMIM's head on a ViT with learned
     positions); the encoders of MaskFeat and data2vec. SimMIM's own ViT is in models.relative_vit.
     """
-    if positions not in ("sincos", "learned"):
-        raise ModelError(f"unknown positions {positions!r}: use 'sincos' or 'learned'")
-    check_remat(remat)
-    size = vit.variant(variant)
-    kind = jnp.dtype(dtype)
-    encoder = vit.Encoder(
-        grid=token_grid(spec.size, patch),
-        size=size,
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(
+        variant,
+        common,
+        unroll,
         class_token=class_token,
         registers=registers,
         positions=positions,
         mask_token=True,
-        epsilon=norm_eps,
-        dtype=kind,
-        attend=attention.plain if unroll else attention.fastest(),
-        remat=remat,
-        unroll=size.depth if unroll else 1,
         drop_path=drop_path,
     )
-    says = f"{size.depth} blocks, width {size.width}, {size.heads} heads, {kind}, {positions}"
     return in_place_net(
         spec,
         patch=patch,
-        width=size.width,
+        width=encoder.size.width,
         encoder=encoder,
         heads=heads,
-        dtype=kind,
-        says=f"{says} positions, mask embeddings",
+        dtype=encoder.dtype,
+        says=vit.words(encoder),
     )
-
-
-def check_remat(remat: str) -> None:
-    """ModelError for a policy that `layers.REMAT` does not name."""
-    if remat not in REMAT:
-        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")

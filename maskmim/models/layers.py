@@ -152,3 +152,10 @@ class Blocks(nn.Module):
             name="blocks",
         )
         return blocks(x, keep)
+
+
+def stack_of(part: nn.Module, name: str = "stack") -> Blocks:
+    """The blocks of a module that has a size, and epsilon, dtype, attend, remat and unroll."""
+    size = part.size
+    shape = size.depth, size.heads, size.hidden, part.epsilon, part.dtype
+    return Blocks(*shape, part.attend, part.remat, part.unroll, name=name)

@@ -1,4 +1,4 @@
-"""A `Net` out of two Flax modules: an encoder of patches and a predictor, for pictures."""
+"""A `Net` out of two Flax modules: an encoder of patches and a predictor."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from maskmim.models.patches import patchify, unpatchify
 from maskmim.models.vit import ModelError
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
+# Inputs that are no pixels are shown from -3 to 3 of their normalised units, black to white.
+SPREAD = 6.0
 
-def token_grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of patches in a picture; ModelError where they do not fill it."""
-    if size[0] % patch[0] or size[1] % patch[1]:
+
+def token_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
+    """Patches along each axis: (rows, columns) of a picture, (frames, rows, columns) of a clip.
+
+    Raises ModelError where patches do not fill the size, or have another number of axes.
+    """
+    if len(size) != len(patch) or any(n % side for n, side in zip(size, patch, strict=True)):
         raise ModelError(
-            f"pictures of {size[0]}x{size[1]} pixels do not divide into patches of "
-            f"{patch[0]}x{patch[1]}: change input.size or model.patch"
+            f"inputs of size {'x'.join(map(str, size))} do not divide into patches of "
+            f"{'x'.join(map(str, patch))}: change input.size or model.patch"
         )
-    return size[0] // patch[0], size[1] // patch[1]
+    return tuple(n // side for n, side in zip(size, patch, strict=True))
 
 
 def picture_net(
     spec: Spec,
     *,
-    patch: tuple[int, int],
-    grid: tuple[int, int],
+    patch: tuple[int, ...],
     width: int,
     encoder: nn.Module,
     predictor: nn.Module,
@@ -36,21 +41,25 @@ def picture_net(
 ) -> Net:
     """The network whose params are {'encoder': ..., 'decoder': ...}.
 
-    patch, grid: (height, width) of a patch in pixels, (rows, columns) of patches.
+    patch:     what a token stands for: (height, width) pixels of a picture, (frames, height,
+               width) of a clip, (time, mel) of a spectrogram.
     width:     of the encoder's tokens.
     encoder:   module (patches f32[B, N, V], visible i32[B, K] or None, hidden bool[B, N] or None,
                capture, randomness or None) -> Encoded.
     predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}.
     captures:  what the encoder always captures because the predictor reads it.
     says:      lines for people, see `Net.says`.
+    Raises ModelError where patches do not fill the input, and in `inputs` for a batch of other
+    shapes.
     """
+    grid = token_grid(spec.size, patch)
     mean = jnp.asarray(spec.mean, jnp.float32)
     std = jnp.asarray(spec.std, jnp.float32)
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
         length = math.prod(grid)
-        blank = patchify(jnp.zeros((1, *spec.size, spec.channels)), patch)
+        blank = patchify(jnp.zeros((1, *spec.shape)), patch)
         token = jnp.zeros((1, 1), jnp.int32)
         mask = Mask(token, token, jnp.zeros((1, length), bool), jnp.ones((1, 1)))
         made = encoder.init_with_output(first, blank, token, mask.hidden, captures)
@@ -59,12 +68,13 @@ def picture_net(
         return {"encoder": params["params"], "decoder": head["params"]}
 
     def inputs(batch: Batch) -> Array:
-        image = batch["image"]
-        if image.shape[1:] != (*spec.size, spec.channels):
-            wanted = (*spec.size, spec.channels)
-            raise ModelError(f"pictures of shape {image.shape[1:]} meet a model for {wanted}")
-        scale = 255.0 if image.dtype == jnp.uint8 else 1.0
-        return (image.astype(jnp.float32) / scale - mean) / std
+        given = batch[spec.stream]
+        if given.shape[1:] != spec.shape:
+            raise ModelError(
+                f"{spec.stream} inputs of shape {given.shape[1:]} meet a model for {spec.shape}"
+            )
+        scale = 255.0 if given.dtype == jnp.uint8 else 1.0
+        return (given.astype(jnp.float32) / scale - mean) / std
 
     def encode(
         params: Tree,
@@ -84,16 +94,17 @@ def picture_net(
         return predictor.apply({"params": params["decoder"]}, encoded, mask)
 
     def display(inputs: Array) -> Array:
-        return jnp.clip(jnp.round((inputs * std + mean) * 255), 0, 255).astype(jnp.uint8)
+        values = inputs * std + mean if spec.dtype == "uint8" else inputs / SPREAD + 0.5
+        return jnp.clip(jnp.round(values * 255), 0, 255).astype(jnp.uint8)
 
     return Net(
-        grids={"image": grid},
+        grids={spec.stream: grid},
         width=width,
         init=init,
         inputs=inputs,
         encode=encode,
         predict=predict,
-        patchify=lambda images: patchify(images, patch),
+        patchify=lambda inputs: patchify(inputs, patch),
         restore=lambda patches: unpatchify(patches, patch, grid),
         display=display,
         says=says,

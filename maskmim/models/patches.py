@@ -1,25 +1,36 @@
-"""Pictures as sequences of patches and back."""
+"""Pictures, clips and spectrograms as sequences of patches and back."""
 
 from __future__ import annotations
+
+import math
 
 import jax.numpy as jnp
 
 from maskmim.types import Array
 
 
-def patchify(images: Array, patch: tuple[int, int]) -> Array:
-    """[B, H, W, C] -> [B, N, p * q * C]: patches row-major, values by row, column, channel."""
-    examples, height, width, channels = images.shape
-    rows, columns = height // patch[0], width // patch[1]
-    cut = images.reshape(examples, rows, patch[0], columns, patch[1], channels)
-    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(examples, rows * columns, -1)
+def patchify(inputs: Array, patch: tuple[int, ...]) -> Array:
+    """[B, *size, C] -> [B, N, V]: patches row-major over the axes of `size`, so are their values.
+
+    A clip [B, T, H, W, C] with patches (t, p, q) gives V = t * p * q * C values in the order time,
+    row, column, channel.
+    """
+    examples, *size, channels = inputs.shape
+    axes = len(patch)
+    split = [n for length, side in zip(size, patch, strict=True) for n in (length // side, side)]
+    cut = inputs.reshape(examples, *split, channels)
+    outer, inner = range(1, 2 * axes, 2), range(2, 2 * axes + 1, 2)
+    values = math.prod(patch) * channels
+    return cut.transpose(0, *outer, *inner, 2 * axes + 1).reshape(examples, -1, values)
 
 
-def unpatchify(patches: Array, patch: tuple[int, int], grid: tuple[int, int]) -> Array:
-    """The inverse of `patchify` on a grid of (rows, columns)."""
-    rows, columns = grid
-    cut = patches.reshape(patches.shape[0], rows, columns, *patch, -1).transpose(0, 1, 3, 2, 4, 5)
-    return cut.reshape(patches.shape[0], rows * patch[0], columns * patch[1], -1)
+def unpatchify(patches: Array, patch: tuple[int, ...], grid: tuple[int, ...]) -> Array:
+    """The inverse of `patchify` on a grid of tokens."""
+    axes = len(patch)
+    cut = patches.reshape(patches.shape[0], *grid, *patch, -1)
+    order = [place for axis in range(1, axes + 1) for place in (axis, axes + axis)]
+    size = [count * side for count, side in zip(grid, patch, strict=True)]
+    return cut.transpose(0, *order, 2 * axes + 1).reshape(patches.shape[0], *size, cut.shape[-1])
 
 
 def gather(tokens: Array, places: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,39 @@ def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) 
         angles = place[:, None] * frequencies
         columns += [np.sin(angles), np.cos(angles)]
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def sinusoid(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) -> np.ndarray:
+    """The first transformer's table over the tokens in one row: f32[prod(grid), width].
+
+    Value 2i of token n is sin(n / temperature^(2i / width)), value 2i + 1 its cosine; the shape of
+    the grid plays no part. Computed in float64.
+    Source: Attention Is All You Need (arXiv 1706.03762), section 3.5; VideoMAE's
+    get_sinusoid_encoding_table (modeling_finetune.py) on all its space-time tokens.
+    """
+    column = np.arange(width)
+    frequencies = temperature ** -(2 * (column // 2) / width)
+    angles = np.arange(math.prod(grid), dtype=np.float64)[:, None] * frequencies
+    return np.where(column % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
+
+
+def sincos_exchanged(width: int, grid: tuple[int, ...]) -> np.ndarray:
+    """`sincos` of the grid with its axes in reverse order, laid over the tokens as they come.
+
+    Every token still has a place of its own, but neighbours of the grid are not neighbours there.
+    Source: PatchEmbed_org.patch_hw of util/patch_embed.py, facebookresearch/AudioMAE, where 64 x 8
+    tokens of (time, mel) get the table of 8 x 64; on square grids it is `sincos`.
+    """
+    return sincos(width, grid[::-1])
+
+
+# Tables that are computed, not learnt, by name.
+FIXED = {"sincos": sincos, "sinusoid": sinusoid, "sincos_exchanged": sincos_exchanged}
+
+
+def fixed(name: str, width: int, grid: tuple[int, ...]) -> np.ndarray:
+    """The table called `name`, a key of FIXED: f32[prod(grid), width]."""
+    return FIXED[name](width, grid)
 
 
 def resize_positions(table: Array, old: tuple[int, int], new: tuple[int, int]) -> Array:

@@ -9,12 +9,12 @@ from flax import linen as nn
 
 from maskmim.models import vit
 from maskmim.models.drop_path import factors
-from maskmim.models.in_place import check_remat, in_place_net
+from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import CAPTURES, REMAT, Dtype, Mlp, Norm, scaled
 from maskmim.models.net import token_grid
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.starts import normal, normal_by_depth, started
-from maskmim.models.vit import ModelError, Size, small_normal
+from maskmim.models.vit import ModelError, Size, check_remat, small_normal
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 # SimMIM cuts the mask embedding's start off at one deviation.

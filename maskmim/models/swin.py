@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.drop_path import factors
-from maskmim.models.in_place import check_remat, in_place_net, torch_uniform
+from maskmim.models.in_place import in_place_net, torch_uniform
 from maskmim.models.layers import Dtype, Norm
 from maskmim.models.net import token_grid
 from maskmim.models.patches import patchify, unpatchify
 from maskmim.models.starts import normal, started
 from maskmim.models.swin_parts import Grid, Merge, swin_stage, window_side
-from maskmim.models.vit import ModelError, Size, checked, small_normal
+from maskmim.models.vit import ModelError, Size, check_remat, checked, small_normal
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.exits import UserError
+from maskmim.models import attention
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
-from maskmim.models.layers import Blocks, Dtype, Norm, xavier
+from maskmim.models.layers import REMAT, Dtype, Norm, stack_of, xavier
 from maskmim.models.patches import gather
-from maskmim.models.posembed import sincos
+from maskmim.models.posembed import FIXED, fixed
 from maskmim.types import Array, Encoded, Randomness
 
 small_normal = nn.initializers.normal(0.02)
@@ -73,14 +76,14 @@ def checked(size: Size) -> Size:
 class Encoder(nn.Module):
     """Patch embedding, positions, prefix tokens, blocks and a last norm.
 
-    grid:      (rows, columns) of tokens. size: depth, width, heads, hidden.
-    positions: 'sincos' (fixed) or 'learned'; the prefix tokens have none, as MAE's class token has
-               zeros.
+    grid:      tokens along each axis. size: depth, width, heads, hidden.
+    positions: 'learned' or the name of a fixed table, see `posembed.fixed`; the prefix tokens have
+               none, as MAE's class token has zeros.
     registers: extra prefix tokens behind the class token.
     drop_path: rate of the last block, see `drop_path.factors`.
     """
 
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     size: Size
     class_token: bool
     registers: int
@@ -113,17 +116,8 @@ class Encoder(nn.Module):
         x = jnp.concatenate([prefix.astype(self.dtype), tokens], axis=1)
         embedded = x if "embedded" in capture else None
         inner = tuple(name for name in capture if name != "embedded")
-        x, found = Blocks(
-            self.size.depth,
-            self.size.heads,
-            self.size.hidden,
-            self.epsilon,
-            self.dtype,
-            self.attend,
-            self.remat,
-            self.unroll,
-            name="stack",
-        )(x, inner, factors(randomness, depth=self.size.depth, rate=self.drop_path))
+        keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
+        x, found = stack_of(self)(x, inner, keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         count = prefix.shape[1]
         layers, attention = found.get("layers"), found.get("attention")
@@ -146,10 +140,10 @@ class Encoder(nn.Module):
         return tokens + positions.astype(self.dtype)
 
     def _positions(self) -> Array:
-        shape = (self.grid[0] * self.grid[1], self.size.width)
+        width = self.size.width
         if self.positions == "learned":
-            return self.param("positions", small_normal, shape)
-        return jnp.asarray(sincos(self.size.width, self.grid))
+            return self.param("positions", small_normal, (math.prod(self.grid), width))
+        return jnp.asarray(fixed(self.positions, width, self.grid))
 
     def _prefix(self, examples: int) -> Array:
         width = self.size.width
@@ -160,3 +154,76 @@ class Encoder(nn.Module):
             parts.append(self.param("registers", small_normal, (1, self.registers, width)))
         prefix = jnp.concatenate(parts, axis=1)
         return jnp.broadcast_to(prefix, (examples, *prefix.shape[1:]))
+
+
+def computing(
+    grid: tuple[int, ...], norm_eps: float, remat: str, unroll: bool, dtype: str
+) -> dict[str, Any]:
+    """The fields that encoder and decoder share; ModelError for an unknown remat policy."""
+    check_remat(remat)
+    return {
+        "grid": grid,
+        "epsilon": norm_eps,
+        "dtype": jnp.dtype(dtype),
+        "attend": attention.plain if unroll else attention.fastest(),
+        "remat": remat,
+    }
+
+
+def encoder(
+    name: str,
+    common: dict[str, Any],
+    unroll: bool,
+    *,
+    class_token: bool = True,
+    registers: int = 0,
+    positions: str = "sincos",
+    mask_token: bool = False,
+    drop_path: float = 0.0,
+) -> Encoder:
+    """The encoder of a variant's size with the fields that `computing` gives.
+
+    Raises ModelError for a variant or positions that are unknown.
+    """
+    check_positions(positions, (*FIXED, "learned"))
+    size = variant(name)
+    return Encoder(
+        size=size,
+        class_token=class_token,
+        registers=registers,
+        positions=positions,
+        mask_token=mask_token,
+        drop_path=drop_path,
+        unroll=size.depth if unroll else 1,
+        **common,
+    )
+
+
+def decoder_size(depth: int, width: int, heads: int, unroll: bool) -> dict[str, Any]:
+    """The fields of a decoder of that size whose MLPs are four times as wide."""
+    size = checked(Size(depth, width, heads, 4 * width))
+    return {"size": size, "unroll": depth if unroll else 1}
+
+
+def check_positions(name: str, known: Iterable[str]) -> None:
+    """ModelError for positions that are not among the known ones."""
+    if name not in known:
+        raise ModelError(f"unknown positions {name!r}: use {' or '.join(map(repr, known))}")
+
+
+def check_remat(remat: str) -> None:
+    """ModelError for a policy that `layers.REMAT` does not name."""
+    if remat not in REMAT:
+        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
+
+
+def words(part: nn.Module) -> str:
+    """An encoder or a decoder for people: '12 blocks, width 768, 12 heads, float32, ...'."""
+    size = part.size
+    told = [f"{size.depth} blocks, width {size.width}, {size.heads} heads, {part.dtype}"]
+    if isinstance(part, Encoder):
+        told += ["class token"] if part.class_token else []
+        told += [f"{part.registers} registers"] if part.registers else []
+        told += [f"{part.positions} positions"] if part.positions != "sincos" else []
+        told += ["mask embeddings"] if part.mask_token else []
+    return ", ".join(told)

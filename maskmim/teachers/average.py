@@ -41,8 +41,8 @@ def average(
             "attribute `gives` to the names of its hints"
         )
 
-    def init(key: Array, net: Net, params: Tree) -> tuple[Tree, Tree]:
-        return _chosen(params, parts), ()
+    def init(key: Array, net: Net, params: Tree) -> Tree:
+        return _chosen(params, parts)
 
     def ask(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None

@@ -101,8 +101,11 @@ def read_patterns(path: Path) -> np.ndarray:
 def _holding(make: Callable[[], Array]) -> Teacher:
     """A teacher that knows nothing but a bank, asked before the mask is drawn."""
 
-    def init(key: Array, net: Net, params: Tree) -> tuple[Tree, Tree]:
-        return (), {"bank": make()}
+    def init(key: Array, net: Net, params: Tree) -> Tree:
+        return ()
+
+    def freeze() -> Tree:
+        return {"bank": make()}
 
     def find(
         net: Net, extra: Tree, frozen: Mapping[str, Array], context: Context, mask: Mask | None
@@ -112,4 +115,4 @@ def _holding(make: Callable[[], Array]) -> Teacher:
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
         return extra
 
-    return Teacher(("noise_bank",), False, init, find, refresh)
+    return Teacher(("noise_bank",), False, init, find, refresh, freeze)

@@ -6,6 +6,7 @@ from maskmim.data.folder import unlabelled
 from maskmim.data.pipeline import train_batches
 from maskmim.data.records import TooManyBadImages
 from maskmim.data.transforms import random_resized_crop_flip
+from maskmim.types import Spec
 from tests.data import files
 
 
@@ -25,8 +26,7 @@ def test_odd_folders_train_and_are_reported(tmp_path):
     seen = BadFiles(records, tmp_path / "run")
     batches = train_batches(
         records,
-        size=(16, 16),
-        channels=3,
+        spec=Spec((16, 16), 3, (0.5,) * 3, (0.25,) * 3),
         batch_size=4,
         seed=0,
         augment=random_resized_crop_flip,

@@ -8,8 +8,10 @@ from maskmim.data.arrays import ArrayRecords
 from maskmim.data.pipeline import TRIES, eval_batches, train_batches
 from maskmim.data.records import BadImage, DataError, Example, TooManyBadImages
 from maskmim.data.transforms import random_resized_crop_flip, resize_center_crop
+from maskmim.types import Spec
 
 COUNT = 37
+SPEC = Spec((8, 8), 3, (0.5,) * 3, (0.25,) * 3)
 
 
 def plain(rng, image, *, size):
@@ -49,8 +51,7 @@ class Holed:
 
 def stream(source=None, count=12, **options):
     settings = {
-        "size": (8, 8),
-        "channels": 3,
+        "spec": SPEC,
         "batch_size": 8,
         "seed": 3,
         "augment": functools.partial(random_resized_crop_flip, scale=(0.3, 1.0)),
@@ -167,8 +168,7 @@ def test_beginning_late_reads_nothing_that_came_before():
 
     batches = train_batches(
         Noted(records(), ()),
-        size=(8, 8),
-        channels=3,
+        spec=SPEC,
         batch_size=8,
         seed=3,
         augment=plain,
@@ -223,7 +223,7 @@ def test_errors_say_what_to_do(options, message):
 
 
 def evaluation(source=None, **options):
-    settings = {"size": (8, 8), "channels": 3, "batch_size": 8, "transform": plain}
+    settings = {"spec": SPEC, "batch_size": 8, "transform": plain}
     return list(eval_batches(records() if source is None else source, **(settings | options)))
 
 
@@ -264,7 +264,7 @@ def test_evaluation_needs_images():
 
 def test_evaluation_transforms_by_default_to_the_centre():
     source = records()
-    (batch,) = eval_batches(source, size=(8, 8), channels=3, batch_size=COUNT)
+    (batch,) = eval_batches(source, spec=SPEC, batch_size=COUNT)
     rng = np.random.default_rng(0)
     expected = resize_center_crop(rng, source[3].encoded, size=(8, 8))
     assert np.array_equal(batch["image"][3], expected)

@@ -62,7 +62,7 @@ def evaluate(images, mask, pixels, prediction=None):
         raw = pixels if prediction is None else prediction
         return {"mask": mask, "inputs": inputs, "target": None, "pixels": pixels, "prediction": raw}
 
-    method = Method(net, None, None, None, {"reconstruct": reconstruct}, ())
+    method = Method(net, None, None, None, None, {"reconstruct": reconstruct}, ())
     found = reconstruction(method, (), {}, Randomness.of(jax.random.key(0), len(images)))
     return {name: np.asarray(value) for name, value in found.items()}
 
@@ -176,6 +176,6 @@ def test_patches_that_are_predicted_but_visible_or_hidden_but_not_predicted():
 
 
 def test_a_method_without_pixels_is_refused():
-    method = Method(None, None, None, None, {}, ())
+    method = Method(None, None, None, None, None, {}, ())
     with pytest.raises(Unsuitable, match="predicts no pixels"):
         reconstruction(method, (), {}, Randomness.of(jax.random.key(0), 1))

@@ -30,7 +30,7 @@ def describe(argument: str) -> str:
     """One line for each parameter, on a mesh of 2 x 4 x 2 devices."""
     config = load(argument)
     _, method = build_method(config)
-    params = jax.eval_shape(method.init, jax.random.key(0)).params
+    params = jax.eval_shape(method.init, jax.random.key(0))[0]
     mesh = AbstractMesh((2, 4, 2), AXES)
     places = dict(named_leaves(tree_shardings(params, resolve(config.mesh.rules)(), mesh)))
     decayed = _decayed(config, params)

@@ -22,11 +22,11 @@ def train(sizes, micro_batches=1):
     optimiser = adamw(warmup_cosine(Span(STEPS, 5.0), warmup_epochs=1), BATCH, lr=0.05)
     count = int(np.prod(list(sizes.values())))
     mesh = sharding.make_mesh(sizes, jax.devices()[:count])
-    shapes, _ = jax.eval_shape(lambda k: initial_state(method, optimiser, k), jax.random.key(0))
+    shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), jax.random.key(0))
     places = sharding.state_shardings(shapes, optimiser, sharding.transformer(), mesh)
     whole = sharding.replicated(mesh)
-    make = jax.jit(lambda key: initial_state(method, optimiser, key), out_shardings=(places, whole))
-    state, frozen = make(jax.random.key(0))
+    make = jax.jit(lambda key: initial_state(method, optimiser, key), out_shardings=places)
+    state, frozen = make(jax.random.key(0)), method.freeze()
     step = jax.jit(
         make_train_step(method, optimiser, seed=0, total_steps=STEPS, micro_batches=micro_batches),
         in_shardings=(places, whole, sharding.by_example(mesh)),

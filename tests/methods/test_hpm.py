@@ -24,12 +24,13 @@ from maskmim.method import masked
 from maskmim.models.hpm import vit_hpm
 from maskmim.objectives import match
 from maskmim.paths import named_leaves
-from maskmim.step import initial_state, make_train_step
+from maskmim.step import make_train_step
 from maskmim.targets.pixels import patches
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import linear
 from maskmim.teachers.token_loss import predicted
 from maskmim.types import Context, Method, Randomness, Spec, Variables
+from tests.tiny import begin
 
 SPEC = Spec((48, 48), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STEPS = 80
@@ -79,7 +80,7 @@ class Run(NamedTuple):
 def run() -> Run:
     made = method()
     optimiser = optax.adamw(optax.cosine_decay_schedule(2e-3, STEPS))
-    state, frozen = initial_state(made, optimiser, jax.random.key(SEED))
+    state, frozen = begin(made, optimiser, SEED)
     begun = Variables(state.params, state.extra, frozen)
     step = jax.jit(make_train_step(made, optimiser, seed=0, total_steps=STEPS))
     early, after_three = [state.params], None

@@ -113,7 +113,7 @@ def test_the_published_recipe(monkeypatch):
     assert method.net.grids == {"image": (14, 14)}
 
     def shapes(key):
-        variables, batch = method.init(key), {"image": jnp.zeros((2, 224, 224, 3), jnp.uint8)}
+        variables, batch = method.variables(key), {"image": jnp.zeros((2, 224, 224, 3), jnp.uint8)}
         mask = bind(config.mask)(Randomness.of(key, 2), Context(batch, method.net.grids, {}))
         encoded = method.net.encode(variables.params, method.net.inputs(batch), mask)
         return encoded.tokens, method.net.predict(variables.params, encoded, mask)["hog"]

@@ -13,10 +13,10 @@ from maskmim.masks.growth import bucketed, linear
 from maskmim.masks.uniform import random
 from maskmim.methods.ratio_buckets import masked_in_buckets
 from maskmim.objectives import match
-from maskmim.step import initial_state, make_train_step
+from maskmim.step import make_train_step
 from maskmim.targets.pixels import normalised_patches
 from maskmim.types import Randomness
-from tests.tiny import SPEC, pictures, tiny_method, tiny_model
+from tests.tiny import SPEC, begin, pictures, tiny_method, tiny_model
 from tests.tolerances import REORDERED
 
 LOW, HIGH, COUNT = 0.25, 0.75, 3
@@ -45,7 +45,7 @@ def bucket_method():
 @pytest.mark.parametrize(("progress", "ratio"), [(0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (1, 0.75)])
 def test_each_bucket_is_the_method_at_its_ratio(progress, ratio):
     method, alone = bucket_method(), tiny_method(mask=partial(random, ratio=ratio))
-    variables = method.init(jax.random.key(0))
+    variables = method.variables(jax.random.key(0))
     batch = {"image": pictures(4)}
     randomness = Randomness.of(jax.random.key(1), 4)
     found = jax.jit(lambda p: method.loss(variables, batch, randomness, p).terms)(
@@ -59,7 +59,7 @@ def test_each_bucket_is_the_method_at_its_ratio(progress, ratio):
 def test_one_step_is_traced_for_all_ratios_and_trains():
     method, optimiser = bucket_method(), optax.adam(1e-3)
     step = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=6))
-    state, frozen = initial_state(method, optimiser, jax.random.key(0))
+    state, frozen = begin(method, optimiser)
     losses = []
     for _ in range(6):
         state, metrics = step(state, frozen, {"image": pictures(4)})
@@ -70,7 +70,7 @@ def test_one_step_is_traced_for_all_ratios_and_trains():
 
 def test_micro_batches_change_nothing():
     method, optimiser = bucket_method(), optax.sgd(1.0)
-    state, frozen = initial_state(method, optimiser, jax.random.key(0))
+    state, frozen = begin(method, optimiser)
     batch = {"image": pictures(4)}
     whole, _ = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=6))(
         state, frozen, batch

@@ -23,12 +23,12 @@ from maskmim.models.vit import ModelError
 from maskmim.objectives import match
 from maskmim.paths import leaf_path, named_leaves
 from maskmim.sharding import AXES, tree_shardings
-from maskmim.step import initial_state, make_train_step
+from maskmim.step import make_train_step
 from maskmim.targets.pixels import normalised_patches
 from maskmim.types import Randomness, Spec
 from tests.models import sparse_convnext
 from tests.running import ROOT
-from tests.tiny import pictures
+from tests.tiny import begin, pictures
 from tests.tolerances import PARITY, REORDERED
 
 SPEC = Spec((32, 24), 3, (0.5,) * 3, (0.25,) * 3)  # 4 x 3 tokens of 8 x 8 pixels
@@ -233,7 +233,7 @@ def tiny_method():
 
 def test_a_few_steps_reduce_the_loss_and_reach_every_parameter():
     method, optimiser = tiny_method(), optax.adam(1e-2)
-    state, frozen = jax.jit(lambda key: initial_state(method, optimiser, key))(jax.random.key(0))
+    state, frozen = begin(method, optimiser)
     begun = state.params
     step = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=30))
     values = []
@@ -250,7 +250,7 @@ def test_hidden_tokens_are_predicted():
     batch = {"image": jax.ShapeDtypeStruct((2, *SPEC.size, 3), jnp.uint8)}
 
     def look(batch):
-        variables = method.init(jax.random.key(0))
+        variables = method.variables(jax.random.key(0))
         return method.apply["reconstruct"](variables, batch, Randomness.of(jax.random.key(0), 2))
 
     found = jax.eval_shape(look, batch)

@@ -27,7 +27,7 @@ def test_nothing_is_dropped_without_randomness():
 
 def test_training_drops_and_evaluation_does_not():
     method = tiny_method(model=tiny_model(drop_path=0.9))
-    variables, batch = method.init(jax.random.key(0)), {"image": pictures(6)}
+    variables, batch = method.variables(jax.random.key(0)), {"image": pictures(6)}
     inputs, randomness = method.net.inputs(batch), Randomness.of(jax.random.key(1), 6)
     whole = method.net.encode(variables.params, inputs, None)
     np.testing.assert_array_equal(whole.tokens, method.apply["encode"](variables, batch).tokens)

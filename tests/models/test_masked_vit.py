@@ -299,7 +299,7 @@ def test_variants():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"patch": (7, 8)}, "24x40 pixels do not divide into patches of 7x8"),
+        ({"patch": (7, 8)}, "size 24x40 do not divide into patches of 7x8"),
         ({"positions": "rope"}, "unknown positions 'rope'"),
         ({"remat": "most"}, "unknown remat policy 'most': use one of none, full, dots"),
         ({"decoder_heads": 3}, "3 heads do not divide the width 16"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.models.posembed import resize_positions, sincos
+from maskmim.models.posembed import resize_positions, sincos, sinusoid
 
 
 def by_formula(width, grid, row, column):
@@ -62,3 +62,12 @@ def test_resizing_equals_torch_bicubic(old, new, prefix):
 def test_a_table_smaller_than_its_grid_is_refused():
     with pytest.raises(ValueError, match="9 rows cannot hold the grid"):
         resize_positions(np.zeros((9, 4), np.float32), (4, 4), (2, 2))
+
+
+def test_one_row_of_sines_and_cosines_in_turn():
+    found = sinusoid(6, (2, 3, 4))
+    assert found.shape == (24, 6) and found.dtype == np.float32
+    for token, value in [(0, 0), (5, 2), (17, 3), (23, 5)]:
+        angle = token / 10_000 ** (2 * (value // 2) / 6)
+        wanted = np.sin(angle) if value % 2 == 0 else np.cos(angle)
+        np.testing.assert_allclose(found[token, value], wanted, atol=1e-6)

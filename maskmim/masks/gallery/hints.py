@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -130,9 +129,7 @@ def bank(scene: Scene) -> Array:
     """Green noise patterns twice as long as the grid: f32[patterns, M, M], for all examples."""
     size = 2 * max(scene.grid)
     count = max(1, min(BANK_PATTERNS, BANK_VALUES // size**2))
-    teacher = noise_bank.generated(count=count, size=size)
-    _, frozen = teacher.init(jax.random.key(0), None, ())
-    return frozen["bank"]
+    return noise_bank.generated(count=count, size=size).freeze()["bank"]
 
 
 # Hints that hold for one example, and those that all examples share as they are.

@@ -1,0 +1,58 @@
+"""A finished or running training as a value: its method and its newest weights, from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from ml_collections import ConfigDict
+
+from maskmim.assemble import UNOPENED, build_method, build_optimiser
+from maskmim.checkpoint import Checkpoints, layout
+from maskmim.configuration import ConfigError
+from maskmim.step import initial_state
+from maskmim.types import Method, Spec, Variables
+from maskmim.workdir import load_config
+
+
+class Trained(NamedTuple):
+    """What a work directory holds.
+
+    variables: params and extra as numpy arrays; frozen is (), `method.freeze()` makes it where it
+               is wanted.
+    step:      of the checkpoint that was read.
+    """
+
+    config: ConfigDict
+    spec: Spec
+    method: Method
+    variables: Variables
+    step: int
+
+
+def trained(workdir: str | Path) -> Trained:
+    """The method and the newest weights of a run, for use as a teacher, a tokenizer or by hand.
+
+    Read on one device of this process, on whatever mesh they were trained.
+    Raises ConfigError where there is no run or no checkpoint, CheckpointError where it cannot be
+    read.
+    """
+    workdir = Path(workdir).expanduser()
+    config = load_config(workdir)
+    spec, method = build_method(config)
+    optimiser = build_optimiser(config, UNOPENED)
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
+    restored = checkpoints.restore(layout(shapes, jax.tree.map(lambda _: here, shapes)))
+    checkpoints.close()
+    if restored is None:
+        raise ConfigError(
+            f"{workdir} has no checkpoint yet: let the training run until its first one"
+        )
+    params, extra = jax.tree.map(np.asarray, (restored.state.params, restored.state.extra))
+    return Trained(config, spec, method, Variables(params, extra, ()), restored.step)
