@@ -60,4 +60,3 @@ def cross_decoder(config: ConfigDict, *, depth: int, width: int, heads: int) -> 
         decoder_width=width,
         decoder_heads=heads,
     )
-    config.mesh.rules = "maskmim.models.crossmae.sharding_rules"

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from maskmim.bricks import brick
 from maskmim.configuration import parse_argument
 from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.recipes import mae_imagenet, matched, tiny
 
 SYSTEMS = (36, 46)
 
@@ -64,12 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def pixels() -> ConfigDict:
     """The objective that is learnt, and whose losses are predicted."""
-    return brick(
-        "maskmim.objectives.match",
-        head="pixels",
-        target=brick("maskmim.targets.pixels.patches"),
-        loss=brick("maskmim.losses.squared_error"),
-    )
+    return matched("pixels", "targets.pixels.patches", "losses.squared_error")
 
 
 def averaged(epochs: float) -> ConfigDict:

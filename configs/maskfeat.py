@@ -34,7 +34,7 @@ from ml_collections import ConfigDict
 from maskmim.bricks import brick
 from maskmim.configuration import parse_argument
 from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.recipes import adamw_cosine, mae_imagenet, tiny
 
 SYSTEMS = (31,)
 
@@ -78,14 +78,5 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, epochs: float) -> None:
     """The recipe on ImageNet-1k."""
     mae_imagenet(config, "B/16", epochs)
-    config.train.batch_size = 2048
-    config.optim = brick(
-        "maskmim.optim.adamw",
-        lr=2e-4,
-        lr_per=256,
-        b1=0.9,
-        b2=0.999,
-        weight_decay=0.05,
-        clip_norm=0.02,
-    )
-    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=30.0, final=0.005)
+    schedule = {"warmup_epochs": 30.0, "final": 0.005}
+    adamw_cosine(config, batch_size=2048, lr=2e-4, lr_per=256, clip_norm=0.02, **schedule)

@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from maskmim.bricks import brick
 from maskmim.configuration import ConfigError, parse_argument
 from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.recipes import mae_imagenet, matched, tiny
 
 SYSTEMS = (107,)
 
@@ -56,12 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "maskmim.data.transforms.random_resized_crop_flip", scale=(0.67, 1.0)
     )
     config.objectives = {
-        "pixels": brick(
-            "maskmim.objectives.match",
-            head="pixels",
-            target=brick("maskmim.targets.pixels.patches"),
-            loss=brick("maskmim.losses.absolute_error"),
-        )
+        "pixels": matched("pixels", "targets.pixels.patches", "losses.absolute_error")
     }
     return config
 

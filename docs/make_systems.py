@@ -6,13 +6,15 @@
 
 A config declares the rows that it runs by a constant, `SYSTEMS = (3,)`. A test declares what it
 proves by `@pytest.mark.proves(3, "claim")`, on a function, a class, or as `pytestmark`. Both are
-read from the source, not executed. Needs PyYAML.
+read from the source, not executed. docs/methods.yaml says in words what was verified of each method
+and which files are its own; docs/flops.json is written by benchmarks/flops.py. Needs PyYAML.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import subprocess
 import sys
 import tempfile
@@ -51,7 +53,7 @@ PREFACE = """\
 
 The feature table: the {rows} systems that maskmim is measured against, and which of them it runs.
 
-`python docs/make_systems.py` makes this page; do not edit it. Nothing in it is set by hand:
+`python docs/make_systems.py` makes this page; do not edit it. No status in it is set by hand:
 
 - **config**: files under `configs/` that declare the row in their constant `SYSTEMS`.
 - **proofs**: tests that declare `@pytest.mark.proves(row, "claim")`; the claims are listed below.
@@ -65,6 +67,16 @@ The feature table: the {rows} systems that maskmim is measured against, and whic
 `--verify` runs the proving tests, and counts only those that pass.
 
 **{works} of {rows} work.** {others}
+"""
+
+
+METHODS = """\
+## Methods
+
+Every method is a config and the bricks that it brought. Lines are those of its files, comments and
+docstrings included; backbones, data sources and what methods share do not count. GFLOP are those of
+one training example at the published size, forward and backward, teachers and tokenizers included,
+counted by XLA (`python -m benchmarks.flops`); the last column is the ratio to MAE's ViT-B/16.
 """
 
 
@@ -159,6 +171,57 @@ def _arguments(call: ast.Call, file: Path) -> tuple[int, str]:
     return given[0], given[1]
 
 
+def read_methods(root: Path) -> list[dict[str, Any]]:
+    """What docs/methods.yaml says of each method, with the counts of docs/flops.json.
+
+    Each: name, recipes ({config, gflop, input}), files, lines (of all its files), told.
+    Raises SourceError where a file is missing or a recipe was never counted.
+    """
+    file = root / "docs" / "methods.yaml"
+    if not file.exists():
+        return []
+    counts = json.loads((root / "docs" / "flops.json").read_text(encoding="utf-8"))
+    methods = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for method in methods:
+        configs = {f"configs/{method['name']}.py"}
+        missing = [name for name in [*configs, *method["bricks"]] if not (root / name).exists()]
+        if missing:
+            raise SourceError(f"docs/methods.yaml, {method['name']}: there is no {missing[0]}")
+        uncounted = [r["config"] for r in method["recipes"] if r["config"] not in counts]
+        if uncounted:
+            raise SourceError(f"{uncounted[0]} is not in docs/flops.json: run benchmarks.flops")
+        method["files"] = [*configs, *method["bricks"]]
+        method["lines"] = sum(len(_lines(root / name)) for name in method["files"])
+        method["recipes"] = [counts[r["config"]] for r in method["recipes"]]
+    return methods
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines()
+
+
+def _methods(methods: Sequence[Mapping]) -> str:
+    """The table of methods and a paragraph on each."""
+    base = next(r["gflop"] for m in methods if m["name"] == "mae" for r in m["recipes"])
+    head = [
+        "| method | files | lines | recipe | input | GFLOP | of MAE's |",
+        "|---|--:|--:|---|---|--:|--:|",
+    ]
+    lines = [METHODS, *head]
+    for method in methods:
+        for place, recipe in enumerate(method["recipes"]):
+            own = (f"[{method['name']}](#{method['name']})", len(method["files"]), method["lines"])
+            cost = f"{recipe['gflop']:.1f}", f"{recipe['gflop'] / base:.2f}"
+            shown = own if place == 0 else ("", "", "")
+            cells = (*shown, f"`{recipe['config']}`", recipe["input"], *cost)
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for method in methods:
+        files = ", ".join(f"[{name}](../{name})" for name in method["files"])
+        lines += ["", f'### <a id="{method["name"]}"></a>{method["title"]}', ""]
+        lines += [" ".join(method["told"].split()), "", f"Files: {files}."]
+    return "\n".join([*lines, ""])
+
+
 def check_rows(systems: Sequence[Mapping], rows: Iterable[int]) -> None:
     """SourceError where a row is declared that the table does not have."""
     unknown = sorted(set(rows) - {system["row"] for system in systems})
@@ -175,7 +238,10 @@ def status(row: int, configs: Mapping[int, Sequence[str]], proofs: Sequence[Proo
 
 
 def page(
-    systems: Sequence[Mapping], configs: Mapping[int, Sequence[str]], proofs: Sequence[Proof]
+    systems: Sequence[Mapping],
+    configs: Mapping[int, Sequence[str]],
+    proofs: Sequence[Proof],
+    methods: Sequence[Mapping] = (),
 ) -> str:
     """The whole text of docs/systems.md."""
     check_rows(systems, [*configs, *(proof.row for proof in proofs)])
@@ -187,6 +253,7 @@ def page(
         members = [system for system in systems if system["family"] == family]
         if members:
             parts.append(_table(family, members, states, configs, proofs))
+    parts += [_methods(methods)] if methods else []
     parts.append(_claims(systems, proofs))
     return "\n".join(parts)
 
@@ -275,7 +342,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     try:
         proofs = read_proofs(root)
         true = passing(root, proofs) if options.verify else proofs
-        text = page(read_systems(root), read_configs(root), true)
+        text = page(read_systems(root), read_configs(root), true, read_methods(root))
     except SourceError as error:
         print(f"make_systems: error: {error}", file=sys.stderr)
         return 2

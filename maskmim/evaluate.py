@@ -26,6 +26,7 @@ from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
 from maskmim.configuration import ConfigError, command_line, override
 from maskmim.data.pipeline import eval_batches
+from maskmim.data.records import DataError, Records
 from maskmim.evals import baselines, report
 from maskmim.evals.features import pooled_encoder
 from maskmim.evals.suite import run_probes
@@ -169,6 +170,7 @@ def probe(
 ) -> dict[str, Any]:
     """Runs the named probes of the config on the features of some encoders."""
     train, test = bind(config.evals.train)(), bind(config.evals.test)()
+    check_classes(train, test)
 
     def batches(records: Any) -> Callable:
         return lambda: eval_batches(
@@ -188,6 +190,22 @@ def probe(
         bricks,
         stream=parts.spec.stream,
         say=say,
+    )
+
+
+def check_classes(train: Records, test: Records) -> None:
+    """DataError unless both have the same label sets with the same classes, in the same order."""
+    if dict(train.labels) == dict(test.labels):
+        return
+    names = train.labels.keys() | test.labels.keys()
+    odd = sorted(
+        name
+        for name in names
+        if not (name in train.labels and train.labels[name] == test.labels.get(name))
+    )
+    raise DataError(
+        f"evals.train and evals.test do not mean the same by the labels {', '.join(odd)}: their "
+        "classes must be the same in the same order, as an index would mean another class"
     )
 
 

@@ -109,7 +109,7 @@ def _look(
     drawn = parts.mask(randomness, context)
     context = _ask(parts, True, variables, context, drawn)
     encoded = net.encode(variables.params, inputs, drawn, randomness=randomness)
-    outputs = net.predict(variables.params, encoded, drawn)
+    outputs = net.predict(variables.params, encoded, drawn, randomness=randomness)
     return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
 
 

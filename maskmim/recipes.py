@@ -31,6 +31,50 @@ def mae_imagenet(config: ConfigDict, variant: str, epochs: float) -> None:
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
 
 
+def adamw_cosine(
+    config: ConfigDict,
+    *,
+    batch_size: int,
+    lr: float,
+    lr_per: int = 0,
+    b2: float = 0.999,
+    weight_decay: float = 0.05,
+    clip_norm: float = float("inf"),
+    warmup_epochs: float,
+    final: float = 0.0,
+) -> None:
+    """AdamW with beta 1 0.9, a warm-up and half a cosine, as most successors of BEiT train.
+
+    lr, lr_per: as `maskmim.optim.adamw`. final: the last rate as a share of the peak.
+    """
+    config.train.batch_size = batch_size
+    config.optim = brick(
+        "maskmim.optim.adamw",
+        lr=lr,
+        lr_per=lr_per,
+        b1=0.9,
+        b2=b2,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+    )
+    config.schedule = brick(
+        "maskmim.schedules.warmup_cosine", warmup_epochs=warmup_epochs, final=final
+    )
+
+
+def matched(head: str, target: str, loss: str) -> ConfigDict:
+    """An objective that matches a head with a target, both bricks as they come.
+
+    target, loss: dotted paths within maskmim, such as 'targets.pixels.patches'.
+    """
+    return brick(
+        "maskmim.objectives.match",
+        head=head,
+        target=brick(f"maskmim.{target}"),
+        loss=brick(f"maskmim.{loss}"),
+    )
+
+
 def tiny(config: ConfigDict) -> None:
     """A few steps of a very small model on the embedded photographs."""
     config.input.size = (32, 32)

@@ -35,12 +35,16 @@ def transformer() -> Rules:
     return (
         (r"blocks/.*qkv/kernel$", (None, "fsdp", None, "tensor", None)),
         (r"blocks/.*qkv/bias$", (None, None, "tensor", None)),
+        (r"blocks/.*attention/kv/kernel$", (None, "fsdp", None, "tensor", None)),
+        (r"blocks/.*attention/kv/bias$", (None, None, "tensor", None)),
+        (r"blocks/.*attention/(query|key|value)/kernel$", (None, "fsdp", "tensor", None)),
+        (r"blocks/.*attention/(query|key|value)/bias$", (None, "tensor", None)),
         (r"blocks/.*attention/out/kernel$", (None, "tensor", None, "fsdp")),
         (r"blocks/.*mlp/up/kernel$", (None, "fsdp", "tensor")),
         (r"blocks/.*mlp/up/bias$", (None, "tensor")),
         (r"blocks/.*mlp/down/kernel$", (None, "tensor", "fsdp")),
         (r"kernel$", ("fsdp",)),
-        (r"(bias|scale|positions|token|registers)$", ()),
+        (r"(bias|scale|positions|token|registers|mix)$", ()),
     )
 
 

@@ -47,12 +47,14 @@ def trained(workdir: str | Path) -> Trained:
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
     here = SingleDeviceSharding(jax.local_devices()[0])
-    checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
-    restored = checkpoints.restore(layout(shapes, jax.tree.map(lambda _: here, shapes)))
-    checkpoints.close()
-    if restored is None:
-        raise ConfigError(
-            f"{workdir} has no checkpoint yet: let the training run until its first one"
-        )
-    params, extra = jax.tree.map(np.asarray, (restored.state.params, restored.state.extra))
+    # Shapes of frozen arrays are asked for under a trace, where reading would fail.
+    with jax.ensure_compile_time_eval():
+        checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
+        restored = checkpoints.restore(layout(shapes, jax.tree.map(lambda _: here, shapes)))
+        checkpoints.close()
+        if restored is None:
+            raise ConfigError(
+                f"{workdir} has no checkpoint yet: let the training run until its first one"
+            )
+        params, extra = jax.tree.map(np.asarray, (restored.state.params, restored.state.extra))
     return Trained(config, spec, method, Variables(params, extra, ()), restored.step)

@@ -131,7 +131,8 @@ class Net(NamedTuple):
                tokens that are visible are filled with the mask embedding, then visible ones are
                gathered; with mask None every token enters. capture: any of 'layers', 'attention',
                'embedded'. randomness: of dropped paths; without it nothing is dropped.
-    predict:   (params, Encoded, mask) -> {head: f32[B, P, width of the head]}.
+    predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
+               randomness as for encode, where the predictor drops paths.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
     restore:   the inverse of patchify.
     display:   f32[B, ...] inputs -> u8 of the same shape to be looked at, the inverse of the
@@ -144,7 +145,7 @@ class Net(NamedTuple):
     init: Callable[[Array], Tree]
     inputs: Callable[[Batch], Array]
     encode: Callable[..., Encoded]
-    predict: Callable[[Tree, Encoded, Mask], dict[str, Array]]
+    predict: Callable[..., dict[str, Array]]
     patchify: Callable[[Array], Array]
     restore: Callable[[Array], Array]
     display: Callable[[Array], Array]

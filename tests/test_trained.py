@@ -1,6 +1,7 @@
 """A run's folder as a value: its newest weights and its method."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,6 +33,19 @@ def test_the_newest_weights_of_a_run(tmp_path, monkeypatch):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found.variables))
     batch = {"image": np.zeros((2, *found.spec.shape), np.uint8)}
     assert found.method.apply["encode"](found.variables, batch).tokens.shape[0] == 2
+
+
+def test_reading_under_a_trace_leaves_the_checkpoints_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = load("configs/mae.py:tiny")
+    state, _ = born_sharded(assemble(config, 296), 5)
+    save_config(tmp_path, config, begun=False)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, state, {}, to_json(config))
+    checkpoints.close()
+    shapes = jax.eval_shape(lambda: trained(tmp_path).variables.params)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, state.params)
+    assert not (tmp_path / "checkpoints-damaged").exists()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

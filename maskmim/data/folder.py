@@ -55,7 +55,7 @@ def unlabelled(*, path: str) -> FolderRecords:
     whose names begin with a dot are passed over, links are followed.
     Raises DataError where the folder is missing or holds no images.
     """
-    root = _folder(path)
+    root = existing(path)
     return FolderRecords(root, _images(root))
 
 
@@ -68,7 +68,7 @@ def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     Raises DataError where the folder is missing, has no subfolders or no images in them, or has a
     subfolder that `classes` does not name.
     """
-    root = _folder(path)
+    root = existing(path)
     found = sorted(
         entry.name for entry in os.scandir(root) if entry.is_dir() and _shown(entry.name)
     )
@@ -84,11 +84,12 @@ def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     return FolderRecords(root, files, tuple(classes) or found)
 
 
-def _folder(path: str) -> Path:
+def existing(path: str) -> Path:
+    """The folder at a path; DataError where there is none."""
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         what = "is a file" if root.is_file() else "does not exist"
-        raise DataError(f"the folder {path!r} {what}: set the path to a folder with images")
+        raise DataError(f"the folder {path!r} {what}: set the path to a folder with data")
     return root
 
 
@@ -96,7 +97,7 @@ def _images(root: Path) -> list[tuple[str, int]]:
     """(name, size) of the images below a folder, ordered by name; DataError where there is none."""
     others = 0
     files = []
-    for name, size in _files(root):
+    for name, size in files_below(root):
         if name.lower().endswith(SUFFIXES):
             files.append((name, size))
         else:
@@ -110,7 +111,7 @@ def _images(root: Path) -> list[tuple[str, int]]:
     return sorted(files)
 
 
-def _files(root: Path) -> Iterator[tuple[str, int]]:
+def files_below(root: Path) -> Iterator[tuple[str, int]]:
     """(path below root, size) of the files that are not hidden; a folder is entered once."""
     entered = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):

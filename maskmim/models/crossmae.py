@@ -17,7 +17,6 @@ from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
 from maskmim.models.vit import Size, small_normal
-from maskmim.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # The feature maps that the decoder mixes: what enters the first block, and every block's output.
@@ -134,8 +133,7 @@ def vit_crossmae(
 ) -> Net:
     """MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
 
-    params: {'encoder': ..., 'decoder': ...}, no last norm among them; the rules of their shardings
-    are `sharding_rules`.
+    params: {'encoder': ..., 'decoder': ...}, no last norm among them.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
@@ -179,15 +177,3 @@ def without_last_norm(net: Net) -> Net:
         return net.encode(whole, *given, **options)
 
     return net._replace(init=init, encode=encode)
-
-
-def sharding_rules() -> Rules:
-    """Those of `sharding.transformer`, and the decoder's own, for `config.mesh.rules`."""
-    return (
-        (r"blocks/.*query/kernel$", (None, "fsdp", "tensor", None)),
-        (r"blocks/.*query/bias$", (None, "tensor", None)),
-        (r"blocks/.*attention/kv/kernel$", (None, "fsdp", None, "tensor", None)),
-        (r"blocks/.*attention/kv/bias$", (None, None, "tensor", None)),
-        (r"decoder/mix$", ()),
-        *transformer(),
-    )

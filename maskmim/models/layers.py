@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,6 +60,25 @@ class Attention(nn.Module):
             width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
         )
         return merge(jnp.moveaxis(mixed, 1, 2)), of_first(query, key)
+
+
+class ReadingAttention(nn.Module):
+    """Multi-head attention whose keys and values are made of different inputs."""
+
+    heads: int
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, query: Array, key: Array, value: Array) -> Array:
+        """[B, P, D], [B, n, D], [B, n, D] -> [B, P, D]."""
+        width = query.shape[-1]
+        dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
+        split = partial(dense, (self.heads, width // self.heads))
+        given = {"query": query, "key": key, "value": value}
+        made = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in given.items())
+        mixed = jnp.moveaxis(self.attend(*made), 1, 2)
+        return dense(width, axis=(-2, -1), name="out")(mixed)
 
 
 class Mlp(nn.Module):

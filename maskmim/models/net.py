@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import jax
@@ -46,7 +47,8 @@ def picture_net(
     width:     of the encoder's tokens.
     encoder:   module (patches f32[B, N, V], visible i32[B, K] or None, hidden bool[B, N] or None,
                capture, randomness or None) -> Encoded.
-    predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}.
+    predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}; one that drops paths takes
+               `randomness`, a Randomness of its own or None, besides.
     captures:  what the encoder always captures because the predictor reads it.
     says:      lines for people, see `Net.says`.
     Raises ModelError where patches do not fill the input, and in `inputs` for a batch of other
@@ -90,8 +92,16 @@ def picture_net(
         own = {"params": params["encoder"]}
         return encoder.apply(own, patches, visible, hidden, wanted, randomness)
 
-    def predict(params: Tree, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        return predictor.apply({"params": params["decoder"]}, encoded, mask)
+    draws = "randomness" in inspect.signature(type(predictor).__call__).parameters
+
+    def predict(
+        params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
+    ) -> dict[str, Array]:
+        own = {"params": params["decoder"]}
+        if draws and randomness is not None:
+            apart = randomness.inside("predictor")
+            return predictor.apply(own, encoded, mask, randomness=apart)
+        return predictor.apply(own, encoded, mask)
 
     def display(inputs: Array) -> Array:
         values = inputs * std + mean if spec.dtype == "uint8" else inputs / SPREAD + 0.5

@@ -13,12 +13,10 @@ from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import CAPTURES, REMAT, Dtype, Mlp, Norm, scaled
 from maskmim.models.net import token_grid
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
-from maskmim.models.starts import normal, normal_by_depth, started
+from maskmim.models.starts import narrow_normal, normal, normal_by_depth, started
 from maskmim.models.vit import ModelError, Size, check_remat, small_normal
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
-# SimMIM cuts the mask embedding's start off at one deviation.
-narrow_normal = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
 START = (
     (r"blocks/.*(attention/out|mlp/down)/kernel$", normal_by_depth),
     (r"encoder/.*kernel$", normal),
@@ -107,6 +105,7 @@ class RelativeEncoder(nn.Module):
         width = self.size.width
         embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
         tokens = embed(patches.astype(self.dtype))
+        # SimMIM cuts the mask embedding's start off at one deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
             tokens = jnp.where(hidden[..., None], filling, tokens)

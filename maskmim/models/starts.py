@@ -8,16 +8,23 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from maskmim.paths import leaf_path
 from maskmim.types import Array, Net, Tree
 
 Draw = Callable[[Array, Array], Array]
+narrow_normal = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
 
 
 def normal(key: Array, old: Array) -> Array:
     """N(0, 0.02), where BERT and its successors start."""
     return 0.02 * jax.random.normal(key, old.shape, old.dtype)
+
+
+def narrow(key: Array, old: Array) -> Array:
+    """N(0, 0.02) cut off at one deviation on either side, where BEiT and its successors start."""
+    return narrow_normal(key, old.shape, old.dtype)
 
 
 def normal_by_depth(key: Array, old: Array) -> Array:

@@ -148,3 +148,43 @@ def test_declarations_that_cannot_be_counted_are_errors(project, capsys, line, m
     (project / "tests" / "test_c.py").write_text(f"import pytest\n{line}\n")
     assert make_systems.main([], project) == 2
     assert message in capsys.readouterr().err
+
+
+METHODS = """
+- {name: a, title: A method, recipes: [{config: configs/a.py}], bricks: [maskmim/brick.py],
+   told: what was verified}
+- {name: mae, title: MAE, recipes: [{config: configs/mae.py}], bricks: [], told: the base}
+"""
+
+
+def test_methods_tell_their_lines_and_their_cost(project):
+    (project / "docs/methods.yaml").write_text(METHODS)
+    (project / "configs/mae.py").write_text("SYSTEMS = ()\n")
+    (project / "docs/flops.json").write_text(
+        '{"configs/a.py": {"config": "configs/a.py", "input": "8x8", "gflop": 3.0},'
+        ' "configs/mae.py": {"config": "configs/mae.py", "input": "8x8", "gflop": 2.0}}'
+    )
+    with pytest.raises(make_systems.SourceError, match=r"a: there is no maskmim/brick\.py"):
+        make_systems.read_methods(project)
+    (project / "maskmim").mkdir()
+    (project / "maskmim/brick.py").write_text("one\ntwo\nthree\n")
+    methods = make_systems.read_methods(project)
+    assert [method["lines"] for method in methods] == [5, 1]
+    text = make_systems.page(make_systems.read_systems(project), {}, [], methods)
+    assert "| [a](#a) | 2 | 5 | `configs/a.py` | 8x8 | 3.0 | 1.50 |" in text
+    (project / "docs/flops.json").write_text("{}")
+    with pytest.raises(make_systems.SourceError, match="not in docs/flops.json"):
+        make_systems.read_methods(project)
+
+
+def test_no_method_of_ours_is_longer_than_300_lines():
+    for method in make_systems.read_methods(ROOT):
+        assert method["lines"] <= 300, method["name"]
+
+
+def test_every_config_of_a_method_is_told_of():
+    told = {method["name"] for method in make_systems.read_methods(ROOT)}
+    configs = {
+        Path(file).stem for files in make_systems.read_configs(ROOT).values() for file in files
+    }
+    assert configs <= told | {"quickstart"}

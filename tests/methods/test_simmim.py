@@ -183,7 +183,7 @@ def test_the_published_recipe(model, monkeypatch):
 
 def test_tokens_that_do_not_enter_are_an_error():
     method = method_of("vit", partial(units.random, ratio=0.6, unit=2))
-    variables = jax.eval_shape(method.init, jax.random.key(0))
+    variables = jax.eval_shape(method.variables, jax.random.key(0))
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
     with pytest.raises(ModelError, match=r"12 of 36 tokens enter.*roles\.in_place"):
         jax.eval_shape(lambda v: method.loss(v, {"image": pictures()}, randomness, 0.0), variables)

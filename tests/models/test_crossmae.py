@@ -19,11 +19,11 @@ from maskmim.masks.core import from_scores
 from maskmim.masks.roles import partly_predicted
 from maskmim.masks.uniform import random
 from maskmim.method import masked
-from maskmim.models.crossmae import sharding_rules, vit_crossmae
+from maskmim.models.crossmae import vit_crossmae
 from maskmim.models.masked_vit import vit_mae
 from maskmim.objectives import match
 from maskmim.paths import named_leaves
-from maskmim.sharding import AXES, tree_shardings
+from maskmim.sharding import AXES, transformer, tree_shardings
 from maskmim.targets.pixels import normalised_patches, patches
 from maskmim.types import Context, Encoded, Mask, Mean, Randomness, Spec, Variables, View
 from tests.golden import crossmae_case as case
@@ -333,9 +333,9 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
         lambda key: bind(config.mask)(Randomness.of(key, 2), context), jax.random.key(0)
     )
     assert mask.predict.shape == (2, predicted)
-    params = jax.eval_shape(method.init, jax.random.key(0)).params
+    params = jax.eval_shape(method.init, jax.random.key(0))[0]
     places = dict(
-        named_leaves(tree_shardings(params, sharding_rules(), AbstractMesh((2, 4, 2), AXES)))
+        named_leaves(tree_shardings(params, transformer(), AbstractMesh((2, 4, 2), AXES)))
     )
     for path, place in places.items():
         stacked = "/blocks/" in path

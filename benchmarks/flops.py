@@ -1,0 +1,58 @@
+"""Counts what one example costs in training, for every published recipe: docs/flops.json.
+
+  python -m benchmarks.flops [NAME ...]      counts these configs again, or all of docs/methods.yaml
+
+Forward and backward, by XLA's count of the unrolled step before it is optimised; a teacher's and a
+tokenizer's part is in it, the optimiser's is not. Nothing runs: the count does not depend on the
+machine. Takes about a minute for each config.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskmim.assemble import UNOPENED, assemble
+from maskmim.configuration import load, override
+from maskmim.cost import train_flops_per_example
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / "docs" / "flops.json"
+EXAMPLES = 2
+
+
+def counted(recipe: dict[str, Any]) -> dict[str, Any]:
+    """GFLOP of an example and its size, for a recipe {'config', 'with': [overrides]}."""
+    config = override(load(recipe["config"]), recipe.get("with", []))
+    flops = train_flops_per_example(config, assemble(config, UNOPENED), EXAMPLES)
+    return {
+        "config": recipe["config"],
+        "with": recipe.get("with", []),
+        "input": "x".join(map(str, config.input.size)),
+        "gflop": round(flops / 1e9, 2),
+    }
+
+
+def main(names: list[str]) -> int:
+    """Runs the script; 2 for a name that docs/methods.yaml does not have."""
+    methods = yaml.safe_load((ROOT / "docs" / "methods.yaml").read_text(encoding="utf-8"))
+    recipes = {method["name"]: method["recipes"] for method in methods}
+    unknown = [name for name in names if name not in recipes]
+    if unknown:
+        print(f"docs/methods.yaml has no {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    for name in names or recipes:
+        for recipe in recipes[name]:
+            found[recipe["config"]] = counted(recipe)
+            print(f"{recipe['config']:<50}{found[recipe['config']]['gflop']:>10.2f} GFLOP")
+            FILE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""From a video to the frames of a clip, as `data.decode` and `evals.decode` name it.
+
+Every brick is `(rng, encoded, *, channels, frames, stride, ...) -> u8[frames, H, W, channels]`.
+A clip spans `frames * stride` frames of its video and takes each `stride`-th of them; where the
+video ends before, the last frame that was reached is repeated.
+Source: VideoMAE.get_frame_id_list and _sample_train_indices of kinetics.py, MCG-NJU/VideoMAE: 16
+frames at stride 4 for Kinetics, 2 for Something-Something. Difference: in a video shorter than the
+clip the very last frame can be reached too, there it cannot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maskmim.data.decode import MAX_PIXELS
+from maskmim.data.records import DataError
+from maskmim.data.video_files import read_frames
+
+
+def random_clip(
+    rng: np.random.Generator,
+    encoded: bytes | np.ndarray,
+    *,
+    channels: int = 3,
+    frames: int = 16,
+    stride: int = 4,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """A clip from a random place of the video, for training.
+
+    encoded, channels, max_pixels, what raises: see `video_files.read_frames`.
+    """
+
+    def choose(count: int) -> np.ndarray:
+        start = int(rng.integers(0, _room(count, frames, stride) + 1))
+        return clip_places(count, start, frames=frames, stride=stride)
+
+    return read_frames(encoded, choose, channels=channels, max_pixels=max_pixels)
+
+
+def centre_clip(
+    rng: np.random.Generator,
+    encoded: bytes | np.ndarray,
+    *,
+    channels: int = 3,
+    frames: int = 16,
+    stride: int = 4,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """The clip from the middle of a video, without randomness, for evaluation; as `random_clip`."""
+
+    def choose(count: int) -> np.ndarray:
+        start = _room(count, frames, stride) // 2
+        return clip_places(count, start, frames=frames, stride=stride)
+
+    return read_frames(encoded, choose, channels=channels, max_pixels=max_pixels)
+
+
+def clip_places(count: int, start: int, *, frames: int, stride: int) -> np.ndarray:
+    """The places of a clip's frames in a video of `count` frames: int[frames], ascending.
+
+    Raises DataError unless frames and stride are at least 1.
+    """
+    if frames < 1 or stride < 1:
+        raise DataError(f"frames {frames} at stride {stride}: both must be 1 or more")
+    last = start + (count - 1 - start) // stride * stride
+    return np.minimum(start + stride * np.arange(frames), last)
+
+
+def _room(count: int, frames: int, stride: int) -> int:
+    """How far the start of a clip can move."""
+    return max(count - frames * stride, 0)

@@ -1,0 +1,49 @@
+"""Masks that reveal some of what a teacher attends to most, with any number of hidden tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from maskmim.masks.core import MaskError, keep_strongest, ranks
+from maskmim.masks.ratio import Law
+from maskmim.masks.uniform import random_scores
+from maskmim.types import Context, Mask, Randomness
+
+Sampler = Callable[[Randomness, Context], Mask]
+
+
+def hinted(
+    randomness: Randomness, context: Context, *, sampler: Sampler, law: Law, show: float = 0.1
+) -> Mask:
+    """Reveals a random few of the most attended tokens that another sampler hides.
+
+    sampler: must let every token enter and list every token as predicted, as those of `varied` do.
+    show:    of N tokens the `int(show * N)` most attended ones are candidates; a share of them,
+             drawn from `law` once for the whole batch, is revealed.
+    Needs the hint 'attention' f32[B, N]. Fewer tokens stay hidden than the sampler hid.
+    Raises MaskError unless 0 <= show < 1, and for a sampler that drops tokens.
+    Source: AttMask-Hint (arXiv 2203.12719), show_hints of attmask.py, gkakogeorgiou/attmask: this
+    share is not that of the mask but a draw of its own. `attention.hint` has a fixed ratio.
+    """
+    if not 0 <= show < 1:
+        raise MaskError(f"show {show}: a share of the tokens, at least 0 and below 1")
+    attention = context.hints["attention"]
+    length = attention.shape[-1]
+    mask = sampler(randomness, context)
+    if not mask.visible.shape[-1] == mask.predict.shape[-1] == length:
+        raise MaskError(
+            f"hinted: {mask.visible.shape[-1]} of {length} tokens enter the encoder and "
+            f"{mask.predict.shape[-1]} are predicted; use a sampler of maskmim.masks.varied"
+        )
+    inside = randomness.inside("hinted")
+    share = law(inside.shared("ratio"), context.progress)
+    count = jnp.floor(show * length * share).astype(jnp.int32)
+    candidates = keep_strongest(attention, int(show * length))
+    noise = jnp.where(candidates, random_scores(inside, context), -1.0)
+    kept = ranks(noise) < length - count
+    return mask._replace(hidden=mask.hidden & kept, weight=mask.weight * kept)
+
+
+hinted.needs = ("attention",)

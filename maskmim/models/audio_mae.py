@@ -1,0 +1,123 @@
+"""Audio-MAE: MAE whose decoder attends inside windows of the spectrogram, in turns shifted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import posembed, vit
+from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers import Dtype, Norm
+from maskmim.models.mae_decoder import whole_grid
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.swin_parts import Grid
+from maskmim.models.vit import ModelError, Size
+from maskmim.models.window_blocks import window_stack
+from maskmim.types import Array, Encoded, Mask, Net, Spec
+
+
+class WindowDecoder(nn.Module):
+    """A narrow transformer over the whole grid whose attention is local, without prefix tokens.
+
+    size:      depth is even. heads: {name: values}, dense layers on the predicted tokens alone.
+    positions: a fixed table, see `posembed.fixed`.
+    unroll:    more than 1 runs the blocks one after another.
+    Source: Audio-MAE (arXiv 2207.06405), section 3; forward_decoder of models_mae.py with
+    decoder_mode 1, facebookresearch/AudioMAE.
+    """
+
+    grid: Grid
+    size: Size
+    heads: Mapping[str, int]
+    positions: str
+    side: int
+    shift: int
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: int
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        _, x = whole_grid(self, encoded, mask)
+        size = self.size
+        x = x + jnp.asarray(posembed.fixed(self.positions, size.width, self.grid), self.dtype)
+        shape = self.grid, size.heads, size.hidden, self.side, self.shift, self.epsilon, self.dtype
+        how = {"remat": self.remat, "unroll": self.unroll > 1}
+        x, _ = window_stack(size.depth, *shape, **how, name="blocks")(x, None)
+        x = Norm(self.epsilon, self.dtype, name="norm")(gather(x, mask.predict))
+        return dense_heads(self.heads, x, self.dtype)
+
+
+def vit_audio_mae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    positions: str = "sincos_exchanged",
+    decoder_depth: int = 16,
+    decoder_width: int = 512,
+    decoder_heads: int = 16,
+    window: int = 4,
+    shift: int = 2,
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.0,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT encoder over visible patches of a spectrogram, and a decoder with local attention.
+
+    patch:     (time, mel) values.
+    positions: of encoder and decoder, a key of models.posembed.FIXED.
+    window:    side of the decoder's windows in tokens; it must divide the grid.
+    shift:     how many tokens later in time the windows of every second block lie, less than
+               `window`; 0 leaves them. Where one window spans all of the time nothing is shifted.
+    Other keywords are those of `masked_vit.vit_mae`; the encoder has a class token, which the
+    decoder does not see.
+    params: {'encoder': ..., 'decoder': ...}.
+    Raises ModelError as vit_mae does, for windows that do not fit and an odd number of blocks.
+    Source: Audio-MAE (arXiv 2207.06405), models_mae.py of facebookresearch/AudioMAE.
+    The code, which made the published results, is followed where it departs from the paper: windows
+    are shifted along time alone (in the paper along both axes), and positions are those of the grid
+    with its axes exchanged, see `posembed.sincos_exchanged` (the paper's are 'sincos').
+    """
+    grid = token_grid(spec.size, patch)
+    _check(grid, window, shift, decoder_depth)
+    vit.check_positions(positions, posembed.FIXED)
+    common = vit.computing(grid, norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(variant, common, unroll, positions=positions, drop_path=drop_path)
+    del common["attend"]  # the decoder's is its own
+    decoder = WindowDecoder(
+        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        positions=positions,
+        side=window,
+        shift=shift if grid[0] > window else 0,
+        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
+        **common,
+    )
+    local = f"windows of {window}, heads: {head_words(decoder.heads)} values"
+    return picture_net(
+        spec,
+        patch=patch,
+        encoder=encoder,
+        predictor=decoder,
+        width=encoder.size.width,
+        says=(("encoder", vit.words(encoder)), ("decoder", f"{vit.words(decoder)}, {local}")),
+    )
+
+
+def _check(grid: Grid, window: int, shift: int, depth: int) -> None:
+    if depth % 2:
+        raise ModelError(f"model.decoder_depth is {depth}: blocks come in pairs, make it even")
+    if not 0 <= shift < window or any(side % window for side in grid):
+        raise ModelError(
+            f"windows of {window} shifted by {shift} do not fit a grid of {grid[0]}x{grid[1]} "
+            "tokens: model.window must divide both sides and be larger than model.shift"
+        )

@@ -1,0 +1,189 @@
+"""BEiT v2's ViT: codes of hidden tokens are predicted twice, once by way of the class token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from maskmim.models import vit
+from maskmim.models.drop_path import factors
+from maskmim.models.layers import Norm
+from maskmim.models.net import token_grid
+from maskmim.models.relative_position import biases, table_index
+from maskmim.models.relative_vit import RelativeBlock, relative_vit_in_place
+from maskmim.models.scaled_vit import stacked
+from maskmim.models.starts import Draw, narrow, started
+from maskmim.models.vit import ModelError, Size
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
+
+
+class Aggregation(nn.Module):
+    """A few blocks over the last class token and the patch tokens of an earlier block.
+
+    size: of the blocks. settings: epsilon, dtype and layer_scale of `RelativeBlock`.
+    """
+
+    size: Size
+    settings: dict[str, Any]
+    remat: str
+
+    @nn.compact
+    def __call__(self, x: Array, bias: Array, keep: Array | None) -> Array:
+        """[B, n, D], bias f32[heads, n, n], factors f32[depth, B, 2] or None -> [B, n, D]."""
+        depth = self.size.depth
+        blocks = stacked(
+            RelativeBlock,
+            depth=depth,
+            remat=self.remat,
+            unroll=depth,
+            in_axes=(nn.broadcast, 0),
+        )
+        own = {"heads": self.size.heads, "hidden": self.size.hidden, "capture": ()}
+        return blocks(**own, **self.settings, name="blocks")(x, bias, keep)[0]
+
+
+def beit_v2(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    codes: int = 8192,
+    layer: int = 9,
+    aggregating: int = 2,
+    layer_scale: float = 0.1,
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.1,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """BEiT's ViT with one linear head that predicts codes from two sets of tokens.
+
+    codes:       size of the codebook, the width of the head.
+    layer:       block whose patch tokens are aggregated, counted from 1: 9 of 12 blocks, 21 of 24.
+    aggregating: blocks that they go through, with the class token of the last block.
+    Other keywords are those of `relative_vit.relative_vit_in_place`.
+
+    Heads: 'codes' f32[B, P, codes], from the encoder's output, and 'aggregated', from the
+    aggregating blocks. What the tokens of an early block lack must come by the class token, so that
+    it learns to stand for the whole picture. The last norm, the position bias and the head are the
+    same for both. params: {'encoder': ..., 'decoder': {'head_codes': ..., 'blocks': ...}}.
+    Raises ModelError as relative_vit_in_place does, and for a layer that does not exist.
+    Source: BEiT v2 (arXiv 2208.06366), VisionTransformerForMaskedImageModelingCLS of
+    modeling_pretrain.py, microsoft/unilm, folder beit2. Kernels start from N(0, 0.02) cut off at
+    one deviation, as there; those of the aggregating blocks as torch starts linear layers, as its
+    start runs before they are made.
+    Differences: keys have a bias too, which no softmax can see; biases of the aggregating blocks
+    and of the patch embedding start at 0.
+    """
+    size = vit.variant(variant)
+    if not 1 <= layer <= size.depth:
+        raise ModelError(f"no block {layer} to aggregate: the encoder has {size.depth}, from 1")
+    common = {"layer_scale": layer_scale, "dtype": dtype, "remat": remat}
+    base = relative_vit_in_place(
+        spec,
+        variant=variant,
+        patch=patch,
+        heads={"codes": codes},
+        norm_eps=norm_eps,
+        drop_path=drop_path,
+        unroll=unroll,
+        **common,
+    )
+    settings = {"epsilon": norm_eps, "dtype": jnp.dtype(dtype), "layer_scale": layer_scale}
+    blocks = Aggregation(size._replace(depth=aggregating), settings, remat)
+    index = table_index(token_grid(spec.size, patch), class_token=True)
+    rates = {"depth": max(size.depth, layer + aggregating), "rate": drop_path}
+    net = _twice(base, blocks, index, layer, rates)
+
+    def encode(
+        params: Tree,
+        inputs: Array,
+        mask: Mask | None,
+        *,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        wanted = tuple(dict.fromkeys((*capture, "layers")))
+        return base.encode(params, inputs, mask, capture=wanted, randomness=randomness)
+
+    said = f"{aggregating} blocks over block {layer} and the last class token, the same head"
+    says = (*net.says, ("aggregation", said))
+    return started(net._replace(encode=encode, says=says), _start(size, layer))
+
+
+def _twice(
+    base: Net, blocks: Aggregation, index: np.ndarray, layer: int, rates: dict[str, Any]
+) -> Net:
+    """The network that predicts from its encoder's output and from the aggregating blocks'.
+
+    rates: of dropped paths, those of a longer encoder whose last blocks are the aggregating ones.
+    """
+
+    def init(key: Array) -> Tree:
+        params = base.init(key)
+        length = len(index)
+        x = jnp.zeros((1, length, base.width))
+        bias = jnp.zeros((blocks.size.heads, length, length))
+        made = blocks.init(jax.random.fold_in(key, 1), x, bias, None)["params"]
+        return {**params, "decoder": {**params["decoder"], **made}}
+
+    def aggregated(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
+        own = params["encoder"]
+        parts = [encoded.layers[-1][:, :1], encoded.layers[layer - 1][:, 1:]]
+        bias = biases(own["relative_bias"], index)
+        inner = {"params": {"blocks": params["decoder"]["blocks"]}}
+        keep = factors(None if randomness is None else randomness.inside("aggregation"), **rates)
+        keep = None if keep is None else keep[layer : layer + blocks.size.depth]
+        x = blocks.apply(inner, jnp.concatenate(parts, axis=1), bias, keep)
+        norm = Norm(blocks.settings["epsilon"], blocks.settings["dtype"])
+        x = norm.apply({"params": own["norm"]}, x)
+        return Encoded(x[:, :1], x[:, 1:])
+
+    def predict(
+        params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
+    ) -> dict[str, Array]:
+        head = {**params, "decoder": {"head_codes": params["decoder"]["head_codes"]}}
+        again = aggregated(params, encoded, randomness)
+        return {
+            "codes": base.predict(head, encoded, mask)["codes"],
+            "aggregated": base.predict(head, again, mask)["codes"],
+        }
+
+    return base._replace(init=init, predict=predict)
+
+
+def _start(size: Size, layer: int) -> tuple[tuple[str, Draw], ...]:
+    """Where parameters start, by path; blocks are counted on in the aggregation."""
+    last = r"(attention/out|mlp/down)/kernel$"
+    return (
+        (rf"encoder/blocks/.*{last}", _by_depth(narrow, 1)),
+        (r"encoder/.*(kernel|class_token|mask_token)$", narrow),
+        (r"head_codes/kernel$", narrow),
+        (r"decoder/blocks/.*attention/out/kernel$", _by_depth(_torch(size.width), layer + 1)),
+        (r"decoder/blocks/.*mlp/down/kernel$", _by_depth(_torch(size.hidden), layer + 1)),
+        (r"decoder/blocks/.*kernel$", _torch(size.width)),
+    )
+
+
+def _torch(inputs: int) -> Draw:
+    """U(-1, 1) over the root of the number of inputs."""
+
+    def draw(key: Array, old: Array) -> Array:
+        return jax.random.uniform(key, old.shape, old.dtype, -1.0, 1.0) * inputs**-0.5
+
+    return draw
+
+
+def _by_depth(draw: Draw, first: int) -> Draw:
+    """A draw divided by sqrt(2 l) in block l = first, first + 1, ..., along the first dimension."""
+
+    def scaled(key: Array, old: Array) -> Array:
+        block = jnp.arange(first, first + len(old), dtype=old.dtype)
+        return draw(key, old) / jnp.sqrt(2 * block).reshape(-1, *(1,) * (old.ndim - 1))
+
+    return scaled

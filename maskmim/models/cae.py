@@ -1,0 +1,186 @@
+"""CAE: a regressor from visible to hidden latents, and a decoder that sees the latter alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import vit
+from maskmim.models.attention import Attend
+from maskmim.models.drop_path import factors
+from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers import Dtype, Mlp, Norm, ReadingAttention, scaled
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.posembed import sincos
+from maskmim.models.relative_vit import LayerScale
+from maskmim.models.scaled_vit import ScaledBlocks, ScaledEncoder, stacked
+from maskmim.models.starts import narrow, narrow_normal, started
+from maskmim.models.vit import Size
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
+
+
+class RegressorBlock(nn.Module):
+    """Hidden tokens read visible and hidden ones; visible latents stay what they are.
+
+    Positions are added to queries and keys, not to values. What the MLP is added to is its own
+    normalised input: the norm after the attention takes the place of the stream.
+    """
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    layer_scale: float
+
+    @nn.compact
+    def __call__(
+        self, x: Array, keep: Array | None, seen: Array, places: Array, seen_places: Array
+    ) -> tuple[Array, None]:
+        """[B, P, D] and [B, K, D], with the positions of both -> ([B, P, D], nothing).
+
+        keep: f32[B, 2] factors of both branches.
+        """
+        norm = partial(Norm, self.epsilon, self.dtype)
+        every = jnp.concatenate([seen, x], axis=1)
+        at = jnp.concatenate([seen_places, places], axis=1)
+        read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
+            norm(name="norm_query")(x + places),
+            norm(name="norm_key")(every + at),
+            norm(name="norm_value")(every),
+        )
+        x = x + scaled(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
+        x = norm(name="norm2")(x)
+        y = Mlp(self.hidden, self.dtype, name="mlp")(x)
+        return x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1), None
+
+
+class RegressorDecoder(nn.Module):
+    """Regresses the latents of the predicted tokens, and decodes these and nothing else.
+
+    size: of the decoder, as wide as the encoder. heads: {name: values} of the decoder.
+    The head 'latent' besides is what the regressor found, for an alignment with the encoder. The
+    class token is not read. Positions are fixed, and added once more for the decoder.
+    Source: CAE (arXiv 2202.03026), LatentRegresser and Decoder of models/modeling_cae_helper.py,
+    Atten4Vis/CAE.
+    """
+
+    grid: tuple[int, ...]
+    size: Size
+    regressor_depth: int
+    heads: Mapping[str, int]
+    layer_scale: float
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    remat: str
+    unroll: bool
+    drop_path: float
+
+    @nn.compact
+    def __call__(
+        self, encoded: Encoded, mask: Mask, randomness: Randomness | None = None
+    ) -> dict[str, Array]:
+        """Encoded and its mask -> {'latent': f32[B, P, D], head: f32[B, P, values]}.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
+        table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
+        places = table.at[mask.predict].get(mode="promise_in_bounds")
+        keep = self._keep(randomness, "regressor", self.regressor_depth)
+        latent = self._regressed(encoded.tokens, table, places, mask, keep)
+        fields = self.size, self.epsilon, self.dtype, self.attend, self.layer_scale, self.remat
+        unroll = self.size.depth if self.unroll else 1
+        keep = self._keep(randomness, "decoder", self.size.depth)
+        x, _ = ScaledBlocks(*fields, unroll, name="stack")(latent + places, (), keep)
+        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        return {"latent": latent.astype(jnp.float32), **dense_heads(self.heads, x, self.dtype)}
+
+    def _keep(self, randomness: Randomness | None, name: str, depth: int) -> Array | None:
+        own = None if randomness is None else randomness.inside(name)
+        return factors(own, depth=depth, rate=self.drop_path)
+
+    def _regressed(
+        self, seen: Array, table: Array, places: Array, mask: Mask, keep: Array | None
+    ) -> Array:
+        token = self.param("mask_token", narrow_normal, (1, 1, self.size.width))
+        seen_places = table.at[mask.visible].get(mode="promise_in_bounds")
+        make = stacked(
+            RegressorBlock,
+            depth=self.regressor_depth,
+            remat=self.remat,
+            unroll=self.regressor_depth if self.unroll else 1,
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+        )
+        shape = self.size.heads, self.size.hidden, self.epsilon, self.dtype, self.attend
+        blocks = make(*shape, self.layer_scale, name="regressor_blocks")
+        queries = jnp.broadcast_to(token.astype(self.dtype), places.shape)
+        x, _ = blocks(queries, keep, seen, places, seen_places)
+        return Norm(self.epsilon, self.dtype, name="latent_norm")(x)
+
+
+def vit_cae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, ...] = (16, 16),
+    layer_scale: float = 0.1,
+    regressor_depth: int = 4,
+    decoder_depth: int = 4,
+    heads: Mapping[str, int | None] = {"tokens": 8192},
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.1,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT over visible tokens, CAE's regressor and its decoder, all of one width.
+
+    layer_scale: what the factors of all residual branches start from. drop_path: of the last
+                 blocks of encoder, regressor and decoder.
+    heads:       of the decoder; 'latent' is one besides, see `RegressorDecoder`.
+    Other keywords are those of `masked_vit.vit_mae`.
+    Raises ModelError for sizes that do not divide and names that are unknown.
+    Source: CAE (arXiv 2202.03026), models/modeling_cae.py, Atten4Vis/CAE.
+    Differences: keys have a bias too, which no softmax can see; positions lead with the columns,
+    there with the rows; latents are never projected to another width, as in no released model.
+    """
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    size = vit.variant(variant)
+    encoder = ScaledEncoder(
+        size=size,
+        class_token=True,
+        registers=0,
+        positions="sincos",
+        mask_token=False,
+        drop_path=drop_path,
+        layer_scale=layer_scale,
+        unroll=size.depth if unroll else 1,
+        **common,
+    )
+    predictor = RegressorDecoder(
+        size=size._replace(depth=decoder_depth),
+        regressor_depth=regressor_depth,
+        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        layer_scale=layer_scale,
+        unroll=unroll,
+        drop_path=drop_path,
+        **common,
+    )
+    net = picture_net(
+        spec,
+        patch=patch,
+        width=size.width,
+        encoder=encoder,
+        predictor=predictor,
+        says=(
+            ("encoder", f"{vit.words(encoder)}, LayerScale"),
+            ("regressor", f"{regressor_depth} blocks of cross-attention, head: latent"),
+            ("decoder", f"{vit.words(predictor)}, heads: {head_words(predictor.heads)} values"),
+        ),
+    )
+    return started(net, ((r"encoder/(embed/kernel|class_token)$", narrow),))

@@ -1,0 +1,96 @@
+"""CLIP's vision transformer: a norm before the first block, the fast GELU, no bias of patches."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.attention import Attend
+from maskmim.models.layers import Attention, Dtype, Norm, xavier
+from maskmim.models.vit import Size, small_normal
+from maskmim.types import Array, Encoded
+
+
+def quick_gelu(x: Array) -> Array:
+    """x times the sigmoid of 1.702 x, an approximation of GELU (arXiv 1606.08415)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+class QuickMlp(nn.Module):
+    """Two dense layers with the fast GELU between them."""
+
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, D]."""
+        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        return down(quick_gelu(up(x)))
+
+
+class ClipBlock(nn.Module):
+    """A pre-norm transformer block whose MLP has the fast GELU; captures its output."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    capture: bool
+
+    @nn.compact
+    def __call__(self, x: Array, unused: None) -> tuple[Array, Array | None]:
+        """[B, n, D] -> ([B, n, D], the same if it is captured)."""
+        y = Norm(self.epsilon, self.dtype, name="norm1")(x)
+        x = x + Attention(self.heads, self.dtype, self.attend, name="attention")(y)[0]
+        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
+        x = x + QuickMlp(self.hidden, self.dtype, name="mlp")(y)
+        return x, x if self.capture else None
+
+
+class ClipEncoder(nn.Module):
+    """Patch embedding, class token, learned positions, a norm, blocks and a last norm.
+
+    Every token enters, none is hidden: the arguments that say so are those of `vit.Encoder`.
+    Source: CLIP (arXiv 2103.00020), clip/model.py of openai/CLIP, with the last norm on every token
+    (there on the class token alone).
+    """
+
+    grid: tuple[int, int]
+    size: Size
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(
+        self, patches: Array, visible: None, hidden: None, capture: tuple[str, ...] = ()
+    ) -> Encoded:
+        """f32[B, N, V] patch values -> Encoded; capture: () or ('layers',)."""
+        width, length = self.size.width, self.grid[0] * self.grid[1]
+        embed = nn.Dense(width, use_bias=False, kernel_init=xavier, dtype=self.dtype, name="embed")
+        first = self.param("class_token", small_normal, (1, 1, width))
+        positions = self.param("positions", small_normal, (length, width)).astype(self.dtype)
+        x = embed(patches.astype(self.dtype)) + positions
+        first = jnp.broadcast_to(first.astype(self.dtype), (len(x), 1, width))
+        x = Norm(self.epsilon, self.dtype, name="first_norm")(jnp.concatenate([first, x], axis=1))
+        stack = nn.scan(
+            ClipBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.size.depth,
+        )(
+            self.size.heads,
+            self.size.hidden,
+            self.epsilon,
+            self.dtype,
+            self.attend,
+            "layers" in capture,
+            name="blocks",
+        )
+        x, layers = stack(x, None)
+        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        return Encoded(x[:, :1], x[:, 1:], layers)

@@ -1,0 +1,117 @@
+"""StyleGAN's discriminator, which tells pictures from reconstructions, as a `Critic` value.
+
+Source: StyleGAN2 (arXiv 1912.04958); nets/discriminator.py, google-research/maskgit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from maskmim.models.layers import xavier
+from maskmim.models.vit import ModelError
+from maskmim.types import Array, Spec, Tree
+
+BLUR = np.array([1.0, 3.0, 3.0, 1.0], np.float32) / 8
+
+
+class Critic(NamedTuple):
+    """A judge of pictures.
+
+    init:  key -> params.
+    score: (params, f32[B, H, W, C]) -> f32[B], high for what looks true.
+    says:  a short line for people.
+    """
+
+    init: Callable[[Array], Tree]
+    score: Callable[[Tree, Array], Array]
+    says: str
+
+
+def halved(x: Array) -> Array:
+    """Every second pixel after a blur with 1 3 3 1: [B, h, w, C] -> [B, h / 2, w / 2, C].
+
+    Source: Making Convolutional Networks Shift-Invariant Again (arXiv 1904.11486).
+    """
+    channels = x.shape[-1]
+    kernel = jnp.asarray(BLUR[:, None] * BLUR[None, :])[:, :, None, None]
+    return jax.lax.conv_general_dilated(
+        x,
+        jnp.tile(kernel, (1, 1, 1, channels)),
+        (2, 2),
+        "SAME",
+        feature_group_count=channels,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class Block(nn.Module):
+    """Two convolutions with a blurred halving between them, and a shortcut, summed over sqrt 2."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, h, w, C] -> [B, h / 2, w / 2, width]."""
+        conv = partial(nn.Conv, kernel_init=xavier)
+        y = leaky(conv(x.shape[-1], (3, 3), name="conv1")(x))
+        y = leaky(conv(self.width, (3, 3), name="conv2")(halved(y)))
+        short = conv(self.width, (1, 1), use_bias=False, name="conv_short")(halved(x))
+        return (short + y) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """Blocks down to 4 x 4, then two dense layers; widths[i] at the resolution size / 2 ** i."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """f32[B, H, W, C] -> f32[B]."""
+        conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=xavier)
+        x = leaky(conv(self.widths[0], name="conv_in")(x))
+        for place, width in enumerate(self.widths[1:]):
+            x = Block(width, name=f"block{place}")(x)
+        last = self.widths[-1]
+        x = leaky(conv(last, name="conv_out")(x)).reshape(len(x), -1)
+        x = leaky(nn.Dense(last, kernel_init=xavier, name="dense")(x))
+        return nn.Dense(1, kernel_init=xavier, name="dense_out")(x)[:, 0]
+
+
+def leaky(x: Array) -> Array:
+    """Negative values a fifth as large."""
+    return nn.leaky_relu(x, 0.2)
+
+
+def stylegan(spec: Spec, *, capacity: int = 16384, widest: int = 512) -> Critic:
+    """StyleGAN2's discriminator without statistics over the batch.
+
+    capacity: channels at a resolution are capacity / side, at most `widest`; the defaults give 64
+    at 256 pixels and 512 at 32 and below, as published.
+    Raises ModelError for pictures that are no squares with a power of two of pixels, at least 8.
+    It works in float32, as officially.
+    """
+    side = spec.size[0]
+    if tuple(spec.size) != (side, side) or side & (side - 1) or side < 8:
+        raise ModelError(
+            f"the discriminator takes squares of 8, 16, 32, ... pixels, not {spec.size}: change "
+            "input.size, or train the tokenizer without it"
+        )
+    sides = [side >> place for place in range(int(math.log2(side)) - 1)]
+    widths = tuple(min(widest, max(1, capacity // each)) for each in sides)
+    module = Discriminator(widths)
+
+    def init(key: Array) -> Tree:
+        return module.init(key, jnp.zeros((1, *spec.size, spec.channels)))["params"]
+
+    def score(params: Tree, images: Array) -> Array:
+        return module.apply({"params": params}, images)
+
+    return Critic(init, score, f"StyleGAN2, {'-'.join(map(str, widths))} channels")

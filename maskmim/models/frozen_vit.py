@@ -1,0 +1,153 @@
+"""Networks that are given and fixed, as functions of pictures of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.models import vit
+from maskmim.models.patches import patchify
+from maskmim.models.posembed import resize_positions
+from maskmim.models.vit import ModelError, Size
+from maskmim.types import Array, Encoded, Tree
+
+# (table [N, D], its grid, grid wanted) -> table for that grid
+Resize = Callable[[Array, tuple[int, int], tuple[int, int]], Array]
+
+
+class Frozen(NamedTuple):
+    """A network that is given; bricks without positional arguments make it.
+
+    patch:     (height, width) pixels of a token.
+    mean, std: its own normalisation, per channel, of pixels in [0, 1].
+    load:      () -> params; read or made anew, called outside jit.
+    encode:    (params, normalised pictures f32[B, H, W, C]) -> Encoded with every token.
+    """
+
+    patch: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    load: Callable[[], Tree]
+    encode: Callable[[Tree, Array], Encoded]
+
+
+def random_vit(
+    *,
+    variant: str = "B",
+    patch: tuple[int, int] = (16, 16),
+    seed: int = 0,
+    layer: int | None = None,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    dtype: str = "float32",
+) -> Frozen:
+    """A ViT as it starts, with a class token and sin-cos positions, that never learns.
+
+    seed:  of its weights alone, so that runs with other seeds share it as they would share a file.
+    layer: what it finds is the output of so many blocks, without the last norm; None for all
+           blocks and the last norm.
+    Raises ModelError for a variant or a layer that does not exist.
+    Source: the first teacher of dBOT (arXiv 2209.03917), whose networks start as MAE's do.
+    """
+    size = vit.variant(variant)
+    shorter = with_layer(size, layer)
+    encoder = partial(encoder_of, positions="sincos", epsilon=1e-6, dtype=dtype)
+
+    def load() -> Tree:
+        blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
+        start = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
+        return first_blocks(start(jax.random.key(seed)), layer)
+
+    def encode(params: Tree, pictures: Array) -> Encoded:
+        module = encoder(shorter, grid_of(pictures, patch))
+        return found_at(layer, module, params, patchify(pictures, patch))
+
+    return Frozen(patch, mean, std, load, encode)
+
+
+def learned_positions(
+    load: Callable[[], Tree],
+    encoder: Callable[[Size, tuple[int, int]], Callable],
+    *,
+    size: Size,
+    patch: tuple[int, int],
+    layer: int | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    resize: Resize = resize_positions,
+) -> Frozen:
+    """A network with positions learned on a square grid, which are resized to that of the pictures.
+
+    load:    () -> params with 'positions' f32[N, D].
+    encoder: (size, grid) -> module as `vit.Encoder`.
+    resize:  the way the network's authors resize positions.
+    """
+    shorter = with_layer(size, layer)
+
+    def encode(params: Tree, pictures: Array) -> Encoded:
+        grid = grid_of(pictures, patch)
+        side = math.isqrt(len(params["positions"]))
+        if grid != (side, side):
+            params = {**params, "positions": resize(params["positions"], (side, side), grid)}
+        return found_at(layer, encoder(shorter, grid), params, patchify(pictures, patch))
+
+    return Frozen(patch, mean, std, lambda: first_blocks(load(), layer), encode)
+
+
+def encoder_of(
+    size: Size,
+    grid: tuple[int, int],
+    *,
+    positions: str,
+    epsilon: float,
+    dtype: str,
+    registers: int = 0,
+) -> vit.Encoder:
+    """An encoder that sees every token and is never trained."""
+    return vit.Encoder(
+        size=size,
+        class_token=True,
+        registers=registers,
+        positions=positions,
+        mask_token=False,
+        unroll=1,
+        **vit.computing(grid, epsilon, "none", False, dtype),
+    )
+
+
+def with_layer(size: Size, layer: int | None) -> Size:
+    """The size with no more blocks than `layer` needs; ModelError where there is no such block."""
+    if layer is None:
+        return size
+    if not 1 <= layer <= size.depth:
+        raise ModelError(f"no layer {layer}: the blocks are 1 to {size.depth}, None is the output")
+    return size._replace(depth=layer)
+
+
+def first_blocks(params: Tree, layer: int | None) -> Tree:
+    """The params with the first `layer` blocks alone; blocks lie along the first axis."""
+    if layer is None:
+        return params
+    stacks = {name: params[name] for name in ("stack", "blocks") if name in params}
+    return {**params, **jax.tree.map(lambda leaf: leaf[:layer], stacks)}
+
+
+def found_at(layer: int | None, encoder: Callable, params: Tree, patches: Array) -> Encoded:
+    """What an encoder module finds in patches: its output, or that of its last block."""
+    capture = () if layer is None else ("layers",)
+    encoded = encoder.apply({"params": params}, patches, None, None, capture)
+    if layer is None:
+        return encoded
+    last, prefix = encoded.layers[-1], encoded.prefix.shape[1]
+    return Encoded(last[:, :prefix], last[:, prefix:])
+
+
+def grid_of(pictures: Array, patch: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of patches in normalised pictures."""
+    return pictures.shape[1] // patch[0], pictures.shape[2] // patch[1]

@@ -1,0 +1,294 @@
+"""MViTv2 as MaskFeat trains it on clips: it sees every token, hidden ones as mask embeddings.
+
+Source: MViTv2 (arXiv 2112.01526); slowfast/models/{attention,video_model_builder,masked}.py,
+facebookresearch/SlowFast, with k400_MVITv2_S_16x4_MaskFeat_PT.yaml and its L: widths double in the
+MLP (DIM_MUL_IN_ATT off, as in MViTv1), and the last stage does not pool queries, so that the output
+has 14 x 14 places.
+The stem's windows of 3 x 7 x 7 pixels overlap: a visible token of the stem sees 3 pixels of a
+hidden cube above or to the left of it, and the last frame of one before it. So it is there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.drop_path import factors
+from maskmim.models.in_place import in_place_net
+from maskmim.models.layers import REMAT, Dtype, Norm, scaled
+from maskmim.models.mvit_attention import Grid, PoolingAttention, pooled_grid
+from maskmim.models.net import token_grid
+from maskmim.models.patches import unpatchify
+from maskmim.models.starts import normal, started
+from maskmim.models.vit import ModelError, check_remat, small_normal
+from maskmim.sharding import Rules, transformer
+from maskmim.types import Array, Encoded, Net, Randomness, Spec
+
+STRIDE = (2, 4, 4)  # Of the stem, in frames, rows and columns.
+KEY_STRIDE = 8  # Of keys and values on the stem's grid; halved wherever queries are pooled.
+
+
+class MvitSize(NamedTuple):
+    """Depth, width and heads of the first block, and the blocks where that changes.
+
+    doubles: blocks with twice the heads and width of the block before. pools: blocks whose queries
+    are pooled by 2 in rows and columns.
+    """
+
+    depth: int
+    width: int
+    heads: int
+    doubles: tuple[int, ...]
+    pools: tuple[int, ...]
+
+
+VARIANTS = {
+    "nano": MvitSize(4, 8, 1, (1,), (1,)),
+    "S": MvitSize(16, 96, 1, (1, 3, 14), (1, 3)),
+    "L": MvitSize(48, 144, 2, (2, 8, 44), (2, 8)),
+}
+
+
+class Shape(NamedTuple):
+    """What makes blocks alike: widths that enter and leave, heads, grid and strides."""
+
+    width: int
+    after: int
+    heads: int
+    grid: Grid
+    query_stride: int
+    key_stride: int
+
+
+def shapes(size: MvitSize, grid: Grid) -> list[Shape]:
+    """The shape of every block; grid: of the stem's tokens.
+
+    A block's MLP makes the width of the next one, so the last block has it already.
+    """
+    found = []
+    width, heads, keys = size.width, size.heads, KEY_STRIDE
+    for place in range(size.depth):
+        heads = 2 * heads if place in size.doubles else heads
+        after = 2 * width if place + 1 in size.doubles else width
+        stride = 2 if place in size.pools else 1
+        keys = max(keys // stride, 1)
+        found.append(Shape(width, after, heads, grid, stride, keys))
+        width, grid = after, pooled_grid(grid, stride)
+    return found
+
+
+class WideningMlp(nn.Module):
+    """Two dense layers with an exact GELU between them, the second to another width."""
+
+    hidden: int
+    width: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, width]."""
+        up = nn.Dense(self.hidden, kernel_init=small_normal, dtype=self.dtype, name="up")
+        down = nn.Dense(self.width, kernel_init=small_normal, dtype=self.dtype, name="down")
+        return down(nn.gelu(up(x), approximate=False))
+
+
+class MvitBlock(nn.Module):
+    """A pre-norm block of pooling attention and an MLP that may widen the tokens.
+
+    Where the width changes, what goes around the MLP is a linear map of the normed tokens; where
+    queries are pooled, what goes around the attention is a maximum over neighbours.
+    """
+
+    shape: Shape
+    epsilon: float
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array, keep: Array | None) -> tuple[Array, None]:
+        """[B, 1 + N, D] -> [B, 1 + N', D']; keep: f32[B, 2] factors of both branches."""
+        shape = self.shape
+        y = Norm(self.epsilon, self.dtype, name="norm1")(x)
+        mixed = PoolingAttention(
+            shape.heads,
+            shape.grid,
+            shape.query_stride,
+            shape.key_stride,
+            self.epsilon,
+            self.dtype,
+            name="attention",
+        )(y)
+        x = around(x, shape) + scaled(mixed, keep, 0)
+        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
+        branch = WideningMlp(4 * shape.width, shape.after, self.dtype, name="mlp")(y)
+        if shape.after != shape.width:
+            x = nn.Dense(shape.after, kernel_init=small_normal, dtype=self.dtype, name="skip")(y)
+        return x + scaled(branch, keep, 1), None
+
+
+def around(x: Array, shape: Shape) -> Array:
+    """What a pooling attention is added to: the largest of 3 x 3 places, every second of them."""
+    if shape.query_stride == 1:
+        return x
+    stride, side = shape.query_stride, shape.query_stride + 1
+    clips = x[:, 1:].reshape(len(x), *shape.grid, shape.width)
+    rim = side // 2, side // 2
+    largest = nn.max_pool(clips, (1, side, side), (1, stride, stride), ((0, 0), rim, rim))
+    return jnp.concatenate([x[:, :1], largest.reshape(len(x), -1, shape.width)], axis=1)
+
+
+class MvitEncoder(nn.Module):
+    """A convolutional stem, mask embeddings, a class token, blocks and a last norm.
+
+    grid: (frames, rows, columns) of the last block's tokens, which the mask is made of.
+    Every token enters whatever `visible` says, see `in_place.in_place_net`. Nothing can be
+    captured: the blocks' tokens have different numbers and widths. Blocks of one shape in a row are
+    stacked and run by one scan, see `sharding_rules`.
+    """
+
+    grid: Grid
+    size: MvitSize
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: bool
+    drop_path: float
+
+    @nn.compact
+    def __call__(
+        self,
+        cubes: Array,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        """f32[B, N, V] values of the last block's tokens, ignored, bool[B, N] hidden or None.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
+        if capture:
+            raise ModelError(f"an MViT encoder cannot capture {', '.join(capture)}")
+        x, grid = self._embedded(cubes, hidden)
+        keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
+        first = 0
+        for shape, alike in itertools.groupby(shapes(self.size, grid)):
+            count = len(list(alike))
+            own = None if keep is None else keep[first : first + count]
+            x = self._run(x, own, count, shape, first)
+            first += count
+        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        return Encoded(x[:, :1], x[:, 1:])
+
+    def _embedded(self, cubes: Array, hidden: Array | None) -> tuple[Array, Grid]:
+        """The stem's tokens [B, 1 + n, width], mask embeddings in hidden cubes; their grid."""
+        times, width = 2 ** len(self.size.pools), self.size.width
+        cube = STRIDE[0], times * STRIDE[1], times * STRIDE[2]
+        clips = unpatchify(cubes.astype(self.dtype), cube, self.grid)
+        x = nn.Conv(
+            width,
+            (3, 7, 7),
+            strides=STRIDE,
+            padding=((1, 1), (3, 3), (3, 3)),
+            kernel_init=small_normal,
+            dtype=self.dtype,
+            name="stem",
+        )(clips)
+        grid = x.shape[1:4]
+        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        x = x.reshape(len(x), -1, width)
+        if hidden is not None:
+            fine = hidden.reshape(-1, *self.grid).repeat(times, axis=2).repeat(times, axis=3)
+            x = jnp.where(fine.reshape(len(x), -1, 1), filling, x)
+        first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
+        first = jnp.broadcast_to(first, (len(x), 1, width))
+        return jnp.concatenate([first, x], axis=1), grid
+
+    def _run(self, x: Array, keep: Array | None, count: int, shape: Shape, first: int) -> Array:
+        """So many blocks of a shape: one by itself, several under one scan."""
+        block, how = MvitBlock, (shape, self.epsilon, self.dtype)
+        if REMAT[self.remat] is not None:
+            block = nn.remat(MvitBlock, policy=REMAT[self.remat], prevent_cse=False)
+        if count == 1:
+            return block(*how, name=f"block{first}")(x, None if keep is None else keep[0])[0]
+        stack = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=count,
+            unroll=count if self.unroll else 1,
+        )
+        return stack(*how, name=f"from{first}_blocks")(x, keep)[0]
+
+
+def sharding_rules() -> Rules:
+    """`sharding.transformer` for blocks that are not stacked too; convolutions are replicated."""
+    stacked = [(path, axes) for path, axes in transformer() if path.startswith("blocks/")]
+    single = [(path.replace("blocks/", r"block\d+/"), axes[1:]) for path, axes in stacked]
+    return ((r"(conv|stem)/kernel$", ()), *single, *transformer())
+
+
+def mvit_in_place(
+    spec: Spec,
+    *,
+    variant: str = "S",
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.0,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """MViTv2 for clips that sees every token, hidden ones as mask embeddings, with linear heads.
+
+    The net's tokens are those of the last block, cubes of 2 x 16 x 16 pixels for S and L: the mask
+    is made of them, `Encoded.tokens` are theirs, and so are heads, targets and losses. A hidden one
+    stands for its 16 tokens of the stem, all of which carry the mask embedding. There is a class
+    token, and relative positions in every block instead of absolute ones.
+
+    variant: a key of VARIANTS. heads: {name: values per token}; None stands for a cube's pixels.
+    Other keywords are those of `masked_vit.vit_mae`.
+    Raises ModelError for a variant that is unknown, for clips whose rows and columns do not divide
+    by 32, and in `encode` for a mask that leaves tokens out.
+    Source: see the module. Differences: kernels start from N(0, 0.02), there cut off at two
+    absolute units; biases start at 0, those of the encoder there at 0.02.
+    """
+    check_remat(remat)
+    if variant not in VARIANTS:
+        raise ModelError(f"unknown MViT variant {variant!r}: use one of {', '.join(VARIANTS)}")
+    size, kind = VARIANTS[variant], jnp.dtype(dtype)
+    times = 2 ** len(size.pools)
+    cube = STRIDE[0], times * STRIDE[1], times * STRIDE[2]
+    grid = token_grid(spec.size, cube)
+    if any(side % (STRIDE[1] * KEY_STRIDE) for side in spec.size[1:]):
+        raise ModelError(
+            f"clips of {spec.size[1]}x{spec.size[2]} pixels: MViT pools keys by 32, change "
+            "input.size to multiples of it"
+        )
+    encoder = MvitEncoder(
+        grid=grid,
+        size=size,
+        epsilon=norm_eps,
+        dtype=kind,
+        remat=remat,
+        unroll=unroll,
+        drop_path=drop_path,
+    )
+    says = f"MViTv2, {size.depth} blocks, width {size.width} to {_last(size)}, {kind}"
+    net = in_place_net(
+        spec,
+        patch=cube,
+        width=_last(size),
+        encoder=encoder,
+        heads=heads,
+        dtype=kind,
+        says=f"{says}, class token, mask embeddings",
+    )
+    return started(net, ((r"head_\w+/kernel$", normal),))
+
+
+def _last(size: MvitSize) -> int:
+    return size.width * 2 ** len(size.doubles)

@@ -1,0 +1,109 @@
+"""A ViT that sees every token, with the projection head of DINO and iBOT."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import vit
+from maskmim.models.in_place import torch_uniform
+from maskmim.models.layers import Dtype
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.starts import normal, started
+from maskmim.types import Array, Encoded, Mask, Net, Spec
+
+# What the parameters start from: in torch convolutions and the last layer are left as they come.
+START = (
+    (r"(embed|last)/kernel$", lambda key, old: torch_uniform(key, old.shape, old.dtype)),
+    (r"kernel$", normal),
+    (r"mask_token$", lambda key, old: jnp.zeros_like(old)),
+)
+
+
+class WeightNormed(nn.Module):
+    """A linear layer without bias whose weights are directions times learned lengths.
+
+    Source: weight_norm of torch (arXiv 1602.07868), one length for each output, from 1.
+    """
+
+    values: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> f32[..., values]; the product is summed in float32."""
+        kernel = self.param("kernel", torch_uniform, (x.shape[-1], self.values))
+        scale = self.param("scale", nn.initializers.ones, (self.values,))
+        kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
+        kernel = kernel.astype(self.dtype)
+        return jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+
+
+class ProjectionHead(nn.Module):
+    """An MLP of three layers, a vector of length 1, and logits; one for all tokens.
+
+    Source: DINOHead and iBOTHead (shared_head) of models/head.py, bytedance/ibot.
+    """
+
+    values: int
+    hidden: int
+    bottleneck: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded with all N tokens -> {'class': f32[B, 1, values], 'tokens': f32[B, P, values]}.
+
+        'tokens' are those that the mask predicts.
+        """
+        tokens = gather(encoded.tokens, mask.predict)
+        x = jnp.concatenate([encoded.prefix[:, :1], tokens], axis=1)
+        for name in ("first", "second"):
+            x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
+        x = nn.Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)
+        x = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+        logits = WeightNormed(self.values, self.dtype, name="last")(x)
+        return {"class": logits[:, :1], "tokens": logits[:, 1:]}
+
+
+def vit_projected(
+    spec: Spec,
+    *,
+    variant: str = "S",
+    patch: tuple[int, int] = (16, 16),
+    prototypes: int = 8192,
+    hidden: int = 2048,
+    bottleneck: int = 256,
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.1,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT with learned positions that sees every token, and one head for class and patches.
+
+    prototypes:         logits of a token, K.
+    hidden, bottleneck: widths within the head.
+    Other keywords are those of `masked_vit.vit_mae`. Hidden tokens enter as mask embeddings. Heads
+    are 'class', f32[B, 1, K], whatever the mask predicts, and 'tokens', f32[B, P, K].
+    Raises ModelError as `masked_vit.vit_mae` does.
+    Source: models/vision_transformer.py and models/head.py, gkakogeorgiou/attmask, from iBOT (arXiv
+    2111.07832); --shared_head True, --norm_last_layer False.
+    Differences: the class token has no position of its own, which the token itself can learn; the
+    patch embedding's biases start at 0, there as its kernel.
+    """
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(
+        variant, common, unroll, positions="learned", mask_token=True, drop_path=drop_path
+    )
+    words = f"{hidden}, {hidden}, {bottleneck}, {prototypes} values, for class and patches"
+    net = picture_net(
+        spec,
+        patch=patch,
+        width=encoder.size.width,
+        encoder=encoder,
+        predictor=ProjectionHead(prototypes, hidden, bottleneck, encoder.dtype),
+        says=(("encoder", vit.words(encoder)), ("head", words)),
+    )
+    return started(net, START)

@@ -1,0 +1,306 @@
+"""CAPI's ViT: rotary positions, RMS norms, no biases, registers, a predictor of cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import vit
+from maskmim.models.attention import Attend, of_first
+from maskmim.models.heads import head_words
+from maskmim.models.layers import CAPTURES, Dtype, scaled, xavier
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.projection import WeightNormed
+from maskmim.models.rotary import angles, border, coordinates, turned
+from maskmim.models.scaled_vit import stacked
+from maskmim.models.starts import normal, started
+from maskmim.models.vit import ModelError, Size, computing, small_normal
+from maskmim.quantise import unit
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
+
+
+class RmsNorm(nn.Module):
+    """Division by the root of the mean square, in float32; a factor for each channel or none."""
+
+    epsilon: float
+    dtype: Dtype
+    factors: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D] in the compute dtype."""
+        norm = nn.RMSNorm(self.epsilon, dtype=jnp.float32, use_scale=self.factors, name="norm")
+        return norm(x).astype(self.dtype)
+
+
+class RotaryAttention(nn.Module):
+    """Multi-head attention with rotary positions and without biases, to itself or other tokens."""
+
+    heads: int
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, x: Array, seen: Array, at: Array, seen_at: Array) -> tuple[Array, Array]:
+        """Queries [B, P, W], what they read [B, n, D], f32[B, 1, P, size] and f32[B, 1, n, size]
+        the angles of both -> ([B, P, W], attention of the first query f32[B, heads, n]).
+        """
+        width = x.shape[-1]
+        dense = partial(nn.DenseGeneral, use_bias=False, kernel_init=xavier, dtype=self.dtype)
+        shape = self.heads, width // self.heads
+        query = turned(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
+        key = turned(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
+        value = jnp.moveaxis(dense(shape, name="value")(seen), 1, 2)
+        mixed = jnp.moveaxis(self.attend(query, key, value), 1, 2)
+        return dense(width, axis=(-2, -1), name="out")(mixed), of_first(query, key)
+
+
+class PlainMlp(nn.Module):
+    """`layers.Mlp` without biases."""
+
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, D]."""
+        dense = partial(nn.Dense, use_bias=False, kernel_init=xavier, dtype=self.dtype)
+        hidden = nn.gelu(dense(self.hidden, name="up")(x), approximate=False)
+        return dense(x.shape[-1], name="down")(hidden)
+
+
+class RotaryBlock(nn.Module):
+    """A pre-norm block of attention and an MLP; what else is read than x is taken as it is."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    capture: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(
+        self, x: Array, keep: Array | None, at: Array, seen: Array | None, seen_at: Array | None
+    ) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D], factors f32[B, 2] of both branches, angles of x, what is read and its angles,
+        None for x itself -> ([B, n, D], what was captured).
+        """
+        norm = partial(RmsNorm, self.epsilon, self.dtype)
+        y = norm(name="norm1")(x)
+        reads = (y, at, at) if seen is None else (seen, at, seen_at)
+        attention = RotaryAttention(self.heads, self.dtype, self.attend, name="attention")
+        mixed, first = attention(y, *reads)
+        x = x + scaled(mixed, keep, 0)
+        y = PlainMlp(self.hidden, self.dtype, name="mlp")(norm(name="norm2")(x))
+        x = x + scaled(y, keep, 1)
+        found = {"layers": x, "attention": first}
+        return x, {name: found[name] for name in self.capture}
+
+
+class RotaryEncoder(nn.Module):
+    """Patch embedding, registers on the border of what is visible, blocks, a norm without factors.
+
+    grid: (rows, columns). registers: a multiple of 4. drop_path: rate of every block.
+    """
+
+    grid: tuple[int, ...]
+    size: Size
+    registers: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    remat: str
+    unroll: int
+    drop_path: float
+
+    @nn.compact
+    def __call__(
+        self,
+        patches: Array,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...] = (),
+        randomness: Randomness | None = None,
+    ) -> Encoded:
+        """f32[B, N, V] patch values, i32[B, K] visible or None, ignored: hidden tokens stay out.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
+        if visible is not None:
+            patches = gather(patches, visible)
+        embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        tokens = embed(patches.astype(self.dtype))
+        shape = 1, self.registers, self.size.width
+        registers = self.param("registers", small_normal, shape).astype(self.dtype)
+        registers = jnp.broadcast_to(registers, (len(tokens), *shape[1:]))
+        x = jnp.concatenate([registers, tokens], axis=1)
+        embedded = x if "embedded" in capture else None
+        inner = tuple(name for name in capture if name != "embedded")
+        if set(inner) - set(CAPTURES):
+            raise ModelError(f"cannot capture {inner}: use any of embedded, {', '.join(CAPTURES)}")
+        keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
+        at = angles(
+            seen_places(self.grid, visible, len(tokens), self.registers),
+            self.size.width // self.size.heads,
+        )
+        x, found = blocks(self, capture=inner)(x, keep, at, None, None)
+        x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
+        count = self.registers
+        return Encoded(
+            x[:, :count], x[:, count:], found.get("layers"), found.get("attention"), embedded
+        )
+
+
+class RotaryPredictor(nn.Module):
+    """Mask tokens at the predicted places, each of which reads the visible tokens by itself.
+
+    registers: of the encoder, whose places the keys have. heads: {name: values}; a head gives the
+    cosines between tokens and learnt directions, each times a learnt factor that starts at 1.
+    Source: CAPI (arXiv 2502.08769), EncoderDecoder and L2NormLinear of model.py,
+    facebookresearch/capi.
+    """
+
+    grid: tuple[int, ...]
+    size: Size
+    registers: int
+    heads: Mapping[str, int]
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    remat: str
+    unroll: int
+    drop_path: float
+
+    @nn.compact
+    def __call__(
+        self, encoded: Encoded, mask: Mask, randomness: Randomness | None = None
+    ) -> dict[str, Array]:
+        """Encoded and its mask -> {head: f32[B, P, values]}.
+
+        randomness: of dropped paths; without it none are dropped.
+        """
+        width = self.size.width
+        token = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        x = jnp.broadcast_to(token, (*mask.predict.shape, width))
+        seen = jnp.concatenate([encoded.prefix, encoded.tokens], axis=1)
+        seen_at = seen_places(self.grid, mask.visible, len(seen), self.registers)
+        own = places(self.grid, mask.predict)
+        turns = partial(angles, size=width // self.size.heads)
+        keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
+        x, _ = blocks(self, capture=())(x, keep, turns(own), seen, turns(seen_at))
+        x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
+        x = unit(x.astype(jnp.float32))
+        return {
+            name: WeightNormed(values, self.dtype, name=f"head_{name}")(x)
+            for name, values in self.heads.items()
+        }
+
+
+def places(grid: tuple[int, ...], tokens: Array) -> Array:
+    """Coordinates of tokens i32[B, P] of a grid: f32[B, P, 2]."""
+    return jnp.asarray(coordinates(grid)).at[tokens].get(mode="promise_in_bounds")
+
+
+def seen_places(
+    grid: tuple[int, ...], visible: Array | None, examples: int, registers: int
+) -> Array:
+    """Coordinates of the registers and the visible tokens, None for all: f32[B, R + K, 2].
+
+    Registers lie on the border of the smallest rectangle around the visible tokens; of a rectangle
+    that is shifted around the grid that is often the whole picture.
+    """
+    if visible is None:
+        every = jnp.asarray(coordinates(grid))
+        tokens = jnp.broadcast_to(every, (examples, *every.shape))
+    else:
+        tokens = places(grid, visible)
+    low, high = (f(tokens, axis=1, keepdims=True) for f in (jnp.min, jnp.max))
+    return jnp.concatenate([low + border(registers) * (high - low), tokens], axis=1)
+
+
+def blocks(part: RotaryEncoder | RotaryPredictor, *, capture: tuple[str, ...]) -> nn.Module:
+    """The blocks of a module under one scan; angles and what is read are the same for all."""
+    size, everywhere = part.size, nn.broadcast
+    make = stacked(
+        RotaryBlock,
+        depth=size.depth,
+        remat=part.remat,
+        unroll=part.unroll,
+        in_axes=(0, everywhere, everywhere, everywhere),
+    )
+    shape = size.heads, size.hidden, part.epsilon, part.dtype
+    return make(*shape, part.attend, capture, name="blocks")
+
+
+def dropped(randomness: Randomness | None, *, depth: int, rate: float) -> Array | None:
+    """As `drop_path.factors`, with the same rate in every block: f32[depth, B, 2] or None.
+
+    Difference to EfficientResidual of model.py, facebookresearch/capi: there exactly a share of a
+    device's examples is dropped, here each by itself, with the same expectation.
+    """
+    if randomness is None or rate == 0:
+        return None
+
+    def draw(key: Array) -> Array:
+        return jax.random.bernoulli(key, 1 - rate, (depth, 2)) / (1 - rate)
+
+    return jax.vmap(draw, out_axes=1)(randomness.each("drop_path"))
+
+
+def vit_rotary(
+    spec: Spec,
+    *,
+    variant: str = "L",
+    patch: tuple[int, int] = (14, 14),
+    registers: int = 16,
+    decoder_depth: int = 12,
+    heads: Mapping[str, int] = {"clusters": 16384},
+    norm_eps: float = 1e-5,
+    drop_path: float = 0.2,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT over visible patches and a predictor of cross-attention, as wide as the encoder.
+
+    registers: prefix tokens, a multiple of 4; there is no class token.
+    heads:     {name: values per token}, see `RotaryPredictor`.
+    drop_path: rate of every block, of the predictor's too.
+    Other keywords are those of `masked_vit.vit_mae`. params: {'encoder': ..., 'decoder': ...}.
+    Raises ModelError for sizes that do not divide and names that are unknown, RotaryError for
+    grids, heads or registers that rotary positions do not serve.
+    Source: CAPI (arXiv 2502.08769), EncoderDecoder of model.py, facebookresearch/capi.
+    Differences: angles are float32 (there in the dtype of the computation); the bias of the patch
+    embedding starts at 0 (there as torch starts convolutions).
+    """
+    grid = token_grid(spec.size, patch)
+    common = computing(grid, norm_eps, remat, unroll, dtype)
+    size = vit.variant(variant)
+    own = {"registers": registers, "drop_path": drop_path, **common}
+    encoder = RotaryEncoder(size=size, unroll=size.depth if unroll else 1, **own)
+    predictor = RotaryPredictor(
+        size=size._replace(depth=decoder_depth),
+        heads=heads,
+        unroll=decoder_depth if unroll else 1,
+        **own,
+    )
+    words = f"width {size.width}, {size.heads} heads, {dtype}"
+    heads_said = head_words(heads)
+    net = picture_net(
+        spec,
+        patch=patch,
+        width=size.width,
+        encoder=encoder,
+        predictor=predictor,
+        says=(
+            ("encoder", f"{size.depth} blocks, {words}, rotary positions, {registers} registers"),
+            ("decoder", f"{decoder_depth} blocks of cross-attention, {words}, heads: {heads_said}"),
+        ),
+    )
+    return started(net, ((r"decoder/head_\w+/kernel$", normal),))

@@ -1,0 +1,248 @@
+"""A BERT of picture tokens, as a `TokenModel` value: codes and a class in, logits of codes out.
+
+Source: MaskGIT (arXiv 2202.04200), section 3.2; nets/maskgit_transformer.py,
+google-research/maskgit; BERT (arXiv 1810.04805).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.exits import UserError
+from maskmim.models import vit
+from maskmim.models.attention import Attend, scores
+from maskmim.models.layers import REMAT, Attention, Dtype, Norm
+from maskmim.models.starts import started
+from maskmim.models.vit import Size
+from maskmim.sharding import Rules, transformer
+from maskmim.types import Array, Encoded, Randomness, Tree
+
+
+class DropoutError(UserError, ValueError):
+    """A rate that is no share."""
+
+
+class TokenModel(NamedTuple):
+    """A transformer of tokens as pure functions.
+
+    mask_id: the id of an unknown token.
+    init:    key -> params.
+    encode:  (params, i32[B, N] tokens, i32[B] classes, -1 for none, randomness or None) -> Encoded,
+             the prefix being the class's token; randomness is of dropout, without it there is none.
+    logits:  (params, Encoded) -> f32[B, N, codes].
+    says:    lines for people.
+    """
+
+    mask_id: int
+    init: Callable[[Array], Tree]
+    encode: Callable[..., Encoded]
+    logits: Callable[[Tree, Encoded], Array]
+    says: tuple[tuple[str, str], ...]
+
+
+def rules() -> Rules:
+    """Where parameters lie, for `config.mesh.rules`: `sharding.transformer` and the vocabulary."""
+    return ((r"vocabulary$", ()), *transformer())
+
+
+def truncated_normal(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
+    """N(0, 0.02) cut off at two deviations, whose deviation is 0.0176 then: BERT's start."""
+    return 0.02 * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+
+
+def kept(keys: Array | None, place: int, shape: tuple[int, ...], rate: float) -> Array | None:
+    """Factors of dropout, 0 or 1 / (1 - rate), of each example: f32[B, *shape]; None for none.
+
+    keys: [B], the examples' own; place: which of the dropouts that share the keys it is.
+    """
+    if keys is None or rate == 0:
+        return None
+
+    def draw(key: Array) -> Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, place), 1.0 - rate, shape)
+
+    return jax.vmap(draw)(keys) / (1.0 - rate)
+
+
+def scaled(x: Array, factors: Array | None) -> Array:
+    """An array times factors of dropout, in its dtype."""
+    return x if factors is None else x * factors.astype(x.dtype)
+
+
+def thinned(query: Array, key: Array, value: Array, *, factors: Array) -> Array:
+    """Attention as `attention.plain` whose weights are multiplied with factors f32[B, n, n].
+
+    All heads of an example share them, as Flax's attention shares them over the whole batch.
+    """
+    weights = jax.nn.softmax(scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
+    weights = scaled(weights, factors[:, None]).astype(value.dtype)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+
+
+class TanhMlp(nn.Module):
+    """As `layers.Mlp`, with GELU approximated by tanh, which is what made MaskGIT's weights."""
+
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, D]."""
+        up = nn.Dense(self.hidden, dtype=self.dtype, name="up")
+        down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
+        return down(nn.gelu(up(x), approximate=True))
+
+
+class PostNormBlock(nn.Module):
+    """Attention and MLP, each added to its input and then normalised; dropout as in BERT."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: Array, keys: Array | None) -> tuple[Array, None]:
+        """[B, n, D] -> [B, n, D]; keys: [B] of dropout."""
+        length, width = x.shape[1:]
+        factors = kept(keys, 0, (length, length), self.dropout)
+        attend = self.attend if factors is None else partial(thinned, factors=factors)
+        mixed, _ = Attention(self.heads, self.dtype, attend, name="attention")(x)
+        mixed = scaled(mixed, kept(keys, 1, (length, width), self.dropout))
+        x = Norm(self.epsilon, self.dtype, name="norm1")(x + mixed)
+        y = TanhMlp(self.hidden, self.dtype, name="mlp")(x)
+        y = scaled(y, kept(keys, 2, (length, width), self.dropout))
+        return Norm(self.epsilon, self.dtype, name="norm2")(x + y), None
+
+
+class Transformer(nn.Module):
+    """Embedded tokens with learned positions, blocks, and logits by the same table.
+
+    vocabulary: rows of the table; codes: the first of them, which can be predicted.
+    length:     of the sequence, the class included.
+    """
+
+    vocabulary: int
+    codes: int
+    length: int
+    size: Size
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    dropout: float
+    remat: str
+    unroll: int
+
+    def setup(self) -> None:
+        """The parts, which both methods use."""
+        width = self.size.width
+        dense = partial(nn.Dense, dtype=self.dtype)
+        self.table = self.param("vocabulary", truncated_normal, (self.vocabulary, width))
+        self.positions = self.param("positions", truncated_normal, (self.length, width))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.codes,))
+        self.norm = Norm(self.epsilon, self.dtype)
+        self.blocks = self._stack()
+        self.head, self.head_norm = dense(width), Norm(self.epsilon, self.dtype)
+
+    def _stack(self) -> nn.Module:
+        block = PostNormBlock
+        if REMAT[self.remat] is not None:
+            block = nn.remat(block, policy=REMAT[self.remat], prevent_cse=False)
+        stacked = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.size.depth,
+            unroll=self.unroll,
+        )
+        size = self.size
+        fields = size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.dropout
+        return stacked(*fields)
+
+    def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
+        """i32[B, 1 + N], the class first -> Encoded."""
+        rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
+        x = self.norm(rows + self.positions)
+        depth, keys = self.size.depth, None
+        if randomness is not None:
+            own = randomness.each("dropout")
+            x = scaled(x, kept(own, depth, x.shape[1:], self.dropout))
+            keys = jax.vmap(lambda layer: jax.vmap(jax.random.fold_in, (0, None))(own, layer))(
+                jnp.arange(depth)
+            )
+        x, _ = self.blocks(x, keys)
+        return Encoded(x[:, :1], x[:, 1:])
+
+    def logits(self, tokens: Array) -> Array:
+        """[B, N, D] -> f32[B, N, codes]."""
+        x = self.head_norm(nn.gelu(self.head(tokens), approximate=True))
+        rows = self.table[: self.codes].astype(self.dtype)
+        found = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
+        return found + self.bias
+
+    def __call__(self, ids: Array) -> Array:
+        """Both in turn, for init."""
+        return self.logits(self.encode(ids, None).tokens)
+
+
+def bert(
+    codes: int,
+    classes: int,
+    length: int,
+    *,
+    variant: str = "24x768x16",
+    dropout: float = 0.1,
+    norm_eps: float = 1e-12,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> TokenModel:
+    """MaskGIT's transformer for examples of `length` tokens with so many codes and classes.
+
+    variant: depth x width x heads, see `vit.variant`. dropout: of attention, of the residual
+    branches and of the embedding. remat, unroll, dtype: as `masked_vit.vit_mae`.
+    The vocabulary is codes, classes, no class, unknown; params {'transformer': ...}.
+    Raises ModelError for unknown names, DropoutError for a rate outside [0, 1).
+    Differences: the official vocabulary has no token for a missing class; its unknown token is id
+    -1, which JAX takes for the last row, as here. The bias of logits is there for codes alone. The
+    paper (section 4.1) says 8 heads, the config of the published weights 16. Dropout is an
+    example's own, Flax's attention drops the same weights in all of them.
+    """
+    if not 0 <= dropout < 1:
+        raise DropoutError(f"dropout {dropout}: a share, from 0 to below 1")
+    common = vit.computing((length,), norm_eps, remat, unroll, dtype)
+    common.pop("grid")
+    size = vit.variant(variant)
+    rows = codes + classes + 2
+    steps = size.depth if unroll else 1
+    module = Transformer(rows, codes, 1 + length, size, dropout=dropout, unroll=steps, **common)
+
+    def init(key: Array) -> Tree:
+        made = module.init(key, jnp.zeros((1, 1 + length), jnp.int32))
+        return {"transformer": made["params"]}
+
+    def encode(
+        params: Tree, ids: Array, label: Array, randomness: Randomness | None = None
+    ) -> Encoded:
+        # A class that does not exist reads beyond the table, and makes the loss not a number.
+        first = jnp.where(label < 0, classes, jnp.where(label < classes, label, rows)) + codes
+        ids = jnp.concatenate([first[:, None], ids], axis=1)
+        own = {"params": params["transformer"]}
+        return module.apply(own, ids, randomness, method="encode")
+
+    def logits(params: Tree, encoded: Encoded) -> Array:
+        own = {"params": params["transformer"]}
+        return module.apply(own, encoded.tokens, method="logits")
+
+    told = f"{vit.words(module)}, norms behind, dropout {dropout:g}"
+    made = TokenModel(rows - 1, init, encode, logits, (("encoder", told),))
+    return started(made, [(r"kernel$", lambda key, old: truncated_normal(key, old.shape))])

@@ -1,0 +1,108 @@
+"""VideoMAE: a ViT over the visible cubes of a clip, and a decoder over those that are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import posembed, vit
+from maskmim.models.attention import Attend
+from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.in_place import torch_uniform
+from maskmim.models.layers import Dtype, Norm, stack_of
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.vit import Size, small_normal
+from maskmim.types import Array, Encoded, Mask, Net, Spec
+
+
+class AskedDecoder(nn.Module):
+    """A narrow transformer over the visible tokens and a mask token for each predicted one.
+
+    heads:     {name: values}; a head is a dense layer on the mask tokens.
+    positions: a fixed table, see `posembed.fixed`, of visible tokens and of mask tokens.
+    Tokens that are neither visible nor predicted do not enter, so a mask that predicts a part
+    saves that part of the decoder; one that is both enters twice, as released. Where the hidden
+    tokens are the predicted ones this is MAE's decoder in another order.
+    Source: PretrainVisionTransformer.forward of modeling_pretrain.py, MCG-NJU/VideoMAE and
+    OpenGVLab/VideoMAEv2. Their `encoder_to_decoder` has no bias and torch's start, kept here.
+    """
+
+    grid: tuple[int, ...]
+    size: Size
+    heads: Mapping[str, int]
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    remat: str
+    unroll: int
+    positions: str = "sinusoid"
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded without prefix tokens, and its mask -> {head: f32[B, P, values]}."""
+        width = self.size.width
+        table = jnp.asarray(posembed.fixed(self.positions, width, self.grid), self.dtype)
+        embed = nn.Dense(
+            width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
+        )
+        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        seen = embed(encoded.tokens) + table.at[mask.visible].get(mode="promise_in_bounds")
+        asked = filling + table.at[mask.predict].get(mode="promise_in_bounds")
+        x, _ = stack_of(self)(jnp.concatenate([seen, asked], axis=1))
+        x = Norm(self.epsilon, self.dtype, name="norm")(x[:, seen.shape[1] :])
+        return dense_heads(self.heads, x, self.dtype)
+
+
+def vit_videomae(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, int, int] = (2, 16, 16),
+    positions: str = "sinusoid",
+    decoder: str = "4x384x6",
+    heads: Mapping[str, int | None] = {"pixels": None},
+    norm_eps: float = 1e-6,
+    drop_path: float = 0.0,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Net:
+    """A ViT with attention over space and time, without class token, and VideoMAE's decoder.
+
+    variant, decoder: sizes as models.vit.variant takes them.
+    patch:     (frames, height, width) of a cube.
+    positions: the fixed table of encoder and decoder, see models.posembed.fixed; VideoMAE's
+               'sinusoid' counts all tokens of a clip in one row.
+    Other keywords as those of `masked_vit.vit_mae`. params: {'encoder': ..., 'decoder': ...}.
+    Raises ModelError for sizes that do not divide and names that are unknown.
+    Source: VideoMAE (arXiv 2203.12602), modeling_pretrain.py of MCG-NJU/VideoMAE.
+    Differences: queries and values have biases there, keys none. Here keys have one too: it adds
+    the same number to all of a query's logits, so the softmax, and all else, does not see it. The
+    embedding of cubes starts from Xavier's distribution, there from torch's for convolutions, and
+    the mask token from N(0, 0.02), there cut off at one deviation.
+    """
+    vit.check_positions(positions, posembed.FIXED)
+    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(
+        variant, common, unroll, class_token=False, positions=positions, drop_path=drop_path
+    )
+    size = vit.variant(decoder)
+    predictor = AskedDecoder(
+        size=size,
+        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        positions=positions,
+        unroll=size.depth if unroll else 1,
+        **common,
+    )
+    told = f"{vit.words(predictor)}, heads: {head_words(predictor.heads)} values"
+    return picture_net(
+        spec,
+        patch=patch,
+        encoder=encoder,
+        predictor=predictor,
+        width=encoder.size.width,
+        says=(("encoder", vit.words(encoder)), ("decoder", told)),
+    )

@@ -1,0 +1,134 @@
+"""A ViT whose tokens become short unit vectors to be quantised, and a ViT that reads codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models import vit
+from maskmim.models.layers import Dtype
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.patches import gather
+from maskmim.models.starts import normal, normal_by_depth, started
+from maskmim.quantise import unit
+from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
+
+
+class Tokenizer(NamedTuple):
+    """A network around a codebook; the codes themselves belong to who quantises.
+
+    net:     encoder, and a predictor that reads vectors as they are, without a codebook.
+    width:   values of a vector.
+    vectors: (params, Encoded with all N tokens) -> f32[B, N, width], each of length 1.
+    decode:  (params, quantised vectors f32[B, N, width]) -> f32[B, N, values].
+    """
+
+    net: Net
+    width: int
+    vectors: Callable[[Tree, Encoded], Array]
+    decode: Callable[[Tree, Array], Array]
+
+
+class Reader(nn.Module):
+    """What stands behind the encoder: tokens to short vectors, and these to what is predicted.
+
+    width: of a short vector. values: that are predicted of a token.
+    The short vectors are computed in float32 whatever the dtype.
+    """
+
+    decoder: vit.Encoder
+    hidden: int
+    width: int
+    values: int
+    dtype: Dtype
+
+    def setup(self) -> None:
+        """The dense layers; the ViT is given."""
+        self.shorten_hidden = nn.Dense(self.hidden, dtype=jnp.float32)
+        self.shorten = nn.Dense(self.width, dtype=jnp.float32)
+        wide = self.decoder.size.width
+        self.read_hidden = nn.Dense(wide, dtype=self.dtype)
+        self.read = nn.Dense(self.values, dtype=self.dtype)
+
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Encoded with all N tokens and a mask -> {'features': f32[B, P, values]}."""
+        return {"features": gather(self.decode(self.vectors(encoded)), mask.predict)}
+
+    def vectors(self, encoded: Encoded) -> Array:
+        """f32[B, N, width], each of length 1."""
+        return unit(self.shorten(jnp.tanh(self.shorten_hidden(encoded.tokens))))
+
+    def decode(self, vectors: Array) -> Array:
+        """Vectors f32[B, N, width] -> f32[B, N, values]."""
+        tokens = self.decoder(vectors, None, None).tokens
+        return self.read(jnp.tanh(self.read_hidden(tokens))).astype(jnp.float32)
+
+
+def by_inputs(key: Array, old: Array) -> Array:
+    """U(-1, 1) over the root of the inputs, what torch's convolutions start from."""
+    return jax.random.uniform(key, old.shape, old.dtype, -1, 1) / jnp.sqrt(old.shape[0])
+
+
+START = (
+    (r"blocks/.*(attention/out|mlp/down)/kernel$", normal_by_depth),
+    (r"embed/kernel$", by_inputs),
+    (r"kernel$", normal),
+)
+
+
+def vq_vit(
+    spec: Spec,
+    *,
+    variant: str = "B",
+    patch: tuple[int, ...] = (16, 16),
+    width: int = 32,
+    features: int = 512,
+    decoder_depth: int = 3,
+    norm_eps: float = 1e-6,
+    remat: str = "none",
+    unroll: bool = False,
+    dtype: str = "float32",
+) -> Tokenizer:
+    """BEiT v2's tokenizer: a ViT, two dense layers, a codebook, a short ViT, two dense layers.
+
+    width:         values of a code.
+    features:      width of what is predicted of each token, a teacher's features.
+    decoder_depth: blocks of the ViT that reads codes, as wide as the encoder; 1 or 3.
+    Other keywords are those of `masked_vit.vit_mae`. Both ViTs have learned positions and a class
+    token. Raises ModelError as vit_mae does.
+    params: {'encoder': ..., 'decoder': {'decoder': the ViT, 'shorten...', 'read...'}}.
+    Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2.
+    Differences: keys have a bias too, which no softmax can see; class tokens have no position
+    besides themselves; biases of patch embeddings start at 0.
+    """
+    grid = token_grid(spec.size, patch)
+    common = vit.computing(grid, norm_eps, remat, unroll, dtype)
+    encoder = vit.encoder(variant, common, unroll, positions="learned")
+    size = encoder.size
+    short = f"{decoder_depth}x{size.width}x{size.heads}x{size.hidden}"
+    decoder = vit.encoder(short, common, unroll, positions="learned")
+    reader = Reader(decoder, size.width, width, features, common["dtype"])
+    net = picture_net(
+        spec,
+        patch=patch,
+        width=size.width,
+        encoder=encoder,
+        predictor=reader,
+        says=(
+            ("encoder", vit.words(encoder)),
+            ("codes", f"unit vectors of {width} values"),
+            ("decoder", f"{vit.words(decoder)}, head: features {features} values"),
+        ),
+    )
+
+    def vectors(params: Tree, encoded: Encoded) -> Array:
+        return reader.apply({"params": params["decoder"]}, encoded, method="vectors")
+
+    def decode(params: Tree, quantised: Array) -> Array:
+        return reader.apply({"params": params["decoder"]}, quantised, method="decode")
+
+    return Tokenizer(started(net, START), width, vectors, decode)

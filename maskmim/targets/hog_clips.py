@@ -1,0 +1,91 @@
+"""Histograms of oriented gradients of a clip's cubes as targets, and pictures of them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.targets.hog import TargetError, by_patch, hog
+from maskmim.targets.hog_glyphs import strokes
+from maskmim.types import Array, View
+
+GREY = 128
+
+
+def hog_cubes(view: View, *, bins: int = 9, cell: int = 8) -> Array:
+    """Histograms of oriented gradients of the first frame of each predicted cube.
+
+    bins, cell: see `hog.hog`.
+    Returns f32[B, P, V], V = channels * bins * (cells of a cube's frame), in the order of
+    `hog.hog_patches`: 108 values for cubes of 2 x 16 x 16 pixels in three channels. The other
+    frames of a cube have no part in it. No gradient passes.
+    Raises TargetError unless the tokens are cubes of a clip whose frames whole cells fill.
+    Source: MaskFeat (arXiv 2112.09133), section 3.2; _get_hog_label_3d of
+    slowfast/models/masked.py, facebookresearch/SlowFast.
+    """
+    every = of_every_cube(view, bins=bins, cell=cell)
+    return jnp.take_along_axis(every, view.mask.predict[..., None], axis=1)
+
+
+def of_every_cube(view: View, *, bins: int, cell: int) -> Array:
+    """The values of `hog_cubes` for all tokens: f32[B, N, V]."""
+    clips, grid = view.inputs, view.context.grid
+    if clips.ndim != 5 or len(grid) != 3:
+        raise TargetError(
+            f"inputs of shape {clips.shape} on the token grid {grid} are no clips: HOG targets of "
+            "cubes need f32[B, T, H, W, C] and a grid of (frames, rows, columns)"
+        )
+    sides = cube_sides(view)
+    if sides[1] % cell or sides[2] % cell:
+        raise TargetError(
+            f"cubes of {sides[1]}x{sides[2]} pixels do not divide into cells of {cell}x{cell}: "
+            "change the target's cell or the model's patches"
+        )
+    frames = jax.lax.stop_gradient(clips)[:, :: sides[0]]
+    frames = frames.reshape(-1, *frames.shape[2:])
+    every = by_patch(hog(frames, bins=bins, cell=cell), grid[1:])
+    return every.reshape(len(clips), -1, every.shape[-1])
+
+
+def cube_sides(view: View) -> tuple[int, ...]:
+    """Frames, rows and columns of a cube."""
+    size = view.inputs.shape[1:4]
+    return tuple(n // count for n, count in zip(size, view.context.grid, strict=True))
+
+
+def shows(view: View, prediction: Array, *, bins: int = 9, cell: int = 8) -> dict[str, Array]:
+    """The first frame of every cube, its histograms as strokes, and the predicted ones."""
+    sides, grid = cube_sides(view), view.context.grid
+    frames = view.net.display(view.inputs)[:, :: sides[0]]
+    hidden = view.mask.hidden.reshape(-1, *grid)
+    hidden = hidden.repeat(sides[1], axis=2).repeat(sides[2], axis=3)[..., None]
+    wanted = of_every_cube(view, bins=bins, cell=cell)
+    rows = jnp.arange(len(wanted))[:, None]
+    found = wanted.at[rows, view.mask.predict].set(prediction)
+    return {
+        "clip": frames,
+        "what is seen": jnp.where(hidden, jnp.uint8(GREY), frames),
+        "HOG": drawn(wanted, frames.shape, grid, bins=bins, cell=cell),
+        "HOG, predicted where hidden": drawn(found, frames.shape, grid, bins=bins, cell=cell),
+    }
+
+
+hog_cubes.shows = shows
+
+
+def drawn(
+    values: Array, shape: tuple[int, ...], grid: tuple[int, ...], *, bins: int, cell: int
+) -> Array:
+    """Values of cubes f32[B, N, V] as strokes u8 of the frames' shape [B, t, H, W, C].
+
+    Histograms are averaged over the channels; see `hog_glyphs.glyphs`.
+    """
+    examples, frames, height, width, channels = shape
+    down, across = height // cell // grid[1], width // cell // grid[2]
+    cut = values.reshape(examples, *grid, channels, bins, down, across)
+    cells = cut.mean(axis=4).transpose(0, 1, 2, 5, 3, 6, 4)
+    cells = jnp.maximum(cells.reshape(examples, frames, height // cell, width // cell, bins), 0)
+    drawing = jnp.max(cells[..., None, None] * strokes(bins, cell), axis=4)
+    drawing = drawing.transpose(0, 1, 2, 4, 3, 5).reshape(examples, frames, height, width, 1)
+    bright = drawing / jnp.maximum(jnp.max(drawing, axis=(1, 2, 3, 4), keepdims=True), 1e-12)
+    return jnp.repeat(jnp.round(255 * bright).astype(jnp.uint8), channels, axis=-1)

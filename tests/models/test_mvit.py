@@ -1,0 +1,165 @@
+"""MViTv2 with MaskFeat's head: as the official model computes, and what a hidden cube hides."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh
+
+from maskmim.interop.layout import arrays_of, check_covered, params_of, shapes_of
+from maskmim.losses import squared_error
+from maskmim.masks.core import from_hidden
+from maskmim.masks.roles import in_place
+from maskmim.method import masked
+from maskmim.models.mvit import VARIANTS, mvit_in_place, shapes, sharding_rules
+from maskmim.models.vit import ModelError
+from maskmim.objectives import match
+from maskmim.sharding import AXES, tree_shardings
+from maskmim.targets.hog_clips import hog_cubes
+from maskmim.types import Randomness, Spec, Variables
+from tests.compiling import quick_jit
+from tests.golden import mvit_case as case
+from tests.tolerances import PARITY
+
+SPEC = Spec((case.FRAMES, case.SIDE, case.SIDE), 3, (0.0,) * 3, (1.0,) * 3, "video", "float32")
+NET = mvit_in_place(SPEC, variant=case.VARIANT, heads={"hog": case.VALUES})
+
+
+@cache
+def official_params():
+    """The case's weights, under our names."""
+    entries, sizes = case.layout(), shapes_of(NET)
+    check_covered(entries, sizes, "the case's layout")
+    blank = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, np.float32), jax.eval_shape(NET.init, jax.random.key(0))
+    )
+    theirs = arrays_of(entries, blank)
+    arrays = {name: case.weight(name, array.shape) for name, array in theirs.items()}
+    return params_of(entries, sizes, arrays)
+
+
+def mask_of(units, count):
+    """The mask that hides units bool[B, *WINDOW], each 2 x 2 tokens; every token enters."""
+    tokens = jnp.asarray(units).repeat(2, axis=2).repeat(2, axis=3).reshape(len(units), -1)
+    return in_place(None, None, sampler=lambda *_: from_hidden(tokens, count=4 * count))
+
+
+def clips():
+    return case.clips().transpose(0, 2, 3, 4, 1)
+
+
+@pytest.mark.proves(31, "MViTv2's predictions, HOG of clips, loss and gradients are the official")
+def test_equals_the_official_model():
+    mask = mask_of(case.masks(), case.HIDDEN)
+    seen = []
+
+    def target(view):
+        seen.append(hog_cubes(view))
+        return seen[-1]
+
+    method = masked(
+        SPEC,
+        model=lambda spec: NET,
+        mask=lambda randomness, context: mask,
+        objectives={"hog": partial(match, head="hog", target=target, loss=squared_error)},
+        teachers={},
+    )
+
+    @quick_jit
+    def look(params, batch):
+        randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
+
+        def loss(params):
+            found = method.loss(Variables(params, {}, {}), batch, randomness, 0.0)
+            return found.terms["hog"].value, seen.pop()
+
+        encoded = NET.encode(params, NET.inputs(batch), mask)
+        found = jax.value_and_grad(loss, has_aux=True)(params)
+        return NET.predict(params, encoded, mask)["hog"], *found
+
+    golden = np.load(case.GOLDEN)
+    drawn, (loss, labels), gradients = look(official_params(), {"video": clips()})
+    close(drawn, golden["predictions"])
+    close(labels, golden["labels"])
+    close(loss, golden["loss"])
+    for name, gradient in arrays_of(case.layout(), gradients).items():
+        place = [entry.name for entry in case.layout()].index(name)
+        expected = golden["gradients"][place]
+        # A bias of all keys shifts all scores of a query alike: its gradient is rounding.
+        length = max(expected[0], 1e-4)
+        worst = np.abs(case.sketch(name, gradient) - expected).max() / length
+        assert worst < PARITY, (name, worst)
+
+
+def close(ours, theirs):
+    ours = np.asarray(ours).reshape(theirs.shape)
+    assert np.abs(ours - theirs).max() / np.abs(theirs).max() < PARITY, np.abs(ours - theirs).max()
+
+
+@pytest.mark.proves(31, "hidden cubes of a clip are replaced behind the stem, and nothing else")
+def test_hidden_pixels_are_unseen_but_for_the_stem_windows():
+    """Nothing of a hidden cube reaches tokens above it; those below see its last 3 rows."""
+
+    @quick_jit
+    def look(video, hidden):
+        mask = mask_of(hidden, case.WINDOW[0] * 4 * 2)
+        return NET.encode(official_params(), NET.inputs({"video": video}), mask).tokens
+
+    below = np.zeros((2, *case.WINDOW), bool)
+    below[:, :, 2:] = True
+    above = ~below
+    noise = np.random.default_rng(0).normal(size=clips().shape).astype(np.float32)
+    plain = look(clips(), below)
+    np.testing.assert_array_equal(
+        plain, look(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), below)
+    )
+    plain = look(clips(), above)
+    inside = np.concatenate([noise[:, :, :29], clips()[:, :, 29:]], axis=2)
+    np.testing.assert_array_equal(plain, look(inside, above))
+    assert (
+        np.abs(
+            plain - look(np.concatenate([noise[:, :, :32], clips()[:, :, 32:]], axis=2), above)
+        ).max()
+        > 1e-3
+    )
+    assert (
+        np.abs(
+            plain - look(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), above)
+        ).max()
+        > 1e-3
+    )
+
+
+def test_the_published_shapes():
+    """S: 8 x 14 x 14 tokens of width 768 at the end; keys have 7 x 7 places, 14 x 14 in between."""
+    found = shapes(VARIANTS["S"], (8, 56, 56))
+    assert [shape.width for shape in found] == [96] + 2 * [192] + 11 * [384] + 2 * [768]
+    assert [shape.heads for shape in found] == [1] + 2 * [2] + 11 * [4] + 2 * [8]
+    assert [shape.grid[1] for shape in found] == 2 * [56] + 2 * [28] + 12 * [14]
+    assert [shape.grid[1] // shape.key_stride for shape in found] == [7, 14, 7, 14] + 12 * [7]
+    large = shapes(VARIANTS["L"], (8, 56, 56))
+    assert (large[0].width, large[-1].width, large[-1].heads) == (144, 1152, 16)
+    pooled = [shape.grid[1] // shape.key_stride for shape in large if shape.query_stride == 2]
+    assert pooled == [14, 14]
+
+
+def test_sizes_that_cannot_be():
+    with pytest.raises(ModelError, match="unknown MViT variant 'B': use one of nano, S, L"):
+        mvit_in_place(SPEC, variant="B")
+    with pytest.raises(ModelError, match="multiples"):
+        mvit_in_place(SPEC._replace(size=(6, 48, 48)), variant="S")
+    with pytest.raises(ModelError, match="do not divide"):
+        mvit_in_place(SPEC._replace(size=(5, 64, 64)), variant="S")
+
+
+def test_every_parameter_finds_its_place():
+    mesh = AbstractMesh((1, 2, 2), AXES)
+    tree = jax.eval_shape(NET.init, jax.random.key(0))
+    places = tree_shardings(tree, sharding_rules(), mesh)["encoder"]
+    scanned, single = places["from2_blocks"], places["block1"]
+    qkv = scanned["attention"]["qkv"], single["attention"]["qkv"]
+    assert tuple(qkv[0]["kernel"].spec) == (None, "fsdp", None, "tensor", None)
+    assert tuple(qkv[1]["kernel"].spec) == ("fsdp", None, "tensor", None)
+    assert tuple(single["mlp"]["down"]["kernel"].spec) == ("tensor", "fsdp")

@@ -1,0 +1,137 @@
+"""Fixed teachers: frozen whatever the student does, asked through the hints, never saved."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from maskmim.losses import squared_error
+from maskmim.masks.roles import in_place
+from maskmim.masks.uniform import random
+from maskmim.method import masked
+from maskmim.models.frozen_vit import random_vit
+from maskmim.models.in_place import vit_in_place
+from maskmim.models.vit import ModelError
+from maskmim.objectives import match
+from maskmim.step import State, make_train_step
+from maskmim.targets.features import features as hinted
+from maskmim.teachers import pretrained
+from maskmim.teachers.frozen import FrozenError, features
+from maskmim.types import Context
+from tests.compiling import quick_jit
+from tests.tiny import SPEC, pictures
+
+NANO = partial(random_vit, variant="nano", patch=(8, 8))
+
+
+def find(teacher, batch, grids):
+    """What a teacher finds in a batch, jitted."""
+
+    @quick_jit
+    def look(frozen, batch):
+        return teacher.find(None, (), frozen, Context(batch, grids, {}), None)
+
+    return look(teacher.freeze(), batch)
+
+
+def method():
+    """A student of random features."""
+    return masked(
+        SPEC,
+        model=partial(vit_in_place, variant="nano", patch=(8, 8), heads={"features": 32}),
+        mask=partial(in_place, sampler=partial(random, ratio=0.5)),
+        objectives={"features": partial(match, head="features", target=hinted, loss=squared_error)},
+        teachers={"fixed": partial(features, network=NANO, normalise=True)},
+    )
+
+
+def test_a_student_learns_and_the_teacher_stays():
+    built = method()
+    params, extra = built.init(jax.random.key(0))
+    assert extra == {"fixed": ()}
+    frozen = built.freeze()
+    before = jax.tree.map(np.asarray, frozen)
+    optimiser = optax.adam(3e-3)
+    state = State(jnp.int32(0), params, extra, optimiser.init(params), jnp.int32(0))
+    step = quick_jit(make_train_step(built, optimiser, seed=0, total_steps=15))
+    losses = []
+    for _ in range(15):
+        state, metrics = step(state, frozen, {"image": pictures(8)})
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.8 * losses[0], losses
+    assert step._cache_size() == 1
+    jax.tree.map(np.testing.assert_array_equal, before, built.freeze())
+
+
+def test_the_teacher_sees_the_whole_picture():
+    """Its features do not depend on the mask, and differ where any pixel does."""
+    teacher = features(network=NANO, class_token=True)
+    images = pictures(2)
+    found = find(teacher, {"image": images}, {"image": (4, 3)})
+    assert {name: value.shape for name, value in found.items()} == {
+        "features": (2, 12, 32),
+        "class_feature": (2, 32),
+    }
+    changed = images.copy()
+    changed[0, :8, :8] = 255 - changed[0, :8, :8]
+    again = find(teacher, {"image": changed}, {"image": (4, 3)})
+    assert np.all(np.abs(again["features"][0] - found["features"][0]).max(axis=-1) > 0)
+    np.testing.assert_array_equal(again["features"][1], found["features"][1])
+
+
+def test_normalised_features_have_mean_0_and_deviation_1():
+    teacher = features(network=partial(NANO, layer=1), normalise=True)
+    found = find(teacher, {"image": pictures(2)}, {"image": (4, 3)})["features"]
+    np.testing.assert_allclose(np.mean(found, axis=-1), 0, atol=1e-5)
+    np.testing.assert_allclose(np.std(found, axis=-1), 1, atol=1e-3)
+
+
+def test_a_layer_is_that_of_the_same_network():
+    whole, first = NANO().load(), NANO(layer=1).load()
+    kernel = "stack", "blocks", "attention", "qkv", "kernel"
+    for name in kernel:
+        whole, first = whole[name], first[name]
+    np.testing.assert_array_equal(whole[:1], first)
+    assert len(whole) == 2
+
+
+def test_what_a_fixed_teacher_cannot_look_at():
+    teacher = features(network=NANO)
+    grids = {"image": (4, 3)}
+
+    def look(batch, grids=grids):
+        return teacher.find(None, (), (), Context(batch, grids, {}), None)
+
+    with pytest.raises(FrozenError, match="no 'image': it has video"):
+        look({"video": pictures(2)})
+    with pytest.raises(FrozenError, match="3 channels, those of the batch have 1"):
+        look({"image": pictures(2)[..., :1]})
+    with pytest.raises(FrozenError, match="looks at pictures"):
+        look({"image": pictures(2)[:, None]}, {"image": (1, 4, 3)})
+    with pytest.raises(ModelError, match="no layer 3"):
+        NANO(layer=3)
+
+
+def test_a_run_of_ours_teaches(tmp_path, monkeypatch):
+    """Its own normalisation and weights; another grid is refused."""
+
+    class Given:
+        spec = SPEC
+        method = method()
+        variables = method.variables(jax.random.key(1))
+
+    monkeypatch.setattr(pretrained, "trained", lambda workdir: Given)
+    net, params = Given.method.net, Given.variables.params
+    batch = {"image": pictures(2)}
+    encode = quick_jit(partial(net.encode, capture=("layers",)))
+    whole = encode(params, net.inputs(batch), None)
+    for layer in (None, 1):
+        teacher = features(network=partial(pretrained.run, workdir="run", layer=layer))
+        found = find(teacher, batch, net.grids)["features"]
+        wanted = whole.tokens if layer is None else whole.layers[0][:, 1:]
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    with pytest.raises(ModelError, match=r"into \(4, 3\) tokens, the student into \(3, 3\)"):
+        teacher.find(net, (), params, Context(batch, {"image": (3, 3)}, {}), None)
