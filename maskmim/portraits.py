@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -117,12 +118,29 @@ def draw_sheets(
     batch = images_of(config, parts, SHOWN)
     drawn = {}
     for name, draw in parts.method.sheets.items():
-        columns = jax.jit(draw)(variables, batch, _randomness(config, batch))
+        columns = in_order(draw)(variables, batch, _randomness(config, batch))
         shown = {label: look(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
         heading = f"step {step}, {name}"
         drawn[name] = pictures.sheet(shown, title=heading, stream=parts.spec.stream)
         _save(workdir, f"{name}-{step}.png", drawn[name])
     return drawn
+
+
+def in_order(draw: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The function under jit, with its results in its own order: jit returns keys sorted."""
+    names: list[str] = []
+
+    @jax.jit
+    def values(*given: Any) -> list[Any]:
+        found = draw(*given)
+        names[:] = found
+        return list(found.values())
+
+    def run(*given: Any) -> dict[str, Any]:
+        made = values(*given)
+        return dict(zip(names, made, strict=True))
+
+    return run
 
 
 def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:

@@ -15,6 +15,13 @@ from maskmim.sharding import put
 from tests.running import ROOT
 
 TINY = sorted(path.name for path in (ROOT / "configs").glob("*.py") if "tiny" in path.read_text())
+OTHERS = [
+    "cae.py:target=pixels",
+    "colormae.py:mask=bank",
+    "maskgit.py:stage=tokenizer",
+    "simmim.py:model=swin",
+    "videomae.py:dual",
+]
 FULL = ["configs/mae.py", "configs/mae.py:variant=H/14,epochs=1600", "configs/colormae.py"]
 
 
@@ -25,7 +32,7 @@ def random(rng, shape):
     return rng.standard_normal(shape.shape).astype(shape.dtype)
 
 
-@pytest.mark.parametrize("name", [*TINY, "colormae.py:mask=bank", "simmim.py:model=swin"])
+@pytest.mark.parametrize("name", [*TINY, *OTHERS])
 def test_three_tiny_steps(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     file, _, argument = name.partition(":")

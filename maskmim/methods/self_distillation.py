@@ -65,7 +65,8 @@ def self_distillation(
     crops, the patch loss on hidden tokens of the same crop; a crop that is left whole counts there
     with a loss of 0. Centres of the teacher's logits are averages over the batches before, kept in
     `extra`.
-    `apply['encode']` is the student on batch['image'], `apply['encode_teacher']` its average.
+    `apply['encode']` is the average on batch['image'], of which published results are;
+    `apply['encode_student']` the student.
     Raises MethodError for a mask that leaves tokens out and for hints that nobody gives.
     Source: iBOT (arXiv 2111.07832), main_ibot.py; AttMask (arXiv 2203.12719), main_attmask.py.
     Differences: teacher temperatures change with every step, there once an epoch.
@@ -85,8 +86,8 @@ def self_distillation(
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts),
         apply={
-            "encode": partial(_encode, parts),
-            "encode_teacher": partial(_encode_teacher, parts),
+            "encode": partial(_encode_teacher, parts),
+            "encode_student": partial(_encode_student, parts),
             "mask": partial(_draw, parts),
         },
         chain=_describe(parts),
@@ -217,7 +218,7 @@ def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -
     return {"teacher": average, "centre": centre}
 
 
-def _encode(
+def _encode_student(
     parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
 ) -> Encoded:
     return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
@@ -227,7 +228,7 @@ def _encode_teacher(
     parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
 ) -> Encoded:
     average = variables._replace(params=variables.extra["teacher"])
-    return _encode(parts, average, batch, capture=capture)
+    return _encode_student(parts, average, batch, capture=capture)
 
 
 def _whole(parts: Parts, batch: Batch) -> Batch:

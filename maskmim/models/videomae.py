@@ -98,11 +98,6 @@ def vit_videomae(
         **common,
     )
     told = f"{vit.words(predictor)}, heads: {head_words(predictor.heads)} values"
-    return picture_net(
-        spec,
-        patch=patch,
-        encoder=encoder,
-        predictor=predictor,
-        width=encoder.size.width,
-        says=(("encoder", vit.words(encoder)), ("decoder", told)),
-    )
+    says = (("encoder", vit.words(encoder)), ("decoder", told))
+    parts = {"encoder": encoder, "predictor": predictor}
+    return picture_net(spec, patch=patch, width=encoder.size.width, says=says, **parts)
