@@ -6,8 +6,7 @@
 After the colon: variant=B | L (patches of 16; any of maskmim.models.vit.variant), epochs=N; tiny (a
 few small steps on the embedded photographs).
 
-Images only: MaskFeat for video, with cubes as masks and MViTv2 as encoder, is not here (its
-sampler is: maskmim.masks.blocks.cubes).
+For clips see configs/maskfeat_video.py.
 
 78 of 196 patches are hidden in blocks of at least 15. Every token enters the encoder, hidden ones
 as a mask embedding; one linear layer predicts the HOG of each hidden patch, 108 values, of the

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 from maskmim.bricks import brick
 from maskmim.configuration import ConfigError, parse_argument
 from maskmim.defaults import base
-from maskmim.recipes import adamw_cosine, matched, tiny
+from maskmim.recipes import adamw_cosine, clips, matched, pans, tiny, videos
 
 SYSTEMS = (21, 15)
 
@@ -113,17 +113,7 @@ def published(config: ConfigDict, recipe: Recipe, variant: str, epochs: float) -
         warmup_epochs=recipe.warmup * min(1.0, config.train.epochs / recipe.epochs),
         final=1e-5 / recipe.lr,
     )
-    config.data.workers = 16
-    config.evals.batch_size = 64
     clips(config, frames=16, stride=4)
-
-
-def videos(config: ConfigDict, path: str, test: str) -> None:
-    """Where clips come from."""
-    kind = "labelled" if test else "unlabelled"
-    config.data.train = brick(f"maskmim.data.video_folder.{kind}", path=path)
-    config.evals.train = config.data.train if test else None
-    config.evals.test = brick("maskmim.data.video_folder.labelled", path=test) if test else None
 
 
 def small(config: ConfigDict) -> None:
@@ -133,13 +123,5 @@ def small(config: ConfigDict) -> None:
     config.model = brick(
         "maskmim.models.videomae.vit_videomae", variant="nano", patch=(2, 8, 8), decoder="1x32x2"
     )
-    config.data.train = brick("maskmim.data.pans.pans", split="val", frames=12, side=40)
-    config.evals.train = config.data.train
-    config.evals.test = config.data.train
+    pans(config)
     clips(config, frames=8, stride=1)
-
-
-def clips(config: ConfigDict, frames: int, stride: int) -> None:
-    """How frames are taken from a video."""
-    config.data.decode = brick("maskmim.data.clips.random_clip", frames=frames, stride=stride)
-    config.evals.decode = brick("maskmim.data.clips.centre_clip", frames=frames, stride=stride)

@@ -92,3 +92,26 @@ def tiny(config: ConfigDict) -> None:
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)
     config.evals.at_end = ("reconstruction",)
     config.log.every_steps = 1
+
+
+def videos(config: ConfigDict, path: str, test: str) -> None:
+    """Videos below a folder; with a test folder too, whose first subfolders are classes as theirs."""
+    kind = "labelled" if test else "unlabelled"
+    config.data.train = brick(f"maskmim.data.video_folder.{kind}", path=path)
+    config.evals.train = config.data.train if test else None
+    config.evals.test = brick("maskmim.data.video_folder.labelled", path=test) if test else None
+    config.data.workers = 16
+    config.evals.batch_size = 64
+
+
+def pans(config: ConfigDict) -> None:
+    """Synthetic clips of the embedded photographs."""
+    config.data.train = brick("maskmim.data.pans.pans", split="val", frames=12, side=40)
+    config.evals.train = config.data.train
+    config.evals.test = config.data.train
+
+
+def clips(config: ConfigDict, *, frames: int, stride: int) -> None:
+    """How frames are taken from a video: so many, every `stride`-th."""
+    config.data.decode = brick("maskmim.data.clips.random_clip", frames=frames, stride=stride)
+    config.evals.decode = brick("maskmim.data.clips.centre_clip", frames=frames, stride=stride)

@@ -1,6 +1,6 @@
 """Parallel decoding: the official numbers and choices, what stays, what steps and order give."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -55,10 +55,17 @@ def test_the_official_decoding():
         np.testing.assert_array_equal(guess, GOLDEN["decoded"][:, step], f"step {step}")
 
 
-def run(ids, **keywords):
-    randomness = Randomness.of(jax.random.key(0), len(ids))
-    chosen = partial(decode, case.toy_logits, mask_id=UNKNOWN, **{"steps": 6, **keywords})
-    return np.asarray(quick_jit(lambda ids: chosen(ids=ids, randomness=randomness))(ids))
+@cache
+def decoder(steps, start):
+    def run(ids):
+        randomness = Randomness.of(jax.random.key(0), len(ids))
+        return decode(case.toy_logits, ids, UNKNOWN, randomness, start, steps=steps)
+
+    return quick_jit(run)
+
+
+def run(ids, *, steps=6, start=0):
+    return np.asarray(decoder(steps, start)(ids))
 
 
 @pytest.mark.proves(101, "known tokens stay: a part of a picture can be painted anew")
@@ -106,12 +113,10 @@ def samples(model, steps, order=confident, examples=256):
     ids = jnp.full((examples, 16), 5, jnp.int32)
     randomness = Randomness.of(jax.random.key(1), examples)
     choose = partial(decode, model, mask_id=5, steps=steps, order=order, temperature=1.0)
-    return np.asarray(jax.jit(lambda ids: choose(ids=ids, randomness=randomness)[-1])(ids))
+    return np.asarray(quick_jit(lambda ids: choose(ids=ids, randomness=randomness)[-1])(ids))
 
 
-@pytest.mark.proves(
-    101, "one step breaks long-range rules, more keep them, one a token always"
-)
+@pytest.mark.proves(101, "one step breaks long-range rules, more keep them, one a token always")
 def test_steps_make_valid_pictures():
     """Even a perfect model is wrong where it guesses tokens that depend on each other at once."""
     shares = []
