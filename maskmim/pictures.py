@@ -20,6 +20,7 @@ from maskmim.looks import cover, look, some_frames, upright
 
 LIMITS = (128, 320)
 FRAME_LIMITS = (96, 128)
+CLIPS = 4
 MARGIN, GAP, GROUP_GAP = 16, 4, 20
 TITLE_SIZE, LABEL_SIZE = 15, 12
 
@@ -96,11 +97,12 @@ def sheet(
     """Versions of examples side by side, one example a row; the frames of clips below each other.
 
     columns: {title: u8[B, H, W, 3], of clips u8[B, T, H, W, 3]}, all with as many examples.
-    groups:  examples side by side, for pictures.
+    groups:  examples side by side, for pictures. Of clips the first CLIPS are shown.
     Returns u8[height, width, 3].
     """
     if any(array.ndim == 5 for array in columns.values()):
-        return strip_sheet({name: some_frames(array) for name, array in columns.items()}, title)
+        some = {name: some_frames(array[:CLIPS]) for name, array in columns.items()}
+        return strip_sheet(some, title)
     shown = [resize(upright(stream, np.asarray(array))) for array in columns.values()]
     return _sheet(shown, list(columns), title, groups=groups)
 

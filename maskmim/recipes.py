@@ -95,7 +95,7 @@ def tiny(config: ConfigDict) -> None:
 
 
 def videos(config: ConfigDict, path: str, test: str) -> None:
-    """Videos below a folder; with a test folder too, whose first subfolders are classes as theirs."""
+    """Videos below a folder; with a test folder both have classes as first subfolders."""
     kind = "labelled" if test else "unlabelled"
     config.data.train = brick(f"maskmim.data.video_folder.{kind}", path=path)
     config.evals.train = config.data.train if test else None

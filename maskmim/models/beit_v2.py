@@ -11,11 +11,10 @@ from flax import linen as nn
 
 from maskmim.models import vit
 from maskmim.models.drop_path import factors
-from maskmim.models.layers import Norm
+from maskmim.models.layers import Norm, stacked
 from maskmim.models.net import token_grid
 from maskmim.models.relative_position import biases, table_index
 from maskmim.models.relative_vit import RelativeBlock, relative_vit_in_place
-from maskmim.models.scaled_vit import stacked
 from maskmim.models.starts import Draw, narrow, started
 from maskmim.models.vit import ModelError, Size
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree

@@ -13,11 +13,11 @@ from maskmim.models import vit
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
 from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype, Mlp, Norm, ReadingAttention, scaled
+from maskmim.models.layers import Dtype, Mlp, Norm, ReadingAttention, scaled, stacked
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
 from maskmim.models.relative_vit import LayerScale
-from maskmim.models.scaled_vit import ScaledBlocks, ScaledEncoder, stacked
+from maskmim.models.scaled_vit import ScaledBlocks, ScaledEncoder
 from maskmim.models.starts import narrow, narrow_normal, started
 from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec

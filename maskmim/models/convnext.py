@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models.layers import REMAT, Dtype, Norm
+from maskmim.models.layers import Dtype, Norm, stacked
 from maskmim.models.patches import gather, unpatchify
 from maskmim.models.vit import ModelError
 from maskmim.sharding import Rules, transformer
@@ -148,18 +148,8 @@ def convnext_stage(
 
     remat, unroll: see `masked_vit.vit_mae`.
     """
-    block: Any = Block
-    if REMAT[remat] is not None:
-        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=False)
-    stack = nn.scan(
-        block,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        in_axes=nn.broadcast,
-        length=depth,
-        unroll=depth if unroll else 1,
-    )
-    return stack(epsilon, dtype, name=name)
+    how = {"remat": remat, "unroll": depth if unroll else 1}
+    return stacked(Block, depth=depth, in_axes=nn.broadcast, **how)(epsilon, dtype, name=name)
 
 
 class ConvNextEncoder(nn.Module):

@@ -13,7 +13,7 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, xavier
+from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
 from maskmim.models.vit import Size, small_normal
@@ -103,18 +103,9 @@ class CrossDecoder(nn.Module):
 
     def _blocks(self) -> nn.Module:
         """The blocks under one scan over their parameters and their mixtures."""
-        block = CrossBlock
-        if REMAT[self.remat] is not None:
-            block = nn.remat(CrossBlock, policy=REMAT[self.remat], prevent_cse=False)
-        stack = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.size.depth,
-            unroll=self.unroll,
-        )
         size = self.size
-        return stack(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, name="blocks")
+        make = stacked(CrossBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
+        return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, name="blocks")
 
 
 def vit_crossmae(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -123,6 +124,30 @@ class Block(nn.Module):
         return x, {name: found[name] for name in self.capture}
 
 
+def remembering(block: type[nn.Module], remat: str) -> type[nn.Module]:
+    """The block, of which the backward pass computes again what a policy of REMAT says."""
+    if REMAT[remat] is None:
+        return block
+    return nn.remat(block, policy=REMAT[remat], prevent_cse=False)
+
+
+def stacked(
+    block: type[nn.Module], *, depth: int, remat: str, unroll: int, in_axes: Any = 0
+) -> Callable[..., nn.Module]:
+    """A maker of `depth` blocks under one scan, their parameters stacked along a first axis.
+
+    in_axes: of what a block gets besides its input, as `nn.scan` takes it.
+    """
+    return nn.scan(
+        remembering(block, remat),
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=in_axes,
+        length=depth,
+        unroll=unroll,
+    )
+
+
 class Blocks(nn.Module):
     """Blocks whose parameters are stacked along a first axis, run by one scan.
 
@@ -152,26 +177,9 @@ class Blocks(nn.Module):
         unknown = set(capture) - set(CAPTURES)
         if unknown:
             raise ValueError(f"cannot capture {sorted(unknown)}: use any of {', '.join(CAPTURES)}")
-        block = Block
-        if REMAT[self.remat] is not None:
-            block = nn.remat(Block, policy=REMAT[self.remat], prevent_cse=False)
-        stack = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.depth,
-            unroll=self.unroll,
-        )
-        blocks = stack(
-            self.heads,
-            self.hidden,
-            self.epsilon,
-            self.dtype,
-            self.attend,
-            capture,
-            name="blocks",
-        )
-        return blocks(x, keep)
+        make = stacked(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
+        shape = self.heads, self.hidden, self.epsilon, self.dtype
+        return make(*shape, self.attend, capture, name="blocks")(x, keep)
 
 
 def stack_of(part: nn.Module, name: str = "stack") -> Blocks:

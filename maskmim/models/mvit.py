@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net
-from maskmim.models.layers import REMAT, Dtype, Norm, scaled
+from maskmim.models.layers import Dtype, Norm, remembering, scaled, stacked
 from maskmim.models.mvit_attention import Grid, PoolingAttention, pooled_grid
 from maskmim.models.net import token_grid
 from maskmim.models.patches import unpatchify
@@ -209,19 +209,13 @@ class MvitEncoder(nn.Module):
 
     def _run(self, x: Array, keep: Array | None, count: int, shape: Shape, first: int) -> Array:
         """So many blocks of a shape: one by itself, several under one scan."""
-        block, how = MvitBlock, (shape, self.epsilon, self.dtype)
-        if REMAT[self.remat] is not None:
-            block = nn.remat(MvitBlock, policy=REMAT[self.remat], prevent_cse=False)
+        how = shape, self.epsilon, self.dtype
         if count == 1:
+            block = remembering(MvitBlock, self.remat)
             return block(*how, name=f"block{first}")(x, None if keep is None else keep[0])[0]
-        stack = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=count,
-            unroll=count if self.unroll else 1,
-        )
-        return stack(*how, name=f"from{first}_blocks")(x, keep)[0]
+        unroll = count if self.unroll else 1
+        make = stacked(MvitBlock, depth=count, remat=self.remat, unroll=unroll)
+        return make(*how, name=f"from{first}_blocks")(x, keep)[0]
 
 
 def sharding_rules() -> Rules:

@@ -13,8 +13,8 @@ from maskmim.models.patches import patchify, unpatchify
 from maskmim.models.vit import ModelError
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
-# Inputs that are no pixels are shown from -3 to 3 of their normalised units, black to white.
-SPREAD = 6.0
+# Inputs that are no pixels are shown from -1.5 to 1.5 of their normalised units, black to white.
+SPREAD = 3.0
 
 
 def token_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net
-from maskmim.models.layers import CAPTURES, REMAT, Dtype, Mlp, Norm, scaled
+from maskmim.models.layers import CAPTURES, Dtype, Mlp, Norm, scaled, stacked
 from maskmim.models.net import token_grid
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.starts import narrow_normal, normal, normal_by_depth, started
@@ -115,27 +115,10 @@ class RelativeEncoder(nn.Module):
 
     def _blocks(self, capture: tuple[str, ...]) -> nn.Module:
         """The blocks under one scan; the bias is the same for all."""
-        block = RelativeBlock
-        if REMAT[self.remat] is not None:
-            block = nn.remat(RelativeBlock, policy=REMAT[self.remat], prevent_cse=False)
-        stack = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0),
-            length=self.size.depth,
-            unroll=self.unroll,
-        )
-        size = self.size
-        return stack(
-            size.heads,
-            size.hidden,
-            self.epsilon,
-            self.dtype,
-            self.layer_scale,
-            capture,
-            name="blocks",
-        )
+        size, how = self.size, {"remat": self.remat, "unroll": self.unroll}
+        make = stacked(RelativeBlock, depth=size.depth, in_axes=(nn.broadcast, 0), **how)
+        shape = size.heads, size.hidden, self.epsilon, self.dtype, self.layer_scale
+        return make(*shape, capture, name="blocks")
 
 
 def relative_vit_in_place(

@@ -12,12 +12,11 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.attention import Attend, of_first
 from maskmim.models.heads import head_words
-from maskmim.models.layers import CAPTURES, Dtype, scaled, xavier
+from maskmim.models.layers import CAPTURES, Dtype, scaled, stacked, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
 from maskmim.models.projection import WeightNormed
 from maskmim.models.rotary import angles, border, coordinates, turned
-from maskmim.models.scaled_vit import stacked
 from maskmim.models.starts import normal, started
 from maskmim.models.vit import ModelError, Size, computing, small_normal
 from maskmim.quantise import unit

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
-from maskmim.models.layers import REMAT, Attention, Dtype, Mlp, Norm, scaled
+from maskmim.models.layers import Attention, Dtype, Mlp, Norm, scaled, stacked
 from maskmim.models.relative_vit import LayerScale
 from maskmim.models.vit import Encoder, ModelError, Size
 from maskmim.types import Array, Encoded, Randomness
@@ -38,25 +35,6 @@ class ScaledBlock(nn.Module):
         x = x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
-
-
-def stacked(
-    block: type[nn.Module], *, depth: int, remat: str, unroll: int, in_axes: Any = 0
-) -> Callable[..., nn.Module]:
-    """A maker of `depth` blocks under one scan, their parameters stacked along a first axis.
-
-    in_axes: of what a block gets besides its input, as `nn.scan` takes it.
-    """
-    if REMAT[remat] is not None:
-        block = nn.remat(block, policy=REMAT[remat], prevent_cse=False)
-    return nn.scan(
-        block,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        in_axes=in_axes,
-        length=depth,
-        unroll=unroll,
-    )
 
 
 class ScaledBlocks(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, scaled
+from maskmim.models.layers import Dtype, Mlp, Norm, scaled, stacked
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.vit import small_normal
 from maskmim.types import Array
@@ -133,17 +133,9 @@ def swin_stage(depth: int, *block: Any, remat: str, unroll: bool, name: str) -> 
 
     block: the attributes of `SwinPair`.
     """
-    pair = SwinPair
-    if REMAT[remat] is not None:
-        pair = nn.remat(SwinPair, policy=REMAT[remat], prevent_cse=False)
-    stack = nn.scan(
-        pair,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        length=depth // 2,
-        unroll=depth // 2 if unroll else 1,
-    )
-    return stack(*block, name=name)
+    pairs = depth // 2
+    make = stacked(SwinPair, depth=pairs, remat=remat, unroll=pairs if unroll else 1)
+    return make(*block, name=name)
 
 
 class Merge(nn.Module):

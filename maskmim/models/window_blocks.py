@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from maskmim.models.layers import REMAT, Dtype, Mlp, Norm, xavier
+from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
 from maskmim.models.relative_position import biases, table_index
 from maskmim.models.swin_parts import APART, Grid, from_windows, to_windows
 from maskmim.types import Array
@@ -145,14 +145,6 @@ def window_stack(depth: int, *block: Any, remat: str, unroll: bool, name: str) -
 
     block: the attributes of `WindowPair`.
     """
-    pair = WindowPair
-    if REMAT[remat] is not None:
-        pair = nn.remat(WindowPair, policy=REMAT[remat], prevent_cse=False)
-    stack = nn.scan(
-        pair,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        length=depth // 2,
-        unroll=depth // 2 if unroll else 1,
-    )
-    return stack(*block, name=name)
+    pairs = depth // 2
+    make = stacked(WindowPair, depth=pairs, remat=remat, unroll=pairs if unroll else 1)
+    return make(*block, name=name)

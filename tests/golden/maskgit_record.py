@@ -1,12 +1,12 @@
 """Writes tests/golden/maskgit.npz with what the official MaskGIT makes of maskgit_case.
 
   git clone https://github.com/google-research/maskgit    # 1db23594e1bd328ee78eadcd148a19281cd0f5b8
-  sed -i '/^  def squared_euclidean_distance$/d' maskgit/maskgit/nets/discriminator.py  # a stray line
+  sed -i '/^  def squared_euclidean_distance$/d' maskgit/maskgit/nets/discriminator.py
   PYTHONPATH=.:maskgit python -m tests.golden.maskgit_record
 
-The official functions run as they are, on parameters of ours under their names. Decoding runs its
-loop in Python, so that each step can be given its noise. jax.numpy.DeviceArray, an annotation
-there, is gone from JAX and put back.
+The second line takes out a stray one that Python refuses. The official functions run as they are,
+on parameters of ours under their names. Decoding runs its loop in Python, so that each step can be
+given its noise. jax.numpy.DeviceArray, an annotation there, is gone from JAX and put back.
 """
 
 from __future__ import annotations

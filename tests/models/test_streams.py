@@ -56,7 +56,7 @@ def test_clips_are_shown_as_they_were_and_sounds_by_their_units():
     net = vit_mae(CLIP, patch=(2, 8, 8), **SIZES)
     np.testing.assert_array_equal(net.display(net.inputs(clips)), clips["video"])
     sound = vit_mae(SOUND, patch=(8, 8), **SIZES)
-    values = np.array([-9.0, -3.0, 0.0, 3.0, 9.0], np.float32)
+    values = np.array([-9.0, -1.5, 0.0, 1.5, 9.0], np.float32)
     np.testing.assert_array_equal(sound.display(values), [0, 0, 128, 255, 255])
 
 

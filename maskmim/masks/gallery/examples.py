@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from maskmim.masks import colour, ratio, roles, uniform, units
+from maskmim.masks import colour, ratio, roles, uniform, units, varied
 
 # Keywords without a default, the parts of combinators; the mask ratio need not be given. A sampler
 # that lacks one here is listed, but not drawn.
@@ -26,6 +26,10 @@ KEYWORDS: Mapping[str, Mapping[str, Any]] = {
     "combine.restricted": {"scores": uniform.random_scores, "ratio": 0.5},
     "combine.schedule": {"first": GREEN, "then": partial(uniform.random, ratio=0.75), "until": 0.6},
     "combine.union": {"first": HALF, "second": HALF},
+    "hinted.hinted": {
+        "sampler": partial(varied.per_batch, scores=uniform.random_scores, law=ratio.uniform),
+        "law": partial(ratio.uniform, low=0.1, high=0.5),
+    },
     "roles.all_predicted": {"sampler": GREEN},
     "roles.in_place": {"sampler": GREEN},
     "roles.partly_predicted": {"sampler": GREEN, "share": 1 / 3},
