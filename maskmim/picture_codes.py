@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.exits import UserError
-from maskmim.methods.vq_kd import whole
+from maskmim.masks.core import whole
 from maskmim.quantise import nearest
 from maskmim.trained import Trained, trained
 from maskmim.types import Array, Encoded, Net, Spec, Tree
@@ -88,7 +88,7 @@ def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
         raise CodesError(
             f"the run {workdir} turns no pictures into codes and back: its params have no "
             f"{', '.join(missing)}; name the run of a tokenizer such as "
-            "configs/maskgit.py:stage=tokenizer"
+            "configs/vqgan.py"
         )
     if found.spec != spec:
         raise CodesError(

@@ -37,6 +37,8 @@ def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Sc
 def warmup_constant(span: Span, *, warmup_epochs: float) -> Schedule:
     """Linear warm-up from 0, then the peak for ever."""
     warmup = warmup_steps(span, warmup_epochs)
+    if not warmup:  # of no steps optax makes a schedule that stays at its beginning
+        return optax.constant_schedule(1.0)
     return optax.warmup_constant_schedule(0.0, 1.0, warmup)
 
 

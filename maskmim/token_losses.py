@@ -21,8 +21,7 @@ def cross_entropy(prediction: Array, target: Array, *, smoothing: float = 0.0) -
 
     prediction: f32[B, P, V] logits. target: i32[B, P] classes. Returns f32[B, P], in nats.
     smoothing:  share of the target that is spread evenly over all V classes, the right one too, as
-                in torch and timm. MaskGIT spreads it over the V - 1 others: its share s is
-                smoothing s * V / (V - 1) here.
+                in torch, timm and MaskGIT.
     Raises SmoothingError unless 0 <= smoothing < 1.
     """
     if not 0 <= smoothing < 1:

@@ -18,7 +18,7 @@ TINY = sorted(path.name for path in (ROOT / "configs").glob("*.py") if "tiny" in
 OTHERS = [
     "cae.py:target=pixels",
     "colormae.py:mask=bank",
-    "maskgit.py:stage=tokenizer",
+    "vqgan.py:adversarial=False",
     "simmim.py:model=swin",
     "videomae.py:dual",
 ]

@@ -13,6 +13,12 @@ class MaskError(UserError, ValueError):
     """A mask that cannot be drawn on the grid at hand."""
 
 
+def whole(examples: int, length: int) -> Mask:
+    """Every token seen and predicted, none hidden."""
+    tokens = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (examples, length))
+    return Mask(tokens, tokens, jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape, jnp.float32))
+
+
 def split_counts(length: int, ratio: float) -> tuple[int, int]:
     """The exact numbers of visible and hidden tokens for a mask ratio.
 

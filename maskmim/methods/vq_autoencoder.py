@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.code_entropy import code_entropy, distances
-from maskmim.methods.vq_kd import whole
+from maskmim.masks.core import whole
 from maskmim.models.critic import Critic
 from maskmim.picture_codes import codes_of, drawn, picture_of, vectors_of
 from maskmim.quantise import code_counts, nearest, perplexity, straight_through, used

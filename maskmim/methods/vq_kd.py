@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from maskmim.brick_facts import title
 from maskmim.codebook import Codebook
+from maskmim.masks.core import whole
 from maskmim.method import masked
 from maskmim.models.vq_vit import Tokenizer
 from maskmim.quantise import straight_through
@@ -89,12 +90,6 @@ def vq_kd(
         chain=(*composed.chain, ("codebook", title(codebook))),
         sheets={"codes": partial(_draw, parts)},
     )
-
-
-def whole(examples: int, length: int) -> Mask:
-    """Every token seen and predicted, none hidden."""
-    tokens = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (examples, length))
-    return Mask(tokens, tokens, jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape, jnp.float32))
 
 
 def codes_of(parts: Parts, variables: Variables, batch: Batch) -> Array:

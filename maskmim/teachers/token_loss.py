@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
-from maskmim.types import Array, Context, Mask, Net, Tree
+from maskmim.masks.core import whole
+from maskmim.types import Array, Context, Net, Tree
 
 
 def predicted(net: Net, params: Tree, context: Context, *, head: str = "loss") -> dict[str, Array]:
@@ -17,11 +16,8 @@ def predicted(net: Net, params: Tree, context: Context, *, head: str = "loss") -
     about visible ones.
     """
     inputs = net.inputs(context.batch)
-    tokens = jnp.arange(context.length, dtype=jnp.int32)
-    every = jnp.broadcast_to(tokens, (inputs.shape[0], context.length))
-    nothing = jnp.zeros(every.shape, bool)
-    whole = Mask(every, every, nothing, jnp.ones(every.shape, jnp.float32))
-    outputs = net.predict(params, net.encode(params, inputs, None), whole)
+    every = whole(inputs.shape[0], context.length)
+    outputs = net.predict(params, net.encode(params, inputs, None), every)
     return {"token_loss": outputs[head][..., 0]}
 
 

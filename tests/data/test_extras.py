@@ -11,5 +11,7 @@ def test_what_is_installed_is_imported():
 
 
 def test_what_is_missing_says_how_to_install_it():
-    with pytest.raises(DataError, match=r"videos are read by no_such.*pip install no_such.*\[video\]"):
+    with pytest.raises(
+        DataError, match=r"videos are read by no_such.*pip install no_such.*\[video\]"
+    ):
         extra("no_such", name="video", what="videos")

@@ -173,7 +173,7 @@ def test_methods_tell_their_lines_and_their_cost(project):
     text = make_systems.page(make_systems.read_systems(project), {}, [], methods)
     assert "| [a](#a) | 2 | 5 | `configs/a.py` | 8x8 | 3.0 | 1.50 |" in text
     (project / "docs/flops.json").write_text("{}")
-    with pytest.raises(make_systems.SourceError, match="not in docs/flops.json"):
+    with pytest.raises(make_systems.SourceError, match=r"not in docs/flops\.json"):
         make_systems.read_methods(project)
 
 

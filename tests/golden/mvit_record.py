@@ -88,7 +88,8 @@ def settings() -> Node:
     doubles = [[place, 2.0] for place in size.doubles]
     strides = [[i, 1, 2, 2] if i in size.pools else [i, 1, 1, 1] for i in range(size.depth)]
     mvit = Node(
-        REV=Node(RESPATH_FUSE="concat"), MODE="conv", NORM="layernorm", DEPTH=size.depth, EMBED_DIM=size.width,
+        REV=Node(RESPATH_FUSE="concat"), MODE="conv", NORM="layernorm", DEPTH=size.depth,
+        EMBED_DIM=size.width,
         NUM_HEADS=size.heads, MLP_RATIO=4.0, QKV_BIAS=True, CLS_EMBED_ON=True, DIM_MUL=doubles,
         HEAD_MUL=doubles, PATCH_KERNEL=[3, 7, 7], PATCH_STRIDE=[2, 4, 4], PATCH_PADDING=[1, 3, 3],
         POOL_Q_STRIDE=strides, POOL_KVQ_KERNEL=[3, 3, 3], POOL_KV_STRIDE_ADAPTIVE=[1, 8, 8],
@@ -103,7 +104,14 @@ def settings() -> Node:
         INPUT_CHANNEL_NUM=[3],
     )
     model = Node(NUM_CLASSES=2, DROPOUT_RATE=0.0, HEAD_ACT="softmax")
-    return Node(MVIT=mvit, MASK=mask, DATA=data, MODEL=model, DETECTION=Node(), CONTRASTIVE=Node(NUM_MLP_LAYERS=1))
+    return Node(
+        MVIT=mvit,
+        MASK=mask,
+        DATA=data,
+        MODEL=model,
+        DETECTION=Node(),
+        CONTRASTIVE=Node(NUM_MLP_LAYERS=1),
+    )
 
 
 def main(folder: str) -> None:
