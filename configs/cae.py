@@ -75,6 +75,5 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, epochs: float) -> None:
     """The recipe on ImageNet-1k."""
     mae_imagenet(config, "B/16", epochs)
-    warmup = max(10.0, epochs / 40)
-    schedule = {"warmup_epochs": warmup, "final": 1e-5 / 1.5e-3}
+    schedule = {"warmup_epochs": max(10.0, epochs / 40), "final": 1e-5 / 1.5e-3}
     adamw_cosine(config, batch_size=2048, lr=1.5e-3, clip_norm=3.0, **schedule)

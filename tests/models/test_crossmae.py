@@ -350,7 +350,7 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
     [
         ({"remat": "most"}, "unknown remat policy 'most': use one of none, full, dots"),
         ({"decoder_heads": 3}, "3 heads do not divide the width 16"),
-        ({"patch": (7, 8)}, "32x24 pixels do not divide into patches of 7x8"),
+        ({"patch": (7, 8)}, "size 32x24 do not divide into patches of 7x8"),
     ],
 )
 def test_settings_that_cannot_be(changes, words):
