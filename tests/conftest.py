@@ -1,0 +1,15 @@
+"""What holds for all tests."""
+
+import gc
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_are_forgotten():
+    """Every program that XLA compiles on a CPU maps memory of its own, and Linux allows a process
+    65,530 maps: one that runs some hundred tests would crash in the compiler."""
+    yield
+    jax.clear_caches()
+    gc.collect()
