@@ -17,11 +17,15 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from maskmim import hosts
 from maskmim.exits import UserError
 from maskmim.paths import named_leaves
 from maskmim.types import Tree
 
 log = logging.getLogger("maskmim")
+
+# Processes wait so long for one of them to move a damaged checkpoint.
+MOVE_SECONDS = 300
 
 
 class CheckpointError(UserError, ValueError):
@@ -80,7 +84,7 @@ class Checkpoints:
         )
         self._join()
         self._manager.save(step, args=items)
-        if jax.process_index() == 0:
+        if hosts.leads():
             self._sealer = threading.Thread(target=self._seal, args=(step,), name="checksums")
             self._sealer.start()
 
@@ -103,15 +107,19 @@ class Checkpoints:
         """
         tried = []
         while (step := self.latest) is not None:
-            problem = self._damage(step)
-            if problem is None:
+            # Sums are read by one process; what one cannot read, all set aside.
+            problem = self._damage(step) if hosts.leads() else None
+            restored = None
+            if hosts.every(problem is None):
                 try:
                     self._compare(step, like)
-                    return self._read(step, like)
+                    restored = self._read(step, like)
                 except CheckpointError:
                     raise
                 except Exception as error:  # whatever the storage layers raise on broken files
                     problem = f"{type(error).__name__}: {first_line(error)}"
+                if hosts.every(restored is not None):
+                    return restored
             tried.append(step)
             self._set_aside(step, problem)
         if tried:
@@ -160,7 +168,14 @@ class Checkpoints:
         bad = sorted(name for name in expected if found.get(name) != expected[name])
         return f"{len(bad)} damaged or missing files, first {bad[0]}" if bad else None
 
-    def _set_aside(self, step: int, problem: str) -> None:
+    def _set_aside(self, step: int, problem: str | None) -> None:
+        self._manager.close()
+        if hosts.leads():
+            self._move(step, problem or "another process could not read it")
+        hosts.barrier(f"aside {step}", seconds=MOVE_SECONDS)
+        self._manager = self._open()
+
+    def _move(self, step: int, problem: str) -> None:
         target = Path(f"{self.folder}-damaged")
         target.mkdir(exist_ok=True)
         place = target / str(step)
@@ -169,10 +184,8 @@ class Checkpoints:
             place = target / f"{step}-{copies}"
             copies += 1
         log.warning("checkpoint %d is unreadable (%s): moved to %s", step, problem, place)
-        self._manager.close()
         (self.folder / str(step)).rename(place)
         (self.sums / f"{step}.json").unlink(missing_ok=True)
-        self._manager = self._open()
 
     def _join(self) -> None:
         if self._sealer is not None:

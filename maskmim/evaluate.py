@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
-from maskmim import exits, pictures, sharding
+from maskmim import exits, hosts, pictures, sharding
 from maskmim.assemble import UNOPENED, Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
@@ -53,8 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         config=False,
         overrides=True,
-        options={"evals": "names with commas between, as knn,linear_probe,reconstruction"},
+        options={
+            "evals": "names with commas between, as knn,linear_probe,reconstruction",
+            **hosts.FLAGS,
+        },
     )
+    hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
     workdir = options.workdir
     here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"]
     config = override(load_config(workdir), [*here, *options.overrides])
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     names = tuple(filter(None, asked)) or config.evals.at_end
     check_names(config, names)
     parts, variables, step = restore(config, workdir)
-    print(f"{workdir}: step {step}", flush=True)
+    hosts.say(f"{workdir}: step {step}")
     file = f"results-{'+'.join(names)}.json" if options.evals else RESULTS
     finish(config, workdir, parts, variables, step, names, file=file)
     return exits.DONE
@@ -115,7 +118,7 @@ def finish(
             f"{', '.join(probes)} skipped: evals.train and evals.test name no labelled images"
         )
     results["seconds"] = round(time.perf_counter() - started, 1)
-    if jax.process_index() == 0:
+    if hosts.leads():
         write_atomic(workdir / file, report.as_json(results))
         curve = pictures.loss_curve(read(workdir / "metrics.jsonl"))
         pictures.save_png(workdir / "images" / "loss.png", curve)
@@ -134,7 +137,7 @@ def compare(
         "random init": functools.partial(encode, begun),
         OURS: functools.partial(encode, variables),
     }
-    return probe(config, parts, encoders, probes, say=lambda line: print(f"  {line}", flush=True))
+    return probe(config, parts, encoders, probes, say=lambda line: hosts.say(f"  {line}"))
 
 
 def during(

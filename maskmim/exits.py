@@ -7,6 +7,7 @@
 | 2    | USAGE       | a config, flag or path that cannot be right              | no              |
 | 65   | DIVERGED    | loss or gradient not finite too many times in a row      | no              |
 | 66   | BAD_DATA    | too many unreadable images                               | no              |
+| 70   | STUCK       | no progress for too long, or a process that did not come | yes             |
 | 75   | SAVED       | stopped by a signal (TERM, INT, USR1) after a whole save | yes, it resumes |
 | 130  | INTERRUPTED | Ctrl-C while there was nothing to save                   | yes             |
 """
@@ -22,6 +23,7 @@ FAILED = 1
 USAGE = 2
 DIVERGED = 65
 BAD_DATA = 66
+STUCK = 70
 SAVED = 75
 INTERRUPTED = 130
 

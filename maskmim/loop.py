@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, portraits, sharding
+from maskmim import evaluate, exits, hosts, portraits, sharding
 from maskmim.assemble import Assembly, jitted_step
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints
@@ -101,9 +101,10 @@ def fit(
         max_bad_share=config.data.max_bad_share,
         decode=bind(config.data.decode),
         channels=parts.spec.channels,
+        process=jax.process_index(),
     )
     position = {"fingerprint": records.fingerprint, "examples": len(records)}
-    leads = jax.process_index() == 0
+    leads = hosts.leads()
     with (
         Log(workdir, step=start, enabled=leads) as log,
         Progress(total, start, images_per_step=config.train.batch_size, enabled=leads) as progress,
@@ -114,6 +115,7 @@ def fit(
         if start == 0:
             show_masks(run, state)
         metrics: dict[str, Array] = {}
+        agreement = hosts.agreement(parts.mesh)
         for step in range(start + 1, total + 1):
             began = time.perf_counter()
             batch = next(batches)
@@ -122,7 +124,7 @@ def fit(
             previous = metrics
             state, metrics = take(state, frozen, place(batch, parts))
             report(run, step - 1, previous, waited)
-            last = step == total or bool(stop.requested)
+            last = step == total or agreement.ask(bool(stop.requested))
             if last or due(step, cadence.checkpoint):
                 with progress.pause():
                     checkpoints.save(step, state, {"step": step, **position}, to_json(config))

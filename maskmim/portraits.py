@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim import pictures
+from maskmim import hosts, pictures, sharding
 from maskmim.assemble import Assembly
 from maskmim.brick_facts import title
 from maskmim.bricks import bind
@@ -73,7 +73,7 @@ def draw_masks(
     """Writes images/masks.png, what the sampler hides of some examples, and returns the picture."""
     batch = images_of(config, parts, SHOWN)
     randomness = _randomness(config, batch)
-    found = jax.jit(parts.method.apply["mask"])(variables, batch, randomness)
+    found = everywhere(parts, parts.method.apply["mask"])(variables, batch, randomness)
     net, stream = parts.method.net, parts.spec.stream
     sheet = pictures.mask_sheet(
         np.asarray(net.display(found["inputs"])),
@@ -91,7 +91,8 @@ def draw_reconstruction(
 ) -> Drawn:
     """Writes images/reconstruction-<step>.png of a few examples and measures more of them."""
     batch = images_of(config, parts, MEASURED)
-    found = reconstruction(parts.method, variables, batch, _randomness(config, batch))
+    place = sharding.replicated(parts.mesh)
+    found = reconstruction(parts.method, variables, batch, _randomness(config, batch), place=place)
     count = len(next(iter(batch.values())))
     shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
     stream, grid = parts.spec.stream, next(iter(parts.method.net.grids.values()))
@@ -118,7 +119,7 @@ def draw_sheets(
     batch = images_of(config, parts, SHOWN)
     drawn = {}
     for name, draw in parts.method.sheets.items():
-        columns = in_order(draw)(variables, batch, _randomness(config, batch))
+        columns = in_order(parts, draw)(variables, batch, _randomness(config, batch))
         shown = {label: look(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
         heading = f"step {step}, {name}"
         drawn[name] = pictures.sheet(shown, title=heading, stream=parts.spec.stream)
@@ -126,18 +127,24 @@ def draw_sheets(
     return drawn
 
 
-def in_order(draw: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The function under jit, with its results in its own order: jit returns keys sorted."""
+def everywhere(parts: Assembly, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under jit with results that every process of several can read."""
+    return jax.jit(function, out_shardings=sharding.replicated(parts.mesh))
+
+
+def in_order(parts: Assembly, draw: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`everywhere` with results in the function's own order: jit returns keys sorted."""
     names: list[str] = []
 
-    @jax.jit
     def values(*given: Any) -> list[Any]:
         found = draw(*given)
         names[:] = found
         return list(found.values())
 
+    traced = everywhere(parts, values)
+
     def run(*given: Any) -> dict[str, Any]:
-        made = values(*given)
+        made = traced(*given)
         return dict(zip(names, made, strict=True))
 
     return run
@@ -148,5 +155,5 @@ def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
 
 
 def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:
-    if jax.process_index() == 0:
+    if hosts.leads():
         pictures.save_png(workdir / "images" / name, sheet)

@@ -2,7 +2,8 @@
 
 The same command again continues where the last one stopped. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1
 save a checkpoint after the running step and leave with exit code 75; the other codes are in
-maskmim/exits.py.
+maskmim/exits.py. Several processes, one a host, find each other under SLURM, Open MPI and on TPU
+slices; elsewhere --coordinator, --processes and --process say where.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, summary
+from maskmim import evaluate, exits, hosts, summary
 from maskmim.assemble import Assembly, assemble, born_sharded
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
@@ -27,7 +28,8 @@ from maskmim.workdir import save_config
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = command_line(argv, description=__doc__)
+    options = command_line(argv, description=__doc__, options=hosts.FLAGS)
+    hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
     return train(options.config, options.workdir)
 
 
@@ -36,36 +38,37 @@ def train(config: ConfigDict, workdir: Path) -> int:
     records = bind(config.data.train)()
     parts = assemble(config, len(records))
     checkpoints = open_checkpoints(config, workdir, parts)
-    save_config(workdir, config, begun=checkpoints.latest is not None)
-    print(summary.training(config, parts, len(records)), flush=True)
+    save_config(workdir, config, begun=checkpoints.latest is not None, write=hosts.leads())
+    hosts.barrier("config", seconds=hosts.JOIN_SECONDS)
+    hosts.say(summary.training(config, parts, len(records)))
 
     state, frozen = begin_or_continue(config, parts, checkpoints, records)
     total = parts.span.steps
     if int(state.step) >= total and evaluate.stored_step(workdir) == int(state.step):
         checkpoints.close()
-        print(f"\nThis run is complete: {total} steps. Its results:\n")
-        print(evaluate.stored_table(workdir))
+        hosts.say(f"\nThis run is complete: {total} steps. Its results:\n")
+        hosts.say(evaluate.stored_table(workdir))
         return exits.DONE
 
     with StopRequest() as stop:
         state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
     checkpoints.close()
-    if stop.requested:
-        step = int(state.step)
-        print(f"{stop.requested}: step {step} of {total} is saved; the same command continues")
+    step = int(state.step)
+    if step < total:
+        who = stop.requested or "another process"
+        hosts.say(f"{who}: step {step} of {total} is saved; the same command continues")
         return exits.SAVED
     tell_bad_files(workdir)
     variables = Variables(state.params, state.extra, frozen)
-    evaluate.finish(config, workdir, parts, variables, int(state.step), config.evals.at_end)
+    evaluate.finish(config, workdir, parts, variables, step, config.evals.at_end)
     return exits.DONE
 
 
 def tell_bad_files(workdir: Path) -> None:
     """Says how many files could not be read, and where they are listed."""
-    path = workdir / "bad_files.txt"
-    if path.exists():
+    for path in sorted(workdir.glob("bad_files*.txt")):
         count = len(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
-        print(f"{count} unreadable files gave way to their neighbours; they are listed in {path}")
+        hosts.say(f"{count} unreadable files gave way to their neighbours, listed in {path}")
 
 
 def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Checkpoints:
@@ -93,7 +96,7 @@ def begin_or_continue(
             "or begin a new run in another --workdir"
         )
     if restored.step < parts.span.steps:
-        print(f"\ncontinuing from step {restored.step} of {parts.span.steps}", flush=True)
+        hosts.say(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
     return jax.tree.map(lambda array: array, restored.state), frozen
 
 

@@ -31,16 +31,18 @@ def write_atomic(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def save_config(workdir: Path, config: ConfigDict, *, begun: bool) -> None:
+def save_config(workdir: Path, config: ConfigDict, *, begun: bool, write: bool = True) -> None:
     """Writes config.json, after checking that it continues the run that is there.
 
     begun: whether there is a checkpoint; without one nothing is lost by another config.
+    write: False for all processes but one, which check only.
     Raises ConfigError listing what differs, where that would change the results of the run.
     """
     path = workdir / "config.json"
     if begun and path.exists():
         check_continues(from_json(path.read_text(encoding="utf-8")), config, workdir)
-    write_atomic(path, to_json(config))
+    if write:
+        write_atomic(path, to_json(config))
 
 
 def check_continues(old: ConfigDict, new: ConfigDict, workdir: Path) -> None:

@@ -21,6 +21,7 @@ class BadFiles:
     The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (a small
     folder with a few odd files trains), but never more than half of the records; with
     max_bad_share 0 no bad file is tolerated. With several processes each counts what it meets.
+    process: which of several; all but the first list theirs in `bad_files-<process>.txt`.
     decode, channels: as the pipeline reads them; used once more to tell why a file is bad.
 
     Raises TooManyBadImages from `see` above the limit.
@@ -34,8 +35,10 @@ class BadFiles:
         max_bad_share: float = 0.01,
         decode: Callable[..., Any] = picture,
         channels: int = 3,
+        process: int = 0,
     ):
-        self.path = Path(folder) / "bad_files.txt"
+        name = f"bad_files-{process}.txt" if process else "bad_files.txt"
+        self.path = Path(folder) / name
         self._records = records
         self._decode, self._channels = decode, channels
         self._max_bad_share = max_bad_share

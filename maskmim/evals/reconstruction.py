@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from maskmim.evals.features import Unsuitable
 from maskmim.looks import GREY
@@ -19,7 +20,12 @@ ROUNDING = 1 / (12 * 255**2)
 
 
 def reconstruction(
-    method: Method, variables: Variables, batch: Batch, randomness: Randomness
+    method: Method,
+    variables: Variables,
+    batch: Batch,
+    randomness: Randomness,
+    *,
+    place: NamedSharding | None = None,
 ) -> dict[str, Array]:
     """Errors of a reconstruction beside those of simple guesses, and pictures of it.
 
@@ -27,6 +33,7 @@ def reconstruction(
     'reconstruction/psnr', 'reconstruction/mse_nearest_visible', 'reconstruction/mse_mean_visible',
     'reconstruction/mse_own_mean'; pictures u8[B, *size, C], see `pastes`: 'image', 'masked',
     'restored', 'raw'; and 'hidden' bool[B, N].
+    place: of the results, replicated where several processes shall read them.
     Raises Unsuitable for a method that predicts no pixels.
     """
     if "reconstruct" not in method.apply:
@@ -34,7 +41,8 @@ def reconstruction(
             "this method predicts no pixels, there is nothing to reconstruct: leave "
             "'reconstruction' out of evals, or give the method an objective with pixels"
         )
-    return jax.jit(functools.partial(_reconstruction, method))(variables, batch, randomness)
+    run = jax.jit(functools.partial(_reconstruction, method), out_shardings=place)
+    return run(variables, batch, randomness)
 
 
 def _reconstruction(

@@ -1,0 +1,11 @@
+# shellcheck shell=bash
+# The contract of maskmim/exits.py for launchers; `again CODE` says whether to start again.
+# shellcheck disable=SC2034
+DONE=0 USAGE=2 DIVERGED=65 BAD_DATA=66 STUCK=70 SAVED=75
+
+again() {
+  case $1 in
+    "$DONE" | "$USAGE" | "$DIVERGED" | "$BAD_DATA") return 1 ;;
+    *) return 0 ;;
+  esac
+}
