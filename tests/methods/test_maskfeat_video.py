@@ -94,6 +94,7 @@ def stripes(rng, examples):
 
 
 @pytest.mark.proves(31, "hidden cubes are predicted from visible ones, better than by a constant")
+@pytest.mark.slow
 def test_visible_cubes_tell_of_hidden_ones():
     """On stripes that are new at each step: the best constant has the variance as its loss."""
     method = masked(
