@@ -174,7 +174,8 @@ def _arguments(call: ast.Call, file: Path) -> tuple[int, str]:
 def read_methods(root: Path) -> list[dict[str, Any]]:
     """What docs/methods.yaml says of each method, with the counts of docs/flops.json.
 
-    Each: name, recipes ({config, gflop, input}), files, lines (of all its files), told.
+    Each: name, recipes ({config, gflop, input}), files, lines (of all its files), told, and some
+    have a picture ({file, caption}).
     Raises SourceError where a file is missing or a recipe was never counted.
     """
     file = root / "docs" / "methods.yaml"
@@ -219,6 +220,9 @@ def _methods(methods: Sequence[Mapping]) -> str:
         files = ", ".join(f"[{name}](../{name})" for name in method["files"])
         lines += ["", f'### <a id="{method["name"]}"></a>{method["title"]}', ""]
         lines += [" ".join(method["told"].split()), "", f"Files: {files}."]
+        if "picture" in method:
+            shown = method["picture"]
+            lines += ["", shown["caption"], "", f"![{method['title']}]({shown['file']})"]
     return "\n".join([*lines, ""])
 
 
