@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from maskmim.looks import GREY
 from maskmim.models.patches import gather
 from maskmim.quantise import code_counts, unit, used
 from maskmim.sinkhorn import sinkhorn
-from maskmim.targets.codes import GREY, palette, spread
+from maskmim.targets.codes import palette, spread
 from maskmim.token_losses import soft_cross_entropy
 from maskmim.types import Array, Context, Mask, Mean, Net, Objective, Teacher, Tree, View
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.looks import GREY
 from maskmim.models.patches import gather
 from maskmim.types import Array, View
 
 # Steps of a sequence that fills the cube of colours evenly: the powers of the inverse of the
 # smallest root above 1 of x^4 = x + 1 (M. Roberts, 2018).
 STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
-GREY = 128
 
 
 def codes(view: View) -> Array:

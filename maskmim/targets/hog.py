@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.exits import UserError
+from maskmim.looks import GREY
+from maskmim.targets.codes import spread
+from maskmim.targets.hog_pictures import drawn
 from maskmim.types import Array, View
 
 # Below this length a histogram is divided by it, so that a cell without gradients stays 0.
@@ -42,6 +45,29 @@ def hog_patches(view: View, *, bins: int = 9, cell: int = 8) -> Array:
         )
     every = by_patch(hog(jax.lax.stop_gradient(images), bins=bins, cell=cell), grid)
     return jnp.take_along_axis(every, view.mask.predict[..., None], axis=1)
+
+
+def shows(view: View, prediction: Array, *, bins: int = 9, cell: int = 8) -> dict[str, Array]:
+    """The picture, what is seen of it, its histograms as strokes, and the predicted ones."""
+    grid, picture = view.context.grid, view.net.display(view.inputs)
+    every = by_patch(hog(view.inputs, bins=bins, cell=cell), grid)
+    rows = jnp.arange(len(every))[:, None]
+    found = every.at[rows, view.mask.predict].set(prediction)
+    shape = picture.shape[0], 1, *picture.shape[1:]
+
+    def strokes_of(values: Array) -> Array:
+        return drawn(values, shape, (1, *grid), bins=bins, cell=cell)[:, 0]
+
+    hidden = spread(view.mask.hidden[..., None], grid, picture.shape[1:3])
+    return {
+        "picture": picture,
+        "what is seen": jnp.where(hidden, jnp.uint8(GREY), picture),
+        "HOG": strokes_of(every),
+        "HOG, predicted where hidden": strokes_of(found),
+    }
+
+
+hog_patches.shows = shows
 
 
 def hog(images: Array, *, bins: int = 9, cell: int = 8) -> Array:

@@ -12,6 +12,7 @@ import pytest
 from maskmim.assemble import build_method
 from maskmim.bricks import bind
 from maskmim.configuration import load
+from maskmim.looks import GREY
 from maskmim.masks.blocks import beit
 from maskmim.masks.roles import in_place
 from maskmim.method import masked
@@ -126,7 +127,7 @@ def test_the_sheet_shows_true_codes_beside_predicted_ones(method):
     sheet, mask = draw(variables)
     hidden = np.asarray(mask.hidden).reshape(EXAMPLES, 6, 6)
     small = {name: np.asarray(shown)[:, ::4, ::4] for name, shown in sheet.items()}
-    assert (small["masked codes"][hidden] == 128).all()
+    assert (small["masked codes"][hidden] == GREY).all()
     for name in ("masked codes", "predicted codes"):
         np.testing.assert_array_equal(small[name][~hidden], small["codes"][~hidden])
 

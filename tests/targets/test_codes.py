@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.looks import GREY
 from maskmim.targets.codes import codes, palette, quantised, shows, spread
 from maskmim.types import Context, Mask, View
 
@@ -46,6 +47,6 @@ def test_pictures_of_codes():
     cells = drawn["predicted codes"][:, ::2, ::2].reshape(2, 6, 3)
     np.testing.assert_array_equal(cells[1, 5], palette(jnp.int32(2)))
     np.testing.assert_array_equal(cells[0, 1], true.reshape(2, 6, 3)[0, 1])
-    assert (drawn["masked codes"][:, ::2, ::2].reshape(2, 6, 3)[0, 4] == 128).all()
+    assert (drawn["masked codes"][:, ::2, ::2].reshape(2, 6, 3)[0, 4] == GREY).all()
     clip = spread(jnp.ones((1, 8, 3)), (2, 2, 2), (4, 6, 2))
     assert clip.shape == (1, 4, 6, 2, 3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maskmim.targets.hog import TargetError, hog, hog_patches
-from maskmim.types import Context
+from maskmim.types import Context, Mask, View
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
@@ -161,3 +161,22 @@ def test_cells_that_do_not_fit_are_an_error(shape, grid, keywords, words):
 def test_cells_that_do_not_fill_a_picture_are_an_error():
     with pytest.raises(TargetError, match=r"images of 20x16 pixels .* cells of 8x8"):
         hog(jnp.zeros((1, 20, 16, 3)))
+
+
+def test_what_is_shown_are_the_histograms_and_the_predicted_ones():
+    """All strokes, and those of a prediction of nothing, black where it was predicted."""
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(2, 32, 32, 3)).astype(np.float32))
+    places = jnp.array([[0, 3], [1, 2]])
+    hidden = jnp.zeros((2, 4), bool).at[jnp.arange(2)[:, None], places].set(True)
+    mask = Mask(places, places, hidden, jnp.ones((2, 2)))
+    net = SimpleNamespace(display=lambda x: jnp.clip(x * 50 + 128, 0, 255).astype(jnp.uint8))
+    context = Context({}, {"image": (2, 2)}, {})
+    view = View(net, context, images, mask, None, {}, {})
+    found = hog_patches.shows(view, jnp.zeros((2, 2, 108)))
+    assert list(found) == ["picture", "what is seen", "HOG", "HOG, predicted where hidden"]
+    whole, guess = (np.asarray(found[name]) for name in list(found)[2:])
+    assert whole.shape == guess.shape == (2, 32, 32, 3) and whole.max() == 255
+    blank = np.asarray(hidden).reshape(2, 2, 2).repeat(16, 1).repeat(16, 2)
+    assert not guess[blank].any() and whole[blank].any()
+    assert guess[~blank].any()
