@@ -32,7 +32,9 @@ def random(rng, shape):
     return rng.standard_normal(shape.shape).astype(shape.dtype)
 
 
-@pytest.mark.parametrize("name", [*TINY, *OTHERS])
+@pytest.mark.parametrize(
+    "name", [*TINY, *(pytest.param(o, marks=pytest.mark.slow) for o in OTHERS)]
+)
 def test_three_tiny_steps(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     file, _, argument = name.partition(":")

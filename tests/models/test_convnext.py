@@ -231,6 +231,7 @@ def tiny_method():
     )
 
 
+@pytest.mark.slow
 def test_a_few_steps_reduce_the_loss_and_reach_every_parameter():
     method, optimiser = tiny_method(), optax.adam(1e-2)
     state, frozen = begin(method, optimiser)

@@ -117,6 +117,7 @@ def test_features_equal_transformers():
     np.testing.assert_allclose(found, theirs, atol=PARITY * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, 8])
 def test_any_number_of_class_tokens(tokens):
     made = vit_pixio(
