@@ -117,5 +117,6 @@ def optimiser(config: ConfigDict, late: float, warmup: float) -> None:
     """DINO's optimiser and schedule; the rate ends at 1e-6 whatever the batch."""
     config.optim = brick("maskmim.optim_dino.adamw_dino", late_epochs=late)
     top = config.optim.lr * config.train.batch_size / config.optim.lr_per
-    rate = brick("maskmim.schedules.warmup_cosine", warmup_epochs=warmup, final=1e-6 / top)
-    config.schedule = brick("maskmim.spanned.spanned", rate=rate)
+    config.schedule = brick(
+        "maskmim.schedules.warmup_cosine", warmup_epochs=warmup, final=1e-6 / top
+    )

@@ -15,7 +15,7 @@ from maskmim import sharding
 from maskmim.bricks import bind, resolve
 from maskmim.exits import UserError
 from maskmim.optim import peak
-from maskmim.schedules import Schedule, Span
+from maskmim.schedules import Schedule, Span, Timed
 from maskmim.step import State, TrainStep, initial_state, make_train_step
 from maskmim.types import Array, Method, Spec, Tree
 
@@ -83,7 +83,8 @@ def span_of(config: ConfigDict, examples: int) -> Span:
 
 def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransformation:
     """The optimiser of a training on so many examples."""
-    schedule = bind(config.schedule)(span_of(config, examples))
+    span = span_of(config, examples)
+    schedule = Timed(span, bind(config.schedule)(span))
     return bind(config.optim)(schedule, config.train.batch_size)
 
 

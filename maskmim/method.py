@@ -105,9 +105,11 @@ def _look(
     net = parts.net
     inputs = net.inputs(batch)
     context = Context(batch, net.grids, {}, progress)
-    context = _ask(parts, False, variables, context, None)
+    early = {name: each for name, each in parts.teachers.items() if not each.sees_mask}
+    late = {name: each for name, each in parts.teachers.items() if each.sees_mask}
+    context = ask(early, net, variables, context, None)
     drawn = parts.mask(randomness, context)
-    context = _ask(parts, True, variables, context, drawn)
+    context = ask(late, net, variables, context, drawn)
     encoded = net.encode(variables.params, inputs, drawn, randomness=randomness)
     outputs = net.predict(variables.params, encoded, drawn, randomness=randomness)
     return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
@@ -116,16 +118,20 @@ def _look(
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    view = _look(parts, variables, batch, randomness, progress)
+    return losses_of(parts.objectives, _look(parts, variables, batch, randomness, progress))
+
+
+def losses_of(objectives: Mapping[str, Objective], view: View) -> Losses:
+    """What the objectives find in a computation, each a term; their carries by name."""
     terms: dict[str, Mean] = {}
     metrics: dict[str, Mean] = {}
     carry: dict[str, Tree] = {}
-    for name, objective in parts.objectives.items():
+    for name, objective in objectives.items():
         per_token, weight, found, carry[name] = objective.find(view)
         per_token = per_token.astype(jnp.float32)
         terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
         metrics |= {f"{name}/{key}": value for key, value in found.items()}
-    scales = {name: objective.scale for name, objective in parts.objectives.items()}
+    scales = {name: objective.scale for name, objective in objectives.items()}
     return Losses(terms, scales, metrics, carry)
 
 
@@ -183,16 +189,19 @@ def check_hints(
             )
 
 
-def _ask(
-    parts: Parts, after_mask: bool, variables: Variables, context: Context, mask: Mask | None
+def ask(
+    teachers: Mapping[str, Teacher],
+    net: Net,
+    variables: Variables,
+    context: Context,
+    mask: Mask | None,
 ) -> Context:
-    """The context with the hints of the teachers that are asked at this point added."""
-    for name, teacher in parts.teachers.items():
-        if teacher.sees_mask == after_mask:
-            own = variables.extra[name], variables.frozen[name]
-            found = jax.lax.stop_gradient(teacher.find(parts.net, *own, context, mask))
-            hints = {**context.hints, **found}
-            context = Context(context.batch, context.grids, hints, context.progress)
+    """The context with the teachers' hints added; each is told those of the ones before it."""
+    for name, teacher in teachers.items():
+        own = variables.extra[name], variables.frozen[name]
+        found = jax.lax.stop_gradient(teacher.find(net, *own, context, mask))
+        hints = {**context.hints, **found}
+        context = Context(context.batch, context.grids, hints, context.progress)
     return context
 
 

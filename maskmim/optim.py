@@ -8,7 +8,7 @@ import jax
 import optax
 
 from maskmim.paths import leaf_path
-from maskmim.schedules import Schedule
+from maskmim.schedules import Timed
 from maskmim.types import Tree
 
 
@@ -18,7 +18,7 @@ def peak(lr: float, lr_per: int, batch_size: int) -> float:
 
 
 def adamw(
-    schedule: Schedule,
+    schedule: Timed,
     batch_size: int,
     *,
     lr: float = 1.5e-4,

@@ -9,14 +9,14 @@ import optax
 
 from maskmim.optim import peak
 from maskmim.paths import leaf_path
-from maskmim.schedules import Schedule
+from maskmim.schedules import Timed
 from maskmim.types import Tree
 
 Factors = tuple[tuple[str, float], ...]
 
 
 def adamw_by_path(
-    schedule: Schedule,
+    schedule: Timed,
     batch_size: int,
     *,
     lr: float,

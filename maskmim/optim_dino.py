@@ -9,19 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maskmim.exits import UserError
 from maskmim.optim import peak
 from maskmim.paths import leaf_path
-from maskmim.spanned import Spanned
+from maskmim.schedules import Timed
 from maskmim.types import Array, Tree
 
 
-class ScheduleWithoutSpan(UserError, TypeError):
-    """A schedule that does not say how long the training is."""
-
-
 def adamw_dino(
-    schedule: Spanned,
+    schedule: Timed,
     batch_size: int,
     *,
     lr: float = 5e-4,
@@ -38,23 +33,16 @@ def adamw_dino(
 ) -> optax.GradientTransformation:
     """AdamW with a weight decay that follows half a cosine over the training.
 
-    schedule, batch_size, lr, lr_per, no_decay: as in `optim.adamw`; the schedule is made by
-                 `spanned.spanned`. Biases and norms are not decayed, lengths of a weight-normalised
-                 layer are.
+    schedule, batch_size, lr, lr_per, no_decay: as in `optim.adamw`. Biases and norms are not
+                 decayed, lengths of a weight-normalised layer are.
     weight_decay, weight_decay_end: at the first and after the last step.
     clip_norm:   largest norm of the gradient of each array by itself, see `clipped`.
     late, late_epochs: regular expressions of the paths of parameters that stay as they are for so
                  many epochs. They have no moments until then, so that their first update is as
                  large as a first update is.
-    Raises ScheduleWithoutSpan for another schedule.
     Source: DINO (arXiv 2104.14294), main_dino.py and utils.py (clip_gradients,
     cancel_gradients_last_layer, cosine_scheduler), the same in iBOT and AttMask; AdamW of torch.
     """
-    if not isinstance(schedule, Spanned):
-        raise ScheduleWithoutSpan(
-            "adamw_dino changes its weight decay over the training and must know its length: set "
-            "config.schedule to maskmim.spanned.spanned with your schedule as its `rate`"
-        )
     span, top = schedule.span, peak(lr, lr_per, batch_size)
     waiting = round(late_epochs * span.per_epoch)
 

@@ -24,6 +24,20 @@ class Span(NamedTuple):
     per_epoch: float
 
 
+class Timed(NamedTuple):
+    """A schedule and the span that it is made for: what optimisers get.
+
+    Called, it is the schedule; DINO's optimiser changes more than the rate over the span.
+    """
+
+    span: Span
+    factor: Schedule
+
+    def __call__(self, step: Array) -> Array:
+        """The factor of the peak rate at a step."""
+        return self.factor(step)
+
+
 def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Schedule:
     """Linear warm-up from 0, then half a cosine down to `final` of the peak.
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.optim_dino import ScheduleWithoutSpan, adamw_dino, clipped
-from maskmim.schedules import Span, warmup_cosine
-from maskmim.spanned import spanned
+from maskmim.optim_dino import adamw_dino, clipped
+from maskmim.schedules import Span, Timed, warmup_cosine
 from maskmim.teachers.momentum import cosine
 from tests.golden import attmask_case as case
 
@@ -53,7 +52,7 @@ def torch_params(rng: np.random.Generator, decay: tuple[float, ...], rates: tupl
 
 @pytest.mark.proves(82, "weight decay rises, gradients are clipped apart, the last layer waits")
 def test_every_step_equals_torchs():
-    schedule = spanned(SPAN, rate=partial(warmup_cosine, warmup_epochs=0.5, final=0.1))
+    schedule = Timed(SPAN, warmup_cosine(SPAN, warmup_epochs=0.5, final=0.1))
     rates = tuple(RATE * float(schedule(step)) for step in range(STEPS))
     rise = 0.5 * (1 + np.cos(np.pi * np.arange(STEPS) / STEPS))
     run = torch_params(np.random.default_rng(0), tuple(0.4 + (0.04 - 0.4) * rise), rates)
@@ -89,8 +88,3 @@ def test_schedules_equal_the_official_ones():
     np.testing.assert_allclose(momentum, GOLDEN["momentum"], rtol=1e-6)
     rise = 0.4 + (0.04 - 0.4) * 0.5 * (1 + np.cos(np.pi * steps / 70))
     np.testing.assert_allclose(rise, GOLDEN["decay"], rtol=1e-5)
-
-
-def test_a_schedule_without_its_span_is_refused():
-    with pytest.raises(ScheduleWithoutSpan, match=r"maskmim\.spanned\.spanned"):
-        adamw_dino(lambda step: 1.0, 256)

@@ -54,8 +54,8 @@ def autoencoder(spec: Spec, *, model: Callable[[Spec], Net], scales: Mapping[str
             their vectors), 'commitment' (vectors towards their codes) and 'entropy'
             (`code_entropy`, over the tokens of a micro-batch together).
 
-    `apply`: 'codes' (variables, batch) -> i32[B, N]; 'draw' (variables, codes) -> u8[B, H, W, C];
-    'encode' gives the codes' vectors.
+    `apply`: 'codes' (variables, batch) -> i32[B, N]; 'codebook' variables -> f32[codes, width];
+    'draw' (variables, codes) -> u8[B, H, W, C]; 'encode' gives the codes' vectors.
     Difference: without the perceptual loss, which needs a classifier trained on ImageNet.
     """
     net = model(spec)
@@ -154,6 +154,7 @@ def _method(
             "encode": partial(_encode, net),
             "mask": partial(_mask, net),
             "codes": partial(_codes, net),
+            "codebook": lambda variables: variables.params["codebook"]["vectors"],
             "draw": partial(_draw, net),
         },
         chain=(tokens, *net.says, *said),

@@ -7,12 +7,11 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from maskmim.brick_facts import title
 from maskmim.codebook import Codebook
 from maskmim.masks.core import whole
-from maskmim.method import masked
+from maskmim.method import ask, losses_of, masked
 from maskmim.models.vq_vit import Tokenizer
 from maskmim.quantise import straight_through
 from maskmim.targets.codes import palette, spread
@@ -22,7 +21,6 @@ from maskmim.types import (
     Context,
     Losses,
     Mask,
-    Mean,
     Method,
     Objective,
     Randomness,
@@ -63,7 +61,8 @@ def vq_kd(
     teachers:   bricks by name, () -> Teacher.
 
     Gradients of what was read from the codes pass to the vectors (straight through), none to the
-    codes. `apply['codes']`: (variables, batch) -> i32[B, N].
+    codes. `apply['codes']`: (variables, batch) -> i32[B, N]; 'codebook': variables ->
+    f32[codes, D].
     Raises MethodError where an objective needs a hint that nobody gives.
     Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2. The
     codebook loss of the paper's training objective is not in the code, whose codes are averages.
@@ -86,7 +85,11 @@ def vq_kd(
         init=partial(_init, parts, composed),
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts, composed),
-        apply={**composed.apply, "codes": partial(codes_of, parts)},
+        apply={
+            **composed.apply,
+            "codes": partial(codes_of, parts),
+            "codebook": partial(_book, parts),
+        },
         chain=(*composed.chain, ("codebook", title(codebook))),
         sheets={"codes": partial(_draw, parts)},
     )
@@ -98,6 +101,10 @@ def codes_of(parts: Parts, variables: Variables, batch: Batch) -> Array:
     encoded = net.encode(params, net.inputs(batch), None)
     vectors = parts.tokenizer.vectors(params, encoded)
     return parts.codebook.nearest(variables.extra["codebook"], vectors)
+
+
+def _book(parts: Parts, variables: Variables) -> Array:
+    return parts.codebook.codes(variables.extra["codebook"])
 
 
 def everything(randomness: Randomness, context: Context) -> Mask:
@@ -121,9 +128,7 @@ def _look(parts: Parts, variables: Variables, batch: Batch, progress: Array) -> 
     tokenizer, params, extra = parts.tokenizer, variables.params, variables.extra
     net = tokenizer.net
     context = Context(batch, net.grids, {}, progress)
-    hints: dict[str, Array] = {}
-    for name, teacher in parts.teachers.items():
-        hints |= fixed(teacher.find(net, extra[name], variables.frozen[name], context, None))
+    context = ask(parts.teachers, net, variables, context, None)
     inputs = net.inputs(batch)
     encoded = net.encode(params, inputs, None)
     vectors = tokenizer.vectors(params, encoded)
@@ -134,7 +139,6 @@ def _look(parts: Parts, variables: Variables, batch: Batch, progress: Array) -> 
         "quantised": quantised,
         "features": tokenizer.decode(params, straight_through(vectors, quantised)),
     }
-    context = Context(batch, net.grids, hints, progress)
     return View(net, context, inputs, whole(*codes.shape), encoded, outputs, extra), codes
 
 
@@ -142,18 +146,13 @@ def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
     view, codes = _look(parts, variables, batch, progress)
-    terms: dict[str, Mean] = {}
-    metrics: dict[str, Mean] = {}
-    carry: dict[str, Tree] = {}
-    for name, objective in parts.objectives.items():
-        per_token, weight, found, carry[name] = objective.find(view)
-        terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
-        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    found = losses_of(parts.objectives, view)
     extra = variables.extra["codebook"]
-    metrics |= {f"codes/{key}": value for key, value in parts.codebook.metrics(extra).items()}
+    own = {f"codes/{key}": value for key, value in parts.codebook.metrics(extra).items()}
     counted = parts.codebook.count(extra, fixed(view.outputs["vectors"]), codes, randomness)
-    scales = {name: objective.scale for name, objective in parts.objectives.items()}
-    return Losses(terms, scales, metrics, {"codebook": counted, "objectives": carry})
+    return found._replace(
+        metrics={**found.metrics, **own}, carry={"codebook": counted, "objectives": found.carry}
+    )
 
 
 def _refresh(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import jax
+
 from maskmim.exits import UserError
 from maskmim.trained import Trained, trained
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables
@@ -26,26 +28,26 @@ def of_run(*, workdir: str, size: int = 8192) -> Teacher:
     @cache
     def run() -> Trained:
         found = trained(workdir)
-        if "codes" not in found.method.apply:
+        if not {"codes", "codebook"} <= found.method.apply.keys():
             raise TokenizerError(
                 f"the run {workdir} is no tokenizer: {found.config.method} gives no codes"
             )
-        codes = found.variables.extra["codebook"]["codes"]
-        if len(codes) != size:
+        codes = jax.eval_shape(found.method.apply["codebook"], found.variables).shape[0]
+        if codes != size:
             raise TokenizerError(
-                f"the tokenizer {workdir} has {len(codes)} codes, {size} are expected: change the "
+                f"the tokenizer {workdir} has {codes} codes, {size} are expected: change the "
                 "teacher's size and the width of the model's head"
             )
         return found
 
     def freeze() -> Tree:
-        variables = run().variables
-        return {"params": variables.params, "codebook": variables.extra["codebook"]}
+        params, extra, _ = run().variables
+        return {"params": params, "extra": extra}
 
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
-        variables = Variables(frozen["params"], {"codebook": frozen["codebook"]}, ())
+        variables = Variables(frozen["params"], frozen["extra"], ())
         codes = run().method.apply["codes"](variables, context.batch)
         if codes.shape[1] != context.length:
             raise TokenizerError(

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from maskmim.codebook import averaged
+from maskmim.methods.vq_autoencoder import autoencoder
 from maskmim.methods.vq_kd import vq_kd
+from maskmim.models.vq_autoencoder import vq_autoencoder
 from maskmim.models.vq_vit import vq_vit
 from maskmim.teachers import tokenizers
 from maskmim.teachers.random_codes import random_projection
@@ -35,10 +37,22 @@ def tokenizer():
     return Trained(config, spec, method, Variables(params, extra, ()), 7)
 
 
-@pytest.fixture
-def run(monkeypatch):
+@cache
+def autoencoder_run():
+    """A VQGAN's tokenizer that has learnt nothing; its codebook is learnt by gradients."""
+    spec = Spec(SPEC.size, 3, (0.0,) * 3, (1.0,) * 3)
+    small = {"width": 8, "levels": (1, 1, 1, 2), "blocks": 1, "groups": 2}
+    model = partial(vq_autoencoder, codes=SIZE, codes_width=4, **small)
+    method = autoencoder(spec, model=model, scales={})
+    params, extra = jax.tree.map(np.asarray, quick_jit(method.init)(jax.random.key(4)))
+    config = SimpleNamespace(method="maskmim.methods.vq_autoencoder.autoencoder")
+    return Trained(config, spec, method, Variables(params, extra, ()), 7)
+
+
+@pytest.fixture(params=[tokenizer, autoencoder_run])
+def run(monkeypatch, request):
     """The tokenizer as if it was read from a work directory."""
-    found = tokenizer()
+    found = request.param()
 
     def read(workdir):
         return found
