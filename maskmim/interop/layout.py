@@ -65,6 +65,18 @@ def kernel(name: str, path: str, index: tuple = (), *, inputs: int = 1) -> Entry
     return Entry(name, path, index, theirs, lambda a, shape: a.T.reshape(shape))
 
 
+def linear(there: str, here: str, index: tuple = (), *, inputs: int = 1) -> tuple[Entry, Entry]:
+    """A linear map and its bias, see `kernel`."""
+    bias = flat(f"{there}.bias", f"{here}/bias", index)
+    return kernel(f"{there}.weight", f"{here}/kernel", index, inputs=inputs), bias
+
+
+def norm(there: str, here: str, index: tuple = ()) -> tuple[Entry, Entry]:
+    """The scale and bias of our `models.layers.Norm`."""
+    scale = flat(f"{there}.weight", f"{here}/norm/scale", index)
+    return scale, flat(f"{there}.bias", f"{here}/norm/bias", index)
+
+
 def convolution(name: str, path: str, patch: tuple[int, int, int]) -> Entry:
     """A patch embedding: a kernel [out, channels, rows, columns] there.
 

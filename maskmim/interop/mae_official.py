@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from maskmim.interop import masked_autoencoder as mae
-from maskmim.interop.layout import Arrays, Entry, Source, convolution, flat, kernel, same
+from maskmim.interop.layout import Arrays, Entry, Source, convolution, flat, linear, norm, same
 from maskmim.types import Net, Tree
 
 
@@ -60,13 +60,10 @@ def _encoder(patch: tuple[int, int, int], depth: int) -> Sequence[Entry]:
 def _decoder(depth: int) -> Sequence[Entry]:
     return [
         same("mask_token", "decoder/mask_token"),
-        kernel("decoder_embed.weight", "decoder/embed/kernel"),
-        flat("decoder_embed.bias", "decoder/embed/bias"),
+        *linear("decoder_embed", "decoder/embed"),
         *_blocks("decoder_blocks", "decoder", depth),
-        flat("decoder_norm.weight", "decoder/norm/norm/scale"),
-        flat("decoder_norm.bias", "decoder/norm/norm/bias"),
-        kernel("decoder_pred.weight", "decoder/head_pixels/kernel"),
-        flat("decoder_pred.bias", "decoder/head_pixels/bias"),
+        *norm("decoder_norm", "decoder/norm"),
+        *linear("decoder_pred", "decoder/head_pixels"),
     ]
 
 
@@ -74,18 +71,12 @@ def _blocks(there: str, part: str, depth: int) -> Iterator[Entry]:
     here = f"{part}/stack/blocks"
     for layer in range(depth):
         name, at = f"{there}.{layer}", (layer,)
-        yield flat(f"{name}.norm1.weight", f"{here}/norm1/norm/scale", at)
-        yield flat(f"{name}.norm1.bias", f"{here}/norm1/norm/bias", at)
-        yield kernel(f"{name}.attn.qkv.weight", f"{here}/attention/qkv/kernel", at)
-        yield flat(f"{name}.attn.qkv.bias", f"{here}/attention/qkv/bias", at)
-        yield kernel(f"{name}.attn.proj.weight", f"{here}/attention/out/kernel", at, inputs=2)
-        yield flat(f"{name}.attn.proj.bias", f"{here}/attention/out/bias", at)
-        yield flat(f"{name}.norm2.weight", f"{here}/norm2/norm/scale", at)
-        yield flat(f"{name}.norm2.bias", f"{here}/norm2/norm/bias", at)
-        yield kernel(f"{name}.mlp.fc1.weight", f"{here}/mlp/up/kernel", at)
-        yield flat(f"{name}.mlp.fc1.bias", f"{here}/mlp/up/bias", at)
-        yield kernel(f"{name}.mlp.fc2.weight", f"{here}/mlp/down/kernel", at)
-        yield flat(f"{name}.mlp.fc2.bias", f"{here}/mlp/down/bias", at)
+        yield from norm(f"{name}.norm1", f"{here}/norm1", at)
+        yield from linear(f"{name}.attn.qkv", f"{here}/attention/qkv", at)
+        yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
+        yield from norm(f"{name}.norm2", f"{here}/norm2", at)
+        yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
+        yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
 
 
 LAYOUT = mae.Layout(

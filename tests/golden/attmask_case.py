@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from maskmim.interop.layout import Entry, Shapes, flat, kernel, params_of, same,
 from maskmim.interop.mae_official import LAYOUT
 from maskmim.models.projection import vit_projected
 from maskmim.types import Spec, Tree
+from tests.golden.official_weights import drawn
 
 GOLDEN = Path(__file__).parent / "attmask.npz"
 IMAGE, LOCAL, PATCH = 16, 8, 4
@@ -63,9 +63,9 @@ def weight(who: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     Large random numbers, scales of norms and lengths around 1. The class token's own position is 0:
     ours has none.
     """
-    drawn = np.random.RandomState(zlib.crc32(f"{who} {name}".encode())).standard_normal(shape)
+    numbers = drawn(f"{who} {name}", shape)
     around_one = ("norm" in name and name.endswith("weight")) or name.endswith("weight_g")
-    found = (1 + 0.2 * drawn if around_one else 0.4 * drawn).astype(np.float32)
+    found = (1 + 0.2 * numbers if around_one else 0.4 * numbers).astype(np.float32)
     if name.endswith("pos_embed"):
         found[:, 0] = 0
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from maskmim.interop.layout import Entry, flat, kernel, same
 from maskmim.interop.mae_official import LAYOUT
+from tests.golden.official_weights import drawn
 
 GOLDEN = Path(__file__).parent / "audio_mae.npz"
 SIZE, PATCH, EXAMPLES = (24, 16), 2, 2
@@ -34,11 +34,11 @@ def noise() -> np.ndarray:
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array of an official name: large random numbers, scales around 1, tau at least 0.3."""
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    numbers = drawn(name, shape)
     if name.endswith("tau"):
-        return (0.3 + np.abs(drawn)).astype(np.float32)
+        return (0.3 + np.abs(numbers)).astype(np.float32)
     norm = "norm" in name and name.endswith("weight")
-    return (1 + 0.2 * drawn if norm else 0.3 * drawn).astype(np.float32)
+    return (1 + 0.2 * numbers if norm else 0.3 * numbers).astype(np.float32)
 
 
 def told(name: str, gradient: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, same
+from maskmim.interop.layout import Entry, convolution, flat, kernel, linear, norm, same
+from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).parent / "beit_v2.npz"
 IMAGE, PATCH, EXAMPLES = 16, 4, 2
@@ -58,14 +58,9 @@ def samples() -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an official name: large random numbers, scales of norms around 1.
-
-    Keys have no bias there: 0.
-    """
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    norm = "norm" in name and name.endswith("weight")
-    large = 1 + 0.2 * drawn if norm else 0.4 * drawn
-    return (0 * drawn if name.endswith("k_bias") else large).astype(np.float32)
+    """The array of an official name; keys have no bias there: 0."""
+    found = large(name, shape)
+    return np.zeros_like(found) if name.endswith("k_bias") else found
 
 
 def pretraining() -> Sequence[Entry]:
@@ -80,10 +75,10 @@ def pretraining() -> Sequence[Entry]:
             lambda a: a,
             lambda a, shape: a,
         ),
-        *_norm("norm", "encoder/norm"),
+        *norm("norm", "encoder/norm"),
         *_blocks("blocks", "encoder/blocks", ENCODER[0], scaled=True),
         *_blocks("cls_pt_layers", "decoder/blocks", AGGREGATING, scaled=True),
-        *_linear("lm_head", "decoder/head_codes", ()),
+        *linear("lm_head", "decoder/head_codes", ()),
     ]
 
 
@@ -93,16 +88,16 @@ def tokenizer() -> Sequence[Entry]:
     return [
         *_ends("encoder.", "encoder", PATCH, 3),
         same("encoder.pos_embed", "encoder/positions"),
-        *_norm("encoder.fc_norm", "encoder/norm"),
+        *norm("encoder.fc_norm", "encoder/norm"),
         *_blocks("encoder.blocks", "encoder/stack/blocks", ENCODER[0]),
-        *_linear("encode_task_layer.0", "decoder/shorten_hidden", ()),
-        *_linear("encode_task_layer.2", "decoder/shorten", ()),
+        *linear("encode_task_layer.0", "decoder/shorten_hidden", ()),
+        *linear("encode_task_layer.2", "decoder/shorten", ()),
         *_ends("decoder.", reader, 1, WIDTH),
         same("decoder.pos_embed", f"{reader}/positions"),
-        *_norm("decoder.fc_norm", f"{reader}/norm"),
+        *norm("decoder.fc_norm", f"{reader}/norm"),
         *_blocks("decoder.blocks", f"{reader}/stack/blocks", READER),
-        *_linear("decode_task_layer.0", "decoder/read_hidden", ()),
-        *_linear("decode_task_layer.2", "decoder/read", ()),
+        *linear("decode_task_layer.0", "decoder/read_hidden", ()),
+        *linear("decode_task_layer.2", "decoder/read", ()),
     ]
 
 
@@ -113,27 +108,17 @@ def _ends(there: str, here: str, patch: int, channels: int) -> Iterator[Entry]:
     yield flat(f"{projection}.bias", f"{here}/embed/bias")
 
 
-def _norm(there: str, here: str, at: tuple = ()) -> Iterator[Entry]:
-    yield flat(f"{there}.weight", f"{here}/norm/scale", at)
-    yield flat(f"{there}.bias", f"{here}/norm/bias", at)
-
-
-def _linear(there: str, here: str, at: tuple, inputs: int = 1) -> Iterator[Entry]:
-    yield kernel(f"{there}.weight", f"{here}/kernel", at, inputs=inputs)
-    yield flat(f"{there}.bias", f"{here}/bias", at)
-
-
 def _blocks(there: str, here: str, depth: int, *, scaled: bool = False) -> Iterator[Entry]:
     for layer in range(depth):
         name, at = f"{there}.{layer}", (layer,)
-        yield from _norm(f"{name}.norm1", f"{here}/norm1", at)
-        yield from _norm(f"{name}.norm2", f"{here}/norm2", at)
+        yield from norm(f"{name}.norm1", f"{here}/norm1", at)
+        yield from norm(f"{name}.norm2", f"{here}/norm2", at)
         yield kernel(f"{name}.attn.qkv.weight", f"{here}/attention/qkv/kernel", at)
         for place, role in enumerate("qkv"):
             yield flat(f"{name}.attn.{role}_bias", f"{here}/attention/qkv/bias", (layer, place))
-        yield from _linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
-        yield from _linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
-        yield from _linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
+        yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
+        yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
+        yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
         if scaled:
             yield flat(f"{name}.gamma_1", f"{here}/scale1/scale", at)
             yield flat(f"{name}.gamma_2", f"{here}/scale2/scale", at)

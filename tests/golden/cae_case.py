@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, same
+from maskmim.interop.layout import Entry, convolution, flat, kernel, linear, norm, same
+from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).parent / "cae.npz"
 IMAGE, PATCH, EXAMPLES = 16, 4, 2
@@ -38,14 +38,9 @@ def codes() -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an official name: large random numbers, scales of norms around 1.
-
-    Keys have no bias there: 0.
-    """
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    norm = "norm" in name and name.endswith("weight")
-    large = 1 + 0.2 * drawn if norm else 0.4 * drawn
-    return (0 * drawn if name.endswith("k_bias") else large).astype(np.float32)
+    """The array of an official name; keys have no bias there: 0."""
+    found = large(name, shape)
+    return np.zeros_like(found) if name.endswith("k_bias") else found
 
 
 def layout() -> Sequence[Entry]:
@@ -55,38 +50,28 @@ def layout() -> Sequence[Entry]:
         convolution("encoder.patch_embed.proj.weight", "encoder/embed/kernel", (PATCH, PATCH, 3)),
         flat("encoder.patch_embed.proj.bias", "encoder/embed/bias"),
         *_blocks("encoder.blocks", "encoder/stack/blocks", ENCODER[0]),
-        *_norm("encoder.norm", "encoder/norm"),
+        *norm("encoder.norm", "encoder/norm"),
         same("mask_token", "decoder/mask_token"),
         *_regressor(),
-        *_norm("regresser.norm", "decoder/latent_norm"),
+        *norm("regresser.norm", "decoder/latent_norm"),
         *_blocks("decoder.decoder_blocks", "decoder/stack/blocks", DECODER),
-        *_norm("decoder.norm", "decoder/norm"),
+        *norm("decoder.norm", "decoder/norm"),
         kernel("decoder.head.weight", "decoder/head_tokens/kernel"),
         flat("decoder.head.bias", "decoder/head_tokens/bias"),
     ]
 
 
-def _norm(there: str, here: str, at: tuple = ()) -> Iterator[Entry]:
-    yield flat(f"{there}.weight", f"{here}/norm/scale", at)
-    yield flat(f"{there}.bias", f"{here}/norm/bias", at)
-
-
-def _linear(there: str, here: str, at: tuple, inputs: int = 1) -> Iterator[Entry]:
-    yield kernel(f"{there}.weight", f"{here}/kernel", at, inputs=inputs)
-    yield flat(f"{there}.bias", f"{here}/bias", at)
-
-
 def _blocks(there: str, here: str, depth: int) -> Iterator[Entry]:
     for layer in range(depth):
         name, at = f"{there}.{layer}", (layer,)
-        yield from _norm(f"{name}.norm1", f"{here}/norm1", at)
+        yield from norm(f"{name}.norm1", f"{here}/norm1", at)
         yield kernel(f"{name}.attn.qkv.weight", f"{here}/attention/qkv/kernel", at)
         for place, part in enumerate("qkv"):
             yield flat(f"{name}.attn.{part}_bias", f"{here}/attention/qkv/bias", (layer, place))
-        yield from _linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
-        yield from _norm(f"{name}.norm2", f"{here}/norm2", at)
-        yield from _linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
-        yield from _linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
+        yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
+        yield from norm(f"{name}.norm2", f"{here}/norm2", at)
+        yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
+        yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
         for branch in (1, 2):
             yield flat(f"{name}.gamma_{branch}", f"{here}/scale{branch}/scale", at)
 
@@ -96,13 +81,13 @@ def _regressor() -> Iterator[Entry]:
     for layer in range(REGRESSOR):
         name, at = f"regresser.regressor_blocks.{layer}", (layer,)
         for part, ours in parts.items():
-            yield from _norm(f"{name}.norm1_{part}", f"{here}/norm_{ours}", at)
+            yield from norm(f"{name}.norm1_{part}", f"{here}/norm_{ours}", at)
             read = f"{here}/attention/{ours}"
             yield kernel(f"{name}.cross_attn.{part}.weight", f"{read}/kernel", at)
             yield flat(f"{name}.cross_attn.{part}_bias", f"{read}/bias", at)
-        yield from _linear(f"{name}.cross_attn.proj", f"{here}/attention/out", at, inputs=2)
-        yield from _norm(f"{name}.norm2_cross", f"{here}/norm2", at)
-        yield from _linear(f"{name}.mlp_cross.fc1", f"{here}/mlp/up", at)
-        yield from _linear(f"{name}.mlp_cross.fc2", f"{here}/mlp/down", at)
+        yield from linear(f"{name}.cross_attn.proj", f"{here}/attention/out", at, inputs=2)
+        yield from norm(f"{name}.norm2_cross", f"{here}/norm2", at)
+        yield from linear(f"{name}.mlp_cross.fc1", f"{here}/mlp/up", at)
+        yield from linear(f"{name}.mlp_cross.fc2", f"{here}/mlp/down", at)
         for branch in (1, 2):
             yield flat(f"{name}.gamma_{branch}_cross", f"{here}/scale{branch}/scale", at)

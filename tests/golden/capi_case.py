@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from maskmim.interop.layout import Entry, convolution, flat, kernel, same
 from maskmim.types import Mask
+from tests.golden.official_weights import drawn
 
 GOLDEN = Path(__file__).parent / "capi.npz"
 IMAGE, PATCH, EXAMPLES = 16, 4, 6
@@ -48,9 +48,9 @@ def mask() -> Mask:
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array of an official name: large random numbers, factors of norms around 1."""
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    numbers = drawn(name, shape)
     factor = ("norm" in name and name.endswith("weight")) or name.endswith("_g")
-    return (1 + 0.2 * drawn if factor else 0.4 * drawn).astype(np.float32)
+    return (1 + 0.2 * numbers if factor else 0.4 * numbers).astype(np.float32)
 
 
 def layout() -> Sequence[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import numpy as np
 
 from maskmim.interop.layout import Entry, flat, kernel, same
 from maskmim.interop.mae_official import LAYOUT
+from tests.golden.official_weights import large
 
+weight = large
 GOLDEN = Path(__file__).parent / "crossmae.npz"
 IMAGE, PATCH, EXAMPLES = 16, 4, 3
 ENCODER = (3, 8, 2)  # depth, width, heads
@@ -30,13 +31,6 @@ def noise() -> np.ndarray:
     length = (IMAGE // PATCH) ** 2
     rng = np.random.RandomState(1)
     return np.stack([rng.permutation(length) for _ in range(EXAMPLES)]).astype(np.float32) / length
-
-
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an official name: large random numbers, scales of norms around 1."""
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    norm = "norm" in name and name.endswith("weight")
-    return (1 + 0.2 * drawn if norm else 0.4 * drawn).astype(np.float32)
 
 
 def layout() -> Sequence[Entry]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, flat, kernel, same
+from maskmim.interop.layout import Entry, flat, kernel, linear, norm, same
 from maskmim.models.mvit import VARIANTS, shapes
+from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).parent / "mvit.npz"
 VARIANT = "nano"
@@ -36,10 +37,8 @@ def masks() -> np.ndarray:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an official name: large random numbers, scales of norms around 1."""
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    norm = "norm" in name and name.endswith("weight")
-    return (1 + 0.2 * drawn if norm else 0.2 * drawn).astype(np.float32)
+    """The array of an official name."""
+    return large(name, shape, spread=0.2)
 
 
 def sketch(name: str, gradient: np.ndarray) -> np.ndarray:
@@ -77,43 +76,33 @@ def _blocks() -> list[Entry]:
                 here, at = f"encoder/block{first}", ()
             found += _block(name, here, at)
             if shape.width != shape.after:
-                found += _dense(f"{name}.proj", f"{here}/skip", at)
+                found += linear(f"{name}.proj", f"{here}/skip", at)
         first += count
     return found
 
 
 def _block(name: str, here: str, at: tuple) -> list[Entry]:
     found = [
-        *_norm(f"{name}.norm1", f"{here}/norm1", at),
-        *_norm(f"{name}.norm2", f"{here}/norm2", at),
+        *norm(f"{name}.norm1", f"{here}/norm1", at),
+        *norm(f"{name}.norm2", f"{here}/norm2", at),
     ]
     for there, ours in (
         ("attn.qkv", "attention/qkv"),
         ("mlp.fc1", "mlp/up"),
         ("mlp.fc2", "mlp/down"),
     ):
-        found += _dense(f"{name}.{there}", f"{here}/{ours}", at)
-    found += _dense(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
+        found += linear(f"{name}.{there}", f"{here}/{ours}", at)
+    found += linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
     for short, role in (("q", "query"), ("k", "key"), ("v", "value")):
         pool = f"{here}/attention/pool_{role}"
         found.append(_convolution(f"{name}.attn.pool_{short}.weight", f"{pool}/conv/kernel", at))
-        found += _norm(f"{name}.attn.norm_{short}", f"{pool}/norm", at)
+        found += norm(f"{name}.attn.norm_{short}", f"{pool}/norm", at)
     for short, axis in (("t", "time"), ("h", "row"), ("w", "column")):
         path = f"{here}/attention/relative/{axis}_positions"
         found.append(
             Entry(f"{name}.attn.rel_pos_{short}", path, at, lambda a: a, lambda a, shape: a)
         )
     return found
-
-
-def _dense(name: str, path: str, at: tuple, inputs: int = 1) -> list[Entry]:
-    weights = kernel(f"{name}.weight", f"{path}/kernel", at, inputs=inputs)
-    return [weights, flat(f"{name}.bias", f"{path}/bias", at)]
-
-
-def _norm(name: str, path: str, at: tuple) -> list[Entry]:
-    scale = flat(f"{name}.weight", f"{path}/norm/scale", at)
-    return [scale, flat(f"{name}.bias", f"{path}/norm/bias", at)]
 
 
 def _convolution(name: str, path: str, at: tuple = ()) -> Entry:

@@ -31,7 +31,7 @@ def describe(argument: str) -> str:
     config = load(argument)
     _, method = build_method(config)
     params = jax.eval_shape(method.init, jax.random.key(0))[0]
-    mesh = AbstractMesh((2, 4, 2), AXES)
+    mesh = AbstractMesh((2, 4, 1, 2), AXES)
     places = dict(named_leaves(tree_shardings(params, resolve(config.mesh.rules)(), mesh)))
     decayed = _decayed(config, params)
     lines = []

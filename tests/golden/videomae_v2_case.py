@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import numpy as np
 
 from maskmim.interop.layout import Entry
 from maskmim.interop.mae_official import LAYOUT
+from tests.golden.official_weights import large
 
+weight = large
 GOLDEN = Path(__file__).parent / "videomae_v2.npz"
 SIZE, PATCH, GRID = (4, 16, 16), (2, 4, 4), (2, 4, 4)
 EXAMPLES = 2
@@ -32,13 +33,6 @@ def clips() -> np.ndarray:
     """Clips u8[B, T, H, W, 3]."""
     rng = np.random.RandomState(0)
     return rng.randint(0, 256, (EXAMPLES, *SIZE, 3)).astype(np.uint8)
-
-
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an official name: large random numbers, scales of norms around 1."""
-    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    norm = "norm" in name and name.endswith("weight")
-    return (1 + 0.2 * drawn if norm else 0.4 * drawn).astype(np.float32)
 
 
 def layout() -> Sequence[Entry]:
