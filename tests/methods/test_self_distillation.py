@@ -294,8 +294,8 @@ def test_the_published_recipe(epochs, batch, cut):
     optim, crops = config.optim, config.data.augment
     assert (config.train.batch_size, optim.lr, optim.lr_per) == (batch, 5e-4, 256)
     assert (optim.weight_decay, optim.weight_decay_end, optim.clip_norm) == (0.04, 0.4, 3.0)
-    assert (optim.late_epochs, config.schedule.rate.warmup_epochs) == (1.0, 10.0)
-    assert config.schedule.rate.final * batch / 256 * 5e-4 == pytest.approx(1e-6)
+    assert (optim.late_epochs, config.schedule.warmup_epochs) == (1.0, 10.0)
+    assert config.schedule.final * batch / 256 * 5e-4 == pytest.approx(1e-6)
     model = config.model
     assert (model.variant, model.prototypes, model.drop_path) == ("S", 8192, 0.1)
     assert (crops.local_count, tuple(crops.global_scale)) == (10, (cut, 1.0))
