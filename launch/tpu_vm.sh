@@ -4,99 +4,171 @@
 #   export TPU=maskmim-1 ZONE=us-central2-b TYPE=v4-32 RUNTIME=tpu-ubuntu2204-base
 #   launch/tpu_vm.sh create                  # SPOT=1 for spot capacity; waits in the queue
 #   launch/tpu_vm.sh wait                    # until the slice is there
-#   launch/tpu_vm.sh setup                   # this checkout and its environment on every host
+#   launch/tpu_vm.sh setup                   # HEAD of this checkout and its environment on every host
 #   launch/tpu_vm.sh train --config configs/mae.py --workdir gs://bucket/runs/mae
 #   launch/tpu_vm.sh logs | stop | delete
-#   launch/tpu_vm.sh keep --config ... --workdir ...   # creates again after preemption, resumes
+#   launch/tpu_vm.sh keep --config ... --workdir ...   # all of it, again after preemption; resumes
+#   launch/tpu_vm.sh --dry-run keep ...      # shows the commands of gcloud instead
 #
 # TPU       name of the slice and of its queued resource
 # ZONE      where; PROJECT, if not gcloud's own
 # TYPE      accelerator type, as v4-32, v5litepod-16, v5p-64, v6e-16
 # RUNTIME   runtime version of that type, see Google's list
+# RESTARTS  how often `keep` starts a run again that crashed or hung, and tries to make a slice
+#           (default 10); preemption and saves are not counted
 # The work directory must be one that all hosts see: a mounted file system, or gs:// with gcsfuse.
+# `stop` lets the run save; a `keep` that goes on elsewhere would start it again, so end that first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/exit_codes.sh
+if (($# == 0)); then
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+  exit "$USAGE"
+fi
 
-: "${TPU:?name of the slice}" "${ZONE:?zone of the slice}"
+show=
+if [[ $1 == --dry-run ]]; then
+  show=1
+  shift
+fi
+for name in TPU ZONE; do
+  if [[ -z ${!name:-} ]]; then
+    echo "tpu_vm.sh: $name is not set; launch/tpu_vm.sh alone shows the use" >&2
+    exit "$USAGE"
+  fi
+done
+# shellcheck disable=SC2153  # ZONE is the environment's, DONE a code
 where=(--zone="$ZONE")
 if [[ -n ${PROJECT:-} ]]; then where+=(--project="$PROJECT"); fi
 
-everywhere() {
-  gcloud compute tpus tpu-vm ssh "$TPU" "${where[@]}" --worker=all --command="$1"
+cloud() {
+  if [[ -n $show ]]; then
+    printf '%q ' gcloud compute tpus "$@"
+    echo
+  else
+    gcloud compute tpus "$@"
+  fi
 }
 
+everywhere() {
+  cloud tpu-vm ssh "$TPU" "${where[@]}" --worker=all --command="$1"
+}
+
+# What the queue says of the slice; NONE where it has none, and in a dry run.
 state() {
-  gcloud compute tpus queued-resources describe "$TPU" "${where[@]}" --format='value(state.state)' \
-    2>/dev/null || echo NONE
+  if [[ -n $show ]]; then
+    echo NONE
+  else
+    cloud queued-resources describe "$TPU" "${where[@]}" --format='value(state.state)' 2>/dev/null \
+      || echo NONE
+  fi
 }
 
 create() {
   local capacity=()
   if [[ -n ${SPOT:-} ]]; then capacity=(--spot); fi
-  gcloud compute tpus queued-resources create "$TPU" "${where[@]}" --node-id="$TPU" \
+  cloud queued-resources create "$TPU" "${where[@]}" --node-id="$TPU" \
     --accelerator-type="${TYPE:?accelerator type}" --runtime-version="${RUNTIME:?runtime version}" \
     "${capacity[@]}"
 }
 
 wait_for_it() {
   local now
+  if [[ -n $show ]]; then return; fi
   while now=$(state); [[ $now != ACTIVE ]]; do
     case $now in
-      FAILED | SUSPENDED | NONE) echo "tpu_vm.sh: $TPU is $now" >&2; return 1 ;;
+      FAILED | SUSPENDING | SUSPENDED | NONE) echo "tpu_vm.sh: $TPU is $now" >&2; return 1 ;;
     esac
     echo "tpu_vm.sh: $TPU is $now"
-    sleep 30
+    sleep "${POLL:-30}"
   done
 }
 
+# The runtime's own Python may be older than what the package needs: uv brings one.
 setup() {
-  local archive
+  local archive code=0
   archive=$(mktemp)
-  git archive --format=tar.gz HEAD > "$archive"
-  gcloud compute tpus tpu-vm scp "$archive" "$TPU:maskmim.tar.gz" "${where[@]}" --worker=all
+  {
+    git archive --format=tar.gz HEAD > "$archive" \
+      && cloud tpu-vm scp "$archive" "$TPU:maskmim.tar.gz" "${where[@]}" --worker=all
+  } || code=$?
   rm "$archive"
+  if ((code)); then return "$code"; fi
   everywhere "mkdir -p maskmim && tar -xzf maskmim.tar.gz -C maskmim && cd maskmim \
-    && python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt 'jax[tpu]>=0.10,<0.13'"
+    && python3 -m pip install -q --user uv && python3 -m uv venv -q --clear --python 3.12 .venv \
+    && python3 -m uv pip install -q --python .venv/bin/python -r requirements.txt 'jax[tpu]>=0.10,<0.13'"
 }
 
-# Runs in the foreground on every host; its code is the training's.
+# Runs in the foreground on every host, once: a second start finds the lock and leaves with USAGE, as
+# when this machine lost its connection while the run went on. tee -p goes on without a reader.
 train() {
   local words
-  words=$(printf '%q ' "$@")
-  everywhere "cd maskmim && .venv/bin/python -m maskmim.train --coordinator auto $words 2>&1 \
-    | tee -a ~/train.log; exit \${PIPESTATUS[0]}"
+  words=$(printf ' %q' "$@")
+  everywhere "cd maskmim && flock -n -o -E $USAGE ~/maskmim.lock .venv/bin/python -m maskmim.train \
+    --coordinator auto$words 2>&1 | tee -p -a ~/train.log; exit \${PIPESTATUS[0]}"
+}
+
+# The pattern is of the training alone, not of the shells whose command line holds it.
+stop() {
+  everywhere "pkill -TERM -f '^[^ ]*python -m maskmim[.]train' || true"
 }
 
 remove() {
-  gcloud compute tpus queued-resources delete "$TPU" "${where[@]}" --force --quiet
+  cloud queued-resources delete "$TPU" "${where[@]}" --force --quiet
+}
+
+# Makes a slice that is ready for training; one that was preempted or failed is made anew.
+prepare() {
+  case $(state) in
+    ACTIVE)
+      everywhere "test -x maskmim/.venv/bin/python" || setup
+      return
+      ;;
+    FAILED | SUSPENDING | SUSPENDED) { remove && create; } || return ;;
+    NONE) create || return ;;
+  esac
+  wait_for_it && setup
 }
 
 keep() {
+  local code failures=0 crashes=0
   while true; do
-    if [[ $(state) != ACTIVE ]]; then
-      if [[ $(state) != NONE ]]; then remove; fi
-      create
-      wait_for_it
-      setup
-    fi
-    local code=0
+    until prepare; do
+      if ((++failures > ${RESTARTS:-10})); then return 1; fi
+      sleep "${POLL:-30}"
+    done
+    failures=0 code=0
     train "$@" || code=$?
-    if [[ $(state) == ACTIVE ]] && ! again "$code"; then return "$code"; fi
+    if ((code == DONE)); then return; fi
+    if [[ $(state) == ACTIVE ]] && ((code != SAVED)); then
+      if ! again "$code" || ((++crashes > ${RESTARTS:-10})); then return "$code"; fi
+    fi
     echo "tpu_vm.sh: exit code $code, $TPU is $(state): again" >&2
+    sleep "${POLL:-30}"
   done
 }
 
-action=${1:?create, wait, setup, train, logs, stop, delete or keep}
+with_arguments() {
+  if (($# == 1)); then
+    echo "tpu_vm.sh: $1 needs the arguments of maskmim.train" >&2
+    exit "$USAGE"
+  fi
+  "$@"
+}
+
+if (($# == 0)); then set -- ''; fi
+action=$1
 shift
 case $action in
   create) create ;;
   wait) wait_for_it ;;
   setup) setup ;;
-  train) train "$@" ;;
-  logs) gcloud compute tpus tpu-vm ssh "$TPU" "${where[@]}" --worker=0 --command='tail -f train.log' ;;
-  stop) everywhere "pkill -TERM -f maskmim.train || true" ;;
+  train | keep) with_arguments "$action" "$@" ;;
+  logs) cloud tpu-vm ssh "$TPU" "${where[@]}" --worker=0 --command='tail -f train.log' ;;
+  stop) stop ;;
   delete) remove ;;
-  keep) keep "$@" ;;
-  *) echo "tpu_vm.sh: unknown action $action" >&2; exit "$USAGE" ;;
+  *)
+    echo "tpu_vm.sh: unknown action '$action': create, wait, setup, train, logs, stop, delete, keep" >&2
+    exit "$USAGE"
+    ;;
 esac

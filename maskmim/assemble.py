@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -88,16 +89,21 @@ def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransfor
     return bind(config.optim)(schedule, config.train.batch_size)
 
 
-def assemble(config: ConfigDict, examples: int) -> Assembly:
+def assemble(
+    config: ConfigDict, examples: int, devices: Sequence[jax.Device] | None = None
+) -> Assembly:
     """Builds everything of a training but its data and its state.
 
-    examples: size of the training set. Nothing is computed or allocated on a device here.
+    examples: size of the training set. devices: of the mesh, None for all of this program's.
+    Nothing is computed or allocated on a device here.
     """
     spec, method = build_method(config)
     span = span_of(config, examples)
     schedule = bind(config.schedule)(span)
     optimiser = build_optimiser(config, examples)
-    mesh = sharding.make_mesh({axis: config.mesh[axis] for axis in sharding.AXES})
+    # A run that began before an axis was there has none in its config.
+    sizes = {axis: config.mesh[axis] for axis in sharding.AXES if axis in config.mesh}
+    mesh = sharding.make_mesh(sizes, devices)
     sharding.check_batch(mesh, config.train.batch_size, config.train.micro_batches)
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
@@ -135,7 +141,7 @@ def jitted_step(config: ConfigDict, parts: Assembly) -> TrainStep:
     )
     whole = sharding.replicated(parts.mesh)
     return jax.jit(
-        step,
+        sharding.on_mesh(step, parts.mesh),
         in_shardings=(parts.places, whole, sharding.by_example(parts.mesh)),
         out_shardings=(parts.places, whole),
         donate_argnums=0,

@@ -2,126 +2,144 @@
 
 Layout: `<workdir>/checkpoints/<step>/` (Orbax), `<workdir>/checkpoints/checksums/<step>.json`, and
 `<workdir>/checkpoints-damaged/` for what could not be read and was set aside.
+
+A name that is a step is a whole checkpoint at every instant: Orbax writes under another name and
+renames, and one that is removed is renamed first. What a killed process leaves under other names is
+cleaned up by the next one that opens the folder to write.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 
-from maskmim import hosts
-from maskmim.exits import UserError
-from maskmim.paths import named_leaves
+from maskmim import checksums, exits, hosts
+from maskmim.stored import (
+    FOLDER,
+    FOLDERS_FIRST,
+    SUMS,
+    CheckpointError,
+    Restored,
+    attempt,
+    first_line,
+    handler,
+    layout,
+    steps,
+    sums_of,
+    told_by_us,
+)
 from maskmim.types import Tree
+
+__all__ = ["CheckpointError", "Checkpoints", "NotSaved", "Restored", "layout"]
 
 log = logging.getLogger("maskmim")
 
 # Processes wait so long for one of them to move a damaged checkpoint.
 MOVE_SECONDS = 300
+UNFINISHED = ".orbax-checkpoint-tmp"
+REMOVED = ".removed"
 
 
-class CheckpointError(UserError, ValueError):
-    """No usable checkpoint where one is needed."""
+class NotSaved(exits.UserError, OSError):
+    """The last state of a training could not be written; exit code STORAGE."""
 
-
-class Restored(NamedTuple):
-    """A checkpoint: its step, the arrays, and the two JSON parts as dicts."""
-
-    step: int
-    state: Tree
-    data: dict[str, Any]
-    config: str
+    exit_code = exits.STORAGE
 
 
 class Checkpoints:
     """The checkpoints of one work directory, written in the background, newest restored first.
 
-    keep_latest: so many newest ones stay. keep_every: steps divisible by it stay for ever (0:
-                 none).
+    For the one training that writes there; readers use `maskmim.stored.newest`.
+
+    keep_latest: so many newest ones stay, at least 1. keep_every: steps divisible by it stay for
+                 ever (0: none).
+    failures:    how many saves have failed in this process.
     """
 
     def __init__(self, workdir: Path, *, keep_latest: int = 2, keep_every: int = 0):
-        self.folder = Path(workdir).absolute() / "checkpoints"
-        self.sums = self.folder / "checksums"
-        self._options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep_latest,
-            keep_period=keep_every or None,
-            create=True,
-            enable_async_checkpointing=True,
-        )
-        self._sealer: threading.Thread | None = None
-        self._manager = self._open()
-
-    def _open(self) -> ocp.CheckpointManager:
-        handlers = {
-            "state": ocp.StandardCheckpointHandler(),
-            "data": ocp.JsonCheckpointHandler(),
-            "config": ocp.JsonCheckpointHandler(),
-        }
-        return ocp.CheckpointManager(self.folder, options=self._options, item_handlers=handlers)
+        if keep_latest < 1:
+            raise CheckpointError(f"checkpoint.keep_latest is {keep_latest}: keep 1 or more")
+        self.folder = Path(workdir).absolute() / FOLDER
+        self.sums = self.folder / SUMS
+        self.failures = 0
+        self._keep = keep_latest, keep_every
+        self._unsaved: int | None = None
+        self._thread: threading.Thread | None = None
+        self._writer = ocp.AsyncCheckpointer(handler(), async_options=FOLDERS_FIRST)
+        logging.getLogger("absl").addFilter(told_by_us)
+        if hosts.leads():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            clean(self.folder)
 
     @property
     def latest(self) -> int | None:
         """The newest step that was saved completely."""
-        return self._manager.latest_step()
+        return max(steps(self.folder), default=None)
 
     def save(self, step: int, state: Tree, data: Mapping[str, Any], config: str) -> None:
-        """Starts saving; returns as soon as the state is copied. A step that exists is kept."""
-        if step == self.latest:
+        """Starts saving; returns as soon as the state is copied. A step that exists is kept.
+
+        Waits for the save before it. A save that fails is counted in `failures` and warned of, the
+        checkpoints before it stay, and the next one is tried as if nothing had happened.
+        """
+        self.wait()
+        if step in steps(self.folder):
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(dict(data)),
             config=ocp.args.JsonSave(json.loads(config)),
         )
-        self._join()
-        self._manager.save(step, args=items)
-        if hosts.leads():
-            self._sealer = threading.Thread(target=self._seal, args=(step,), name="checksums")
-            self._sealer.start()
+        try:
+            self._writer.save(self.folder / str(step), args=items)
+        except Exception as error:  # whatever the storage layers raise: OSError, ValueError, ...
+            self._failed(step, error)
+            return
+        self._begin(self._finish, step)
 
     def wait(self) -> None:
-        """Returns when all that was started is on disk."""
-        self._manager.wait_until_finished()
-        self._join()
+        """Returns when all that was started is on disk, or has failed."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def close(self) -> None:
-        """Finishes and lets go of the files."""
+        """Finishes and lets go of the files; NotSaved where the last save failed."""
         self.wait()
-        self._manager.close()
+        self._writer.close()
+        if self._unsaved is not None:
+            raise NotSaved(
+                f"step {self._unsaved} could not be saved in {self.folder} (the reason is above): "
+                f"{self._newest()}. Make room, and the same command continues from there"
+            )
 
     def restore(self, like: Tree) -> Restored | None:
         """The newest readable checkpoint laid out as `like`; None where there is none.
 
         like: a tree of jax.ShapeDtypeStruct with the shardings that the arrays shall have, on any
         mesh. A checkpoint with damaged files is set aside with a warning and the one before it is
-        tried; CheckpointError when there were some and none could be read.
+        tried; CheckpointError when there were some and none could be read. What was cut off after
+        the commit is made good: checksums, and the removal of old steps.
         """
-        tried = []
-        while (step := self.latest) is not None:
-            # Sums are read by one process; what one cannot read, all set aside.
-            problem = self._damage(step) if hosts.leads() else None
-            restored = None
-            if hosts.every(problem is None):
-                try:
-                    self._compare(step, like)
-                    restored = self._read(step, like)
-                except CheckpointError:
-                    raise
-                except Exception as error:  # whatever the storage layers raise on broken files
-                    problem = f"{type(error).__name__}: {first_line(error)}"
-                if hosts.every(restored is not None):
-                    return restored
+        self.wait()
+        tried: list[int] = []
+        while left := [step for step in steps(self.folder) if step not in tried]:
+            step = left[-1]
+            restored, problem = attempt(self.folder, step, like)
+            if restored is not None:
+                self._begin(self._complete, step)
+                return restored
             tried.append(step)
-            self._set_aside(step, problem)
+            if hosts.leads():
+                set_aside(self.folder, step, problem)
+            hosts.barrier(f"aside {step}", seconds=MOVE_SECONDS)
         if tried:
             raise CheckpointError(
                 f"none of the checkpoints {tried} in {self.folder} can be read; they were moved to "
@@ -129,104 +147,92 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, like: Tree) -> Restored:
-        wanted = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like),
-            data=ocp.args.JsonRestore(),
-            config=ocp.args.JsonRestore(),
-        )
-        items = self._manager.restore(step, args=wanted)
-        return Restored(step, items["state"], items["data"], json.dumps(items["config"]))
+    def _begin(self, work: Callable[[int], None], step: int) -> None:
+        self._thread = threading.Thread(target=work, args=(step,), name=f"checkpoint {step}")
+        self._thread.start()
 
-    def _compare(self, step: int, like: Tree) -> None:
-        """CheckpointError where a sound checkpoint holds other arrays than are asked for."""
-        stored = self._manager.item_metadata(step)["state"]
-        found = {name: tuple(leaf.shape) for name, leaf in named_leaves(stored)}
-        wanted = {name: tuple(leaf.shape) for name, leaf in named_leaves(like)}
-        if found != wanted:
-            lines = [
-                f"{name}: {found.get(name, 'missing')} in the file, {wanted.get(name, 'none')} here"
-                for name in sorted(found.keys() | wanted.keys())
-                if found.get(name) != wanted.get(name)
-            ]
-            listed = "\n  ".join(
-                [*lines[:5], *([f"and {len(lines) - 5} more"] if lines[5:] else [])]
-            )
-            raise CheckpointError(
-                f"checkpoint {step} in {self.folder} is intact but holds other arrays than this "
-                f"config builds:\n  {listed}\nUse the config that made it (config.json in the work "
-                "directory), or another work directory"
-            )
-
-    def _damage(self, step: int) -> str | None:
-        """What is wrong with the files of a step by their checksums; None where nothing is."""
+    def _finish(self, step: int) -> None:
+        """Waits for Orbax to commit a step."""
         try:
-            expected = json.loads((self.sums / f"{step}.json").read_text())
-        except (OSError, json.JSONDecodeError):
-            return None
-        found = checksums(self.folder / str(step))
-        bad = sorted(name for name in expected if found.get(name) != expected[name])
-        return f"{len(bad)} damaged or missing files, first {bad[0]}" if bad else None
+            self._writer.wait_until_finished()
+        except Exception as error:
+            self._failed(step, error)
+            return
+        self._unsaved = None
+        self._complete(step)
 
-    def _set_aside(self, step: int, problem: str | None) -> None:
-        self._manager.close()
-        if hosts.leads():
-            self._move(step, problem or "another process could not read it")
-        hosts.barrier(f"aside {step}", seconds=MOVE_SECONDS)
-        self._manager = self._open()
+    def _complete(self, step: int) -> None:
+        """What follows a commit, or was cut off after it: checksums, then removing old steps."""
+        if not hosts.leads():
+            return
+        if checksums.read(sums_of(self.folder, step)) is None:
+            self._seal(step)
+        for old in superseded(steps(self.folder), *self._keep):
+            remove(self.folder, old)
 
-    def _move(self, step: int, problem: str) -> None:
-        target = Path(f"{self.folder}-damaged")
-        target.mkdir(exist_ok=True)
-        place = target / str(step)
-        copies = 1
-        while place.exists():
-            place = target / f"{step}-{copies}"
-            copies += 1
-        log.warning("checkpoint %d is unreadable (%s): moved to %s", step, problem, place)
-        (self.folder / str(step)).rename(place)
-        (self.sums / f"{step}.json").unlink(missing_ok=True)
+    def _failed(self, step: int, error: Exception) -> None:
+        self.failures += 1
+        self._unsaved = step
+        if hosts.leads():  # its half takes the room that the next one needs
+            shutil.rmtree(self.folder / f"{step}{UNFINISHED}", ignore_errors=True)
+        log.warning(
+            "checkpoint %d could not be saved (%s: %s): training goes on and the next save tries "
+            "again; %s; failed saves so far: %d",
+            step,
+            type(error).__name__,
+            first_line(error),
+            self._newest(),
+            self.failures,
+        )
 
-    def _join(self) -> None:
-        if self._sealer is not None:
-            self._sealer.join()
-            self._sealer = None
+    def _newest(self) -> str:
+        return "nothing is saved" if self.latest is None else f"the newest is {self.latest}"
 
     def _seal(self, step: int) -> None:
-        """Writes the checksums of a step once Orbax has committed it, and drops stale ones."""
-        self._manager.wait_until_finished()
-        self.sums.mkdir(exist_ok=True)
-        folder = self.folder / str(step)
-        if folder.exists():
-            part = self.sums / f"{step}.json.part"
-            part.write_text(json.dumps(checksums(folder), indent=1))
-            part.rename(self.sums / f"{step}.json")
-        for old in self.sums.glob("*.json"):
-            if not (self.folder / old.stem).exists():
-                old.unlink(missing_ok=True)
+        """Writes the checksums of a committed step, which is on the disk when they are there."""
+        try:
+            checksums.sync(self.folder / str(step))
+            sums = checksums.of_folder(self.folder / str(step))
+            checksums.write(sums_of(self.folder, step), sums)
+        except OSError as error:
+            log.warning("checkpoint %d is saved, but its checksums are not (%s)", step, error)
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """sha256 of every file below a folder, by relative path."""
-    sums = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                sums[str(path.relative_to(folder))] = hashlib.file_digest(
-                    file, "sha256"
-                ).hexdigest()
-    return sums
+def superseded(found: list[int], keep_latest: int, keep_every: int) -> list[int]:
+    """Which of the steps found, ascending, are to be removed."""
+    return [step for step in found[:-keep_latest] if not (keep_every and step % keep_every == 0)]
 
 
-def first_line(error: Exception) -> str:
-    """The start of an error's message."""
-    return (str(error).splitlines() or [""])[0][:200]
+def remove(folder: Path, step: int) -> None:
+    """Removes a step, so that its name is gone before the first of its files is."""
+    doomed = folder / f"{step}{REMOVED}"
+    try:
+        (folder / str(step)).rename(doomed)
+        sums_of(folder, step).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("the old checkpoint %d could not be removed (%s)", step, error)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
-def layout(shapes: Tree, shardings: Tree) -> Tree:
-    """A tree of shapes with the shardings attached, for `Checkpoints.restore`."""
+def clean(folder: Path) -> None:
+    """Removes what killed processes left: halves of saves and of removals, sums of no step."""
+    for path in folder.iterdir():
+        if UNFINISHED in path.name or path.name.endswith(REMOVED):
+            shutil.rmtree(path, ignore_errors=True)
+    kept = {f"{step}.json" for step in steps(folder)}
+    for path in (folder / SUMS).glob("*"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
 
-    def place(shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
-    return jax.tree.map(place, shapes, shardings)
+def set_aside(folder: Path, step: int, problem: str) -> None:
+    """Moves a damaged step to the folder `checkpoints-damaged`, under a name that is free."""
+    target = Path(f"{folder}-damaged")
+    target.mkdir(exist_ok=True)
+    place, copies = target / str(step), 1
+    while place.exists():
+        place = target / f"{step}-{copies}"
+        copies += 1
+    log.warning("checkpoint %d is unreadable (%s): moved to %s", step, problem, place)
+    (folder / str(step)).rename(place)
+    sums_of(folder, step).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from maskmim.assemble import Assembly, build_method, jitted_step, spec_of
 from maskmim.bricks import bind
 from maskmim.data.pipeline import made_of
+from maskmim.planning.arithmetic import matrix_flops
 from maskmim.types import Batch, Method, Randomness, Tree, Variables
 
 
@@ -62,11 +64,38 @@ def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int =
     XLA counts the body of a loop once, so the layers are unrolled for the count. What a CPU or a
     GPU kernel skips or repeats later (fusion, rematerialisation by policy) is not in it.
     """
-    counted = ConfigDict(config)
-    with counted.unlocked():
-        if "unroll" in counted.model:
-            counted.model.unroll = True
-    _, method = build_method(counted)
+    method = _with_model(config, unroll=True)
+    lowered = jax.jit(_gradient(method, examples)).lower(
+        variables_shapes(parts), batch_shapes(config, examples)
+    )
+    return lowered.cost_analysis()["flops"] / examples
+
+
+def product_flops_per_example(
+    config: ConfigDict, parts: Assembly, *, repeats: bool = False, examples: int = 8
+) -> float:
+    """FLOPs of the matrix products of loss and gradient of one example, counted by their shapes.
+
+    Without the element-wise rest that XLA's count has; loops count as often as they run.
+    repeats: counts what `model.remat` makes the backward pass compute again, too.
+    """
+    method = parts.method if repeats else _with_model(config, remat="none")
+    traced = jax.make_jaxpr(_gradient(method, examples))(
+        variables_shapes(parts), batch_shapes(config, examples)
+    )
+    return matrix_flops(traced.jaxpr) / examples
+
+
+def _with_model(config: ConfigDict, **changes: object) -> Method:
+    """The method of a config whose model has other values, of keywords that it knows."""
+    changed = ConfigDict(config)
+    with changed.unlocked():
+        changed.model.update({key: new for key, new in changes.items() if key in changed.model})
+    return build_method(changed)[1]
+
+
+def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tree]:
+    """Loss and gradient of a batch of so many examples."""
 
     def gradient(variables: Variables, batch: Batch) -> Tree:
         randomness = Randomness.of(jax.random.key(0), examples)
@@ -78,8 +107,7 @@ def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int =
 
         return jax.value_and_grad(loss)(variables.params)
 
-    lowered = jax.jit(gradient).lower(variables_shapes(parts), batch_shapes(config, examples))
-    return lowered.cost_analysis()["flops"] / examples
+    return gradient
 
 
 def step_memory(config: ConfigDict, parts: Assembly) -> dict[str, int]:

@@ -58,14 +58,30 @@ def base() -> ConfigDict:
     config.optim = brick("maskmim.optim.adamw")
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
 
-    # [speed]
+    # [speed] Devices along each axis, -1 for all that are left: docs/sharding.md.
     config.mesh = ConfigDict(
-        {"data": -1, "fsdp": 1, "tensor": 1, "rules": "maskmim.sharding.transformer"}
+        {
+            "data": -1,
+            "fsdp": 1,
+            "sequence": 1,
+            "tensor": 1,
+            "rules": "maskmim.sharding.transformer",
+        }
     )
     config.checkpoint = ConfigDict(
         {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
     )
     config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
+    # [speed] Seconds without progress after which a process leaves (code 70), 0 for never: in a
+    # step, and in anything else, such as an evaluation. Folder of compiled programs, in the
+    # work directory; '' for none.
+    config.process = ConfigDict(
+        {
+            "stuck_after_seconds": 600.0,
+            "stuck_elsewhere_seconds": 14400.0,
+            "compile_cache": "programs",
+        }
+    )
 
     config.evals = evaluation()
     return config.lock()

@@ -9,6 +9,7 @@ evaluation settings for this call.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import sys
@@ -17,20 +18,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from maskmim import exits, hosts, pictures, sharding
-from maskmim.assemble import UNOPENED, Assembly, assemble, born_sharded
+from maskmim.assemble import UNOPENED, Assembly, assemble, born_sharded, everywhere
 from maskmim.bricks import bind
-from maskmim.checkpoint import Checkpoints, layout
 from maskmim.configuration import ConfigError, command_line, override
 from maskmim.data.pipeline import eval_batches
 from maskmim.data.records import DataError, Records
+from maskmim.departure import Departure
 from maskmim.evals import baselines, report
 from maskmim.evals.features import pooled_encoder
 from maskmim.evals.suite import run_probes
 from maskmim.metrics import read
 from maskmim.portraits import draw_reconstruction, draw_sheets
+from maskmim.stored import layout, newest
 from maskmim.types import Variables
 from maskmim.workdir import load_config, write_atomic
 
@@ -58,8 +61,14 @@ def main(argv: list[str] | None = None) -> int:
         },
     )
     hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
+    with Departure().together():
+        return evaluate_run(options)
+
+
+def evaluate_run(options: argparse.Namespace) -> int:
+    """Evaluates a run as the command line asks; returns an exit code."""
     workdir = options.workdir
-    here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.tensor=1"]
+    here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.sequence=1", "mesh.tensor=1"]
     config = override(load_config(workdir), [*here, *options.overrides])
     asked = (options.evals or "").split(",")
     names = tuple(filter(None, asked)) or config.evals.at_end
@@ -80,17 +89,25 @@ def check_names(config: ConfigDict, names: Sequence[str]) -> None:
 
 
 def restore(config: ConfigDict, workdir: Path) -> tuple[Assembly, Variables, int]:
-    """The newest checkpoint of a run on the devices at hand; ConfigError where there is none."""
+    """The newest sound checkpoint of a run on the devices at hand; ConfigError where there is none.
+
+    Reads the variables alone: what the optimiser keeps is twice as much again. Nothing in the work
+    directory is changed, so that a training that runs there is not disturbed.
+    """
     parts = assemble(config, UNOPENED)
-    checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
-    restored = checkpoints.restore(layout(parts.shapes, parts.places))
-    checkpoints.close()
+    wanted = {
+        "params": layout(parts.shapes.params, parts.places.params),
+        "extra": layout(parts.shapes.extra, parts.places.extra),
+    }
+    restored = newest(workdir, wanted)
     if restored is None:
         raise ConfigError(
             f"{workdir} has no checkpoint yet: let the training run until its first one"
         )
-    _, frozen = born_sharded(parts, config.seed)
-    return parts, Variables(restored.state.params, restored.state.extra, frozen), restored.step
+    whole = sharding.replicated(parts.mesh)
+    frozen = jax.tree.map(lambda array: everywhere(array, whole), parts.method.freeze())
+    found = restored.state
+    return parts, Variables(found["params"], found["extra"], frozen), restored.step
 
 
 def finish(

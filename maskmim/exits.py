@@ -6,15 +6,24 @@
 | 1    | FAILED      | an unexpected error, with its traceback                  | perhaps         |
 | 2    | USAGE       | a config, flag or path that cannot be right              | no              |
 | 65   | DIVERGED    | loss or gradient not finite too many times in a row      | no              |
-| 66   | BAD_DATA    | too many unreadable images                               | no              |
-| 70   | STUCK       | no progress for too long, or a process that did not come | yes             |
-| 75   | SAVED       | stopped by a signal (TERM, INT, USR1) after a whole save | yes, it resumes |
-| 130  | INTERRUPTED | Ctrl-C while there was nothing to save                   | yes             |
+| 66   | BAD_DATA    | too many unreadable images, or damaged shards            | no              |
+| 70   | STUCK       | no progress for too long, a process or workers are gone  | yes             |
+| 74   | STORAGE     | the last state could not be saved, or not be read        | yes, with room  |
+| 75   | SAVED       | stopped by a signal (TERM, INT, USR1, HUP); all is saved | yes, it resumes |
+| 130  | INTERRUPTED | a second Ctrl-C, or one while nothing trains             | yes             |
+
+Of several processes all leave with the code of the first that must. What ends a process without a
+chance to say a code (SIGKILL: 137 in a shell) loses what came after the newest checkpoint, and may
+be started again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -24,8 +33,12 @@ USAGE = 2
 DIVERGED = 65
 BAD_DATA = 66
 STUCK = 70
+STORAGE = 74
 SAVED = 75
 INTERRUPTED = 130
+
+# A pipe that nobody reads must not keep a process from leaving.
+FLUSH_SECONDS = 2.0
 
 
 class UserError(Exception):
@@ -41,9 +54,8 @@ class UserError(Exception):
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """The exit code of a command: `sys.exit(run(main))` under `if __name__ == "__main__"`.
 
-    main: takes the arguments (None means sys.argv) and returns a code. What it raises becomes one
-    line on stderr where it has an `exit_code`, else its traceback and FAILED. SystemExit, which
-    `--help` raises, passes through.
+    main: takes the arguments (None means sys.argv) and returns a code. What it raises is told, see
+    `explain`. SystemExit, which `--help` raises, passes through.
     """
     try:
         return main(argv)
@@ -51,12 +63,70 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("maskmim: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if isinstance(code, int):
-            print(f"maskmim: error: {error}", file=sys.stderr)
-            return code
-        traceback.print_exc()
-        return FAILED
+        return explain(error)
+    finally:
+        _let_go()
+
+
+def explain(error: Exception) -> int:
+    """Prints an error to stderr and returns its exit code.
+
+    One line where it has an integer `exit_code`, else its traceback, and FAILED.
+    """
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        print(f"maskmim: error: {error}", file=sys.stderr)
+        return code
+    traceback.print_exception(error)
+    return FAILED
+
+
+def leave(code: int) -> None:
+    """Ends this process now, from any thread, whatever the others do; never returns.
+
+    Worker processes are killed, as they would outlive it; exit handlers are left out, as they may
+    wait for what hangs.
+    """
+    within(FLUSH_SECONDS, _flush)
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(code)
+
+
+def say(text: str) -> None:
+    """Prints a line to stderr, from any thread, without waiting for a reader that does not read."""
+    within(FLUSH_SECONDS, lambda: print(f"maskmim: {text}", file=sys.stderr, flush=True))
+
+
+def within(seconds: float, act: Callable[[], object]) -> bool:
+    """Runs `act`, and goes on without it after so many seconds; its errors are left out.
+
+    Returns whether it ended in time.
+    """
+
+    def quietly() -> None:
+        with contextlib.suppress(Exception):
+            act()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def _let_go() -> None:
+    """Python replaces a command's code by 120 where its last flush fails, so nothing is left to."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def table() -> str:

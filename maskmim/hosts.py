@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maskmim.exits import STUCK, UserError
 
 # Nodes of a large job begin minutes apart: images are pulled, file systems are slow.
 JOIN_SECONDS = 1800
+# One process may read the checksums of a large checkpoint while the others wait.
+EVERY_SECONDS = 1800
 AUTO = "auto"
+_votes = itertools.count()
 
 
 FLAGS = {
@@ -101,6 +105,8 @@ def join(place: Place | None, *, seconds: int = JOIN_SECONDS) -> None:
             "num_processes": place.processes,
             "process_id": place.process,
         }
+    # jax would take SIGTERM away from `stopping`, for a service of its own; see `Agreement`.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**given, initialization_timeout=seconds)
     except Exception as error:  # gRPC, sockets and parsers of environments raise many kinds
@@ -109,13 +115,19 @@ def join(place: Place | None, *, seconds: int = JOIN_SECONDS) -> None:
             if given
             else (f"processes started by {launcher or 'a cluster that jax could find'}")
         )
-        raise HostsError(f"{who} did not become one program: {_first_line(error)}") from error
+        raise HostsError(f"{who} did not become one program: {first_line(error)}") from error
+
+
+def own_number() -> int:
+    """Which of the processes this is; asks no device, so that any thread may ask at any time."""
+    return jax._src.distributed.global_state.process_id
 
 
 def say(text: str) -> None:
-    """Prints a text once, whatever the number of processes."""
+    """Prints a text once, whatever the number of processes; nothing where nobody reads it."""
     if leads():
-        print(text, flush=True)
+        with contextlib.suppress(OSError):
+            print(text, flush=True)
 
 
 def leads() -> bool:
@@ -131,20 +143,35 @@ def barrier(name: str, *, seconds: float) -> None:
     """
     if jax.process_count() == 1:
         return
-    client = jax._src.distributed.global_state.client
     try:
-        client.wait_at_barrier(name, int(seconds * 1000))
+        client().wait_at_barrier(name, int(seconds * 1000))
     except Exception as error:
         late = missing_in(str(error))
         who = f"process {', '.join(late)}" if late else "some process"
         raise Missing(f"{who} did not come to {name!r} within {seconds:.0f} s") from error
 
 
-def every(true: bool) -> bool:
-    """Whether something is true for all processes; each must ask."""
+def client() -> Any:
+    """What speaks to jax's coordination service; jax has no public name for it."""
+    return jax._src.distributed.global_state.client
+
+
+def several() -> bool:
+    """Whether this program has several processes; asks no device, so that any thread may ask."""
+    return jax._src.distributed.global_state.num_processes > 1
+
+
+def every(true: bool, *, seconds: float = EVERY_SECONDS) -> bool:
+    """Whether something is true for all processes; each must ask.
+
+    Raises Missing with the processes that did not ask within `seconds`.
+    """
     if jax.process_count() == 1:
         return true
-    return bool(multihost_utils.process_allgather(np.bool_(true)).all())
+    name = f"vote {next(_votes)}"
+    client().key_value_set(f"{name}/{jax.process_index()}", str(bool(true)))
+    barrier(name, seconds=seconds)
+    return all(vote == "True" for _, vote in client().key_value_dir_get(name))
 
 
 def missing_in(message: str) -> list[str]:
@@ -189,5 +216,6 @@ def agreement(mesh: Mesh) -> Agreement | Alone:
     return Alone() if jax.process_count() == 1 else Agreement(mesh)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The start of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

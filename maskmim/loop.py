@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,27 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, hosts, portraits, sharding
+from maskmim import evaluate, hosts, portraits, sharding
 from maskmim.assemble import Assembly, jitted_step
+from maskmim.bad_steps import BadSteps
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints
 from maskmim.configuration import to_json
 from maskmim.data.pipeline import BadFiles, train_batches
 from maskmim.data.records import Records
+from maskmim.goodput import Goodput, Timeline
 from maskmim.metrics import Log
 from maskmim.progress import Progress
 from maskmim.step import State
-from maskmim.stopping import StopRequest
+from maskmim.stopping import Asked, StopRequest
 from maskmim.types import Array, Tree, Variables
 
 # What the pipeline says of a batch for the host alone.
 HOST_ONLY = ("record", "bad")
-
-
-class Diverged(exits.UserError):
-    """Loss or gradient were not finite too many times in a row."""
-
-    exit_code = exits.DIVERGED
 
 
 class Cadence(NamedTuple):
@@ -72,8 +69,23 @@ class Run(NamedTuple):
     cadence: Cadence
     log: Log
     progress: Progress
+    times: Timeline
+    goodput: Goodput
+    bad_steps: BadSteps
     encode: Callable
     rates: np.ndarray
+
+
+class Done(NamedTuple):
+    """A step that the devices were given: told of one step later, so that nothing waits for it.
+
+    waited: seconds for its batch. records: i64[b] of this process's share of it.
+    """
+
+    step: int
+    metrics: Mapping[str, Array]
+    waited: float
+    records: np.ndarray
 
 
 def fit(
@@ -85,16 +97,15 @@ def fit(
     state: State,
     frozen: Tree,
     stop: StopRequest,
+    goodput: Goodput,
 ) -> State:
     """Trains from the state's step to the end, or to the step after a stop was requested.
 
     Returns the state, which is saved. Raises Diverged, and DataError where the data are too few or
     too many images are bad.
     """
-    start, total = int(state.step), parts.span.steps
-    cadence = Cadence.of(config, parts.span.per_epoch)
+    start, total, times = int(state.step), parts.span.steps, stop.times
     take = jitted_step(config, parts)
-    batches = open_batches(config, parts, records, start)
     bad_files = BadFiles(
         records,
         workdir,
@@ -104,35 +115,105 @@ def fit(
         process=jax.process_index(),
     )
     position = {"fingerprint": records.fingerprint, "examples": len(records)}
-    leads = hosts.leads()
-    with (
-        Log(workdir, step=start, enabled=leads) as log,
-        Progress(total, start, images_per_step=config.train.batch_size, enabled=leads) as progress,
-    ):
-        encode = evaluate.encoder(config, parts)
-        rates = np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak
-        run = Run(config, workdir, parts, frozen, cadence, log, progress, encode, rates)
+
+    def save(step: int, state: State) -> None:
+        with aside(run, "checkpoint"):
+            checkpoints.save(step, state, {"step": step, **position}, to_json(config))
+
+    with begun(config, workdir, parts, records, frozen, start, times, goodput) as run:
         if start == 0:
             show_masks(run, state)
-        metrics: dict[str, Array] = {}
         agreement = hosts.agreement(parts.mesh)
-        for step in range(start + 1, total + 1):
-            began = time.perf_counter()
-            batch = next(batches)
-            waited = time.perf_counter() - began
+        batches = until_asked(open_batches(config, parts, records, start), stop, times)
+        done: Done | None = None
+        for step, (batch, waited) in enumerate(batches, start + 1):
             bad_files.see(batch)
-            previous = metrics
-            state, metrics = take(state, frozen, place(batch, parts))
-            report(run, step - 1, previous, waited)
-            last = step == total or agreement.ask(bool(stop.requested))
-            if last or due(step, cadence.checkpoint):
-                with progress.pause():
-                    checkpoints.save(step, state, {"step": step, **position}, to_json(config))
+            before = done
+            with times.during("step" if before else "compile"):
+                state, metrics = take(state, frozen, place(batch, parts))
+                done = Done(step, metrics, waited, batch["record"])
+                jax.block_until_ready((before or done).metrics)
+                last = step == total or agreement.ask(bool(stop.requested))
+            report(run, before)
             if last:
-                report(run, step, metrics, 0.0)
                 break
+            looks = due(step, run.cadence.pictures) or due(step, run.cadence.evaluation)
+            if looks or due(step, run.cadence.checkpoint):
+                save(step, state)
             look(run, step, state)
+        if done is not None:
+            save(done.step, state)
+            report(run, done)
     return state
+
+
+@contextlib.contextmanager
+def begun(
+    config: ConfigDict,
+    workdir: Path,
+    parts: Assembly,
+    records: Records,
+    frozen: Tree,
+    start: int,
+    times: Timeline,
+    goodput: Goodput,
+) -> Iterator[Run]:
+    """A run with its log and progress open; its time is 'other' where nothing else is said."""
+    leads, total, images = hosts.leads(), parts.span.steps, config.train.batch_size
+    rates = np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak
+    bad_steps = BadSteps(
+        records, workdir, most=config.train.max_bad_steps, process=jax.process_index()
+    )
+    times.enter("other")
+    with (
+        Log(workdir, step=start, enabled=leads) as log,
+        Progress(total, start, images_per_step=images, enabled=leads) as progress,
+    ):
+        yield Run(
+            config=config,
+            workdir=workdir,
+            parts=parts,
+            frozen=frozen,
+            cadence=Cadence.of(config, parts.span.per_epoch),
+            log=log,
+            progress=progress,
+            times=times,
+            goodput=goodput,
+            bad_steps=bad_steps,
+            encode=evaluate.encoder(config, parts),
+            rates=rates,
+        )
+
+
+def until_asked(
+    batches: Iterator[Mapping[str, Any]], stop: StopRequest, times: Timeline
+) -> Iterator[tuple[Mapping[str, Any], float]]:
+    """Batches with the seconds that each was waited for.
+
+    A single process that is asked to stop while it waits gets no more of them; several must first
+    agree on the step. What goes wrong with worker processes after that, as they may have had the
+    same signal, is no error.
+    """
+    breaks = contextlib.nullcontext if hosts.several() else stop.breaks
+    while True:
+        began = time.perf_counter()
+        try:
+            with times.during("data"), breaks():
+                batch = next(batches)
+        except Asked:
+            return
+        except Exception:
+            if stop.requested and not hosts.several():
+                return
+            raise
+        yield batch, time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def aside(run: Run, phase: str) -> Iterator[None]:
+    """Time for something else than steps, which is in no rate of theirs."""
+    with run.times.during(phase), run.progress.pause():
+        yield
 
 
 def due(step: int, every: int) -> bool:
@@ -165,25 +246,22 @@ def place(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
     return jax.tree.map(lambda array: sharding.put(array, parts.mesh), wanted)
 
 
-def report(run: Run, step: int, metrics: Mapping[str, Array], waited: float) -> None:
-    """Tells of a step; asked for one step later, so that nothing has to wait for the device.
+def report(run: Run, done: Done | None) -> None:
+    """Tells of a step that has ended; nothing to tell before the first.
 
     Raises Diverged where too many steps in a row were not finite.
     """
-    if not metrics:
+    if done is None:
         return
+    step, metrics, waited, records = done
     values = {name: float(value) for name, value in metrics.items()}
     rate = float(run.rates[step - 1])
     run.progress.update(step, loss=values["loss"], lr=rate, waited=waited)
     if step == 1 or due(step, run.cadence.log) or step == run.parts.span.steps:
         run.log.write(step, {**values, "lr": rate, **run.progress.figures()})
-    if values["bad_steps"]:
-        run.progress.note(f"step {step}: loss or gradient not finite, update skipped")
-    if values["bad_steps"] >= run.config.train.max_bad_steps:
-        raise Diverged(
-            f"loss or gradient not finite in {int(values['bad_steps'])} steps in a row, up to step "
-            f"{step}: lower optim.lr, or use dtype float32; the newest checkpoint is older"
-        )
+    run.goodput.reached(step)
+    if note := run.bad_steps.see(step, values, records):
+        run.progress.note(note)
 
 
 def show_masks(run: Run, state: State) -> None:
@@ -191,8 +269,9 @@ def show_masks(run: Run, state: State) -> None:
     if "mask" not in run.parts.method.apply:
         return
     variables = Variables(state.params, state.extra, run.frozen)
-    sheet = portraits.draw_masks(run.config, run.workdir, run.parts, variables)
-    run.log.picture(0, "masks", sheet)
+    with aside(run, "pictures"):
+        sheet = portraits.draw_masks(run.config, run.workdir, run.parts, variables)
+        run.log.picture(0, "masks", sheet)
 
 
 def draw(run: Run, step: int, variables: Variables) -> None:
@@ -210,10 +289,10 @@ def look(run: Run, step: int, state: State) -> None:
     """Pictures and probes that are due during training."""
     variables = Variables(state.params, state.extra, run.frozen)
     if due(step, run.cadence.pictures):
-        with run.progress.pause():
+        with aside(run, "pictures"):
             draw(run, step, variables)
     if due(step, run.cadence.evaluation) and run.config.evals.test:
-        with run.progress.pause():
+        with aside(run, "evaluation"):
             found = evaluate.during(run.config, run.parts, run.encode, variables)
             run.log.write(step, found)
             run.progress.note(f"step {step}: {evaluate.one_line(found)}")

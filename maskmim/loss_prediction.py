@@ -56,6 +56,8 @@ def compare(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
     probability given to the true order. All three are symmetric; equal truths are no pair.
     """
     sign = jnp.sign(truth[:, :, None] - truth[:, None, :])
+    # XLA may compute `truth` once for rows and once for columns, rounded otherwise.
+    sign = sign * (1 - jnp.eye(truth.shape[1]))
     lead = sign * (prediction[:, :, None] - prediction[:, None, :])
     loss = -jnp.log(jax.nn.sigmoid(lead) + EPSILON)
     return loss, (lead > 0).astype(jnp.float32), jnp.abs(sign)

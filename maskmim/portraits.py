@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from maskmim.data.records import Records
 from maskmim.evals.reconstruction import reconstruction
 from maskmim.looks import cover, look
 from maskmim.types import Randomness, Variables
+
+logger = logging.getLogger("maskmim")
 
 SHOWN = 8
 MEASURED = 256
@@ -155,5 +158,10 @@ def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
 
 
 def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:
-    if hosts.leads():
+    """Writes a picture; where that fails (a full disk) it is warned of, as none is worth a run."""
+    if not hosts.leads():
+        return
+    try:
         pictures.save_png(workdir / "images" / name, sheet)
+    except OSError as error:
+        logger.warning("%s cannot be written (%s)", workdir / "images" / name, error)

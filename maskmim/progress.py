@@ -42,7 +42,8 @@ class Progress:
     every_seconds:   between plain lines; the first step and the last one have a line in any case.
     enabled:         False on all processes but one: rates are kept, nothing is shown.
     Rates are over the last 50 updates, without the first (which waits for compilation) and without
-    the time inside `pause()` (checkpoints, evaluation).
+    the time inside `pause()` (checkpoints, evaluation). Where the stream fails (the terminal is
+    closed, nobody reads the pipe) nothing more is shown, and training goes on.
     """
 
     def __init__(
@@ -81,9 +82,10 @@ class Progress:
         self._marks.append(Mark(step, self.clock() - self._paused, self._waited))
         done, self.step = step - self.step, step
         if self._bar is not None:
-            facts = "  ".join([f"loss {loss:.4f}", *self._rates()])
-            self._bar.set_description_str(facts, refresh=False)
-            self._bar.update(done)
+            with self._or_never_again():
+                facts = "  ".join([f"loss {loss:.4f}", *self._rates()])
+                self._bar.set_description_str(facts, refresh=False)
+                self._bar.update(done)
         elif self.enabled and (self.clock() >= self._next_line or step == self.total):
             self._next_line = self.clock() + self.every_seconds
             place = f"step {step:>{len(str(self.total))}}/{self.total}"
@@ -102,10 +104,11 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Prints a line without breaking the bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=self.stream)
-        elif self.enabled:
-            print(text, file=self.stream, flush=True)
+        with self._or_never_again():
+            if self._bar is not None:
+                self._bar.write(text, file=self.stream)
+            elif self.enabled:
+                print(text, file=self.stream, flush=True)
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -119,8 +122,18 @@ class Progress:
     def close(self) -> None:
         """Ends the bar, which stays where it got."""
         if self._bar is not None:
-            self._bar.close()
+            with self._or_never_again():
+                self._bar.close()
             self._bar = None
+
+    @contextlib.contextmanager
+    def _or_never_again(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            if self._bar is not None:
+                self._bar.disable = True  # else it tries once more when it is collected
+            self._bar, self.enabled = None, False
 
     def _window(self) -> tuple[float, int, float]:
         """Seconds of work, steps and seconds of waiting, from the first mark kept to the last."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ from maskmim.paths import leaf_path
 from maskmim.step import State
 from maskmim.types import Tree
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "sequence", "tensor")
 BATCH_AXES = ("data", "fsdp")
 Rules = Sequence[tuple[str, tuple]]
 
@@ -30,7 +32,8 @@ def transformer() -> Rules:
 
     Blocks are stacked, so their first dimension is the layer and is never split. Kernels are split
     over `fsdp` along the width that enters and over `tensor` along heads or hidden units (Megatron,
-    arXiv 1909.08053, section 3), output projections the other way round. All else is replicated.
+    arXiv 1909.08053, section 3), output projections the other way round. Heads are split along
+    their values; `first` and `second` are hidden layers of DINO's head. All else is replicated.
     """
     return (
         (r"blocks/.*qkv/kernel$", (None, "fsdp", None, "tensor", None)),
@@ -43,17 +46,24 @@ def transformer() -> Rules:
         (r"blocks/.*mlp/up/kernel$", (None, "fsdp", "tensor")),
         (r"blocks/.*mlp/up/bias$", (None, "tensor")),
         (r"blocks/.*mlp/down/kernel$", (None, "tensor", "fsdp")),
+        (r"(head_\w+|last|clusters)/kernel$", ("fsdp", "tensor")),
+        (r"head_\w+/bias$", ("tensor",)),
+        (r"first/kernel$", ("fsdp", "tensor")),
+        (r"second/kernel$", ("tensor", "fsdp")),
         (r"kernel$", ("fsdp",)),
         (r"(bias|scale|positions|token|registers|mix)$", ()),
     )
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The global mesh with axes data, fsdp and tensor; one size may be -1, for all that is left.
+    """The global mesh with the axes AXES; one size may be -1, for all that is left.
+
+    sizes: of axes by name, 1 for those that are not named.
 
     Raises ShardingError where the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    sizes = dict.fromkeys(AXES, 1) | sizes
     shape = [sizes[axis] for axis in AXES]
     known = math.prod(size for size in shape if size > 0)
     if shape.count(-1) == 1:
@@ -68,6 +78,17 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     return jax.make_mesh(tuple(shape), AXES, axis_types=types, devices=devices)
 
 
+def on_mesh(function: Callable, mesh: Mesh) -> Callable:
+    """The function, traced with the mesh around it, by which `models.placed` pins activations."""
+
+    @functools.wraps(function)
+    def placed(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return placed
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Everything everywhere."""
     return NamedSharding(mesh, PartitionSpec())
@@ -79,7 +100,12 @@ def by_example(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch(mesh: Mesh, batch_size: int, micro_batches: int) -> None:
-    """ShardingError unless every micro-batch spreads evenly over the batch's devices."""
+    """ShardingError unless every micro-batch spreads evenly over the batch's devices.
+
+    Also where devices that share their examples belong to several processes, as each process reads
+    examples of its own.
+    """
+    check_sharers(mesh.devices, math.prod(mesh.shape[axis] for axis in BATCH_AXES))
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * micro_batches
     if batch_size % parts:
         near = max(parts, round(batch_size / parts) * parts)
@@ -87,6 +113,18 @@ def check_batch(mesh: Mesh, batch_size: int, micro_batches: int) -> None:
             f"train.batch_size {batch_size} does not divide into {micro_batches} micro-batches "
             f"over {parts // micro_batches} devices: use a multiple of {parts}, for example {near}"
         )
+
+
+def check_sharers(devices: np.ndarray, shares: int) -> None:
+    """ShardingError unless each share of the batch lies in one process; devices in mesh order."""
+    for sharers in devices.reshape(shares, -1):
+        processes = {device.process_index for device in sharers}
+        if len(processes) > 1:
+            raise ShardingError(
+                f"mesh.sequence x mesh.tensor = {len(sharers)} devices share their examples but "
+                f"belong to the processes {sorted(processes)}, which read different ones: let the "
+                "product divide the devices of a process, and spread the rest over data and fsdp"
+            )
 
 
 def tree_shardings(tree: Tree, rules: Rules, mesh: Mesh) -> Tree:

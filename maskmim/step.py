@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maskmim.spikes import left_out
 from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, Tree, Variables
 
 TrainStep = Callable[["State", Tree, Batch], tuple["State", dict[str, Array]]]
@@ -50,8 +51,10 @@ def make_train_step(
     as result: every loss term is divided by the weight of the whole batch, not of its part.
     Metrics: 'loss', each term 'loss/<name>' where there are several, the method's own, 'grad_norm',
     'bad_steps'. An update with a loss or gradient that is not finite leaves parameters, optimiser
-    and extra as they were.
+    and extra as they were; so does one that the optimiser leaves out as a spike, which adds the
+    metric 'spike' (see maskmim.spikes).
     """
+    optimiser = optax.with_extra_args_support(optimiser)
     gradients = (
         whole_batch_gradients if micro_batches == 1 else accumulated_gradients(micro_batches)
     )
@@ -62,21 +65,30 @@ def make_train_step(
         progress = state.step.astype(jnp.float32) / total_steps
         variables = Variables(state.params, state.extra, frozen)
         grads, losses = gradients(method, variables, batch, randomness, progress)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        metrics = report(losses)
+        updates, opt_state = optimiser.update(
+            grads, state.opt_state, state.params, value=metrics["loss"]
+        )
         params = optax.apply_updates(state.params, updates)
         extra = method.refresh(variables._replace(params=params), losses.carry, progress)
 
-        metrics = report(losses)
         norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
-        new = (params, extra, opt_state)
-        old = (state.params, state.extra, state.opt_state)
-        params, extra, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+        finite = kept = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
         bad_steps = jnp.where(finite, 0, state.bad_steps + 1)
         metrics |= {"grad_norm": norm, "bad_steps": bad_steps}
+        if (spike := left_out(opt_state)) is not None:
+            kept = finite & ~spike
+            metrics["spike"] = (finite & spike).astype(jnp.float32)
+        params, extra = choose(kept, (params, extra), (state.params, state.extra))
+        opt_state = choose(finite, opt_state, state.opt_state)
         return State(state.step + 1, params, extra, opt_state, bad_steps), metrics
 
     return train_step
+
+
+def choose(first: Array, one: Tree, other: Tree) -> Tree:
+    """One of two trees of the same structure, by a bool[]."""
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
 
 def report(losses: Losses) -> dict[str, Array]:

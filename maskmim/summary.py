@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 
 from maskmim import cost
 from maskmim.assemble import Assembly
-from maskmim.paths import leaf_path
+from maskmim.paths import named_leaves
 from maskmim.progress import sheet
+from maskmim.types import Tree
 
 
 def training(config: ConfigDict, parts: Assembly, examples: int) -> str:
@@ -28,12 +29,13 @@ def chain(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
     return [tokens_line, ("", seen), *rest]
 
 
-def size(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
-    """Parameters and arithmetic."""
+def size(config: ConfigDict, parts: Assembly, flops: float | None = None) -> list[tuple[str, str]]:
+    """Parameters and arithmetic; flops: `cost.train_flops_per_example` where it is known."""
     groups = ", ".join(
         f"{name} {millions(cost.count(group))}" for name, group in parts.shapes.params.items()
     )
-    flops = cost.train_flops_per_example(config, parts)
+    if flops is None:
+        flops = cost.train_flops_per_example(config, parts)
     return [
         ("parameters", f"{millions(cost.count(parts.shapes.params))} ({groups})"),
         ("arithmetic", f"{flops / 1e9:.3g} GFLOP an image, forward and backward (XLA's count)"),
@@ -43,14 +45,20 @@ def size(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
 def schedule(config: ConfigDict, parts: Assembly, examples: int) -> list[tuple[str, str]]:
     """Data, batch, learning rate and length."""
     train = config.train
-    split = f" in {train.micro_batches} micro-batches" if train.micro_batches > 1 else ""
     scaled = f" = {config.optim.lr:g} x {train.batch_size} / {config.optim.lr_per}"
     return [
         ("data", f"{config.data.train.brick} ({examples} images)"),
-        ("batch", f"{train.batch_size} images{split}"),
+        batch(config),
         ("peak rate", f"{parts.peak:.3g}{scaled if config.optim.lr_per else ''}"),
         ("length", f"{parts.span.steps} steps ({train.epochs:g} epochs)"),
     ]
+
+
+def batch(config: ConfigDict) -> tuple[str, str]:
+    """The images of a step."""
+    train = config.train
+    split = f" in {train.micro_batches} micro-batches" if train.micro_batches > 1 else ""
+    return "batch", f"{train.batch_size} images{split}"
 
 
 def devices(parts: Assembly) -> list[tuple[str, str]]:
@@ -64,16 +72,38 @@ def devices(parts: Assembly) -> list[tuple[str, str]]:
 
 
 def shardings(parts: Assembly) -> list[tuple[str, str]]:
-    """A line for every parameter: path, shape and how it is split."""
-    rows = []
-    leaves = jax.tree_util.tree_leaves_with_path(parts.shapes.params)
-    places = jax.tree.leaves(parts.places.params)
-    for (path, leaf), place in zip(leaves, places, strict=True):
+    """A line for every parameter: path, shape and how it is split; then optimiser and extra.
+
+    Arrays of these that have a parameter's path and split are one line together.
+    """
+    params = placed(parts.shapes.params, parts.places.params)
+    rows = [(path, words) for path, words in params.items()]
+    for name in ("opt_state", "extra"):
+        arrays = placed(getattr(parts.shapes, name), getattr(parts.places, name))
+        alike = [path for path, words in arrays.items() if words == of_parameter(path, params)]
+        label = "optimiser" if name == "opt_state" else name
+        if alike:
+            rows.append((label, f"{len(alike)} arrays split like the parameters they belong to"))
+        rows += [(f"{label}: {path}", arrays[path]) for path in arrays if path not in alike]
+    return rows
+
+
+def placed(shapes: Tree, places: Tree) -> dict[str, str]:
+    """{path: '768x768 split (-, fsdp)'} of a tree of arrays and their places."""
+    found = {}
+    for (path, leaf), place in zip(named_leaves(shapes), jax.tree.leaves(places), strict=True):
         axes = [axis or "-" for axis in place.spec]
         split = f"split ({', '.join(axes)})" if any(place.spec) else "whole"
         shape = "x".join(map(str, leaf.shape)) or "scalar"
-        rows.append((leaf_path(path), f"{shape:<20} {split}"))
-    return rows
+        found[path] = f"{shape:<20} {split}"
+    return found
+
+
+def of_parameter(path: str, params: dict[str, str]) -> str | None:
+    """What is said of the parameter that a path of optimiser or extra ends in; None for none."""
+    steps = path.split("/")
+    ends = ("/".join(steps[start:]) for start in range(len(steps)))
+    return next((params[end] for end in ends if end in params), None)
 
 
 def memory(config: ConfigDict, parts: Assembly, *, compiled: bool) -> list[tuple[str, str]]:

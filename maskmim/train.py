@@ -1,14 +1,16 @@
 """Pretrains with masks: `python -m maskmim.train --config configs/quickstart.py --workdir runs/it`.
 
-The same command again continues where the last one stopped. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1
-save a checkpoint after the running step and leave with exit code 75; the other codes are in
+The same command again continues where the last one stopped. SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and
+SIGHUP save a checkpoint after the running step and leave with exit code 75; the other codes are in
 maskmim/exits.py. Several processes, one a host, find each other under SLURM, Open MPI and on TPU
 slices; elsewhere --coordinator, --processes and --process say where.
 """
 
 from __future__ import annotations
 
+import platform
 import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -16,28 +18,48 @@ from ml_collections import ConfigDict
 
 from maskmim import evaluate, exits, hosts, summary
 from maskmim.assemble import Assembly, assemble, born_sharded
+from maskmim.bad_steps import Diverged
 from maskmim.bricks import bind
 from maskmim.checkpoint import Checkpoints, layout
 from maskmim.configuration import command_line
 from maskmim.data.records import DataError, Records
+from maskmim.departure import Departure
+from maskmim.goodput import Goodput, Timeline, process_age
 from maskmim.loop import fit
 from maskmim.stopping import StopRequest
 from maskmim.types import Tree, Variables
+from maskmim.watchdog import Watchdog
 from maskmim.workdir import save_config
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = command_line(argv, description=__doc__, options=hosts.FLAGS)
-    hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
-    return train(options.config, options.workdir)
+    times, departure = Timeline(before=process_age()), Departure()
+    with StopRequest(times, lambda why: departure.leave_and_say(exits.SAVED, why)) as stop:
+        options = command_line(argv, description=__doc__, options=hosts.FLAGS)
+        hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
+        with departure.together(), watchdog(options.config, options.workdir, times, departure):
+            return train(options.config, options.workdir, stop, departure)
 
 
-def train(config: ConfigDict, workdir: Path) -> int:
+def watchdog(config: ConfigDict, workdir: Path, times: Timeline, departure: Departure) -> Watchdog:
+    """What ends this process where it hangs; its stacks go to stuck-<process>.txt."""
+    return Watchdog(
+        times,
+        workdir / f"stuck-{hosts.own_number()}.txt",
+        in_steps=config.process.stuck_after_seconds,
+        elsewhere=config.process.stuck_elsewhere_seconds,
+        leave=lambda why: departure.leave(exits.STUCK, why),
+    )
+
+
+def train(config: ConfigDict, workdir: Path, stop: StopRequest, departure: Departure) -> int:
     """Trains to the end or to a polite stop, then evaluates; returns an exit code."""
+    keep_programs(config, workdir)
     records = bind(config.data.train)()
     parts = assemble(config, len(records))
     checkpoints = open_checkpoints(config, workdir, parts)
+    departure.settle = checkpoints.close
     save_config(workdir, config, begun=checkpoints.latest is not None, write=hosts.leads())
     hosts.barrier("config", seconds=hosts.JOIN_SECONDS)
     hosts.say(summary.training(config, parts, len(records)))
@@ -50,9 +72,23 @@ def train(config: ConfigDict, workdir: Path) -> int:
         hosts.say(evaluate.stored_table(workdir))
         return exits.DONE
 
-    with StopRequest() as stop:
-        state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop)
-    checkpoints.close()
+    goodput = Goodput(workdir, stop.times, first=int(state.step), enabled=hosts.leads())
+
+    def settle() -> None:
+        goodput.write()
+        checkpoints.close()
+
+    departure.settle = settle
+    try:
+        state = fit(config, workdir, parts, records, checkpoints, state, frozen, stop, goodput)
+    except Diverged:
+        checkpoints.wait()
+        raise
+    finally:
+        goodput.write()
+    with stop.times.during("checkpoint"):
+        checkpoints.close()
+    departure.settle = goodput.write
     step = int(state.step)
     if step < total:
         who = stop.requested or "another process"
@@ -60,8 +96,33 @@ def train(config: ConfigDict, workdir: Path) -> int:
         return exits.SAVED
     tell_bad_files(workdir)
     variables = Variables(state.params, state.extra, frozen)
-    evaluate.finish(config, workdir, parts, variables, step, config.evals.at_end)
+    with stop.times.during("evaluation"):
+        evaluate.finish(config, workdir, parts, variables, step, config.evals.at_end)
+    goodput.write()
+    hosts.say("\n" + goodput.table())
     return exits.DONE
+
+
+def keep_programs(config: ConfigDict, workdir: Path) -> None:
+    """Keeps compiled programs in a folder, so that the next start need not compile them.
+
+    jax's own JAX_COMPILATION_CACHE_DIR goes before process.compile_cache, a folder in the work
+    directory; '' keeps nothing. A program holds instructions of the host's processor, so that each
+    kind has a folder of its own.
+    """
+    if config.process.compile_cache and not jax.config.jax_compilation_cache_dir:
+        folder = workdir / config.process.compile_cache / processor()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def processor() -> str:
+    """A short name for what this host's processor can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    can = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return f"{platform.machine()}-{zlib.crc32(can.encode()):08x}"
 
 
 def tell_bad_files(workdir: Path) -> None:
@@ -101,4 +162,7 @@ def begin_or_continue(
 
 
 if __name__ == "__main__":
-    sys.exit(exits.run(main))
+    code = exits.run(main)
+    if not hosts.several():
+        exits.leave(code)  # Python would wait for threads, and one that reads data may hang
+    sys.exit(code)

@@ -10,12 +10,13 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from maskmim.assemble import UNOPENED, build_method, build_optimiser
-from maskmim.checkpoint import Checkpoints, layout
+from maskmim.assemble import build_method
 from maskmim.configuration import ConfigError
-from maskmim.step import initial_state
+from maskmim.stored import layout, newest
 from maskmim.types import Method, Spec, Variables
 from maskmim.workdir import load_config
+
+PARTS = "params", "extra"
 
 
 class Trained(NamedTuple):
@@ -36,25 +37,22 @@ class Trained(NamedTuple):
 def trained(workdir: str | Path) -> Trained:
     """The method and the newest weights of a run, for use as a teacher, a tokenizer or by hand.
 
-    Read on one device of this process, on whatever mesh they were trained.
+    Read on one device of this process, on whatever mesh they were trained; what the optimiser keeps
+    is not read, and nothing in the folder is changed.
     Raises ConfigError where there is no run or no checkpoint, CheckpointError where it cannot be
     read.
     """
     workdir = Path(workdir).expanduser()
     config = load_config(workdir)
     spec, method = build_method(config)
-    optimiser = build_optimiser(config, UNOPENED)
-    key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
+    shapes = dict(zip(PARTS, jax.eval_shape(method.init, jax.random.key(config.seed)), strict=True))
     here = SingleDeviceSharding(jax.local_devices()[0])
     # Shapes of frozen arrays are asked for under a trace, where reading would fail.
     with jax.ensure_compile_time_eval():
-        checkpoints = Checkpoints(workdir, keep_latest=config.checkpoint.keep_latest)
-        restored = checkpoints.restore(layout(shapes, jax.tree.map(lambda _: here, shapes)))
-        checkpoints.close()
+        restored = newest(workdir, layout(shapes, jax.tree.map(lambda _: here, shapes)))
         if restored is None:
             raise ConfigError(
                 f"{workdir} has no checkpoint yet: let the training run until its first one"
             )
-        params, extra = jax.tree.map(np.asarray, (restored.state.params, restored.state.extra))
+        params, extra = (jax.tree.map(np.asarray, restored.state[part]) for part in PARTS)
     return Trained(config, spec, method, Variables(params, extra, ()), restored.step)

@@ -1,9 +1,14 @@
 """What holds for all tests."""
 
 import gc
+import os
 
-import jax
-import pytest
+# Tests compile much and compute little. What they start as a command is compiled as for users, see
+# tests/running.py. jax reads this when it is imported.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

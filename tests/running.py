@@ -15,7 +15,9 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def environment(**changes: str) -> dict[str, str]:
     """This environment on the CPU, with the project importable."""
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), **changes}
+    found = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    found.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)  # of tests/conftest.py
+    return {**found, **changes}
 
 
 def run(module: str, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,8 @@ import json
 import logging
 import math
 import os
+import queue
+import shutil
 import struct
 
 import jax.numpy as jnp
@@ -185,3 +187,52 @@ def test_writing_after_close_is_left_out(tmp_path):
 def test_what_is_no_number_is_an_error_of_the_caller(tmp_path, value):
     with Log(tmp_path, step=0) as log, pytest.raises((TypeError, ValueError)):
         log.write(1, {"loss": value})
+
+
+def test_a_folder_that_is_deleted_does_not_stop_training(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    log = Log(workdir, step=0)
+    log.write(1, {"loss": 1.0})
+    shutil.rmtree(workdir)
+    for step in range(2, 20):
+        log.write(step, {"loss": 1.0})
+    log.close()
+    assert not workdir.exists()
+
+
+class Broken:
+    """A writer of which every call fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __getattr__(self, name):
+        def fails(*_):
+            raise self.error
+
+        return fails
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), queue.Full(), MemoryError(), RuntimeError("tracker")]
+)
+def test_a_writer_that_fails_takes_no_other_with_it(tmp_path, caplog, error):
+    log = Log(tmp_path, step=0)
+    log._events.close()
+    log._events = Broken(error)
+    with caplog.at_level(logging.WARNING, "maskmim"):
+        for step in range(1, 9):
+            log.write(step, {"loss": 1.0})
+            log.picture(step, "masks", np.zeros((4, 4, 3), np.uint8))
+        log.close()
+    assert log.failures == 17
+    assert len(caplog.records) == 1
+    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+
+
+def test_other_processes_open_and_write_nothing(tmp_path):
+    with Log(tmp_path, step=0, enabled=False) as log:
+        log.write(1, {"loss": 1.0})
+        log.picture(1, "masks", np.zeros((4, 4, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == [] and log.failures == 0

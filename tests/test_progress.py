@@ -176,3 +176,29 @@ def test_long_labels_stand_above_their_texts():
 
 def test_no_rows_is_a_title():
     assert sheet("T", []) == "T\n-"
+
+
+class Closing(Terminal):
+    """A terminal that can be closed: every write fails then."""
+
+    closed_by_user = False
+
+    def write(self, text):
+        if self.closed_by_user:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_that_is_closed_does_not_stop_training(monkeypatch, term):
+    monkeypatch.setenv("TERM", term)
+    stream = Closing()
+    progress, clock, _ = begin(stream=stream)
+    run(progress, clock, range(1, 5), seconds=20.0)
+    assert stream.getvalue()
+    stream.closed_by_user = True
+    run(progress, clock, range(5, 60), seconds=20.0)
+    progress.note("saved")
+    progress.close()
+    assert progress.figures()["images_per_second"] == pytest.approx(3.2)
+    assert not progress.enabled

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from maskmim.data.records import DataError, Example, class_names, manifest_digest
+from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 from maskmim.data.shard_format import Shard, read_index, unpack
 
 
 class ShardRecords:
     """Records of some shards of one folder, in the order of the shards.
 
-    Raises DataError where a shard is missing or does not hold as many records as the index says.
+    A record that is damaged, which its shard's checksums tell, is a bad image like any other.
+    Raises DataError where a shard is missing, cannot be opened, or does not hold as many records as
+    the index says.
     """
 
     def __init__(
@@ -31,12 +35,26 @@ class ShardRecords:
         expected = sum(shard.records for shard in shards)
         if not expected:
             raise DataError(f"the shards in {folder} hold no images: convert a folder with images")
-        self._source = ArrayRecordDataSource([str(folder / shard.file) for shard in shards])
-        if len(self._source) != expected:
+        self._files = [folder / shard.file for shard in shards]
+        self._ends = list(itertools.accumulate(shard.records for shard in shards))
+        found = self._opened()
+        if found != expected:
             raise DataError(
-                f"the shards in {folder} hold {len(self._source)} images, their index says "
-                f"{expected}: run python -m maskmim.data.convert again"
+                f"the shards in {folder} hold {found} images, their index says {expected}: run "
+                "python -m maskmim.data.convert again"
             )
+
+    def _opened(self) -> int:
+        """Opens the shards; how many records they hold."""
+        try:
+            self._source = ArrayRecordDataSource([str(path) for path in self._files])
+            return len(self._source)
+        except (RuntimeError, ValueError) as error:
+            raise DataError(
+                f"the shards in {self._files[0].parent} cannot be opened "
+                f"({BadImage.of(error).reason}): copy the folder again, or find the damaged one "
+                "with python -m maskmim.data.convert --verify"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._source)
@@ -44,14 +62,23 @@ class ShardRecords:
     def _unpacked(self, index: int) -> tuple[str, Example]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return unpack(self._source[index])
+        try:
+            packed = self._source[index]
+        except RuntimeError as error:
+            raise BadImage.of(error) from error
+        return unpack(packed)
 
     def __getitem__(self, index: int) -> Example:
         return self._unpacked(index)[1]
 
     def name(self, index: int) -> str:
-        """The name that the image had when the shard was written."""
-        return self._unpacked(index)[0]
+        """The name that the image had when the shard was written, else the place in the shard."""
+        try:
+            return self._unpacked(index)[0]
+        except BadImage:
+            shard = bisect.bisect_right(self._ends, index)
+            before = self._ends[shard - 1] if shard else 0
+            return f"{self._files[shard].name}[{index - before}]"
 
 
 def shards(*, path: str, tag: str = "") -> ShardRecords:

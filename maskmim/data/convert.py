@@ -1,38 +1,69 @@
-"""Makes ArrayRecord shards from a folder of images.
+"""Makes ArrayRecord shards from images in folders, tar files, zip files, or from ImageNet's files.
 
   python -m maskmim.data.convert --source folder:/my/photos --out /my/shards --short-side 256
-  python -m maskmim.data.convert --source labelled:/my/classes --out /my/shards
+  python -m maskmim.data.convert --source labelled:/my/classes.tar --out /my/shards
+  python -m maskmim.data.convert --source imagenet:/my/downloads --out /my/imagenet
+  python -m maskmim.data.convert --verify /my/imagenet
 
-folder: any nesting, no labels; labelled: one subfolder per class. Every image is decoded once, to
-keep out those that cannot be read (listed in bad_files.txt beside the shards). Without --short-side
-the bytes of the files are kept as they are; with it, larger images are reduced and stored as JPEG.
-Shards are written whole or not at all; the same command again continues after the last whole shard.
+folder: any nesting, no labels; labelled: one folder per class; both take a folder, a plain tar
+file or a zip file. imagenet: a folder with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+the devkit, see docs/data.md; its shards have the tags train and val. Archives are read in place,
+nothing is extracted. Every image is decoded once, to keep out those that cannot be read (listed in
+bad_files.txt beside the shards). Without --short-side the bytes of the files are kept as they are;
+with it, larger images are reduced and stored as JPEG.
+
+Shards are written whole or not at all: stopped at any moment, even killed, the same command goes
+on after the last whole shard and ends with the same bytes. --verify reads all shards and compares
+their sha256 with the index; delete damaged ones, and the command that made them makes them again.
 Read them with config.data.train = brick("maskmim.data.array_record.shards", path="/my/shards").
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import simplejpeg
 from tqdm import tqdm
 
 from maskmim import exits
-from maskmim.data import folder
+from maskmim.data import archives, folder, imagenet
 from maskmim.data.decode import decode
-from maskmim.data.records import BadImage, DataError, Records
-from maskmim.data.shard_format import Index, Shard, write_index, write_shard, write_text
+from maskmim.data.records import BadImage, DataError, Records, manifest_digest
+from maskmim.data.shard_format import (
+    PARTIAL,
+    Index,
+    Shard,
+    damaged,
+    fill,
+    read_index,
+    seal,
+    write_index,
+    write_text,
+)
 from maskmim.data.transforms import resize
 
-SOURCES = {"folder": folder.unlabelled, "labelled": folder.labelled}
+FOLDERS = {"folder": folder.unlabelled, "labelled": folder.labelled}
+ARCHIVES = {"folder": archives.unlabelled, "labelled": archives.labelled}
+KINDS = "folder:PATH, labelled:PATH or imagenet:PATH"
 PROGRESS = "progress.json"
 BAD = "bad_files.txt"
+
+
+class Damaged(DataError):
+    """Shards are not what the index says."""
+
+    exit_code = exits.BAD_DATA
 
 
 @dataclass(frozen=True)
@@ -45,42 +76,65 @@ class Settings:
     shard_size: int
 
 
-@dataclass
-class Done:
-    """What is written so far: the settings, whole shards in order, (name, reason) of bad files."""
+class Finished(NamedTuple):
+    """A whole shard, and (name, reason) of the bad files among its images."""
 
-    settings: Settings
-    shards: list[Shard]
-    bad: list[tuple[str, str]]
+    shard: Shard
+    bad: tuple[tuple[str, str], ...]
+
+
+class Task(NamedTuple):
+    """A shard to be made: file name, tag, the records and which of them."""
+
+    file: str
+    tag: str
+    records: Records
+    places: range
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     options = _options(argv)
-    records = open_source(options.source)
+    if options.verify:
+        return verify(options.verify, options.workers)
+    splits = open_source(options.source, options.only, options.val_labels)
+    for line in remarks(options.source, splits):
+        print(line)
     settings = Settings(
-        records.fingerprint, options.short_side, options.quality, options.shard_size
+        fingerprint(splits), options.short_side, options.quality, options.shard_size
     )
-    done = convert(records, options.out, settings, workers=options.workers)
-    count = sum(shard.records for shard in done.shards)
-    size = sum((options.out / shard.file).stat().st_size for shard in done.shards)
-    print(f"{options.out}: {count:,} images in {len(done.shards)} shards, {size:,} bytes")
-    if done.bad:
-        print(f"{len(done.bad)} files cannot be read and were left out: see {options.out / BAD}")
-    print(f'read them with brick("maskmim.data.array_record.shards", path="{options.out}")')
+    done = convert(splits, options.out, settings, workers=options.workers)
+    for tag in splits:
+        shards = [each.shard for each in done if each.shard.tag == tag]
+        count, size = sum(s.records for s in shards), sum(s.size for s in shards)
+        of_split = f"{tag} " if tag else ""
+        print(f"{options.out}: {of_split}{count:,} images in {len(shards)} shards, {size:,} bytes")
+    bad = sum(len(each.bad) for each in done)
+    if bad:
+        print(f"{bad} files cannot be read and were left out: see {options.out / BAD}")
+    for tag in splits:
+        choice = f', tag="{tag}"' if tag else ""
+        print(f'read with brick("maskmim.data.array_record.shards", path="{options.out}"{choice})')
     return exits.DONE
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--source", required=True, help="folder:PATH or labelled:PATH")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--source", default="", help=KINDS)
+    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--only", default="", help="train or val, of imagenet")
+    parser.add_argument("--val-labels", default="", help="file of 'image, WordNet id', of imagenet")
     parser.add_argument("--short-side", type=_positive, default=0, help="pixels; default: keep")
     parser.add_argument("--quality", type=_positive, default=90, help="of JPEG, where reduced")
     parser.add_argument("--shard-size", type=_positive, default=4096, help="images in a shard")
-    parser.add_argument("--workers", type=_positive, default=4, help="threads")
-    return parser.parse_args(argv)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    parser.add_argument("--workers", type=_positive, default=cores, help="threads")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="check the shards of a folder")
+    options = parser.parse_args(argv)
+    if not options.verify and not (options.source and options.out):
+        parser.error("give --source and --out, or --verify DIR")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -89,64 +143,153 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def open_source(source: str) -> Records:
-    """The records of 'folder:PATH' or 'labelled:PATH'; DataError for anything else."""
+def open_source(source: str, only: str = "", val_labels: str = "") -> dict[str, Records]:
+    """The records of 'folder:PATH' and 'labelled:PATH' under the tag '', or ImageNet's splits.
+
+    Raises DataError for anything else.
+    """
     kind, colon, path = source.partition(":")
-    if not colon or kind not in SOURCES:
-        raise DataError(f"--source {source!r}: write folder:PATH or labelled:PATH")
-    return SOURCES[kind](path=path)
+    if colon and kind == "imagenet":
+        return imagenet.splits(Path(path).expanduser(), only, val_labels)
+    if not colon or kind not in FOLDERS:
+        raise DataError(f"--source {source!r}: write {KINDS}")
+    if only or val_labels:
+        raise DataError(f"--only and --val-labels are for --source imagenet:PATH, not {source!r}")
+    openers = ARCHIVES if Path(path).expanduser().is_file() else FOLDERS
+    return {"": openers[kind](path=path)}
 
 
-def convert(records: Records, out: Path, settings: Settings, *, workers: int) -> Done:
-    """Writes the shards that are missing, then the index; returns what there is.
+def fingerprint(splits: Mapping[str, Records]) -> str:
+    """One digest of all splits: that of the records where there is one without a tag."""
+    if list(splits) == [""]:
+        return splits[""].fingerprint
+    return manifest_digest((f"{tag} {r.fingerprint}", len(r)) for tag, r in splits.items())
 
-    Raises DataError where `out` holds shards of other images or settings, or no image can be read.
+
+def remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
+    """What people should know of a source before it is converted."""
+    for tag, records in splits.items():
+        passed = records.passed if isinstance(records, archives.ArchiveRecords) else 0
+        if passed:
+            yield f"{passed} entries are links or have names that lead elsewhere: passed over"
+        expected = imagenet.PUBLISHED[tag] if source.startswith("imagenet:") else len(records)
+        if len(records) != expected:
+            yield f"{tag}: {len(records):,} images, ImageNet-1k has {expected:,}"
+
+
+def convert(
+    splits: Mapping[str, Records], out: Path, settings: Settings, *, workers: int
+) -> list[Finished]:
+    """Makes the shards that are missing, then the index; returns all of them in order.
+
+    Raises DataError where `out` holds shards of other images or settings, another process writes
+    there or no image can be read, and NoRoom where the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
-    done = _begun(out, settings)
-    starts = range(0, len(records), settings.shard_size)
-    first = starts[len(done.shards)] if len(done.shards) < len(starts) else len(records)
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(records), initial=first, unit="images", desc="convert") as bar,
-    ):
-        for start in starts[len(done.shards) :]:
-            places = range(start, min(start + settings.shard_size, len(records)))
-            bad: list[tuple[str, str]] = []
-            good = _readable(records, places, settings, pool, 8 * workers, bad, bar)
-            shard = write_shard(out / f"images-{len(done.shards):05d}.array_record", good)
-            done.shards.append(shard)
-            done.bad += bad
-            write_text(out / PROGRESS, json.dumps(asdict(done)))
-    if done.bad:
-        write_text(out / BAD, "".join(f"{name}\t{reason}\n" for name, reason in done.bad))
-    if not any(shard.records for shard in done.shards):
-        raise DataError(f"none of the {len(records)} images can be read: see {out / BAD}")
-    write_index(out, Index(dict(records.labels), tuple(done.shards)))
-    return done
+    with only_writer(out):
+        done = _begun(out, settings)
+        tasks = list(tasks_of(splits, settings.shard_size))
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(
+                total=sum(len(task.places) for task in tasks),
+                initial=sum(len(task.places) for task in tasks if task.file in done),
+                unit=" images",
+                desc="convert",
+                mininterval=0.2 if sys.stderr.isatty() else 30,
+            ) as bar,
+        ):
+            _make([t for t in tasks if t.file not in done], done, out, settings, pool, workers, bar)
+        finished = [done[task.file] for task in tasks]
+        bad = [pair for each in finished for pair in each.bad]
+        if bad:
+            write_text(out / BAD, "".join(f"{name}\t{reason}\n" for name, reason in bad))
+        for tag, records in splits.items():
+            if not any(each.shard.records for each in finished if each.shard.tag == tag):
+                raise DataError(f"none of the {len(records)} images can be read: see {out / BAD}")
+        labels = next(iter(splits.values())).labels
+        write_index(out, Index(dict(labels), tuple(each.shard for each in finished)))
+    return finished
 
 
-def _begun(out: Path, settings: Settings) -> Done:
-    """What an earlier run with the same settings has finished, nothing if there was none."""
+@contextlib.contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Keeps a second process from writing to the same folder; DataError there."""
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DataError(f"another process converts into {out}: wait for it") from None
+    finally:
+        os.close(handle)
+
+
+def tasks_of(splits: Mapping[str, Records], shard_size: int) -> Iterator[Task]:
+    """The shards that make up some splits."""
+    for tag, records in splits.items():
+        for number, start in enumerate(range(0, len(records), shard_size)):
+            places = range(start, min(start + shard_size, len(records)))
+            yield Task(f"{tag or 'images'}-{number:05d}.array_record", tag, records, places)
+
+
+def _begun(out: Path, settings: Settings) -> dict[str, Finished]:
+    """The whole shards that are there, by file name, of earlier runs with the same settings."""
+    for partial in out.glob(f"*{PARTIAL}"):
+        partial.unlink()
     path = out / PROGRESS
     if not path.exists():
-        return Done(settings, [], [])
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if Settings(**stored["settings"]) != settings:
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    if stored["settings"] != asdict(settings):
         raise DataError(
             f"{out} holds shards of other images or with another --short-side, --quality or "
             "--shard-size: choose another --out, or delete that folder"
         )
-    shards = [Shard(**shard) for shard in stored["shards"]]
-    whole = [shard for shard in shards if (out / shard.file).is_file()]
-    if whole != shards:
-        raise DataError(f"{out} lacks shards that were finished: delete that folder and begin anew")
-    return Done(settings, shards, [(name, reason) for name, reason in stored["bad"]])
+    found = [
+        Finished(Shard(**each["shard"]), tuple((name, reason) for name, reason in each["bad"]))
+        for each in stored["finished"]
+    ]
+    there = {path.name: path.stat().st_size for path in out.glob("*.array_record")}
+    return {f.shard.file: f for f in found if there.get(f.shard.file) == f.shard.size}
+
+
+def _make(
+    tasks: Sequence[Task],
+    done: dict[str, Finished],
+    out: Path,
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    workers: int,
+    bar: tqdm,
+) -> None:
+    """Makes shards and adds them to `done` and to the file of progress.
+
+    The checksum of one shard is taken while the next one is written.
+    """
+
+    def note(sealing: Future[Shard], bad: list[tuple[str, str]]) -> None:
+        shard = sealing.result()
+        done[shard.file] = Finished(shard, tuple(bad))
+        finished = [{"shard": asdict(f.shard), "bad": f.bad} for _, f in sorted(done.items())]
+        write_text(out / PROGRESS, json.dumps({"settings": asdict(settings), "finished": finished}))
+
+    last: tuple[Future[Shard], list[tuple[str, str]]] | None = None
+    try:
+        for task in tasks:
+            bad: list[tuple[str, str]] = []
+            path = out / task.file
+            entries = fill(path, _readable(task, settings, pool, 4 * workers, bad, bar))
+            if last:
+                note(*last)
+            last = pool.submit(seal, path, entries, task.tag), bad
+    finally:  # also where the next one fails: this one is whole
+        if last:
+            note(*last)
 
 
 def _readable(
-    records: Records,
-    places: range,
+    task: Task,
     settings: Settings,
     pool: ThreadPoolExecutor,
     ahead: int,
@@ -154,6 +297,7 @@ def _readable(
     bar: tqdm,
 ) -> Iterator[tuple[str, dict[str, int], bytes]]:
     """(name, labels, bytes) of the images that can be read; the others are added to `bad`."""
+    records = task.records
 
     def one(index: int) -> tuple[dict[str, int], bytes] | BadImage:
         try:
@@ -162,14 +306,29 @@ def _readable(
         except BadImage as error:
             return error
 
-    for start in range(0, len(places), ahead):
-        chunk = places[start : start + ahead]
-        for index, found in zip(chunk, pool.map(one, chunk), strict=True):
-            bar.update()
-            if isinstance(found, BadImage):
-                bad.append((" ".join(records.name(index).split()), found.reason))
-            else:
-                yield records.name(index), *found
+    for index, found in zip(task.places, in_order(pool, one, task.places, ahead), strict=True):
+        bar.update()
+        if isinstance(found, BadImage):
+            bad.append((" ".join(records.name(index).split()), found.reason))
+        else:
+            yield records.name(index), *found
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], ahead: int
+) -> Iterator[Any]:
+    """function(item) of each item, worked off by a pool that is `ahead` items in front at most."""
+    waiting: deque[Future] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def stored_bytes(encoded: bytes, settings: Settings) -> bytes:
@@ -184,6 +343,26 @@ def stored_bytes(encoded: bytes, settings: Settings) -> bytes:
         return encoded
     small = resize(pixels, (max(1, round(rows * factor)), max(1, round(columns * factor))))
     return simplejpeg.encode_jpeg(small, quality=settings.quality, colorsubsampling="420")
+
+
+def verify(out: Path, workers: int) -> int:
+    """Compares every shard of a folder with its checksum; Damaged where one differs."""
+    shards = read_index(out).shards
+    with ThreadPoolExecutor(workers) as pool:
+        found = in_order(pool, lambda shard: damaged(out, shard), shards, 2 * workers)
+        reasons = list(tqdm(found, total=len(shards), unit=" shards", desc="verify", disable=None))
+    wrong = [f"{s.file}: {why}" for s, why in zip(shards, reasons, strict=True) if why]
+    if wrong:
+        listed = "".join(f"\n  {line}" for line in wrong)
+        raise Damaged(
+            f"{len(wrong)} of {len(shards)} shards in {out} are damaged: delete them and run the "
+            f"command that made them again{listed}"
+        )
+    unknown = sum(not shard.sha256 for shard in shards)
+    print(f"{out}: {len(shards) - unknown} of {len(shards)} shards are as they were written")
+    if unknown:
+        print(f"{unknown} shards were only looked for: their index holds no checksums")
+    return exits.DONE
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from maskmim.data.bad_files import BadFiles
 from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
+from maskmim.data.workers import live_with_parent, revived
 from maskmim.types import Spec
 
 __all__ = ["BadFiles", "eval_batches", "made_of", "train_batches"]
@@ -68,7 +69,8 @@ def train_batches(
                are then those of the next record that can be (index + 1, ..., then from 0).
     Each epoch takes each record once, in a new order.
     Raises DataError for fewer records than batch_size, a batch that does not divide, a negative
-    seed; while iterating TooManyBadImages, where 64 records in a row cannot be read.
+    seed; while iterating TooManyBadImages, where 64 records in a row cannot be read, and
+    WorkersDied, where workers die again and again (a death now and then is healed, see `workers`).
     """
     slots = _slots(batch_size, process_index, process_count)
     if len(records) < batch_size:
@@ -83,8 +85,12 @@ def train_batches(
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
     reader = _Reader(records, spec, decode, augment, seed, threads)
     load = _TrainBatch(reader, order, batch_size, slots)
-    batches = grain.MapDataset.range(sys.maxsize // batch_size)[start_batch:].map(load)
-    return iter(_prefetched(batches, workers))
+
+    def begin(number: int) -> Iterator[Batch]:
+        batches = grain.MapDataset.range(sys.maxsize // batch_size)[number:].map(load)
+        return iter(_prefetched(batches, workers))
+
+    return revived(begin, start_batch) if workers else begin(start_batch)
 
 
 def eval_batches(
@@ -145,7 +151,8 @@ def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
         return ready
     if not flags.FLAGS.is_parsed():  # grain reads its flags, which nobody else here uses
         flags.FLAGS.mark_as_parsed()
-    return ready.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    processes = grain.MultiprocessingOptions(num_workers=workers)
+    return ready.mp_prefetch(processes, worker_init_fn=live_with_parent)
 
 
 @dataclass(frozen=True)

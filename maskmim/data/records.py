@@ -31,6 +31,11 @@ class BadImage(Exception):
         super().__init__(reason)
         self.reason = reason
 
+    @classmethod
+    def of(cls, error: Exception) -> BadImage:
+        """With the message of another error as reason, in one line."""
+        return cls(" ".join(str(error).split())[:200] or type(error).__name__)
+
 
 class Example(NamedTuple):
     """One record as it is stored.

@@ -2,35 +2,52 @@
 
 A record is: u32 little-endian length of the header, the header (JSON in UTF-8: name and labels),
 then the bytes of the image file as they are. `index.json` holds the class names and, for each
-shard, its file name, its number of records, the digest of its manifest and a free tag (a split).
+shard, its file name, its number of records, the digest of its manifest, a free tag (a split), its
+size and its sha256.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from array_record.python import array_record_module
 
+from maskmim import exits
 from maskmim.data.records import DataError, Example, manifest_digest
+from maskmim.exits import UserError
 
 FORMAT = "maskmim-shards-1"
 INDEX = "index.json"
+PARTIAL = ".partial"  # Ending of what is not whole yet.
 _LENGTH = struct.Struct("<I")
+
+
+class NoRoom(UserError):
+    """A file could not be written: the disk is full, or a limit on its size was reached."""
+
+    exit_code = exits.STORAGE
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard: file name, number of records, digest of its manifest, tag."""
+    """One shard: file name, number of records, digest of its manifest, tag.
+
+    size, sha256: of the file; 0 and '' in an index that was written before they were kept.
+    """
 
     file: str
     records: int
     manifest: str
     tag: str = ""
+    size: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,26 +83,93 @@ def write_shard(
 ) -> Shard:
     """Writes (name, labels, encoded) as one shard; the file appears whole or not at all.
 
-    Records are stored one by one (group_size 1), which random access needs, and uncompressed,
-    because image files are compressed already.
+    Raises NoRoom where it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    return seal(path, fill(path, examples), tag)
+
+
+def fill(
+    path: Path, examples: Iterable[tuple[str, Mapping[str, int], bytes]]
+) -> list[tuple[str, int]]:
+    """Writes the records of a shard beside its place; returns its manifest, for `seal`.
+
+    Records are stored one by one (group_size 1), which random access needs, and uncompressed,
+    because image files are compressed already. The same records make the same bytes.
+    """
     entries = []
-    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+    with _explained(path):
+        writer = array_record_module.ArrayRecordWriter(
+            str(_partial(path)), "group_size:1,uncompressed"
+        )
     try:
         for name, labels, encoded in examples:
-            writer.write(pack(name, labels, encoded))
+            with _explained(path):
+                writer.write(pack(name, labels, encoded))
             entries.append((name, len(encoded)))
-    finally:
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # it complains again of what it could not write
+            writer.close()
+        raise
+    with _explained(path):
         writer.close()
+    return entries
+
+
+def seal(path: Path, entries: Iterable[tuple[str, int]], tag: str = "") -> Shard:
+    """Brings a filled shard to the disk, then to its place; returns what the index says of it."""
+    entries, partial = list(entries), _partial(path)
+    with _explained(path), partial.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
     os.replace(partial, path)
-    return Shard(path.name, len(entries), manifest_digest(entries), tag)
+    return Shard(path.name, len(entries), manifest_digest(entries), tag, size, digest)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns what a writer raises into NoRoom, without the half of a file that is there."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            _partial(path).unlink(missing_ok=True)
+        raise NoRoom(
+            f"{path} cannot be written ({' '.join(str(error).split())}): make room there; whole "
+            "shards are kept, and the same command continues after them"
+        ) from error
+
+
+def damaged(folder: Path, shard: Shard) -> str:
+    """What is wrong with the file of a shard, '' for nothing; reads all of it.
+
+    A shard without a checksum in the index is only looked for.
+    """
+    path = folder / shard.file
+    try:
+        size = path.stat().st_size
+        if not shard.sha256:
+            return ""
+        if size != shard.size:
+            return f"{size:,} bytes instead of {shard.size:,}"
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+        return "" if same else "other bytes than were written"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    """Writes a text file that appears whole or not at all; NoRoom where it cannot be written."""
+    partial = _partial(path)
+    with _explained(path), partial.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

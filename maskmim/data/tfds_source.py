@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskmim.data.records import DataError, Example, class_names, manifest_digest
+from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 
 # Features that name the image, in datasets that have one.
 _NAMES = ("file_name", "filename", "image/filename", "image_name", "id")
@@ -38,13 +38,19 @@ class TfdsRecords:
         title = f"{self._title}[{index}]"
         if self._names is None:
             return title
-        name = self._found(index)[self._names]
+        try:
+            name = self._found(index)[self._names]
+        except BadImage:
+            return title
         return f"{title} {name.decode(errors='replace') if isinstance(name, bytes) else name}"
 
     def _found(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return self._source[index]
+        try:
+            return self._source[index]
+        except RuntimeError as error:  # a checksum of the shard that does not fit
+            raise BadImage.of(error) from error
 
 
 def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> TfdsRecords:

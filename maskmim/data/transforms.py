@@ -33,8 +33,8 @@ def random_resized_crop_flip(
     whole factor, which is faster and hardly visible.
     """
     top, left, height, width = crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
-    out = resize(image[top : top + height, left : left + width], size)
-    return np.ascontiguousarray(out[:, ::-1]) if rng.random() < flip else out
+    part = image[top : top + height, left : left + width]
+    return resize(part, size, mirror=rng.random() < flip)
 
 
 def resize_center_crop(
@@ -92,24 +92,30 @@ def resize(
     image: np.ndarray,
     size: tuple[int, int],
     box: tuple[float, float, float, float] | None = None,
+    mirror: bool = False,
 ) -> np.ndarray:
     """The picture, or its part box (left, top, right, bottom), at size (h, w): u8 -> u8[h, w, C].
 
     Pillow's antialiased bicubic filter. Channels are resized independently of each other: a fourth
-    one is data here, not alpha, and weights nothing.
+    one is data here, not alpha, and weights nothing. mirror: left and right are exchanged then.
     """
     channels = image.shape[-1]
     if channels == 3:
-        return _resized(image, size, box)
-    return np.stack([_resized(image[..., c], size, box) for c in range(channels)], axis=-1)
+        return _resized(image, size, box, mirror)
+    return np.stack([_resized(image[..., c], size, box, mirror) for c in range(channels)], axis=-1)
 
 
 def _resized(
-    pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None,
+    mirror: bool,
 ) -> np.ndarray:
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     height, width = size
     small = picture.resize(
         (width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=REDUCING_GAP
     )
+    if mirror:  # by Pillow, which is six times as fast at it as a copy of a reversed array
+        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(small)

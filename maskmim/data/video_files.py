@@ -55,7 +55,7 @@ def read_frames(
     except (BadImage, DataError):
         raise
     except Exception as error:  # decoders raise almost anything on malformed files
-        raise BadImage(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        raise BadImage.of(error) from error
 
 
 def _checked_array(frames: np.ndarray, channels: int) -> np.ndarray:
@@ -80,7 +80,10 @@ def _animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -
     mode, _ = _PIXELS[channels]
     with Image.open(io.BytesIO(encoded), formats=("WEBP", "GIF", "PNG")) as image:
         _check_size(*image.size, max_pixels)
-        places = choose(getattr(image, "n_frames", 1))
+        count = getattr(image, "n_frames", 1)
+        if count > len(encoded):  # a number in the header, which may be any
+            raise BadImage(f"{count} frames in {len(encoded)} bytes")
+        places = choose(count)
         found = {}
         for place in sorted(set(places)):
             image.seek(place)
@@ -90,11 +93,15 @@ def _animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -
 
 def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
     av = extra("av", name="video", what="videos")
-    with av.open(io.BytesIO(encoded), options={"format_whitelist": FORMATS}) as container:
+    # Opening decodes a first frame already, and frames may be larger than the header says: FFmpeg
+    # itself must know a limit. It counts padding, so that the exact one is checked here besides.
+    limit = {"max_pixels": str(2 * max_pixels + 2**20)}
+    with av.open(io.BytesIO(encoded), options={"format_whitelist": FORMATS, **limit}) as container:
         if not container.streams.video:
             raise BadImage("no video in the file")
         stream = container.streams.video[0]
         _check_size(stream.width, stream.height, max_pixels)
+        stream.codec_context.options = limit
         stream.codec_context.thread_count = 1  # the pipeline has threads, one for each file
         times = _times(container, stream)
         if not times:
@@ -103,6 +110,8 @@ def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np
         found = _decoded(container, stream, wanted, wanted[0], channels)
         if len(found) < len(set(wanted)):  # what a seek reached came too late, or needs more before
             found = _decoded(container, stream, wanted, times[0], channels)
+        for frame in found.values():
+            _check_size(frame.shape[1], frame.shape[0], max_pixels)
     missing = len(set(wanted) - set(found))
     if missing:
         raise BadImage(f"{missing} of {len(set(wanted))} frames cannot be decoded")

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from maskmim.exits import UserError
+from maskmim.sharding import on_mesh
 from maskmim.types import Array, Encoded, Tree
 
 Encode = Callable[[np.ndarray], Array]
@@ -185,7 +186,8 @@ def pooled_encoder(
 
     if place is None:
         return jax.jit(pooled)
-    run = jax.jit(pooled, out_shardings=NamedSharding(place.mesh, PartitionSpec()))
+    whole = NamedSharding(place.mesh, PartitionSpec())
+    run = jax.jit(on_mesh(pooled, place.mesh), out_shardings=whole)
 
     def spread(variables: Tree, images: np.ndarray) -> Array:
         laid = jax.make_array_from_callback(images.shape, place, lambda index: images[index])

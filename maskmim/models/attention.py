@@ -7,7 +7,9 @@ are float32, the two products are in the dtype of what enters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import jax
@@ -21,11 +23,23 @@ Attend = Callable[[Array, Array, Array], Array]
 LARGE = 8_000_000
 PART = 3_000_000
 
+_ELSEWHERE = ContextVar("networks are built for accelerators of another machine", default=False)
+
+
+@contextmanager
+def for_accelerators() -> Iterator[None]:
+    """Networks made inside are those of accelerators, whatever is at hand; for plans."""
+    before = _ELSEWHERE.set(True)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(before)
+
 
 def fastest() -> Attend:
     """The function for the devices at hand: `on_cpu` on a single CPU device, else `plain`."""
     single_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    return on_cpu if single_cpu else plain
+    return on_cpu if single_cpu and not _ELSEWHERE.get() else plain
 
 
 def plain(query: Array, key: Array, value: Array) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.drop_path import factors
 from maskmim.models.layers import Norm, stacked
 from maskmim.models.net import token_grid
@@ -133,15 +133,15 @@ def _twice(
 
     def aggregated(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
         own = params["encoder"]
-        parts = [encoded.layers[-1][:, :1], encoded.layers[layer - 1][:, 1:]]
+        last, early = (encoded.layers[place] for place in (-1, layer - 1))
+        parts = placed.parted(last, 1)[0], placed.parted(early, 1)[1]
         bias = biases(own["relative_bias"], index)
         inner = {"params": {"blocks": params["decoder"]["blocks"]}}
         keep = factors(None if randomness is None else randomness.inside("aggregation"), **rates)
         keep = None if keep is None else keep[layer : layer + blocks.size.depth]
-        x = blocks.apply(inner, jnp.concatenate(parts, axis=1), bias, keep)
+        x = blocks.apply(inner, placed.joined(*parts), bias, keep)
         norm = Norm(blocks.settings["epsilon"], blocks.settings["dtype"])
-        x = norm.apply({"params": own["norm"]}, x)
-        return Encoded(x[:, :1], x[:, 1:])
+        return Encoded(*placed.parted(norm.apply({"params": own["norm"]}, x), 1))
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None

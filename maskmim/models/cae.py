@@ -9,7 +9,7 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
 from maskmim.models.heads import dense_heads, head_widths, head_words
@@ -46,7 +46,8 @@ class RegressorBlock(nn.Module):
         keep: f32[B, 2] factors of both branches.
         """
         norm = partial(Norm, self.epsilon, self.dtype)
-        every = jnp.concatenate([seen, x], axis=1)
+        x = placed.tokens(x)
+        every = placed.tokens(placed.joined(seen, x))
         at = jnp.concatenate([seen_places, places], axis=1)
         read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
             norm(name="norm_query")(x + places),
@@ -54,9 +55,10 @@ class RegressorBlock(nn.Module):
             norm(name="norm_value")(every),
         )
         x = x + scaled(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
-        x = norm(name="norm2")(x)
+        x = norm(name="norm2")(placed.tokens(x))
         y = Mlp(self.hidden, self.dtype, name="mlp")(x)
-        return x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1), None
+        y = scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
+        return placed.tokens(x + y), None
 
 
 class RegressorDecoder(nn.Module):

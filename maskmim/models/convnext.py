@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype, Norm, stacked
 from maskmim.models.patches import gather, unpatchify
 from maskmim.models.vit import ModelError
@@ -136,9 +137,11 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="depthwise",
         )
-        y = depthwise(x if seen is None else x * seen.astype(x.dtype))
+        x = placed.examples(x)
+        y = placed.by_channel(x if seen is None else x * seen.astype(x.dtype))
+        y = placed.examples(placed.by_channel(depthwise(y)))
         y = Norm(self.epsilon, self.dtype, name="norm")(y)
-        return x + GrnMlp(self.dtype, name="mlp")(y, seen), None
+        return placed.examples(x + GrnMlp(self.dtype, name="mlp")(y, seen)), None
 
 
 def convnext_stage(
@@ -193,6 +196,7 @@ class ConvNextEncoder(nn.Module):
         x = self._patches(self.size.width, self.patch, "stem")(picture)
         x = Norm(self.epsilon, self.dtype, name="stem_norm")(x)
         for stage, depth in enumerate(depths):
+            x = placed.examples(x)
             if stage:
                 x = Norm(self.epsilon, self.dtype, name=f"down{stage}_norm")(x)
                 x = self._patches(self.size.width << stage, (2, 2), f"down{stage}")(x)

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
@@ -39,7 +39,9 @@ class CrossAttention(nn.Module):
         query = jnp.moveaxis(dense((self.heads, size), name="query")(x), 1, 2)
         kv = dense((2, self.heads, size), name="kv")(seen)
         key, value = jnp.moveaxis(kv, (2, 3), (0, 2))
-        mixed = jnp.moveaxis(self.attend(query, key, value), 1, 2)
+        query, key, value = placed.for_attention(query, key, value)
+        mixed = placed.from_attention(self.attend(query, key, value))
+        mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed)
 
 
@@ -57,9 +59,10 @@ class CrossBlock(nn.Module):
         """Queries [B, P, W] and the mixture [B, n, D] -> ([B, P, W], nothing for each block)."""
         norm = partial(Norm, self.epsilon, self.dtype)
         read = CrossAttention(self.heads, self.dtype, self.attend, name="attention")
-        x = x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen))
+        x, seen = placed.tokens(x), placed.tokens(seen)
+        x = placed.tokens(x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen)))
         y = norm(name="norm2")(x)
-        return x + Mlp(self.hidden, self.dtype, name="mlp")(y), None
+        return placed.tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
 
 
 class CrossDecoder(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.convnext import (
     ConvNextEncoder,
     convnext_stage,
@@ -46,7 +47,7 @@ class FcmaeDecoder(nn.Module):
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         width, length = self.width, math.prod(self.grid)
         embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
-        seen = embed(encoded.tokens)
+        seen = placed.examples(embed(encoded.tokens))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         tokens = spread(filling, seen, mask.visible, length)
         how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}

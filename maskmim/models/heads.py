@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Initializer
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype, xavier
 from maskmim.types import Array
 
@@ -28,7 +29,8 @@ def dense_heads(
         name: nn.Dense(values, kernel_init=start, dtype=dtype, name=f"head_{name}")
         for name, values in heads.items()
     }
-    return {name: layer(tokens).astype(jnp.float32) for name, layer in layers.items()}
+    found = {name: placed.values(layer(tokens)) for name, layer in layers.items()}
+    return {name: values.astype(jnp.float32) for name, values in found.items()}
 
 
 def head_words(heads: Mapping[str, int]) -> str:

@@ -7,12 +7,11 @@ import math
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.layers import Dtype, Norm, stack_of, xavier
 from maskmim.models.mae_decoder import whole_grid
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
 from maskmim.models.posembed import sincos
 from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Spec
@@ -40,7 +39,7 @@ class TwoDecoders(nn.Module):
         """Encoded and its mask -> 'pixels' f32[B, P, values], 'loss' f32[B, P, 1]."""
         prefix, tokens = whole_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
-        x, skip = jnp.concatenate([prefix, tokens + table], axis=1), prefix.shape[1]
+        x, skip = placed.joined(prefix, tokens + table), prefix.shape[1]
         pixels = self._read(x, skip, mask, "", "head_pixels")
         losses = self._read(x, skip, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
@@ -48,9 +47,11 @@ class TwoDecoders(nn.Module):
     def _read(self, x: Array, skip: int, mask: Mask, prefix: str, head: str) -> Array:
         """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
         x, _ = stack_of(self, f"{prefix}stack")(x)
-        x = Norm(self.epsilon, self.dtype, name=f"{prefix}norm")(gather(x[:, skip:], mask.predict))
+        _, x = placed.parted(x, skip)
+        x = placed.chosen(x, mask.predict)
+        x = Norm(self.epsilon, self.dtype, name=f"{prefix}norm")(x)
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
-        return dense(x).astype(jnp.float32)
+        return placed.values(dense(x)).astype(jnp.float32)
 
 
 def vit_hpm(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.attention import Attend, of_first, plain
 from maskmim.types import Array
 
@@ -55,8 +56,8 @@ class Attention(nn.Module):
         qkv = nn.DenseGeneral(
             (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
         )(x)
-        query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))
-        mixed = self.attend(query, key, value)
+        query, key, value = placed.for_attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
+        mixed = placed.from_attention(self.attend(query, key, value))
         merge = nn.DenseGeneral(
             width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
         )
@@ -78,7 +79,8 @@ class ReadingAttention(nn.Module):
         split = partial(dense, (self.heads, width // self.heads))
         given = {"query": query, "key": key, "value": value}
         made = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in given.items())
-        mixed = jnp.moveaxis(self.attend(*made), 1, 2)
+        mixed = placed.from_attention(self.attend(*placed.for_attention(*made)))
+        mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed)
 
 
@@ -114,12 +116,13 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D] -> ([B, n, D], what was captured); keep: f32[B, 2] factors of both branches."""
+        x = placed.tokens(x)
         mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
             Norm(self.epsilon, self.dtype, name="norm1")(x)
         )
-        x = x + scaled(mixed, keep, 0)
+        x = placed.tokens(x + scaled(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        x = x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
+        x = placed.tokens(x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads
 from maskmim.models.layers import Dtype, Norm, stack_of, xavier
-from maskmim.models.patches import gather
 from maskmim.models.posembed import fixed
 from maskmim.models.vit import Size, small_normal
 from maskmim.types import Array, Encoded, Mask
@@ -43,9 +43,10 @@ class Decoder(nn.Module):
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         prefix, tokens = whole_grid(self, encoded, mask)
         table = fixed(self.positions, self.size.width, self.grid)
-        x = jnp.concatenate([prefix, tokens + jnp.asarray(table, self.dtype)], axis=1)
+        x = placed.joined(prefix, tokens + jnp.asarray(table, self.dtype))
         x, _ = stack_of(self)(x)
-        x = gather(x[:, prefix.shape[1] :], mask.predict)
+        _, x = placed.parted(x, prefix.shape[1])
+        x = placed.chosen(x, mask.predict)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return dense_heads(self.heads, x, self.dtype)
 
@@ -58,7 +59,8 @@ def whole_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array,
     """
     width = decoder.size.width
     embed = nn.Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
-    prefix, seen = embed(encoded.prefix), embed(encoded.tokens)
+    prefix = embed(placed.examples(encoded.prefix))
+    seen = placed.embedded(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)
     return prefix, spread(filling, seen, mask.visible, math.prod(decoder.grid))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype, Norm
 from maskmim.models.vit import small_normal
 from maskmim.types import Array
@@ -37,7 +38,7 @@ class Pool(nn.Module):
         """[B, heads, 1 + N, size] -> [B, heads, 1 + N of the pooled grid, size]."""
         examples, heads, _, size = x.shape
         clips = x[:, :, 1:].reshape(examples * heads, *self.grid, size)
-        clips = nn.Conv(
+        convolution = nn.Conv(
             size,
             (3, 3, 3),
             strides=(1, self.stride, self.stride),
@@ -47,7 +48,8 @@ class Pool(nn.Module):
             kernel_init=small_normal,
             dtype=self.dtype,
             name="conv",
-        )(clips)
+        )
+        clips = placed.by_channel(convolution(placed.by_channel(clips)))
         tokens = jnp.concatenate([x[:, :, :1], clips.reshape(examples, heads, -1, size)], axis=2)
         return Norm(self.epsilon, self.dtype, name="norm")(tokens)
 

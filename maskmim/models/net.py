@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.patches import patchify, unpatchify
 from maskmim.models.vit import ModelError
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
@@ -86,9 +87,10 @@ def picture_net(
         capture: tuple[str, ...] = (),
         randomness: Randomness | None = None,
     ) -> Encoded:
+        mask = jax.tree.map(placed.examples, mask)
         visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
         wanted = tuple(dict.fromkeys((*captures, *capture)))
-        patches = patchify(inputs, patch)
+        patches = placed.examples(patchify(inputs, patch))
         own = {"params": params["encoder"]}
         return encoder.apply(own, patches, visible, hidden, wanted, randomness)
 
@@ -98,6 +100,7 @@ def picture_net(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
         own = {"params": params["decoder"]}
+        mask = jax.tree.map(placed.examples, mask)
         if draws and randomness is not None:
             apart = randomness.inside("predictor")
             return predictor.apply(own, encoded, mask, randomness=apart)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import Dtype, Norm, stack_of
 from maskmim.models.mae_decoder import whole_grid
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
 from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
@@ -40,10 +38,11 @@ class PixioDecoder(nn.Module):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         prefix, tokens = whole_grid(self, encoded, mask)
-        x = jnp.concatenate([prefix, tokens], axis=1)
+        x = placed.joined(prefix, tokens)
         x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
         x, _ = stack_of(self)(x)
-        x = gather(x[:, prefix.shape[1] :], mask.predict)
+        _, x = placed.parted(x, prefix.shape[1])
+        x = placed.chosen(x, mask.predict)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return dense_heads(self.heads, x, self.dtype)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import Dtype
 from maskmim.models.net import picture_net, token_grid
@@ -37,7 +37,8 @@ class WeightNormed(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (self.values,))
         kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
         kernel = kernel.astype(self.dtype)
-        return jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        found = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        return placed.values(found)
 
 
 class ProjectionHead(nn.Module):
@@ -58,7 +59,7 @@ class ProjectionHead(nn.Module):
         'tokens' are those that the mask predicts.
         """
         tokens = gather(encoded.tokens, mask.predict)
-        x = jnp.concatenate([encoded.prefix[:, :1], tokens], axis=1)
+        x = placed.tokens(placed.joined(encoded.prefix[:, :1], tokens))
         for name in ("first", "second"):
             x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
         x = nn.Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype
 from maskmim.models.vit import small_normal
 from maskmim.types import Array
@@ -64,10 +65,11 @@ class BiasedAttention(nn.Module):
         qkv = nn.DenseGeneral(
             (3, self.heads, size), kernel_init=small_normal, dtype=self.dtype, name="qkv"
         )(x)
-        query, key, value = jnp.moveaxis(qkv, -3, 0)
-        scores = jnp.einsum("...qhd,...khd->...hqk", query, key, preferred_element_type=jnp.float32)
+        query, key, value = placed.for_attention(*jnp.moveaxis(qkv, (-3, -2), (0, -3)))
+        scores = jnp.einsum("...qd,...kd->...qk", query, key, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores / math.sqrt(size) + bias, axis=-1)
-        mixed = jnp.einsum("...hqk,...khd->...qhd", weights.astype(value.dtype), value)
+        mixed = jnp.einsum("...qk,...kd->...qd", weights.astype(value.dtype), value)
+        mixed = jnp.moveaxis(placed.from_attention(mixed), -3, -2)
         merge = nn.DenseGeneral(
             width, axis=(-2, -1), kernel_init=small_normal, dtype=self.dtype, name="out"
         )

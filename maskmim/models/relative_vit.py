@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import CAPTURES, Dtype, Mlp, Norm, scaled, stacked
@@ -48,12 +48,13 @@ class RelativeBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], bias f32[heads, n, n], factors f32[B, 2] -> ([B, n, D], what was captured)."""
+        x = placed.tokens(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         mixed, first = BiasedAttention(self.heads, self.dtype, name="attention")(y, bias)
-        x = x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0)
+        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         y = Mlp(self.hidden, self.dtype, name="mlp")(y)
-        x = x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
+        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
@@ -96,22 +97,21 @@ class RelativeEncoder(nn.Module):
         bias = biases(table, table_index(self.grid, class_token=True))
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
         x, found = self._blocks(inner)(x, bias, keep)
-        x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        layers, attention = found.get("layers"), found.get("attention")
-        return Encoded(x[:, :1], x[:, 1:], layers, attention, embedded)
+        first, others = placed.parted(Norm(self.epsilon, self.dtype, name="norm")(x), 1)
+        return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
     def _tokens(self, patches: Array, hidden: Array | None) -> Array:
         """The class token and all embedded tokens."""
         width = self.size.width
         embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
-        tokens = embed(patches.astype(self.dtype))
+        tokens = placed.embedded(embed, patches.astype(self.dtype))
         # SimMIM cuts the mask embedding's start off at one deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
             tokens = jnp.where(hidden[..., None], filling, tokens)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
         first = jnp.broadcast_to(first, (tokens.shape[0], 1, width))
-        return jnp.concatenate([first, tokens], axis=1)
+        return placed.joined(first, tokens)
 
     def _blocks(self, capture: tuple[str, ...]) -> nn.Module:
         """The blocks under one scan; the bias is the same for all."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend, of_first
 from maskmim.models.heads import head_words
 from maskmim.models.layers import CAPTURES, Dtype, scaled, stacked, xavier
@@ -55,7 +55,9 @@ class RotaryAttention(nn.Module):
         query = turned(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
         key = turned(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
         value = jnp.moveaxis(dense(shape, name="value")(seen), 1, 2)
-        mixed = jnp.moveaxis(self.attend(query, key, value), 1, 2)
+        query, key, value = placed.for_attention(query, key, value)
+        mixed = placed.from_attention(self.attend(query, key, value))
+        mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed), of_first(query, key)
 
 
@@ -91,13 +93,14 @@ class RotaryBlock(nn.Module):
         None for x itself -> ([B, n, D], what was captured).
         """
         norm = partial(RmsNorm, self.epsilon, self.dtype)
+        x = placed.tokens(x)
         y = norm(name="norm1")(x)
         reads = (y, at, at) if seen is None else (seen, at, seen_at)
         attention = RotaryAttention(self.heads, self.dtype, self.attend, name="attention")
         mixed, first = attention(y, *reads)
-        x = x + scaled(mixed, keep, 0)
+        x = placed.tokens(x + scaled(mixed, keep, 0))
         y = PlainMlp(self.hidden, self.dtype, name="mlp")(norm(name="norm2")(x))
-        x = x + scaled(y, keep, 1)
+        x = placed.tokens(x + scaled(y, keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
@@ -132,13 +135,13 @@ class RotaryEncoder(nn.Module):
         randomness: of dropped paths; without it none are dropped.
         """
         if visible is not None:
-            patches = gather(patches, visible)
+            patches = placed.examples(gather(patches, visible))
         embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = embed(patches.astype(self.dtype))
+        tokens = placed.embedded(embed, patches.astype(self.dtype))
         shape = 1, self.registers, self.size.width
         registers = self.param("registers", small_normal, shape).astype(self.dtype)
         registers = jnp.broadcast_to(registers, (len(tokens), *shape[1:]))
-        x = jnp.concatenate([registers, tokens], axis=1)
+        x = placed.joined(registers, tokens)
         embedded = x if "embedded" in capture else None
         inner = tuple(name for name in capture if name != "embedded")
         if set(inner) - set(CAPTURES):
@@ -150,10 +153,8 @@ class RotaryEncoder(nn.Module):
         )
         x, found = blocks(self, capture=inner)(x, keep, at, None, None)
         x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
-        count = self.registers
-        return Encoded(
-            x[:, :count], x[:, count:], found.get("layers"), found.get("attention"), embedded
-        )
+        first, others = placed.parted(x, self.registers)
+        return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
 
 class RotaryPredictor(nn.Module):
@@ -187,7 +188,7 @@ class RotaryPredictor(nn.Module):
         width = self.size.width
         token = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = jnp.broadcast_to(token, (*mask.predict.shape, width))
-        seen = jnp.concatenate([encoded.prefix, encoded.tokens], axis=1)
+        seen = placed.tokens(placed.joined(encoded.prefix, encoded.tokens))
         seen_at = seen_places(self.grid, mask.visible, len(seen), self.registers)
         own = places(self.grid, mask.predict)
         turns = partial(angles, size=width // self.size.heads)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
 from maskmim.models.layers import Attention, Dtype, Mlp, Norm, scaled, stacked
@@ -27,12 +27,13 @@ class ScaledBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], factors f32[B, 2] of both branches -> ([B, n, D], what was captured)."""
+        x = placed.tokens(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(y)
-        x = x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0)
+        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         y = Mlp(self.hidden, self.dtype, name="mlp")(y)
-        x = x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
+        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
@@ -84,7 +85,6 @@ class ScaledEncoder(Encoder):
         fields = self.size, self.epsilon, self.dtype, self.attend, self.layer_scale
         blocks = ScaledBlocks(*fields, self.remat, self.unroll, name="stack")
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, found = blocks(jnp.concatenate([prefix, tokens], axis=1), capture, keep)
+        x, found = blocks(placed.joined(prefix, tokens), capture, keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        count = prefix.shape[1]
-        return Encoded(x[:, :count], x[:, count:], **found)
+        return Encoded(*placed.parted(x, prefix.shape[1]), **found)

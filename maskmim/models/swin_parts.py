@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype, Mlp, Norm, scaled, stacked
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.vit import small_normal
@@ -89,13 +90,14 @@ class SwinBlock(nn.Module):
         bias = biases(table, table_index(square))
         if shift:
             bias = bias + apart(grid, side, shift)[:, None]
+        x = placed.examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         y = to_windows(rolled(y, grid, -shift), grid, side)
         y, _ = BiasedAttention(self.heads, self.dtype, name="attention")(y, bias)
         y = rolled(from_windows(y, grid, side), grid, shift)
-        x = x + scaled(y, keep, 0)
+        x = placed.examples(x + scaled(y, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        return x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
+        return placed.examples(x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1))
 
 
 class SwinPair(nn.Module):
@@ -154,4 +156,6 @@ class Merge(nn.Module):
         four = Norm(self.epsilon, self.dtype, name="norm")(
             four.reshape(examples, rows * columns, 4 * width)
         )
-        return nn.Dense(2 * width, use_bias=False, dtype=self.dtype, name="reduction")(four)
+        return nn.Dense(2 * width, use_bias=False, dtype=self.dtype, name="reduction")(
+            placed.examples(four)
+        )

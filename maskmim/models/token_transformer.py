@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.exits import UserError
-from maskmim.models import vit
+from maskmim.models import placed, vit
 from maskmim.models.attention import Attend, scores
 from maskmim.models.layers import REMAT, Attention, Dtype, Norm
 from maskmim.models.starts import started
@@ -49,7 +49,7 @@ class TokenModel(NamedTuple):
 
 def rules() -> Rules:
     """Where parameters lie, for `config.mesh.rules`: `sharding.transformer` and the vocabulary."""
-    return ((r"vocabulary$", ()), *transformer())
+    return ((r"vocabulary$", (None, "fsdp")), *transformer())
 
 
 def truncated_normal(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -114,14 +114,15 @@ class PostNormBlock(nn.Module):
     def __call__(self, x: Array, keys: Array | None) -> tuple[Array, None]:
         """[B, n, D] -> [B, n, D]; keys: [B] of dropout."""
         length, width = x.shape[1:]
+        x = placed.tokens(x)
         factors = kept(keys, 0, (length, length), self.dropout)
         attend = self.attend if factors is None else partial(thinned, factors=factors)
         mixed, _ = Attention(self.heads, self.dtype, attend, name="attention")(x)
         mixed = scaled(mixed, kept(keys, 1, (length, width), self.dropout))
-        x = Norm(self.epsilon, self.dtype, name="norm1")(x + mixed)
+        x = Norm(self.epsilon, self.dtype, name="norm1")(placed.tokens(x + mixed))
         y = TanhMlp(self.hidden, self.dtype, name="mlp")(x)
         y = scaled(y, kept(keys, 2, (length, width), self.dropout))
-        return Norm(self.epsilon, self.dtype, name="norm2")(x + y), None
+        return placed.tokens(Norm(self.epsilon, self.dtype, name="norm2")(x + y)), None
 
 
 class Transformer(nn.Module):
@@ -171,7 +172,7 @@ class Transformer(nn.Module):
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
         """i32[B, 1 + N], the class first -> Encoded."""
         rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
-        x = self.norm(rows + self.positions)
+        x = placed.tokens(self.norm(rows + self.positions))
         depth, keys = self.size.depth, None
         if randomness is not None:
             own = randomness.each("dropout")
@@ -179,12 +180,11 @@ class Transformer(nn.Module):
             keys = jax.vmap(lambda layer: jax.vmap(jax.random.fold_in, (0, None))(own, layer))(
                 jnp.arange(depth)
             )
-        x, _ = self.blocks(x, keys)
-        return Encoded(x[:, :1], x[:, 1:])
+        return Encoded(*placed.parted(self.blocks(x, keys)[0], 1))
 
     def logits(self, tokens: Array) -> Array:
         """[B, N, D] -> f32[B, N, codes]."""
-        x = self.head_norm(nn.gelu(self.head(tokens), approximate=True))
+        x = self.head_norm(nn.gelu(self.head(placed.tokens(tokens)), approximate=True))
         rows = self.table[: self.codes].astype(self.dtype)
         found = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
         return found + self.bias

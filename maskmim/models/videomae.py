@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import posembed, vit
+from maskmim.models import placed, posembed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.in_place import torch_uniform
@@ -49,10 +49,12 @@ class AskedDecoder(nn.Module):
             width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        seen = embed(encoded.tokens) + table.at[mask.visible].get(mode="promise_in_bounds")
+        seen = placed.embedded(embed, encoded.tokens)
+        seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
         asked = filling + table.at[mask.predict].get(mode="promise_in_bounds")
-        x, _ = stack_of(self)(jnp.concatenate([seen, asked], axis=1))
-        x = Norm(self.epsilon, self.dtype, name="norm")(x[:, seen.shape[1] :])
+        x, _ = stack_of(self)(placed.joined(seen, asked))
+        _, x = placed.parted(x, seen.shape[1])
+        x = Norm(self.epsilon, self.dtype, name="norm")(placed.tokens(x))
         return dense_heads(self.heads, x, self.dtype)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.exits import UserError
-from maskmim.models import attention
+from maskmim.models import attention, placed
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
 from maskmim.models.layers import REMAT, Dtype, Norm, stack_of, xavier
@@ -113,26 +113,25 @@ class Encoder(nn.Module):
         prefix = self._prefix(tokens.shape[0])
         if "attention" in capture and not prefix.shape[1]:
             raise ModelError("attention is captured for the class token, and this model has none")
-        x = jnp.concatenate([prefix.astype(self.dtype), tokens], axis=1)
+        x = placed.joined(prefix.astype(self.dtype), tokens)
         embedded = x if "embedded" in capture else None
         inner = tuple(name for name in capture if name != "embedded")
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
         x, found = stack_of(self)(x, inner, keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        count = prefix.shape[1]
-        layers, attention = found.get("layers"), found.get("attention")
-        return Encoded(x[:, :count], x[:, count:], layers, attention, embedded)
+        first, others = placed.parted(x, prefix.shape[1])
+        return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
     def _tokens(self, patches: Array, visible: Array | None, hidden: Array | None) -> Array:
         """Embedded tokens with positions; gathered first, as what is not visible costs nothing."""
         positions = self._positions()
         if visible is not None:
-            patches = gather(patches, visible)
+            patches = placed.examples(gather(patches, visible))
             positions = positions.at[visible].get(mode="promise_in_bounds")
             hidden = jnp.take_along_axis(hidden, visible, axis=1)
         width = self.size.width
         embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = embed(patches.astype(self.dtype))
+        tokens = placed.embedded(embed, patches.astype(self.dtype))
         if self.mask_token:
             filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
             if hidden is not None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather, patchify, unpatchify
@@ -57,10 +58,10 @@ class ResBlock(nn.Module):
         for name in ("1", "2"):
             y = nn.swish(GroupNorm(self.groups, self.dtype, name=f"norm{name}")(y))
             conv = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{name}")
-            y = conv(y)
+            y = placed.examples(conv(y))
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype, name="conv_short")(y)
-        return x + y
+        return placed.examples(x + y)
 
 
 class PictureEncoder(nn.Module):

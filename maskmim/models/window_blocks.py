@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.models import placed
 from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
 from maskmim.models.relative_position import biases, table_index
 from maskmim.models.swin_parts import APART, Grid, from_windows, to_windows
@@ -97,15 +98,16 @@ class WindowBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, n, D] -> [B, n, D]."""
+        x = placed.examples(x)
         turn = self.shift * self.grid[1]
         bias = OffsetBias(self.heads, self.side, name="offset_mlp")()
         bias = bias + apart_in_time(self.grid, self.side, self.shift)[:, None]
         y = to_windows(jnp.roll(x, -turn, axis=1), self.grid, self.side)
         y = CosineAttention(self.heads, self.dtype, name="attention")(y, bias)
         y = jnp.roll(from_windows(y, self.grid, self.side), turn, axis=1)
-        x = x + Norm(self.epsilon, self.dtype, name="norm1")(y)
+        x = placed.examples(x + Norm(self.epsilon, self.dtype, name="norm1")(y))
         y = Mlp(self.hidden, self.dtype, name="mlp")(x)
-        return x + Norm(self.epsilon, self.dtype, name="norm2")(y)
+        return placed.examples(x + Norm(self.epsilon, self.dtype, name="norm2")(y))
 
 
 def apart_in_time(grid: Grid, side: int, shift: int) -> np.ndarray:

@@ -1,8 +1,13 @@
 """What the commands say to people who mistype."""
 
+import time
+
 import pytest
 
-from maskmim import evaluate, exits, plan, train
+from maskmim import evaluate, exits, hosts, plan, train
+from maskmim.bad_steps import Diverged
+from maskmim.data.records import TooManyBadImages
+from tests.running import ROOT
 
 TINY = "--config=configs/mae.py:tiny"
 
@@ -101,3 +106,50 @@ def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
     save_config(tmp_path, load("configs/mae.py:tiny"), begun=False)
     message = refused(capsys, evaluate, f"--workdir={tmp_path}", "--evals=knm")
     assert "knm" in message and "knn" in message and "reconstruction" in message
+
+
+def codes_of_the_table():
+    """{name: code} of the Markdown table."""
+    cells = [row.strip("|").split("|") for row in exits.table().splitlines()[2:]]
+    return {name.strip(): int(code) for code, name, *_ in cells}
+
+
+def test_the_table_of_exit_codes_is_what_the_code_and_the_launchers_say():
+    named = {
+        name: value
+        for name, value in vars(exits).items()
+        if name.isupper() and isinstance(value, int)
+    }
+    assert codes_of_the_table() == named
+    words = (ROOT / "launch" / "exit_codes.sh").read_text().split()
+    pairs = [word.split("=") for word in words if word.partition("=")[2].isdigit()]
+    assert pairs and {name: int(code) for name, code in pairs}.items() <= named.items()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (exits.UserError("look here"), exits.USAGE, "maskmim: error: look here\n"),
+        (hosts.Missing("process 3 did not come"), exits.STUCK, "process 3 did not come\n"),
+        (Diverged("nan"), exits.DIVERGED, "maskmim: error: nan\n"),
+        (TooManyBadImages("half"), exits.BAD_DATA, "maskmim: error: half\n"),
+        (ZeroDivisionError("oops"), exits.FAILED, "ZeroDivisionError: oops\n"),
+        (KeyboardInterrupt(), exits.INTERRUPTED, "maskmim: interrupted\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_become_codes(capsys, error, code, said):
+    def command(argv):
+        raise error
+
+    assert exits.run(command) == code
+    told = capsys.readouterr().err
+    assert told.endswith(said)
+    assert ("Traceback" in told) == (code == exits.FAILED)
+
+
+def test_what_waits_too_long_is_left(capsys):
+    began = time.monotonic()
+    assert not exits.within(0.2, lambda: time.sleep(5))
+    assert time.monotonic() - began < 4
+    assert exits.within(5, lambda: 1 / 0) and exits.within(5, lambda: None)

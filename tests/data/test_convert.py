@@ -1,6 +1,9 @@
 import json
+import os
+import resource
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from maskmim.data.decode import decode
 from maskmim.data.folder import labelled
 from maskmim.data.records import DataError
 from tests.data import files
+from tests.running import ROOT, environment
 
 
 def classes(folder, count=11):
@@ -128,6 +132,175 @@ def test_other_settings_or_images_need_another_folder(tmp_path, change):
         run(f"labelled:{folder}", out, *([] if change == "image" else [change, "7"]))
 
 
+# Kills converting processes at the n-th call of os.replace (before or after it) or of
+# stored_bytes, lets another process finish, and prints where its files differ from those of a run
+# that nothing disturbed. Forked from a process without threads, so that one start serves all.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from maskmim.data import convert, shard_format
+
+folder, place = sys.argv[1], Path(sys.argv[2])
+
+def forked(out, prepare=lambda: None):
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        prepare()
+        words = ["--source", f"labelled:{folder}", "--out", str(out), "--workers", "2"]
+        os._exit(convert.main([*words, "--shard-size", "4"]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def dying(module, name, call, after):
+    original, calls = getattr(module, name), []
+    def patched(*arguments):
+        calls.append(1)
+        if len(calls) == call and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments)
+        if len(calls) == call and after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(module, name, patched)
+
+def content(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+assert forked(place / "whole") == 0
+whole = content(place / "whole")
+moments = [(shard_format.os, "replace", n, after) for n in range(1, 9) for after in (False, True)]
+moments += [(convert, "stored_bytes", n, False) for n in range(1, 13, 2)]
+for module, name, call, after in moments:
+    what = f"{name}-{call}-{after}"
+    if forked(place / what, lambda: dying(module, name, call, after)) != -signal.SIGKILL:
+        print(what, "was not reached")
+    if name == "stored_bytes" and "index.json" in content(place / what):
+        print(what, "has an index too early")
+    if forked(place / what) != 0 or content(place / what) != whole:
+        print(what, "differs")
+print(len(moments), "moments")
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
+    folder = classes(tmp_path / "in")
+    files.write(folder, {"cat/00bad.png": b""})
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "out")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "22 moments\n" and done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_killed_from_outside_again_and_again_it_ends_with_the_same_bytes(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    kinds = [files.encoded(files.picture(i, (300, 400, 3)), "JPEG", quality=95) for i in range(20)]
+    files.write(folder, {f"{i:03d}.jpg": kinds[i % 20] for i in range(600)})
+    words = ["--source", f"folder:{folder}", "--shard-size", "25", "--workers", "2"]
+    command = [sys.executable, "-m", "maskmim.data.convert", *words, "--out", str(out)]
+    rng = np.random.default_rng(0)
+    kills = 0
+    while not (out / "index.json").exists():
+        before = set(out.glob("*.array_record"))
+        with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and set(out.glob("*.array_record")) <= before:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.2))
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+    assert kills >= 5
+    convert.main([*words, "--out", str(tmp_path / "whole")])
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_full_disk_is_told_and_whole_shards_are_kept(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    small = {f"{i}.png": files.encoded(files.picture(i), "PNG") for i in range(4)}
+    files.write(folder, small | {"9.png": files.encoded(noise, "PNG")})
+    command = [sys.executable, "-m", "maskmim.data.convert", "--shard-size", "2"]
+    command += ["--source", f"folder:{folder}", "--out", str(out)]
+    limit = (300_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    assert done.returncode == exits.STORAGE, done.stderr
+    assert "images-00002.array_record cannot be written" in done.stderr
+    assert "make room" in done.stderr and "Traceback" not in done.stderr
+    kept = {path.name for path in out.iterdir()}
+    assert kept == {"images-00000.array_record", "images-00001.array_record", "progress.json"}
+    run(f"folder:{folder}", out, "--shard-size", "2")
+    run(f"folder:{folder}", tmp_path / "whole", "--shard-size", "2")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_workers_do_not_change_the_bytes(tmp_path):
+    folder = classes(tmp_path / "in", 30)
+    for workers in ("1", "7"):
+        run(f"labelled:{folder}", tmp_path / workers, "--shard-size", "8", "--workers", workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "7")
+
+
+def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
+    folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
+    out.mkdir()
+    with convert.only_writer(out), pytest.raises(DataError, match="another process converts"):
+        run(f"labelled:{folder}", out)
+    assert run(f"labelled:{folder}", out) == exits.DONE
+
+
+@pytest.mark.parametrize("harm", ["bit", "cut", "missing"])
+def test_verify_finds_damaged_shards_and_the_command_makes_them_again(tmp_path, harm, capsys):
+    folder, out = classes(tmp_path / "in"), tmp_path / "out"
+    run(f"labelled:{folder}", out, "--shard-size", "4")
+    whole = contents(out)
+    assert convert.main(["--verify", str(out)]) == exits.DONE
+    assert "3 of 3 shards are as they were written" in capsys.readouterr().out
+    shard = out / "images-00001.array_record"
+    if harm == "bit":
+        spoilt = bytearray(shard.read_bytes())
+        spoilt[len(spoilt) // 2] ^= 1
+        shard.write_bytes(spoilt)
+    elif harm == "cut":
+        os.truncate(shard, shard.stat().st_size - 1)
+    else:
+        shard.unlink()
+    with pytest.raises(convert.Damaged, match=r"(?s)1 of 3 shards .* images-00001") as caught:
+        convert.main(["--verify", str(out)])
+    assert caught.value.exit_code == exits.BAD_DATA
+    shard.unlink(missing_ok=True)
+    run(f"labelled:{folder}", out, "--shard-size", "4")
+    assert contents(out) == whole
+
+
+def test_an_index_without_checksums_still_reads(tmp_path, capsys):
+    out = tmp_path / "out"
+    run(f"labelled:{classes(tmp_path / 'in')}", out)
+    index = json.loads((out / "index.json").read_text())
+    for shard in index["shards"]:
+        del shard["size"], shard["sha256"]
+    (out / "index.json").write_text(json.dumps(index))
+    assert len(shards(path=str(out))) == 11
+    assert convert.main(["--verify", str(out)]) == exits.DONE
+    assert "1 shards were only looked for" in capsys.readouterr().out
+
+
 def test_nothing_readable_is_an_error(tmp_path):
     files.write(tmp_path / "in", {"a.png": b"", "b.png": b"x"})
     with pytest.raises(DataError, match="none of the 2 images can be read"):
@@ -136,7 +309,7 @@ def test_nothing_readable_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("source", ["/some/path", "zip:/some/path", "folder"])
 def test_unknown_sources_are_refused(tmp_path, source):
-    with pytest.raises(DataError, match="write folder:PATH or labelled:PATH"):
+    with pytest.raises(DataError, match="write folder:PATH, labelled:PATH or imagenet:PATH"):
         run(source, tmp_path / "out")
 
 

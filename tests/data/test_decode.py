@@ -117,3 +117,28 @@ def test_arrays_pass_with_any_number_of_channels():
 def test_files_cannot_give_five_channels():
     with pytest.raises(DataError, match="1, 3 or 4 channels, not 5"):
         decode(files.odd_files()["plain.bmp"], channels=5)
+
+
+@pytest.mark.parametrize("least, shape", [(0, 400), (401, 400), (201, 400), (200, 200), (99, 100)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_can_be_decoded_smaller(least, shape, orientation):
+    large = files.picture(2, (401, 640, 3))
+    encoded = files.encoded(large, "JPEG", quality=95, exif=files.exif(orientation))
+    pixels = decode(encoded, short_side=least)
+    sides = (min(pixels.shape[:2]), max(pixels.shape[:2]))
+    factor = round(400 / shape)
+    assert sides == (-(-401 // factor), 640 // factor)
+    assert (pixels.shape[0] > pixels.shape[1]) == (orientation == 6)
+    # Against the full size reduced by averaging: the same picture up to rounding and edges.
+    whole = decode(encoded)[: 400 if orientation == 1 else 640, : 640 if orientation == 1 else 400]
+    rows, columns = (side // factor for side in whole.shape[:2])
+    averaged = whole.reshape(rows, factor, columns, factor, 3).mean((1, 3))
+    start = pixels.shape[1] - columns if orientation == 6 else 0
+    assert np.abs(pixels[:rows, start:] - averaged).mean() < 1.5
+
+
+def test_only_jpegs_are_decoded_smaller_and_grey_ones_too():
+    picture = files.picture(2, (400, 640, 3))
+    assert decode(files.encoded(picture, "PNG"), short_side=100).shape == (400, 640, 3)
+    grey = files.encoded(picture[..., 0], "JPEG")
+    assert decode(grey, channels=1, short_side=100).shape == (100, 160, 1)

@@ -118,3 +118,10 @@ def test_an_uncropped_evaluation_of_the_right_size_changes_nothing():
     image = files.picture(4, (24, 32, 3))
     out = resize_center_crop(np.random.default_rng(0), image, size=(24, 32), crop_fraction=1.0)
     assert np.array_equal(out, image)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_mirrored_resize_is_the_resize_mirrored(channels):
+    image = files.picture(5, (31, 44, channels))
+    plain, mirrored = (resize(image, (20, 24), mirror=mirror) for mirror in (False, True))
+    assert np.array_equal(mirrored, plain[:, ::-1]) and mirrored.flags.c_contiguous

@@ -53,6 +53,15 @@ def losses(workdir):
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 
+def wait_for_lines(workdir, count):
+    """Until so many steps are logged, at most some minutes."""
+    metrics = workdir / "metrics.jsonl"
+    for _ in range(3000):
+        if metrics.exists() and metrics.read_text().count("\n") >= count:
+            return
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """One process's run."""
@@ -87,16 +96,31 @@ def compare_results(first, second):
 def test_all_stop_when_one_is_asked_to_and_any_number_goes_on(alone, tmp_path):
     workdir = tmp_path / "run"
     started = start_all(2, workdir)
-    metrics = workdir / "metrics.jsonl"
-    for _ in range(600):
-        if metrics.exists() and metrics.read_text().count("\n") >= 2:
-            break
-        time.sleep(0.1)
+    wait_for_lines(workdir, 2)
     started[1].terminate()
     codes = [process.wait(timeout=300) for process in started]
     assert codes == [exits.SAVED, exits.SAVED], outputs(workdir, 2)
     again = run("train", *FLAGS, f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
+    one, two = losses(alone), losses(workdir)
+    assert one.keys() == two.keys()
+    assert max(abs(one[step] / two[step] - 1) for step in one) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_training_ends_the_other_and_both_go_on_from_the_checkpoint(
+    alone, tmp_path, killed
+):
+    workdir = tmp_path / "run"
+    started = start_all(2, workdir)
+    wait_for_lines(workdir, 4)
+    started[killed].kill()
+    other = started[1 - killed]
+    assert other.wait(timeout=200) == exits.STUCK, outputs(workdir, 2)
+    assert "another process is gone" in outputs(workdir, 2)[1 - killed]
+    again = [process.wait(timeout=600) for process in start_all(2, workdir)]
+    assert again == [exits.DONE] * 2, outputs(workdir, 2)
     one, two = losses(alone), losses(workdir)
     assert one.keys() == two.keys()
     assert max(abs(one[step] / two[step] - 1) for step in one) < 1e-5

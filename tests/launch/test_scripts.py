@@ -1,18 +1,18 @@
-"""The launch scripts: what a shell checker says, and that they know the exit codes."""
+"""All launch scripts: what a shell checker says, the exit codes they know, and how they help."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from maskmim import exits
-from tests.running import ROOT, environment
+from tests.launch import contract
+from tests.running import ROOT
 
 SCRIPTS = sorted([*(ROOT / "launch").glob("*.sh"), ROOT / "launch" / "slurm.sbatch"])
-NEVER_AGAIN = {exits.DONE, exits.USAGE, exits.DIVERGED, exits.BAD_DATA}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -22,62 +22,43 @@ def test_shellcheck_finds_nothing(script):
     assert found.returncode == 0, found.stdout
 
 
-def test_the_shell_knows_the_codes_of_python():
+def test_the_shell_knows_every_code_by_its_name():
     text = (ROOT / "launch" / "exit_codes.sh").read_text()
-    named = dict(re.findall(r"\b([A-Z_]+)=(\d+)", text))
-    assert named == {name: str(getattr(exits, name)) for name in named}
-    asked = "source launch/exit_codes.sh; for c in {0..255}; do again $c && echo $c; done"
-    found = subprocess.run(["bash", "-c", asked], cwd=ROOT, capture_output=True, text=True)
-    assert set(map(int, found.stdout.split())) == set(range(256)) - NEVER_AGAIN
+    named = {name: int(code) for name, code in re.findall(r"\b([A-Z_]+)=(\d+)", text)}
+    assert named == {name: code for code, name in contract.named().items() if code != 130}
+    assert all(getattr(exits, name) == code for name, code in named.items())
 
 
-def test_kubernetes_and_sky_know_the_codes():
-    jobset = yaml.safe_load((ROOT / "launch" / "gke_jobset.yaml").read_text())
-    job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
-    (rule,) = job["podFailurePolicy"]["rules"]
-    assert set(rule["onExitCodes"]["values"]) == NEVER_AGAIN - {0}
-    assert rule["onExitCodes"]["containerName"] == job["template"]["spec"]["containers"][0]["name"]
-    sky = yaml.safe_load((ROOT / "launch" / "sky.yaml").read_text())
-    recovery = sky["resources"]["job_recovery"]
-    assert set(recovery["recover_on_exit_codes"]) == {exits.SAVED, exits.STUCK}
+def test_the_shell_starts_again_where_the_table_does_not_say_no():
+    """Codes that are not in the table are those of crashes and signals."""
+    assert contract.shell_again(range(256)) == set(range(256)) - contract.saying("no")
+    assert set(contract.answers().values()) == {"no", "yes", "perhaps"}
 
 
-def run_local(tmp_path, codes, **changes):
-    """Runs local.sh with an interpreter that leaves with these codes, one after the other."""
-    fake = tmp_path / "python"
-    fake.write_text(
-        f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/calls\n'
-        f"n=$(wc -l < {tmp_path}/calls)\ncodes=({' '.join(map(str, codes))})\n"
-        "exit ${codes[$((n - 1))]}\n"
-    )
-    fake.chmod(0o755)
-    found = subprocess.run(
-        ["bash", "launch/local.sh", "--config", "c.py"],
-        cwd=ROOT,
-        env=environment(PYTHON=str(fake), **changes),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return found.returncode, (tmp_path / "calls").read_text().splitlines()
+@pytest.mark.parametrize("name", ["local.sh", "tpu_vm.sh", "xpk.sh"])
+def test_without_arguments_a_script_shows_its_use(name):
+    found = subprocess.run([ROOT / "launch" / name], capture_output=True, text=True)
+    assert found.returncode == exits.USAGE and not found.stdout
+    assert f"launch/{name}" in found.stderr and "RESTARTS" in found.stderr
+    assert "set -" not in found.stderr  # the comment alone
 
 
 @pytest.mark.parametrize(
-    ("codes", "expected"), [([0], 0), ([2], 2), ([75], 75), ([70, 0], 0), ([1, 65], 65)]
+    ("words", "given", "said"),
+    [
+        (["xpk.sh", "mae"], {}, "CLUSTER is not set"),
+        (["xpk.sh", "mae"], {"CLUSTER": "c", "ZONE": "z"}, "TYPE is not set"),
+        (["xpk.sh", "My_Run", "-"], {"CLUSTER": "c", "ZONE": "z", "TYPE": "t"}, "got 'My_Run'"),
+        (["xpk.sh", "mae"], {"CLUSTER": "c", "ZONE": "z", "TYPE": "t"}, "missing after 'mae'"),
+        (["tpu_vm.sh", "create"], {"TPU": "t"}, "ZONE is not set"),
+        (["tpu_vm.sh", "run"], {"TPU": "t", "ZONE": "z"}, "unknown action 'run': create, wait"),
+        (["tpu_vm.sh", "keep"], {"TPU": "t", "ZONE": "z"}, "keep needs the arguments"),
+    ],
 )
-def test_a_local_run_starts_again_after_a_crash_only(codes, expected, tmp_path):
-    code, calls = run_local(tmp_path, codes)
-    assert code == expected and len(calls) == len(codes)
-    assert calls[0] == "-m maskmim.train --config c.py"
-
-
-def test_a_local_run_gives_up(tmp_path):
-    code, calls = run_local(tmp_path, [1, 1, 1], RESTARTS="1")
-    assert code == 1 and len(calls) == 2
-
-
-def test_local_processes_get_their_places(tmp_path):
-    code, calls = run_local(tmp_path, [0, 0, 0], PROCESSES="3", PORT="5555")
-    assert code == 0
-    told = "--coordinator 127.0.0.1:5555 --processes 3 --process"
-    assert sorted(calls) == [f"-m maskmim.train --config c.py {told} {i}" for i in range(3)]
+def test_what_is_missing_is_named(words, given, said):
+    clean = {k: v for k, v in os.environ.items() if k not in ("CLUSTER", "ZONE", "TYPE", "TPU")}
+    script, *rest = words
+    found = subprocess.run(
+        [ROOT / "launch" / script, *rest], env={**clean, **given}, capture_output=True, text=True
+    )
+    assert found.returncode == exits.USAGE and said in found.stderr

@@ -213,7 +213,7 @@ def test_dropped_paths_and_captures_are_the_encoder_s():
 
 def test_shardings_of_the_regressor():
     shapes = jax.eval_shape(network(variant="2x16x4").init, jax.random.key(0))
-    mesh = AbstractMesh((2, 4, 2), AXES)
+    mesh = AbstractMesh((2, 4, 1, 2), AXES)
     places = dict(named_leaves(tree_shardings(shapes, transformer(), mesh)))
     at = "decoder/regressor_blocks/attention"
     for name in ("query", "key", "value"):

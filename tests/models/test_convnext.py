@@ -282,7 +282,7 @@ def test_the_published_model_and_mask(monkeypatch):
     encoder = sum(leaf.size for leaf in jax.tree.leaves(shapes["encoder"]))
     # 3.7M with the classifier of 1000 classes and the norm before it (README).
     assert round((encoder + 320 * 1002 + 1000) / 1e6, 1) == 3.7
-    places = dict(named_leaves(tree_shardings(shapes, rules(), AbstractMesh((2, 4, 2), AXES))))
+    places = dict(named_leaves(tree_shardings(shapes, rules(), AbstractMesh((2, 4, 1, 2), AXES))))
     assert places["encoder/stage0_blocks/depthwise/kernel"].spec[4] == "fsdp"
     assert places["encoder/stage0_blocks/mlp/grn/gamma"].spec[1] == "tensor"
 

@@ -335,7 +335,7 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
     assert mask.predict.shape == (2, predicted)
     params = jax.eval_shape(method.init, jax.random.key(0))[0]
     places = dict(
-        named_leaves(tree_shardings(params, transformer(), AbstractMesh((2, 4, 2), AXES)))
+        named_leaves(tree_shardings(params, transformer(), AbstractMesh((2, 4, 1, 2), AXES)))
     )
     for path, place in places.items():
         stacked = "/blocks/" in path

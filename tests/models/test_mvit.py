@@ -155,7 +155,7 @@ def test_sizes_that_cannot_be():
 
 
 def test_every_parameter_finds_its_place():
-    mesh = AbstractMesh((1, 2, 2), AXES)
+    mesh = AbstractMesh((1, 2, 1, 2), AXES)
     tree = jax.eval_shape(NET.init, jax.random.key(0))
     places = tree_shardings(tree, sharding_rules(), mesh)["encoder"]
     scanned, single = places["from2_blocks"], places["block1"]

@@ -86,7 +86,7 @@ def test_captures(example):
 
 def test_parameters_find_their_place():
     shapes = jax.eval_shape(tiny(SPEC, heads={"clusters": 6}).init, jax.random.key(0))
-    mesh = AbstractMesh((1, 2, 2), AXES)
+    mesh = AbstractMesh((1, 2, 1, 2), AXES)
     places = dict(named_leaves(tree_shardings(shapes, transformer(), mesh)))
     for part in ("encoder", "decoder"):
         for name in ("query", "key", "value"):

@@ -1,9 +1,11 @@
 """A run that is killed or stopped and continued ends bit for bit where an undisturbed one ends."""
 
-import json
+import itertools
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 
 import jax
@@ -11,124 +13,183 @@ import numpy as np
 import pytest
 
 from maskmim import exits
-from maskmim.checkpoint import Checkpoints, layout
-from maskmim.evaluate import restore
+from maskmim.assemble import assemble
+from maskmim.bricks import bind
+from maskmim.checkpoint import layout
+from maskmim.loop import open_batches
 from maskmim.metrics import read
+from maskmim.stored import newest, steps
+from maskmim.train import main
 from maskmim.workdir import load_config
-from tests.running import run, start
+from tests.running import ROOT, command, environment, run
 
-STEPS = 28
+STEPS = 22
 FLAGS = (
-    "--config=configs/colormae.py:tiny",
-    "--config.train.epochs=1.5",
+    "--config=configs/hpm.py:tiny",
+    "--config.input.size=16,16",
+    "--config.model.variant=1x16x2",
+    "--config.model.patch=4,4",
+    "--config.model.decoder_width=16",
+    "--config.train.epochs=1.2",
     "--config.checkpoint.every_epochs=0.12",
     "--config.evals.at_end=()",
-    "--config.log.every_steps=1",
+    "--config.log.pictures_every_epochs=0",
 )
 
 
-def final_state(workdir):
-    """(path, array) of the newest checkpoint's whole state, and its step."""
-    from maskmim.assemble import assemble
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """One folder of compiled programs for this process and those that it starts."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (folder, 0.1), strict=True):
+        jax.config.update(name, value)
+    yield {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    for name, value in before.items():
+        jax.config.update(name, value)
 
+
+def train(workdir, *flags):
+    """The command in this process; returns its exit code."""
+    return exits.run(main, [*FLAGS, *flags, f"--workdir={workdir}"])
+
+
+@pytest.fixture(
+    scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow)]
+)
+def undisturbed(request, tmp_path_factory, compiled):
+    """The work directory of a run that nothing disturbed, and the flag of its dtype."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    flag = f"--config.model.dtype={request.param}"
+    assert train(workdir, flag) == exits.DONE
+    return workdir, flag
+
+
+def everything(workdir):
+    """(path, array) of the whole state of the newest checkpoint, and its step."""
     config = load_config(workdir)
     parts = assemble(config, 296)
-    checkpoints = Checkpoints(workdir)
-    restored = checkpoints.restore(layout(parts.shapes, parts.places))
-    checkpoints.close()
-    return jax.tree_util.tree_leaves_with_path(restored.state), restored.step
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    result = run("train", *FLAGS, f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
-    state, step = final_state(workdir)
-    assert step == STEPS
-    return state, losses(workdir)
+    found = newest(workdir, layout(parts.shapes, parts.places)._asdict())
+    return jax.tree_util.tree_leaves_with_path(found.state), found.step
 
 
 def losses(workdir):
-    return {row["step"]: row["loss"] for row in read(workdir / "metrics.jsonl")}
+    return {row["step"]: row["loss"] for row in read(workdir / "metrics.jsonl") if "loss" in row}
 
 
-def saved_steps(workdir):
-    folder = workdir / "checkpoints"
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return [int(name) for name in names if name.isdigit()]
+def next_records(workdir, step, count=100):
+    """Which records a run would read next after so many steps."""
+    config = load_config(workdir)
+    records = bind(config.data.train)()
+    batches = open_batches(config, assemble(config, len(records)), records, step)
+    needed = -(-count // config.train.batch_size)
+    found = [np.asarray(batch["record"]) for batch in itertools.islice(batches, needed)]
+    return np.concatenate(found)[:count]
 
 
-def interrupt(workdir, log, number, after, delay):
-    """Starts the training, and sends it a signal some time after a step beyond `after` is saved."""
-    process = start("train", *FLAGS, f"--workdir={workdir}", output=log)
+def interrupt(workdir, log, number, flag, compiled):
+    """Starts the training and sends it a signal after it has saved a step; returns its code."""
+    folder, draw = workdir / "checkpoints", random.Random(number)
+    before = steps(folder)[-1:]
+    words = command("train", *FLAGS, flag, f"--workdir={workdir}")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment(**compiled), stdout=output, stderr=subprocess.STDOUT
+        )
     deadline = time.monotonic() + 300
-    while not any(step > after for step in saved_steps(workdir)):
+    while steps(folder)[-1:] == before:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.02)
-    time.sleep(delay)
+    time.sleep(draw.uniform(0, 0.2))
     os.kill(process.pid, number)
     return process.wait(timeout=120)
 
 
 def check_same(workdir, undisturbed):
-    state, losses_before = undisturbed
-    found, step = final_state(workdir)
-    assert step == STEPS
-    for (path, expected), (_, array) in zip(state, found, strict=True):
-        np.testing.assert_array_equal(array, expected, err_msg=jax.tree_util.keystr(path))
-    assert losses(workdir) == losses_before
+    expected, found = everything(undisturbed), everything(workdir)
+    assert expected[1] == found[1] == STEPS
+    parts = {jax.tree_util.keystr(path[:1], simple=True) for path, _ in expected[0]}
+    assert parts == {"step", "params", "extra", "opt_state", "bad_steps"}
+    for (path, one), (_, other) in zip(expected[0], found[0], strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
+    assert losses(workdir) == losses(undisturbed)
 
 
-def test_killed_three_times_ends_bit_for_bit_the_same(tmp_path, undisturbed):
+def test_killed_and_stopped_it_ends_bit_for_bit_the_same(tmp_path, undisturbed, compiled, capsys):
+    straight, flag = undisturbed
     workdir, log = tmp_path / "run", tmp_path / "log"
-    draw = random.Random(0)
-    for after in (0, 6, 12):
-        code = interrupt(workdir, log, signal.SIGKILL, after, draw.uniform(0, 0.3))
-        assert code == -signal.SIGKILL
-    result = run("train", *FLAGS, f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
-    assert "continuing from step" in result.stdout
-    check_same(workdir, undisturbed)
-
-
-def test_sigterm_saves_and_leaves_with_its_code_and_continues(tmp_path, undisturbed):
-    workdir, log = tmp_path / "run", tmp_path / "log"
-    code = interrupt(workdir, log, signal.SIGTERM, 0, 0.0)
+    code = interrupt(workdir, log, signal.SIGKILL, flag, compiled)
+    assert code == -signal.SIGKILL
+    code = interrupt(workdir, log, signal.SIGTERM, flag, compiled)
     assert code == exits.SAVED, log.read_text()
     assert "is saved; the same command continues" in log.read_text()
-    stopped = max(saved_steps(workdir))
-    assert losses(workdir).keys() == set(range(1, stopped + 1))
-    result = run("train", *FLAGS, f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
-    assert f"continuing from step {stopped}" in result.stdout
-    check_same(workdir, undisturbed)
-    again = run("train", *FLAGS, f"--workdir={workdir}")
-    assert again.returncode == 0 and "complete" in again.stdout, again.stderr
-    other = run("train", *FLAGS, "--config.optim.lr=0.1", f"--workdir={workdir}")
-    assert other.returncode == exits.USAGE
-    assert "optim.lr: 0.00015 -> 0.1" in other.stderr
+    stopped = steps(workdir / "checkpoints")[-1]
+    assert 0 < stopped < STEPS and max(losses(workdir)) == stopped
+    position = everything(workdir)[1]
+    order = next_records(straight, 0, 16 * stopped + 100)
+    np.testing.assert_array_equal(next_records(workdir, position), order[16 * stopped :])
+    capsys.readouterr()
+    assert train(workdir, flag) == exits.DONE
+    assert f"continuing from step {stopped} of {STEPS}" in capsys.readouterr().out
+    check_same(workdir, straight)
 
 
-def test_a_checkpoint_restores_on_another_mesh(tmp_path, undisturbed):
-    """What 8 devices wrote under fsdp, one device reads."""
-    workdir = tmp_path / "run"
-    flags = (*FLAGS, "--config.mesh.data=1", "--config.mesh.fsdp=8", f"--workdir={workdir}")
+@pytest.fixture
+def finished(tmp_path, undisturbed):
+    """A copy of the undisturbed run, and the flag of its dtype."""
+    return shutil.copytree(undisturbed[0], tmp_path / "finished"), undisturbed[1]
+
+
+def test_a_finished_run_is_extended(finished, capsys):
+    workdir, flag = finished
+    assert train(workdir, flag, "--config.train.epochs=1.3") == exits.DONE
+    told = capsys.readouterr().out
+    assert "changed for the rest of the run: train.epochs: 1.2 -> 1.3" in told
+    assert "continuing from step 22 of 24" in told
+    assert everything(workdir)[1] == 24 and load_config(workdir).train.epochs == 1.3
+    assert max(losses(workdir)) == 24
+
+
+def test_a_run_shortened_below_what_is_done_ends_where_it_is(finished, capsys):
+    workdir, flag = finished
+    before = everything(workdir)[0]
+    assert train(workdir, flag, "--config.train.epochs=1") == exits.DONE
+    assert "changed for the rest of the run: train.epochs: 1.2 -> 1" in capsys.readouterr().out
+    assert steps(workdir / "checkpoints")[-1] == STEPS
+    jax.tree.map(np.testing.assert_array_equal, before, everything(workdir)[0])
+
+
+def test_another_learning_rate_is_refused_and_nothing_is_touched(finished, capsys):
+    workdir, flag = finished
+    before = sorted(path for path in workdir.rglob("*"))
+    assert train(workdir, flag, "--config.optim.lr=0.1") == exits.USAGE
+    assert "optim.lr: 0.00015 -> 0.1" in capsys.readouterr().err
+    assert sorted(path for path in workdir.rglob("*")) == before
+
+
+def test_the_command_on_a_finished_run_does_nothing(finished, capsys):
+    workdir, flag = finished
+    assert train(workdir, flag) == exits.DONE
+    capsys.readouterr()
+    assert train(workdir, flag) == exits.DONE
+    assert "This run is complete: 22 steps" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_trained_on_eight_devices_it_ends_near_what_one_gives(tmp_path):
+    """What 8 devices trained and wrote under fsdp, one device reads; masks do not depend on it."""
+    flags = [flag.replace("hpm", "colormae") for flag in FLAGS]
+    one, eight = tmp_path / "one", tmp_path / "eight"
+    assert exits.run(main, [*flags, f"--workdir={one}"]) == exits.DONE
     devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    result = run("train", *flags, **devices)
-    assert result.returncode == 0, result.stderr
-    config = load_config(workdir)
-    with config.unlocked():
-        config.mesh.fsdp = 1
-    _, variables, step = restore(config, workdir)
-    assert step == STEPS
-    for (path, expected), array in zip(
-        [(p, a) for p, a in undisturbed[0] if ".params" in jax.tree_util.keystr(p)],
-        jax.tree.leaves(variables.params),
-        strict=True,
-    ):
-        np.testing.assert_allclose(
-            array, expected, rtol=1e-3, atol=2e-5, err_msg=jax.tree_util.keystr(path)
-        )
-    assert json.loads((workdir / "config.json").read_text())["mesh"]["fsdp"] == 8
+    mesh = "--config.mesh.data=1", "--config.mesh.fsdp=8"
+    result = run("train", *flags, *mesh, f"--workdir={eight}", **devices)
+    assert result.returncode == exits.DONE, result.stderr
+    like = assemble(load_config(one), 296)
+    wanted = {"params": layout(like.shapes.params, like.places.params)}
+    expected, found = (newest(workdir, wanted).state["params"] for workdir in (one, eight))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), expected, found
+    )

@@ -1,0 +1,198 @@
+"""Images per second of one core, from JPEG files to batches, beside torch's DataLoader.
+
+  python -m benchmarks.input_pipeline [--turns 7] [--images 512] [--batch 64] [--quality 96]
+
+First the stages, each by itself in one thread; then whole pipelines with one worker on one core:
+ours from ArrayRecord shards, in a thread of the training process or in a worker process; the peer,
+torch's DataLoader with one worker process over JPEG files with the same crops by Pillow, giving
+normalised float32 tensors as recipes do, or uint8 tensors, which leave normalising to the device as
+ours do. Ours with transforms.random_resized_crop_flip (Pillow's pixels) and with that of fast_crop.
+Everything is in the page cache. Contestants take turns; a turn begins after four batches, when
+nothing is ready in advance.
+
+Images per second of a core are images divided by the CPU seconds of this process and its workers,
+so that other work on the machine counts little; the table gives medians, and ratios turn by turn:
+how many times as fast as each of the peer's.
+The photographs are made: benchmarks/photographs.py says how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.photographs import photographs
+from maskmim.data import fast_crop
+from maskmim.data.array_record import shards
+from maskmim.data.decode import decode
+from maskmim.data.pipeline import train_batches
+from maskmim.data.records import Records
+from maskmim.data.shard_format import Index, write_index, write_shard
+from maskmim.data.transforms import random_resized_crop_flip
+from maskmim.types import Spec
+
+PEERS = ("torch, uint8", "torch, float32")
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of all that came from it and live."""
+    taken, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            parents[int(entry.name)] = int(fields[1])
+            taken[int(entry.name)] = (int(fields[11]) + int(fields[12])) * TICK
+    family = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(taken.get(member, 0.0) for member in family - {os.getpid()}) + time.process_time()
+
+
+def stages(files: list[bytes], records: Records, size: int) -> dict[str, Callable[[int], Any]]:
+    """{name: a function of the number of an image}, one for each stage of an example."""
+    pixels = [decode(file) for file in files]
+    half = min(pixels[0].shape[:2]) // 2
+
+    def cropped(i: int, image: np.ndarray, crop: Callable) -> np.ndarray:
+        return crop(np.random.default_rng(i), image, (size, size))
+
+    pillow, fast = random_resized_crop_flip, fast_crop.random_resized_crop_flip
+    return {
+        "read a record": lambda i: records[i],
+        "decode": lambda i: decode(files[i]),
+        "decode at half size": lambda i: decode(files[i], short_side=half),
+        "crop, Pillow": lambda i: cropped(i, pixels[i], pillow),
+        "crop, fast_crop": lambda i: cropped(i, pixels[i], fast),
+        "all of it, Pillow": lambda i: cropped(i, decode(records[i].encoded), pillow),
+        "all of it, fast_crop": lambda i: cropped(i, decode(records[i].encoded), fast),
+    }
+
+
+def milliseconds(stage: Callable[[int], Any], count: int) -> float:
+    """CPU milliseconds of one image."""
+    began = time.process_time()
+    for index in range(count):
+        stage(index)
+    return (time.process_time() - began) / count * 1e3
+
+
+def pipelines(
+    files: list[bytes], records: Records, folder: Path, options: argparse.Namespace
+) -> dict[str, Iterator]:
+    """{name: endless batches} of every contestant, each with one worker."""
+    from benchmarks.torch_input import batches
+
+    side, size = options.size, (options.size, options.size)
+    ours = partial(
+        train_batches,
+        records,
+        spec=Spec(size, 3, (0.5,) * 3, (0.5,) * 3),
+        batch_size=options.batch,
+        seed=0,
+        threads=1,
+    )
+    pillow, fast = random_resized_crop_flip, fast_crop.random_resized_crop_flip
+    paths = []
+    for number, file in enumerate(files):
+        paths.append(folder / f"{number}.jpg")
+        paths[-1].write_bytes(file)
+    theirs = partial(batches, paths, size=side, batch=options.batch, workers=1)
+    return {
+        "Pillow's crop, in a thread": ours(augment=pillow, workers=0),
+        "fast_crop, in a thread": ours(augment=fast, workers=0),
+        "fast_crop, in a worker": ours(augment=fast, workers=1),
+        PEERS[0]: theirs(floats=False),
+        PEERS[1]: theirs(floats=True),
+    }
+
+
+def turn(batches: Iterator, count: int) -> tuple[float, float]:
+    """(CPU seconds, seconds) of so many batches."""
+    time.sleep(0.5)  # until what others prepare in advance is done
+    for _ in range(4):
+        next(batches)
+    cpu, began = cpu_seconds(), time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    return cpu_seconds() - cpu, time.perf_counter() - began
+
+
+def main() -> None:
+    """Runs the benchmark and prints its tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batches", type=int, default=10, help="in a turn")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--height", type=int, default=375)
+    parser.add_argument("--width", type=int, default=500)
+    parser.add_argument("--quality", type=int, default=96)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    files = photographs(
+        options.images, height=options.height, width=options.width, quality=options.quality
+    )
+    print(
+        f"{options.images} JPEG files of {options.width} x {options.height}, quality "
+        f"{options.quality}, {statistics.mean(map(len, files)) / 1e3:.0f} kB; crops of "
+        f"{options.size} px; medians of {options.turns} turns, one core\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shard = write_shard(
+            folder / "images.array_record", ((str(i), {}, file) for i, file in enumerate(files))
+        )
+        write_index(folder, Index({}, (shard,)))
+        records = shards(path=place)
+        report_stages(stages(files, records, options.size), len(files), options.turns)
+        report_pipelines(pipelines(files, records, folder, options), options)
+
+
+def report_stages(named: dict[str, Callable[[int], Any]], count: int, turns: int) -> None:
+    """Prints a line for each stage."""
+    times = [
+        {name: milliseconds(stage, count) for name, stage in named.items()} for _ in range(turns)
+    ]
+    print(f"{'stage':<32}{'CPU ms/image':>14}{'images/s':>10}")
+    for name in named:
+        middle = statistics.median(each[name] for each in times)
+        print(f"{name:<32}{middle:>14.3f}{1e3 / middle:>10.0f}")
+
+
+def report_pipelines(contestants: dict[str, Iterator], options: argparse.Namespace) -> None:
+    """Prints a line for each pipeline, with its speed as a multiple of the peers', turn by turn."""
+    turns = [
+        {name: turn(batches, options.batches) for name, batches in contestants.items()}
+        for _ in range(options.turns)
+    ]
+    images = options.batches * options.batch
+    heads = "".join(f"{f'times {peer}':>24}" for peer in PEERS)
+    print(f"\n{'pipeline':<28}{'images/s of a core':>19}{'by the clock':>14}{heads}")
+    for name in contestants:
+        cpu, wall = (statistics.median(each[name][i] for each in turns) for i in (0, 1))
+        print(f"{name:<28}{images / cpu:>19.0f}{images / wall:>14.0f}", end="")
+        for peer in PEERS:
+            pairs = [each[peer][0] / each[name][0] for each in turns]
+            spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+            print(f"{spread:>24}", end="")
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The same seed gives the same bits, and splitting a batch changes neither masks nor pictures.
+
+Figures R18 and R19. The runs are made by tests/faults/fifty_steps.py, here and in other processes.
+The bits of a sum depend on how many threads share it, so that the number of devices of the program
+is the same wherever bits are compared.
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.faults.fifty_steps import BATCH, trained
+from tests.running import ROOT, environment
+
+# Relative difference of losses of a batch that was worked off in another number of parts.
+SPLIT = 1e-6
+
+
+def child(word, **changes):
+    """What another process finds, which hashes otherwise and is told another place and time."""
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.faults.fifty_steps", word],
+        cwd=ROOT,
+        env=environment(PYTHONHASHSEED="7", TZ="Asia/Kathmandu", LC_ALL="C", **changes),
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def splits(word):
+    """Masks and loss of a step by the way in which its batch was split over eight devices."""
+    return child(word, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+
+
+@pytest.fixture(scope="module")
+def here():
+    return trained(workers=0, threads=1)
+
+
+def test_fifty_steps_learn_something(here):
+    assert len(here["losses"]) == 50
+    assert np.mean(here["losses"][-10:]) < np.mean(here["losses"][:10]) - 0.05
+
+
+@pytest.mark.parametrize("workers, threads", [(0, 1), (0, 8), (2, 3)])
+def test_two_runs_are_equal_to_the_bit(here, workers, threads):
+    again = trained(workers=workers, threads=threads)
+    assert again == here
+
+
+@pytest.mark.slow
+def test_another_process_comes_to_the_same_bits(here):
+    """By default tests/pulse compares processes, by whole checkpoints."""
+    assert child("train") == here
+
+
+def test_another_seed_comes_to_other_bits(here):
+    again = trained(workers=0, threads=1, seed=1)
+    assert again["state"] != here["state"] and again["batches"] != here["batches"]
+
+
+@pytest.mark.parametrize(
+    "word, count", [("some", 2), pytest.param("all", 6, marks=pytest.mark.slow)]
+)
+def test_micro_batches_and_devices_change_neither_masks_nor_loss(word, count):
+    found = splits(word)
+    assert len(found) == count
+    whole = found["1 parts on 1"]
+    hidden = np.array(whole["hidden"])
+    assert hidden.shape == (BATCH, 12) and (hidden.sum(1) == 9).all()
+    assert len({row.tobytes() for row in hidden}) > BATCH // 2
+    for name, split in found.items():
+        np.testing.assert_array_equal(split["hidden"], hidden, err_msg=name)
+        assert abs(split["loss"] / whole["loss"] - 1) < SPLIT, name
+    print({name: f"{split['loss'] / whole['loss'] - 1:.1e}" for name, split in found.items()})

@@ -1,0 +1,135 @@
+"""A full disk: training goes on, the failure is counted and said, older checkpoints stay."""
+
+import contextlib
+import logging
+import os
+import re
+import resource
+import shutil
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from maskmim import exits
+from maskmim.checkpoint import Checkpoints, NotSaved
+from maskmim.stored import newest, steps
+from tests.faults.saver import like, state_at
+from tests.running import run
+
+MEGABYTES = 2
+
+
+@contextlib.contextmanager
+def files_no_larger_than(size):
+    """Lets every write beyond so many bytes of a file fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def save(checkpoints, step):
+    checkpoints.save(step, state_at(step, MEGABYTES), {"step": step}, "{}")
+    checkpoints.wait()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_failed_saves_are_counted_and_the_next_one_is_tried(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, keep_latest=2)
+    save(checkpoints, 1)
+    caplog.clear()
+    with files_no_larger_than(100_000):
+        save(checkpoints, 2)
+        save(checkpoints, 3)
+    said = [record.getMessage() for record in caplog.records if record.name == "maskmim"]
+    assert len(said) == checkpoints.failures == 2
+    assert "checkpoint 3 could not be saved" in said[1] and "\n" not in said[1]
+    assert "the newest is 1; failed saves so far: 2" in said[1]
+    assert names(checkpoints.folder) == ["1", "checksums"]  # no halves that take room
+    save(checkpoints, 4)
+    checkpoints.close()
+    assert steps(checkpoints.folder) == [1, 4] and checkpoints.failures == 2
+    restored = Checkpoints(tmp_path).restore(like(MEGABYTES))
+    assert restored.step == 4
+    for array in jax.tree.leaves(restored.state):
+        np.testing.assert_array_equal(array, 4)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_last_save_that_fails_is_an_error_with_its_own_code(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    with files_no_larger_than(100_000):
+        checkpoints.save(2, state_at(2, MEGABYTES), {}, "{}")
+        with pytest.raises(NotSaved, match=r"step 2 could not be saved.*the newest is 1") as error:
+            checkpoints.close()
+    assert "\n" not in str(error.value) and error.value.exit_code == exits.STORAGE == 74
+
+
+def test_a_place_that_is_no_folder_fails_at_the_save_itself(tmp_path, caplog):
+    """Errors of the part of a save that training waits for are no different."""
+    checkpoints = Checkpoints(tmp_path)
+    shutil.rmtree(checkpoints.folder)
+    checkpoints.folder.write_text("in the way")
+    with caplog.at_level(logging.WARNING, "maskmim"):
+        save(checkpoints, 1)
+    assert checkpoints.failures == 1 and "nothing is saved" in caplog.text
+    with pytest.raises(NotSaved, match="step 1 could not be saved"):
+        checkpoints.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sums_that_do_not_fit_lose_no_checkpoint(tmp_path, caplog, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr("maskmim.checksums.write", full)
+    save(checkpoints, 1)
+    checkpoints.close()
+    assert "checkpoint 1 is saved, but its checksums are not" in caplog.text
+    assert checkpoints.failures == 0 and steps(checkpoints.folder) == [1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=2200k", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_training_on_a_full_disk_goes_on_and_says_so_at_its_end(small_disk):
+    """Every checkpoint is kept, until no more fit."""
+    workdir = small_disk / "run"
+    result = run(
+        "train",
+        "--config=configs/mae.py:tiny",
+        "--config.train.epochs=0.5",
+        "--config.checkpoint.every_epochs=0.05",
+        "--config.checkpoint.keep_every_epochs=0.05",
+        "--config.evals.at_end=()",
+        "--config.log.pictures_every_epochs=0",
+        "--config.process.compile_cache=",
+        f"--workdir={workdir}",
+    )
+    assert result.returncode == exits.STORAGE, result.stderr
+    failed = list(map(int, re.findall(r"checkpoint (\d+) could not be saved", result.stderr)))
+    kept = steps(workdir / "checkpoints")
+    assert kept == list(range(1, kept[-1] + 1)) and failed == list(range(kept[-1] + 1, 10))
+    told = [line for line in result.stderr.splitlines() if line.startswith("maskmim: error: ")]
+    assert len(told) == 1 and "step 9 could not be saved" in told[0]
+    restored = newest(workdir, {"step": jax.ShapeDtypeStruct((), np.int32)})
+    assert restored.step == int(restored.state["step"]) == kept[-1]

@@ -1,0 +1,120 @@
+"""The order of examples is one of the whole machine: no number of processes or workers changes it.
+
+Figure R3: 1, 2, 4 and 8 processes see one global sequence of records, and a run that goes on with
+another number of processes in the middle of an epoch loses none and repeats none.
+"""
+
+import contextlib
+from functools import partial
+
+import numpy as np
+import pytest
+
+from maskmim.data.arrays import ArrayRecords
+from maskmim.data.pipeline import train_batches
+from maskmim.data.transforms import random_resized_crop_flip
+from maskmim.types import Spec
+
+SPEC = Spec((4, 4), 3, (0.5,) * 3, (0.25,) * 3)
+BATCH = 24
+# Not a multiple of the batch, one, the batch itself, a bit more than it.
+SIZES = [101, 96, 24, 25]
+
+
+def records(count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return ArrayRecords(images, {}, classes={}, title="pictures")
+
+
+def streams(source, processes, start=0, workers=0):
+    """The batches of each of so many processes of one run."""
+    return [
+        train_batches(
+            source,
+            spec=SPEC,
+            batch_size=BATCH,
+            seed=5,
+            augment=partial(random_resized_crop_flip, scale=(0.3, 1.0)),
+            start_batch=start,
+            workers=workers,
+            threads=1,
+            process_index=index,
+            process_count=processes,
+        )
+        for index in range(processes)
+    ]
+
+
+def seen(source, processes, batches, start=0, workers=0):
+    """Records i64[n] and pictures u8[n, ...] in the order in which the whole machine sees them."""
+    with contextlib.ExitStack() as stack:
+        shares = streams(source, processes, start, workers)
+        for share in shares:
+            if workers:
+                stack.callback(share.close)
+        parts = [next(share) for _ in range(batches) for share in shares]
+    return (
+        np.concatenate([part["record"] for part in parts]),
+        np.concatenate([part["image"] for part in parts]),
+    )
+
+
+def assert_every_record_once_an_epoch(found, size):
+    whole = len(found) // size
+    assert whole >= 3
+    epochs = found[: whole * size].reshape(whole, size)
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(size))
+    rest = found[whole * size :]
+    assert len(set(rest)) == len(rest)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_number_of_processes_sees_one_sequence(size):
+    source, batches = records(size), -(-3 * size // BATCH) + 1
+    alone, pictures = seen(source, 1, batches)
+    assert_every_record_once_an_epoch(alone, size)
+    for processes in (2, 4, 8):
+        found, drawn = seen(source, processes, batches)
+        np.testing.assert_array_equal(found, alone)
+        np.testing.assert_array_equal(drawn, pictures)
+
+
+def joined(source, plan, workers=0):
+    """What is seen by runs of (processes, batches) one after the other, each from a checkpoint."""
+    parts, start = [], 0
+    for processes, batches in plan:
+        parts.append(seen(source, processes, batches, start, workers))
+        start += batches
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_another_number_of_processes_goes_on_without_loss_or_repetition(size):
+    source, batches, plan = records(size), -(-3 * size // BATCH) + 1, [8, 1, 8]
+    # Changes fall inside an epoch wherever an epoch has more than one batch.
+    share = batches // len(plan) + 1
+    found, drawn = joined(source, [(processes, share) for processes in plan])
+    assert_every_record_once_an_epoch(found, size)
+    alone, pictures = seen(source, 1, share * len(plan))
+    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(drawn, pictures)
+
+
+def test_workers_and_processes_together():
+    source = records(101)
+    found, drawn = joined(source, [(1, 5), (2, 5), (1, 6)], workers=2)
+    assert_every_record_once_an_epoch(found, 101)
+    alone, pictures = seen(source, 1, 16)
+    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(drawn, pictures)
+
+
+@pytest.mark.slow
+def test_eight_processes_with_two_workers_each():
+    source = records(101)
+    found, drawn = joined(source, [(8, 5), (1, 5), (8, 6)], workers=2)
+    assert_every_record_once_an_epoch(found, 101)
+    alone, pictures = seen(source, 1, 16)
+    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(drawn, pictures)

@@ -1,0 +1,86 @@
+"""Steps that are not finite, in the real loop: data that are not numbers, and nothing else odd."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from maskmim import exits, train
+from maskmim.metrics import read
+from maskmim.stored import newest
+from maskmim.workdir import load_config
+from tests.running import ROOT
+
+EVERY_STEP = "--config.checkpoint.every_epochs=0.25"
+CONFIG = f"--config={ROOT}/tests/faults/odd_config.py"
+
+
+def trained(workdir, *flags):
+    return exits.run(train.main, [CONFIG, f"--workdir={workdir}", *flags])
+
+
+def whole_state(workdir):
+    """{path: bytes} of the newest checkpoint, and its step."""
+    from maskmim.assemble import assemble
+    from maskmim.stored import layout
+
+    parts = assemble(load_config(workdir), 64)
+    found = newest(workdir, layout(parts.shapes, parts.places)._asdict())
+    leaves = jax.tree_util.tree_leaves_with_path(found.state)
+    return {jax.tree_util.keystr(p): np.asarray(x).tobytes() for p, x in leaves}, found.step
+
+
+@pytest.fixture(scope="module")
+def order():
+    """The records of each step of an epoch of four, as the loop's own pipeline orders them."""
+    from maskmim.assemble import assemble
+    from maskmim.configuration import load
+    from maskmim.loop import open_batches
+    from tests.faults.odd_data import Numbers
+
+    config = load(f"{ROOT}/tests/faults/odd_config.py")
+    batches = open_batches(config, assemble(config, 64), Numbers(), 0)
+    return [next(batches)["record"].tolist() for _ in range(4)]
+
+
+def test_a_bad_step_is_skipped_to_the_last_bit_and_its_records_are_listed(tmp_path, order, capfd):
+    """Every step is saved: what step 3 left is what step 2 left, but for the two counters."""
+    workdir, bad = tmp_path / "run", order[2][5]
+    flags = ("--config.train.epochs=1.0", "--config.checkpoint.keep_latest=9", EVERY_STEP)
+    assert trained(workdir, *flags, f"--config.data.train.poisoned=({bad},)") == exits.DONE
+    assert "step 3: loss or gradient not finite, update skipped" in capfd.readouterr().err
+
+    lines = [json.loads(line) for line in (workdir / "bad_steps.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["records"]) for line in lines] == [(3, order[2])]
+    assert lines[0]["names"][5] == f"picture {bad}"
+    told = {row["step"]: row for row in read(workdir / "metrics.jsonl")}
+    assert [told[step]["bad_steps"] for step in (1, 2, 3, 4)] == [0, 0, 1, 0]
+    assert told[3]["loss"] is None
+
+    states = {}
+    for step in (4, 3, 2):
+        states[step], found = whole_state(workdir)
+        assert found == step
+        (workdir / "checkpoints" / str(step)).rename(tmp_path / f"away{step}")
+    skipped = {path for path, value in states[3].items() if states[2][path] != value}
+    assert {path.strip(".[']") for path in skipped} == {"step", "bad_steps"}
+    assert sum(states[4][path] != value for path, value in states[3].items()) > 10
+
+
+def test_too_many_bad_steps_end_the_run_with_its_parameters_from_before(tmp_path, order, capfd):
+    workdir = tmp_path / "run"
+    poisoned = (order[1][0], order[2][0], order[3][0])
+    flags = ("--config.train.epochs=2.0", "--config.checkpoint.keep_latest=9", EVERY_STEP)
+    code = trained(workdir, *flags, f"--config.data.train.poisoned={poisoned}")
+    assert code == exits.DIVERGED
+    assert "3 steps in a row, up to step 4" in capfd.readouterr().err
+    rows = (workdir / "bad_steps.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [2, 3, 4]
+    last, step = whole_state(workdir)
+    assert step in (3, 4)  # a save that was under way when the run ended may be lost
+    for later in range(2, step + 1):
+        (workdir / "checkpoints" / str(later)).rename(tmp_path / f"away{later}")
+    first, step = whole_state(workdir)
+    changed = {path.strip(".[']") for path, value in first.items() if last[path] != value}
+    assert step == 1 and changed == {"step", "bad_steps"}

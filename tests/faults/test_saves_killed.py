@@ -1,0 +1,116 @@
+"""kill -9 at random instants of saves: the newest whole checkpoint is found, and is right."""
+
+import collections
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from maskmim import checksums
+from maskmim.checkpoint import REMOVED, UNFINISHED, Checkpoints
+from maskmim.stored import steps, sums_of
+from tests.faults.saver import like, save_for_ever
+
+RARE = "committed, without sums", "removing an old one"
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes forked from one that has imported everything and started nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.saver"])
+    return context
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+def phase(folder):
+    """What a save was doing, by the files that it left."""
+    found = names(folder)
+    if any(name.endswith(REMOVED) for name in found):
+        return "removing an old one"
+    if any(UNFINISHED in name for name in found):
+        return "writing"
+    if found and steps(folder) and checksums.read(sums_of(folder, steps(folder)[-1])) is None:
+        return "committed, without sums"
+    return "between saves" if steps(folder) else "opening"
+
+
+def kill_once(processes, workdir, megabytes, draw):
+    """Starts a saver and kills it: some time after it began, or when a rare phase is seen."""
+    folder = workdir / "checkpoints"
+    aim = draw.choice(["any", "any", "writing", "writing", *RARE])
+    process = processes.Process(target=save_for_ever, args=(str(workdir), megabytes))
+    process.start()
+    deadline = time.monotonic() + 120
+    begun = steps(folder)[-1:]
+    while steps(folder)[-1:] == begun and not any(UNFINISHED in name for name in names(folder)):
+        assert process.is_alive() and time.monotonic() < deadline, "it does not save"
+        time.sleep(0.002)
+    time.sleep(draw.uniform(0, 0.6))
+    until = time.monotonic() + 2
+    while aim != "any" and phase(folder) != aim and time.monotonic() < until:
+        pass
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+
+
+def damage(folder, step):
+    return checksums.damage(folder / str(step), checksums.read(sums_of(folder, step)))
+
+
+def check(workdir, megabytes):
+    """Opens the work directory as a training does: the newest is there, whole, sealed, alone."""
+    folder = workdir / "checkpoints"
+    committed = steps(folder)
+    # What has the name of a step is whole; only the newest may lack sums.
+    for step in committed:
+        sums = checksums.read(sums_of(folder, step))
+        assert step == committed[-1] if sums is None else not damage(folder, step)
+    checkpoints = Checkpoints(workdir, keep_latest=2)
+    leftovers = [name for name in names(folder) if not name.isdigit() and name != "checksums"]
+    assert not leftovers
+    restored = checkpoints.restore(like(megabytes))
+    checkpoints.close()
+    assert (restored.step if restored else None) == (committed[-1] if committed else None)
+    assert len(committed) <= 3 and steps(folder) == committed[-2:]
+    assert not (workdir / "checkpoints-damaged").exists()
+    assert not any(damage(folder, step) for step in committed[-2:])
+    if restored:
+        assert restored.data == {"step": restored.step}
+        for array in jax.tree.leaves(restored.state):
+            np.testing.assert_array_equal(array, restored.step)
+    return restored.step if restored else 0
+
+
+def kill_often(processes, workdir: Path, kills, megabytes, seed):
+    """Kills savers of one work directory in a row; returns how often in which phase."""
+    draw, found, reached = random.Random(seed), collections.Counter(), 0
+    for _ in range(kills):
+        kill_once(processes, workdir, megabytes, draw)
+        found[phase(workdir / "checkpoints")] += 1
+        step = check(workdir, megabytes)
+        assert step >= reached
+        reached = step
+    assert reached > 0
+    return found
+
+
+def test_killed_while_saving(processes, tmp_path):
+    found = kill_often(processes, tmp_path / "run", kills=10, megabytes=4, seed=0)
+    assert found["writing"] > 0, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_killed_fifty_times_while_saving(processes, tmp_path, seed):
+    found = kill_often(processes, tmp_path / "run", kills=50, megabytes=2 * seed, seed=seed)
+    print(f"\nkills by phase, {2 * seed} MB: {dict(found)}")
+    assert found["writing"] > 0, found

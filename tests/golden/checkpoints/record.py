@@ -1,0 +1,86 @@
+"""Records the golden checkpoint of this version: `python -m tests.golden.checkpoints.record`.
+
+Run it once for each released version, and keep the folders of the earlier ones: the test reads all
+of them. It trains a very small network for some steps, and writes
+
+  v<version>/config.json, checkpoints/   what a training leaves, without pictures and logs
+  v<version>/recorded.json               sums of the whole state, and what the network gives
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from maskmim import __version__, exits
+from maskmim.assemble import assemble
+from maskmim.bricks import bind
+from maskmim.paths import named_leaves
+from maskmim.stored import layout, newest
+from maskmim.train import main
+from maskmim.trained import trained
+from maskmim.workdir import load_config
+
+HERE = Path(__file__).parent
+FLAGS = (
+    "--config=configs/mae.py:tiny",
+    "--config.input.size=16,16",
+    "--config.model.variant=1x8x2",
+    "--config.model.patch=4,4",
+    "--config.model.decoder_width=8",
+    "--config.train.epochs=0.25",
+    "--config.evals.at_end=()",
+    "--config.log.pictures_every_epochs=0",
+    "--config.checkpoint.keep_latest=1",
+    "--config.process.compile_cache=",
+)
+
+
+def sums(tree) -> dict[str, str]:
+    """sha256 of the bytes of every array, by its path."""
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()[:16]
+        for name, leaf in named_leaves(tree)
+    }
+
+
+def features(workdir: Path) -> np.ndarray:
+    """What the network gives for two fixed pictures: f32[2, tokens, width]."""
+    run = trained(workdir)
+    pictures = np.arange(2 * np.prod(run.spec.shape)).reshape(2, *run.spec.shape) * 7 % 251
+    batch = {"image": pictures.astype(np.uint8)}
+    return np.asarray(run.method.apply["encode"](run.variables, batch).tokens)
+
+
+def record(target: Path) -> None:
+    """Trains and writes a folder; what was there is replaced."""
+    with tempfile.TemporaryDirectory() as place:
+        workdir = Path(place) / "run"
+        if exits.run(main, [*FLAGS, f"--workdir={workdir}"]) != exits.DONE:
+            sys.exit("the training failed")
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        shutil.copytree(workdir / "checkpoints", target / "checkpoints")
+        shutil.copy(workdir / "config.json", target)
+    config = load_config(target)
+    examples = len(bind(config.data.train)())
+    parts = assemble(config, examples)
+    found = newest(target, layout(parts.shapes, parts.places)._asdict())
+    recorded = {
+        "version": __version__,
+        "jax": jax.__version__,
+        "examples": examples,
+        "step": found.step,
+        "sums": sums(found.state),
+        "features": features(target).round(6).tolist(),
+    }
+    (target / "recorded.json").write_text(json.dumps(recorded, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    record(HERE / f"v{__version__}")

@@ -1,0 +1,69 @@
+"""One of several processes that agree step by step, as a training does, without the training.
+
+    python -m tests.hosts.peer PORT PROCESSES PROCESS SECONDS WHAT
+
+WHAT happens in the last process at step 20: 'nothing', 'fails' (a plain error), 'refuses' (a user's
+error), 'hangs' (its data), 'late' (it votes too late), 'leaves' (as a signal during a picture);
+'ends' ends all of them after 40 steps, as a training does.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from maskmim import exits, hosts
+from maskmim.data.records import TooManyBadImages
+from maskmim.departure import Departure
+from maskmim.goodput import Timeline
+from maskmim.watchdog import Watchdog
+
+
+def main(words):
+    port, processes, process, seconds, what = *map(int, words[:4]), words[4]
+    hosts.join(hosts.Place(f"127.0.0.1:{port}", processes, process))
+    times, departure = Timeline(), Departure()
+    dog = Watchdog(
+        times,
+        Path(f"stuck-{process}.txt"),
+        in_steps=seconds,
+        elsewhere=100,
+        leave=lambda why: departure.leave(exits.STUCK, why),
+    )
+    with departure.together(), dog:
+        steps(times, departure, what, process == processes - 1)
+    return exits.DONE
+
+
+def steps(times, departure, what, last):
+    """Steps until something happens."""
+    import jax
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    agreement = hosts.agreement(mesh)
+    for step in range(40 if what == "ends" else 10_000):
+        with times.during("step"):
+            agreement.ask(False)
+        print("step", step, flush=True)
+        if step == 20 and last:
+            with times.during("data"):
+                happens(what, departure)
+        if step == 20 and what == "late":
+            hosts.every(True, seconds=3)
+        time.sleep(0.02)
+
+
+def happens(what, departure):
+    if what == "fails":
+        raise ZeroDivisionError("a mistake in somebody's brick")
+    if what == "refuses":
+        raise TooManyBadImages("half of the images cannot be read")
+    if what == "leaves":
+        departure.leave(exits.SAVED, "SIGTERM during 'pictures'")
+    if what in ("hangs", "late"):
+        time.sleep(1000 if what == "hangs" else 8)
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(main, sys.argv[1:]))

@@ -1,0 +1,36 @@
+"""What the table of maskmim/exits.py asks of every launcher, read from the table itself."""
+
+import subprocess
+
+from maskmim import exits
+from tests.running import ROOT
+
+
+def answers() -> dict[int, str]:
+    """{exit code: first word of the column 'start again?'}: no, yes or perhaps."""
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in exits.table().splitlines()
+    )
+    code, again = head.index("code"), head.index("start again?")
+    return {int(row[code]): row[again].partition(",")[0] for row in rows}
+
+
+def named() -> dict[int, str]:
+    """{exit code: its name in maskmim.exits}, from the table."""
+    rows = [line.strip("|").split("|") for line in exits.table().splitlines()[2:]]
+    return {int(row[0]): row[1].strip() for row in rows}
+
+
+def saying(*words: str) -> set[int]:
+    """The codes for which the table says one of these words."""
+    return {code for code, word in answers().items() if word in words}
+
+
+def shell_again(codes: range | set[int]) -> set[int]:
+    """Those of the codes after which launch/exit_codes.sh starts again."""
+    listed = " ".join(map(str, codes))
+    asked = f"source launch/exit_codes.sh; for c in {listed}; do again $c && echo $c; done; true"
+    found = subprocess.run(
+        ["bash", "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(map(int, found.stdout.split()))

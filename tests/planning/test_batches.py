@@ -1,0 +1,62 @@
+"""The search for the largest batch, on memories whose answer is known."""
+
+import math
+
+import pytest
+
+from maskmim.planning.batches import largest_batch
+
+
+class Memory:
+    """A memory function that counts how often it is asked."""
+
+    def __init__(self, function):
+        self.function, self.asked = function, []
+
+    def __call__(self, batch):
+        self.asked.append(batch)
+        return self.function(batch)
+
+
+def line(batch):
+    return 1000 + 2 * batch
+
+
+def test_a_line_needs_few_looks():
+    memory = Memory(line)
+    found = largest_batch(memory, 10_000, unit=16, known={64: line(64)})
+    assert found.batch == 4496 and found.used == line(4496)  # (10000 - 1000) / 2 = 4500
+    assert len(memory.asked) <= 4 and 64 not in memory.asked
+    assert found.looks[4496] <= 10_000 < found.looks[4512]
+
+
+@pytest.mark.parametrize("start", [16, 4496, 4512, 100_000 // 16 * 16])
+def test_from_anywhere(start):
+    assert largest_batch(line, 10_000, unit=16, known={start: line(start)}).batch == 4496
+
+
+def test_memory_that_grows_in_steps():
+    def stairs(batch):
+        return 1000 + 300 * math.ceil(batch / 100) + batch
+
+    found = largest_batch(stairs, 8000, unit=8, known={256: stairs(256)}, most_looks=12)
+    best = max(b for b in range(8, 8000, 8) if stairs(b) <= 8000)
+    assert found.batch == best
+
+
+def test_a_compiler_that_only_says_too_much():
+    def shy(batch):
+        return line(batch) if batch <= 4499 else math.inf
+
+    assert largest_batch(shy, 10_000, unit=16, known={8192: math.inf}, most_looks=16).batch == 4496
+
+
+def test_nothing_fits():
+    found = largest_batch(line, 500, unit=16, known={64: line(64)})
+    assert found.batch == 0 and min(found.looks) == 16
+
+
+def test_looks_are_limited():
+    memory = Memory(lambda batch: math.sqrt(batch))
+    largest_batch(memory, 1000, unit=1, known={4: 2.0}, most_looks=5)
+    assert len(memory.asked) <= 5
