@@ -5,7 +5,8 @@
 After the colon: variant=B/16 | L/16 | H/14 (and any of maskmim.models.variants), epochs=N,
 tiny (a few steps of a very small model on the embedded photographs, for tests).
 
-ImageNet-1k is read through tensorflow-datasets: config.data.train.data_dir, prepared in advance.
+ImageNet-1k is read through tensorflow-datasets: config.data.train.data_dir, prepared in advance; or
+from shards made of its tars, see docs/data.md.
 The recipe is that of the official PRETRAIN.md: AdamW (0.9, 0.95), weight decay 0.05, learning rate
 1.5e-4 per 256 images at batch 4096, 40 epochs of warm-up, cosine to 0, crops of 20 to 100 % of the
 picture and flips, pixels normalised per patch. The paper's settings and the code's are the same.
