@@ -58,7 +58,16 @@ def base() -> ConfigDict:
     config.optim = brick("maskmim.optim.adamw")
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
 
-    # [speed] Devices along each axis, -1 for all that are left: docs/sharding.md.
+    # [speed]
+    config.update(upkeep())
+    config.evals = evaluation()
+    return config.lock()
+
+
+def upkeep() -> ConfigDict:
+    """[speed] Where a run lives and what it keeps and writes: mesh, checkpoint, log, process."""
+    config = ConfigDict()
+    # Devices along each axis, -1 for all that are left: docs/sharding.md.
     config.mesh = ConfigDict(
         {
             "data": -1,
@@ -72,7 +81,7 @@ def base() -> ConfigDict:
         {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
     )
     config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
-    # [speed] Seconds without progress after which a process leaves (code 70), 0 for never: in a
+    # Seconds without progress after which a process leaves (code 70), 0 for never: in a
     # step, and in anything else, such as an evaluation. Folder of compiled programs, in the
     # work directory; '' for none.
     config.process = ConfigDict(
@@ -82,9 +91,7 @@ def base() -> ConfigDict:
             "compile_cache": "programs",
         }
     )
-
-    config.evals = evaluation()
-    return config.lock()
+    return config
 
 
 def evaluation() -> ConfigDict:

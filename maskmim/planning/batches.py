@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 
 class Largest(NamedTuple):
-    """batch: the largest that fits, 0 for none; used: its bytes; looks: {batch: bytes} seen."""
+    """The largest batch that fits.
+
+    batch: 0 for none. looks: {batch: bytes} of all batches that were looked at.
+    sure:  whether the next multiple is known not to fit; else looks were spent before.
+    """
 
     batch: int
-    used: float
     looks: dict[int, float]
+    sure: bool
 
 
 def largest_batch(
@@ -26,8 +30,9 @@ def largest_batch(
     """The largest multiple of `unit` whose memory is at most `limit`.
 
     memory: batch -> bytes, growing with the batch; inf where it only knows that it is too much.
-            Asking is dear (a compilation), so the answer is guessed from a line through the two
-            nearest looks and then looked at; done when the next multiple is known not to fit.
+            Asking is dear (a compilation), so the answer is guessed from a line and looked at;
+            where that leaves more than half of what is open, the next look is at the middle. Done
+            when the next multiple is known not to fit.
     known:  looks that were taken already.
     """
     looks = dict(known or {})
@@ -40,13 +45,16 @@ def largest_batch(
     start = max(looks, default=unit) // unit
     for units in (start, max(1, start // 2)):
         look(units)
+    halve = False
     while len(looks) < most_looks + len(known or {}):
         fits, fails = _bounds(looks, limit, unit)
         if fails - fits <= 1:
             break
-        look(_guess(looks, limit, unit, fits, fails))
-    best = _bounds(looks, limit, unit)[0] * unit
-    return Largest(best, looks.get(best, 0.0), looks)
+        look((fits + fails) // 2 if halve else _guess(looks, limit, unit, fits, fails))
+        after = _bounds(looks, limit, unit)
+        halve = math.isfinite(fails) and after[1] - after[0] > (fails - fits) / 2
+    fits, fails = _bounds(looks, limit, unit)
+    return Largest(fits * unit, looks, sure=fails - fits <= 1)
 
 
 def _bounds(looks: dict[int, float], limit: float, unit: int) -> tuple[int, float]:

@@ -194,9 +194,10 @@ def largest(found: Largest, unit: int, topology: Topology) -> str:
     text = table("Largest batch", ("batch", "a chip needs", "of its memory"), rows)
     if not found.batch:
         return text + f"\n\nNone fits: not even {min(found.looks)} images. {ADVICE}"
+    end = "." if found.sure else "; larger ones in between were not tried."
     return (
         f"{text}\n\n{found.batch} images is the largest multiple of {unit} that fits with "
-        f"{MARGIN:.0%} left."
+        f"{MARGIN:.0%} left{end}"
     )
 
 

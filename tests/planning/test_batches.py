@@ -25,7 +25,7 @@ def line(batch):
 def test_a_line_needs_few_looks():
     memory = Memory(line)
     found = largest_batch(memory, 10_000, unit=16, known={64: line(64)})
-    assert found.batch == 4496 and found.used == line(4496)  # (10000 - 1000) / 2 = 4500
+    assert found.batch == 4496 and found.sure  # (10000 - 1000) / 2 = 4500
     assert len(memory.asked) <= 4 and 64 not in memory.asked
     assert found.looks[4496] <= 10_000 < found.looks[4512]
 
@@ -58,5 +58,17 @@ def test_nothing_fits():
 
 def test_looks_are_limited():
     memory = Memory(lambda batch: math.sqrt(batch))
-    largest_batch(memory, 1000, unit=1, known={4: 2.0}, most_looks=5)
-    assert len(memory.asked) <= 5
+    found = largest_batch(memory, 1000, unit=1, known={4: 2.0}, most_looks=3)
+    assert len(memory.asked) <= 3 and not found.sure
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("start", [1, 37, 400])
+def test_curves_and_a_floor(power, start):
+    def curve(batch):
+        return max(300.0, 10 * batch**power)
+
+    memory = Memory(curve)
+    found = largest_batch(memory, 2000, unit=8, known={8 * start: curve(8 * start)}, most_looks=20)
+    best = max(b for b in range(8, 60_000, 8) if curve(b) <= 2000) if curve(8) <= 2000 else 0
+    assert found.batch == best and found.sure

@@ -64,7 +64,7 @@ def test_split_weights(tpu):
 
 
 def test_more_micro_batches_need_fewer_temporaries(tpu):
-    sizes = ("train.batch_size=4096", "input.size=(64, 64)")
+    sizes = ("train.batch_size=512", "model.remat=none")
     _, whole = stepped(tpu, *sizes)
     _, parted = stepped(tpu, *sizes, "train.micro_batches=8")
     assert parted.memory["temporaries"] < 0.5 * whole.memory["temporaries"]
