@@ -19,8 +19,7 @@ epochs of warm-up for 300, 800 or 1600, cosine to 1e-5, crops of 8 to 100 % and 
 Differences: codes are those of our tokenizer, of the same picture; there DALL-E's, of the crop at
 112 pixels. An epoch is every image exactly once; bfloat16, there float16. L was meant to start as
 BEiT does, but the flag stands behind a missing line continuation of the script; here it starts as
-B. target=pixels, with MAE's target and loss, is not in the official code. See also
-maskmim/models/cae.py and maskmim/masks/blocks.py. CAE v2 is not here.
+B. target=pixels, with MAE's target and loss, is not in the official code. CAE v2 is not here.
 
 Published results to expect with DALL-E's codes (ImageNet-1k top-1 of linear probe / attentive probe
 / fine-tuning, official README; not yet reproduced by us): B 300 epochs 64.5 / 74.0 / 83.6, 800

@@ -29,8 +29,10 @@ class Left:
 def stopping():
     """(timeline, what leaving was asked for, the request), with handlers in place."""
     times, left = Timeline(), Left()
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have ignored it
     with StopRequest(times, left) as stop:
         yield times, left, stop
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def send(number):

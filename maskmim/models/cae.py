@@ -46,8 +46,7 @@ class RegressorBlock(nn.Module):
         keep: f32[B, 2] factors of both branches.
         """
         norm = partial(Norm, self.epsilon, self.dtype)
-        x = placed.tokens(x)
-        every = placed.tokens(placed.joined(seen, x))
+        every = placed.tokens(placed.joined(seen, placed.tokens(x)))
         at = jnp.concatenate([seen_places, places], axis=1)
         read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
             norm(name="norm_query")(x + places),

@@ -56,7 +56,7 @@ def test_resizing_equals_torch_bicubic(old, new, prefix):
     expected = resized.permute(0, 2, 3, 1).reshape(-1, 16).numpy()
     found = np.asarray(resize_positions(table, old, new))
     np.testing.assert_array_equal(found[:prefix], table[:prefix])
-    np.testing.assert_allclose(found[prefix:], expected, atol=2e-6)
+    np.testing.assert_allclose(found[prefix:], expected, atol=4e-6)
 
 
 def test_a_table_smaller_than_its_grid_is_refused():

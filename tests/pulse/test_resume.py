@@ -45,7 +45,12 @@ def compiled(tmp_path_factory):
     before = {name: getattr(jax.config, name) for name in names}
     for name, value in zip(names, (folder, 0.1), strict=True):
         jax.config.update(name, value)
-    yield {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    quick = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # bits are compared: compiled here as elsewhere
+    yield {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        quick: os.environ[quick],
+    }
     for name, value in before.items():
         jax.config.update(name, value)
 
