@@ -491,9 +491,7 @@ def test_the_table_of_exit_codes_lists_every_constant():
     rows = [[cell.strip() for cell in row.split("|")] for row in exits.table().splitlines()[2:]]
     listed = {row[2]: int(row[1]) for row in rows}
     assert listed == {
-        name: code
-        for name, code in vars(exits).items()
-        if name.isupper() and isinstance(code, int)
+        name: code for name, code in vars(exits).items() if name.isupper() and isinstance(code, int)
     }
 
 
