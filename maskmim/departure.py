@@ -49,6 +49,7 @@ class Departure:
         self.settle: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._abort: object = None
+        self._code = exits.STUCK  # of a process that jax would abort()
         self._ended = threading.Event()
 
     def leave(self, code: int, says: str) -> None:
@@ -58,6 +59,7 @@ class Departure:
         code = first.code if first else code
         if code == exits.SAVED and not self._settled():
             code = exits.STORAGE
+        self._code = code
         if first:
             exits.within(MEET_SECONDS, _meet)
         exits.leave(code)
@@ -89,7 +91,7 @@ class Departure:
         if not hosts.several():
             yield
             return
-        self._abort = code_instead_of_abort()
+        self._abort = code_instead_of_abort(lambda: self._code)
         listener = threading.Thread(target=self._listen, name="news", daemon=True)
         listener.start()
         try:
@@ -131,18 +133,21 @@ def heard(seconds: float) -> News | None:
         return None
 
 
-def code_instead_of_abort() -> object:
-    """Ends this process with STUCK where jax would abort() it because another one is gone.
+def code_instead_of_abort(code: Callable[[], int]) -> object:
+    """Ends this process with a code where jax would abort() it because another one is gone.
 
-    jax offers a callback for that, which its bindings cannot call (jaxlib 0.10: std::bad_cast), and
-    a Python signal handler would come too late. Returns what must be kept alive.
+    code: of this moment; with STUCK, the stacks are told. Who leaves together may lose the others a
+    moment earlier, and must not change the code for that. jax offers a callback, which its bindings
+    cannot call (jaxlib 0.10: std::bad_cast), and a Python signal handler would come too late.
+    Returns what must be kept alive.
     """
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def leave(number: int) -> None:
-        os.write(2, b"maskmim: another process is gone (see above); the stacks of this one:\n")
-        faulthandler.dump_traceback(file=2, all_threads=True)
-        os._exit(exits.STUCK)
+        if code() == exits.STUCK:
+            os.write(2, b"maskmim: another process is gone (see above); the stacks of this one:\n")
+            faulthandler.dump_traceback(file=2, all_threads=True)
+        os._exit(code())
 
     ctypes.CDLL(None).signal(signal.SIGABRT, leave)
     return leave

@@ -117,20 +117,25 @@ def test_a_second_ctrl_c_leaves_at_once(stopping, monkeypatch):
     assert codes == [exits.INTERRUPTED]
 
 
+def listeners():
+    """The threads that read signals."""
+    return {thread for thread in threading.enumerate() if thread.name == "signals"}
+
+
 def test_handlers_are_as_before_afterwards_and_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         old = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-        count = threading.active_count()
+        others = set(threading.enumerate())
         with StopRequest(Timeline(), Left()) as stop:
             send(signal.SIGHUP)
             time.sleep(0.2)
-            assert stop.requested == ""
+            assert stop.requested == "" and len(listeners() - others) == 1
         assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == old
         for _ in range(100):
-            if threading.active_count() == count:
+            if not (own := listeners() - others):
                 break
             time.sleep(0.05)
-        assert threading.active_count() == count
+        assert not own
     finally:
         signal.signal(signal.SIGHUP, before)

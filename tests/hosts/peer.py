@@ -3,12 +3,14 @@
     python -m tests.hosts.peer PORT PROCESSES PROCESS SECONDS WHAT
 
 WHAT happens in the last process at step 20: 'nothing', 'fails' (a plain error), 'refuses' (a user's
-error), 'hangs' (its data), 'late' (it votes too late), 'leaves' (as a signal during a picture);
-'ends' ends all of them after 40 steps, as a training does.
+error), 'refuses slowly' (and its last word is read slowly), 'hangs' (its data), 'late' (it votes
+too late), 'leaves' (as a signal during a picture); 'ends' ends all of them after 40 steps, as a
+training does.
 """
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from maskmim.watchdog import Watchdog
 def main(words):
     port, processes, process, seconds, what = *map(int, words[:4]), words[4]
     hosts.join(hosts.Place(f"127.0.0.1:{port}", processes, process))
+    if what == "hangs" and process == processes - 1:
+        seconds -= 4  # else the one that waits for it may notice first
     times, departure = Timeline(), Departure()
     dog = Watchdog(
         times,
@@ -57,12 +61,20 @@ def steps(times, departure, what, last):
 def happens(what, departure):
     if what == "fails":
         raise ZeroDivisionError("a mistake in somebody's brick")
-    if what == "refuses":
+    if what == "refuses slowly":
+        exits.leave = partial(slowly, exits.leave)
+    if what.startswith("refuses"):
         raise TooManyBadImages("half of the images cannot be read")
     if what == "leaves":
         departure.leave(exits.SAVED, "SIGTERM during 'pictures'")
     if what in ("hangs", "late"):
         time.sleep(1000 if what == "hangs" else 8)
+
+
+def slowly(leave, code):
+    """Longer than the coordination service, which process 0 has, is there."""
+    time.sleep(15)
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -98,8 +98,9 @@ def test_who_is_left_by_a_killed_process_leaves_with_a_code(peers, killed):
     [
         ("fails", exits.FAILED, "process 1 leaves: a mistake in somebody's brick"),
         ("refuses", exits.BAD_DATA, "process 1 leaves: half of the images cannot be read"),
+        ("refuses slowly", exits.BAD_DATA, "process 1 leaves: half of the images"),
         ("leaves", exits.SAVED, "process 1 leaves: SIGTERM during 'pictures'"),
-        ("hangs", exits.STUCK, "no progress in"),
+        ("hangs", exits.STUCK, "process 1 leaves: no progress in 'data' since"),
         ("ends", exits.DONE, "step 39"),
         ("late", exits.STUCK, "process 1 did not come to 'vote 0' within 3 s"),
     ],

@@ -14,7 +14,10 @@ def on_eight(*arguments):
     result = subprocess.run(
         [sys.executable, "-m", "tests.planning.on_eight", *arguments],
         cwd=ROOT,
-        env=environment(XLA_FLAGS="--xla_force_host_platform_device_count=8"),
+        env=environment(
+            XLA_FLAGS="--xla_force_host_platform_device_count=8",
+            COLUMNS="120",  # tables side by side, wherever the tests run
+        ),
         capture_output=True,
         text=True,
         timeout=900,
