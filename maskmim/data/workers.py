@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,9 @@ CLOSE_SECONDS = 5.0
 # After SIGTERM, which schedulers send to every process of a job: time to save for the process that
 # trains, which still wants its batch.
 LEAVE_SECONDS = 20.0
+
+# Sent by terminals and schedulers to every process of a job.
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 _DIED = re.compile(r"[Pp]rocess was terminated unexpectedly with exit code (-?\d+)")
 _NAME = "grain-process-prefetch"
@@ -54,11 +58,11 @@ def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
     number, deaths = first, deque(maxlen=DEATHS)
     # Bound here: when the interpreter ends, grain has ended its workers and modules are empty.
     ending = sys.is_finalizing
-    batches = begin(number)
+    batches, take = begin(number), first_of
     try:
         while True:
             try:
-                batch = next(batches)
+                batch = take(batches)
             except RuntimeError as error:
                 code = exit_code_of_worker(error)
                 if code is None:
@@ -76,13 +80,33 @@ def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
                     file=sys.stderr,
                     flush=True,
                 )
-                batches = begin(number)
+                batches, take = begin(number), first_of
                 continue
-            number += 1
+            number, take = number + 1, next
             yield batch
     finally:
         if not ending():
             close(batches)
+
+
+def first_of(batches: Iterator[Any]) -> Any:
+    """The first batch, for which grain starts its workers: signals of a job do not reach them yet.
+
+    A worker that died before `live_with_parent` would leave grain writing to a pipe that nobody
+    reads. Which signals wait is inherited by the threads and processes that a thread starts, so
+    that this one starts them all, and the calling thread goes on hearing.
+    """
+    first: Future[Any] = Future()
+
+    def take() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        try:
+            first.set_result(next(batches))
+        except BaseException as error:
+            first.set_exception(error)
+
+    threading.Thread(target=take, name="workers", daemon=True).start()
+    return first.result()
 
 
 def exit_code_of_worker(error: BaseException) -> int | None:
@@ -126,9 +150,10 @@ def live_with_parent(index: int, count: int) -> None:
     stops; its workers must not die before it. They do not outlive it either, even where it was
     killed and could not tell them.
     """
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    for number in HELD:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_later)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # see `first_of`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

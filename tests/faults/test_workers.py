@@ -202,22 +202,32 @@ def test_closing_does_not_wait_for_ever(monkeypatch):
 
 # Signals reach the whole group, as Ctrl-C and SLURM send them; the parent then dies untold.
 GROUP = """
-import os, signal, sys
+import os, signal, sys, threading, time
 from tests.faults.test_workers import pids, stream
+
+def send():
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
+        os.killpg(0, number)
 
 if __name__ == "__main__":
     heard = []
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, lambda number, frame: heard.append(number))
     batches = stream()
-    for _ in range(4):  # of both workers: one that still begins is killed by a signal
-        next(batches)
+    beginning = threading.Thread(target=next, args=(batches,))
+    beginning.start()
+    while len(pids()) < 2:
+        time.sleep(0.001)
     before = sorted(pids())
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
-        os.killpg(0, number)
+    send()  # while they begin
+    beginning.join()
+    assert len(heard) == 4, heard
+    for _ in range(4):  # of both workers
+        next(batches)
+    send()
     for _ in range(12):
         next(batches)
-    assert len(heard) == 4 and sorted(pids()) == before, (heard, before, pids())
+    assert len(heard) == 8 and sorted(pids()) == before, (heard, before, pids())
     batches.close()
     batches = stream()  # workers that no signal has reached
     for _ in range(4):  # of both workers
