@@ -139,8 +139,8 @@ def finish(
         write_atomic(workdir / file, report.as_json(results))
         curve = pictures.loss_curve(read(workdir / "metrics.jsonl"))
         pictures.save_png(workdir / "images" / "loss.png", curve)
-        print("\n" + table(results))
-        print(f"\n{file}, metrics.jsonl and images/ are in {workdir}", flush=True)
+    hosts.say("\n" + table(results))
+    hosts.say(f"\n{file}, metrics.jsonl and images/ are in {workdir}")
 
 
 def compare(

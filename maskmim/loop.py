@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -125,6 +126,8 @@ def fit(
             show_masks(run, state)
         agreement = hosts.agreement(parts.mesh)
         batches = until_asked(open_batches(config, parts, records, start), stop, times)
+        # None where only the last evaluation is left to do.
+        batches = itertools.islice(batches, max(total - start, 0))
         done: Done | None = None
         for step, (batch, waited) in enumerate(batches, start + 1):
             bad_files.see(batch)

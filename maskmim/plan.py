@@ -19,7 +19,7 @@ from argparse import Namespace
 
 from ml_collections import ConfigDict
 
-from maskmim import cost, exits, sharding, summary
+from maskmim import cost, exits, hosts, sharding, summary
 from maskmim.assemble import UNOPENED, Assembly, assemble
 from maskmim.configuration import ConfigError, command_line
 from maskmim.models.attention import for_accelerators
@@ -52,10 +52,10 @@ def here(config: ConfigDict, *, compiling: bool) -> int:
     """The plan on this machine's devices."""
     parts = assemble(config, UNOPENED)
     about = [*summary.chain(config, parts), *summary.size(config, parts)]
-    print(sheet("Plan", [*about, *summary.devices(parts)]))
-    print("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
+    hosts.say(sheet("Plan", [*about, *summary.devices(parts)]))
+    hosts.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
     rows = summary.memory(config, parts, compiled=compiling)
-    print("\n" + sheet("Bytes on each device", rows))
+    hosts.say("\n" + sheet("Bytes on each device", rows))
     return exits.DONE
 
 
@@ -67,16 +67,16 @@ def elsewhere(config: ConfigDict, options: Namespace) -> int:
     demand = demanded(config, parts)
     about = [*summary.chain(config, parts), *summary.size(config, parts, demand.xla)]
     machine = report.machine(topology, parts.mesh.shape)
-    print(sheet("Plan", [*about, summary.batch(config), *machine]), flush=True)
+    hosts.say(sheet("Plan", [*about, summary.batch(config), *machine]))
     tell("\nCompiling the train step, which takes minutes for a large model ...")
     step = compiled.compile_step(config, parts, topology)
     tell(f"... it took {step.seconds:.0f} s.")
-    print(f"\n{report.memory(step, topology)}", flush=True)
+    hosts.say(f"\n{report.memory(step, topology)}")
     if isinstance(step, compiled.Step):
-        print(f"\n{times(config, parts, topology, step, demand, rate)}", flush=True)
+        hosts.say(f"\n{times(config, parts, topology, step, demand, rate)}")
     if options.largest_batch:
-        print(f"\n{largest(config, parts, topology, step)}", flush=True)
-    print("\n" + sheet("Parameters and shardings", summary.shardings(parts)), flush=True)
+        hosts.say(f"\n{largest(config, parts, topology, step)}")
+    hosts.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
     return exits.DONE
 
 

@@ -1,6 +1,7 @@
 """A run that is killed or stopped and continued ends bit for bit where an undisturbed one ends."""
 
 import itertools
+import json
 import os
 import random
 import shutil
@@ -180,6 +181,19 @@ def test_the_command_on_a_finished_run_does_nothing(finished, capsys):
     capsys.readouterr()
     assert train(workdir, flag) == exits.DONE
     assert "This run is complete: 22 steps" in capsys.readouterr().out
+
+
+def test_a_run_stopped_in_its_last_evaluation_does_it_again_and_no_step(finished, capsys):
+    workdir, flag = finished
+    assert train(workdir, flag) == exits.DONE
+    before, rows = everything(workdir)[0], read(workdir / "metrics.jsonl")
+    results = (workdir / "results.json").read_text()
+    (workdir / "results.json").unlink()
+    assert train(workdir, flag) == exits.DONE
+    found = json.loads((workdir / "results.json").read_text())
+    assert {**json.loads(results), "seconds": 0} == {**found, "seconds": 0}
+    jax.tree.map(np.testing.assert_array_equal, before, everything(workdir)[0])
+    assert read(workdir / "metrics.jsonl") == rows
 
 
 @pytest.mark.slow
