@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -73,7 +74,9 @@ def compile_step(config: ConfigDict, parts: Assembly, topology: Topology) -> Ste
     batch = cost.batch_shapes(config, config.train.batch_size)
     began = time.perf_counter()
     try:
-        with attention.for_accelerators():
+        with attention.for_accelerators(), warnings.catch_warnings():
+            # JAX_COMPILATION_CACHE_DIR cannot give back programs of machines that are not here.
+            warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
             program = step.lower(parts.shapes, parts.frozen_shapes, batch).compile()
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith("RESOURCE_EXHAUSTED"):
