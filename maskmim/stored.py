@@ -22,6 +22,8 @@ log = logging.getLogger("maskmim")
 
 FOLDER = "checkpoints"
 SUMS = "checksums"
+# Of what is read, so much may be on its way at a time: the inverse.
+SHARES = 16
 # Folders are made before a save returns: where that fails, Orbax's threads would wait for minutes.
 FOLDERS_FIRST = ocp.options.AsyncOptions(create_directories_asynchronously=False)
 
@@ -149,10 +151,34 @@ def _checked(folder: Path, step: int) -> tuple[bool, str]:
 def read(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
     """The arrays asked for and the JSON parts of a checkpoint; any exception where it is broken.
 
-    What is being read is in memory twice: a sixteenth at a time, or the largest array.
+    An array takes its memory three times while it is read: large ones are read first, one by one.
     """
-    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like)]
-    reader = ocp.Checkpointer(handler(max(sum(sizes) // 16, 2 * max(sizes, default=0), 1 << 20)))
+    leaves, tree = jax.tree.flatten(like)
+    found: dict[int, jax.Array] = {}
+    items: Mapping[str, Any] = {}
+    for group in large_first([leaf.size * leaf.dtype.itemsize for leaf in leaves]):
+        chosen = [leaf if i in group else ocp.PLACEHOLDER for i, leaf in enumerate(leaves)]
+        items = _read_some(folder / str(step), jax.tree.unflatten(tree, chosen))
+        arrays = jax.tree.leaves(items["state"])
+        found |= {i: arrays[i] for i in group}
+    state = jax.tree.unflatten(tree, [found[i] for i in range(len(leaves))])
+    return Restored(step, state, items["data"], json.dumps(items["config"]))
+
+
+def large_first(sizes: list[int]) -> list[list[int]]:
+    """Which arrays to read together: each above a sixteenth of all alone, then the rest."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    alone = [i for i in order if sizes[i] > sum(sizes) // SHARES]
+    groups = [*([i] for i in alone), order[len(alone) :]]
+    return [group for group in groups if group] or [[]]
+
+
+def _read_some(place: Path, like: Tree) -> Mapping[str, Any]:
+    """The items of a checkpoint, without the arrays that `like` has a placeholder for."""
+    leaves = [leaf for leaf in jax.tree.leaves(like) if leaf is not ocp.PLACEHOLDER]
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in leaves]
+    at_once = max(sum(sizes) // SHARES, max(sizes, default=0) + 1, 1 << 20)
+    reader = ocp.Checkpointer(handler(at_once))
     arrays = ocp.args.PyTreeRestore(
         item=like,
         restore_args=ocp.checkpoint_utils.construct_restore_args(like),
@@ -161,9 +187,9 @@ def read(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
     wanted = ocp.args.Composite(
         state=arrays, data=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
     )
-    items = reader.restore(folder / str(step), args=wanted)
+    items = reader.restore(place, args=wanted)
     reader.close()
-    return Restored(step, items["state"], items["data"], json.dumps(items["config"]))
+    return items
 
 
 def compare(folder: Path, step: int, like: Mapping[str, Tree]) -> None:

@@ -14,7 +14,7 @@ from maskmim import checksums
 from maskmim.checkpoint import CheckpointError, Checkpoints, layout, superseded
 from maskmim.sharding import make_mesh, replicated
 from maskmim.step import State
-from maskmim.stored import Unreadable, newest, steps, sums_of
+from maskmim.stored import Unreadable, large_first, newest, steps, sums_of
 
 # Orbax leaves event loops open where reading fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -308,3 +308,9 @@ def test_other_parameters_are_an_error_and_nothing_is_moved(run, like):
     with pytest.raises(CheckpointError, match="extra/centre: missing in the file"):
         restore(run, more)
     assert_same(restore(run, like), 2)
+
+
+def test_large_arrays_are_read_first_and_alone():
+    assert large_first([10, 500, 20, 300, 30, 40, 600]) == [[6], [1], [3], [5, 4, 2, 0]]
+    assert large_first([1000]) == [[0]] and large_first([]) == [[]]
+    assert large_first([1] * 40) == [list(range(40))]
