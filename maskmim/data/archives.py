@@ -12,14 +12,14 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from maskmim.data.folder import LABEL_SET, SUFFIXES
-from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
+from maskmim.data.folder import SUFFIXES, FileRecords
+from maskmim.data.records import BadImage, DataError
 
 # An image file above this is refused before it is read: a forged table must not fill the memory.
 MAX_BYTES = 1 << 29
@@ -28,6 +28,7 @@ LONGEST = 1 << 20  # An extension header of a tar file, which gives a long name,
 STORED_IN_TAR, STORED_IN_ZIP = -1, -2
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+# NotImplementedError is zipfile's own for an archive of a later version than it knows.
 _BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OSError)
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
@@ -57,44 +58,24 @@ class Member(NamedTuple):
     packed: int = STORED_IN_TAR
 
 
-class ArchiveRecords:
-    """Records of the members of archives, in the order of their names.
+class ArchiveRecords(FileRecords):
+    """Records of the members of archives, in the order of their names; see `FileRecords`.
 
-    members: the images. passed: how many entries were passed over. classes: class names, none for
-    unlabelled images; the class of an image is the first part of its name.
+    members: the images. passed: how many entries were passed over.
     """
 
     def __init__(self, members: Sequence[Member], passed: int = 0, classes: Sequence[str] = ()):
         members = sorted(members)
+        super().__init__([(member.name, member.size) for member in members], classes)
         self.passed = passed
-        self.labels: Mapping[str, tuple[str, ...]] = (
-            class_names({LABEL_SET: classes}) if classes else {}
-        )
-        self.fingerprint = manifest_digest((member.name, member.size) for member in members)
-        self._names = [member.name for member in members]
         self._archives = sorted({member.archive for member in members})
         number = {archive: index for index, archive in enumerate(self._archives)}
         rows = [(number[m.archive], m.offset, m.size, m.packed) for m in members]
         self._places = np.array(rows, np.int64).reshape(-1, 4)
-        index = {name: i for i, name in enumerate(classes)}
-        self._classes = np.array(
-            [index[name.split("/")[0]] for name in self._names] if classes else [], np.int32
-        )
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
+    def _content(self, index: int) -> bytes:
         archive, *place = self._places[index].tolist()
-        labels = {LABEL_SET: int(self._classes[index])} if self.labels else {}
-        member = Member(self._names[index], self._archives[archive], *place)
-        return Example(content(member), labels)
-
-    def name(self, index: int) -> str:
-        """The path of the image inside its archive."""
-        return self._names[index]
+        return content(Member(self._names[index], self._archives[archive], *place))
 
 
 def unlabelled(*, path: str) -> ArchiveRecords:

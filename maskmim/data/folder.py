@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,19 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LABEL_SET = "class"
 
 
-class FolderRecords:
-    """Records of the image files below a folder, in the order of their names.
+class FileRecords(abc.ABC):
+    """Records of files, wherever they lie; a subclass reads them by `_content`.
 
-    files: (path below root with '/' as separator, size in bytes) of each image. classes: names of
-    the classes, none for unlabelled images; the class of a file is the first part of its path.
+    files: (name with '/' as separator, size in bytes) of each. classes: names of the classes, none
+    for unlabelled files; the class of a file is the first part of its name.
     """
 
-    def __init__(self, root: Path, files: Sequence[tuple[str, int]], classes: Sequence[str] = ()):
-        self._root = root
+    def __init__(self, files: Sequence[tuple[str, int]], classes: Sequence[str]):
         self._names = [name for name, _ in files]
         self.fingerprint = manifest_digest(files)
-        self.labels = class_names({LABEL_SET: classes}) if classes else {}
+        self.labels: Mapping[str, tuple[str, ...]] = (
+            class_names({LABEL_SET: classes}) if classes else {}
+        )
         number = {name: index for index, name in enumerate(classes)}
         self._classes = np.array(
             [number[name.split("/")[0]] for name in self._names] if classes else [], np.int32
@@ -38,14 +40,32 @@ class FolderRecords:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         labels = {LABEL_SET: int(self._classes[index])} if self.labels else {}
-        try:
-            return Example((self._root / self._names[index]).read_bytes(), labels)
-        except OSError as error:
-            raise BadImage(error.strerror or str(error)) from error
+        return Example(self._content(index), labels)
 
     def name(self, index: int) -> str:
-        """The path of the file below the folder."""
+        """The name of the file: its path below the folder or inside its archive."""
         return self._names[index]
+
+    @abc.abstractmethod
+    def _content(self, index: int) -> bytes:
+        """The bytes of a file; BadImage where they cannot be read."""
+
+
+class FolderRecords(FileRecords):
+    """Records of the files below a folder, in the order of their names; see `FileRecords`.
+
+    files: their names are paths below root.
+    """
+
+    def __init__(self, root: Path, files: Sequence[tuple[str, int]], classes: Sequence[str] = ()):
+        super().__init__(files, classes)
+        self._root = root
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return (self._root / self._names[index]).read_bytes()
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
 
 
 def unlabelled(*, path: str) -> FolderRecords:

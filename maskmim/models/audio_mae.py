@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -10,36 +9,30 @@ from flax import linen as nn
 
 from maskmim.models import posembed, vit
 from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype, Norm
+from maskmim.models.layers import Norm
 from maskmim.models.mae_decoder import whole_grid
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
 from maskmim.models.swin_parts import Grid
-from maskmim.models.vit import ModelError, Size
+from maskmim.models.vit import ModelError, Part, Size
 from maskmim.models.window_blocks import window_stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
-class WindowDecoder(nn.Module):
+class WindowDecoder(Part):
     """A narrow transformer over the whole grid whose attention is local, without prefix tokens.
 
     size:      depth is even. heads: {name: values}, dense layers on the predicted tokens alone.
     positions: a fixed table, see `posembed.fixed`.
-    unroll:    more than 1 runs the blocks one after another.
     Source: Audio-MAE (arXiv 2207.06405), section 3; forward_decoder of models_mae.py with
     decoder_mode 1, facebookresearch/AudioMAE.
     """
 
-    grid: Grid
     size: Size
     heads: Mapping[str, int]
     positions: str
     side: int
     shift: int
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: int
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -48,7 +41,7 @@ class WindowDecoder(nn.Module):
         size = self.size
         x = x + jnp.asarray(posembed.fixed(self.positions, size.width, self.grid), self.dtype)
         shape = self.grid, size.heads, size.hidden, self.side, self.shift, self.epsilon, self.dtype
-        how = {"remat": self.remat, "unroll": self.unroll > 1}
+        how = {"remat": self.remat, "unroll": self.unroll}
         x, _ = window_stack(size.depth, *shape, **how, name="blocks")(x, None)
         x = Norm(self.epsilon, self.dtype, name="norm")(gather(x, mask.predict))
         return dense_heads(self.heads, x, self.dtype)
@@ -91,16 +84,15 @@ def vit_audio_mae(
     grid = token_grid(spec.size, patch)
     _check(grid, window, shift, decoder_depth)
     vit.check_positions(positions, posembed.FIXED)
-    common = vit.computing(grid, norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common, unroll, positions=positions, drop_path=drop_path)
-    del common["attend"]  # the decoder's is its own
+    how = grid, norm_eps, remat, unroll, dtype
+    encoder = vit.encoder(variant, vit.computing(*how), positions=positions, drop_path=drop_path)
     decoder = WindowDecoder(
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        heads=head_widths(heads, patch, spec.channels),
         positions=positions,
         side=window,
         shift=shift if grid[0] > window else 0,
-        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
-        **common,
+        size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
+        **vit.settings(*how),
     )
     local = f"windows of {window}, heads: {head_words(decoder.heads)} values"
     return picture_net(

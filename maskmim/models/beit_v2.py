@@ -34,13 +34,8 @@ class Aggregation(nn.Module):
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> Array:
         """[B, n, D], bias f32[heads, n, n], factors f32[depth, B, 2] or None -> [B, n, D]."""
         depth = self.size.depth
-        blocks = stacked(
-            RelativeBlock,
-            depth=depth,
-            remat=self.remat,
-            unroll=depth,
-            in_axes=(nn.broadcast, 0),
-        )
+        how = {"depth": depth, "remat": self.remat, "unroll": True}
+        blocks = stacked(RelativeBlock, in_axes=(nn.broadcast, 0), **how)
         own = {"heads": self.size.heads, "hidden": self.size.hidden, "capture": ()}
         return blocks(**own, **self.settings, name="blocks")(x, bias, keep)[0]
 
@@ -97,7 +92,14 @@ def beit_v2(
     blocks = Aggregation(size._replace(depth=aggregating), settings, remat)
     index = table_index(token_grid(spec.size, patch), class_token=True)
     rates = {"depth": max(size.depth, layer + aggregating), "rate": drop_path}
-    net = _twice(base, blocks, index, layer, rates)
+    net = _twice(_with_layers(base), blocks, index, layer, rates)
+    said = f"{aggregating} blocks over block {layer} and the last class token, the same head"
+    says = (*net.says, ("aggregation", said))
+    return started(net._replace(says=says), _start(size, layer))
+
+
+def _with_layers(net: Net) -> Net:
+    """The network whose encoder always captures its layers."""
 
     def encode(
         params: Tree,
@@ -105,14 +107,12 @@ def beit_v2(
         mask: Mask | None,
         *,
         capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
+        **options: Any,
     ) -> Encoded:
         wanted = tuple(dict.fromkeys((*capture, "layers")))
-        return base.encode(params, inputs, mask, capture=wanted, randomness=randomness)
+        return net.encode(params, inputs, mask, capture=wanted, **options)
 
-    said = f"{aggregating} blocks over block {layer} and the last class token, the same head"
-    says = (*net.says, ("aggregation", said))
-    return started(net._replace(encode=encode, says=says), _start(size, layer))
+    return net._replace(encode=encode)
 
 
 def _twice(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -13,13 +12,13 @@ from maskmim.models import placed, vit
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
 from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.layer_scale import LayerScale
 from maskmim.models.layers import Dtype, Mlp, Norm, ReadingAttention, scaled, stacked
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
-from maskmim.models.relative_vit import LayerScale
-from maskmim.models.scaled_vit import ScaledBlocks, ScaledEncoder
+from maskmim.models.scaled_vit import ScaledEncoder, scaled_stack
 from maskmim.models.starts import narrow, narrow_normal, started
-from maskmim.models.vit import Size
+from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
 
@@ -60,7 +59,7 @@ class RegressorBlock(nn.Module):
         return placed.tokens(x + y), None
 
 
-class RegressorDecoder(nn.Module):
+class RegressorDecoder(Stack):
     """Regresses the latents of the predicted tokens, and decodes these and nothing else.
 
     size: of the decoder, as wide as the encoder. heads: {name: values} of the decoder.
@@ -70,16 +69,9 @@ class RegressorDecoder(nn.Module):
     Atten4Vis/CAE.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     regressor_depth: int
     heads: Mapping[str, int]
     layer_scale: float
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: bool
     drop_path: float
 
     @nn.compact
@@ -94,10 +86,8 @@ class RegressorDecoder(nn.Module):
         places = table.at[mask.predict].get(mode="promise_in_bounds")
         keep = self._keep(randomness, "regressor", self.regressor_depth)
         latent = self._regressed(encoded.tokens, table, places, mask, keep)
-        fields = self.size, self.epsilon, self.dtype, self.attend, self.layer_scale, self.remat
-        unroll = self.size.depth if self.unroll else 1
         keep = self._keep(randomness, "decoder", self.size.depth)
-        x, _ = ScaledBlocks(*fields, unroll, name="stack")(latent + places, (), keep)
+        x, _ = scaled_stack(self)(latent + places, (), keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return {"latent": latent.astype(jnp.float32), **dense_heads(self.heads, x, self.dtype)}
 
@@ -114,7 +104,7 @@ class RegressorDecoder(nn.Module):
             RegressorBlock,
             depth=self.regressor_depth,
             remat=self.remat,
-            unroll=self.regressor_depth if self.unroll else 1,
+            unroll=self.unroll,
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
         )
         shape = self.size.heads, self.size.hidden, self.epsilon, self.dtype, self.attend
@@ -160,15 +150,13 @@ def vit_cae(
         mask_token=False,
         drop_path=drop_path,
         layer_scale=layer_scale,
-        unroll=size.depth if unroll else 1,
         **common,
     )
     predictor = RegressorDecoder(
         size=size._replace(depth=decoder_depth),
         regressor_depth=regressor_depth,
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        heads=head_widths(heads, patch, spec.channels),
         layer_scale=layer_scale,
-        unroll=unroll,
         drop_path=drop_path,
         **common,
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.attention import Attend
-from maskmim.models.layers import Attention, Dtype, Norm, xavier
+from maskmim.models.layers import Attention, Dtype, Norm, stacked, xavier
 from maskmim.models.vit import Size, small_normal
 from maskmim.types import Array, Encoded
 
@@ -77,20 +77,8 @@ class ClipEncoder(nn.Module):
         x = embed(patches.astype(self.dtype)) + positions
         first = jnp.broadcast_to(first.astype(self.dtype), (len(x), 1, width))
         x = Norm(self.epsilon, self.dtype, name="first_norm")(jnp.concatenate([first, x], axis=1))
-        stack = nn.scan(
-            ClipBlock,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.size.depth,
-        )(
-            self.size.heads,
-            self.size.hidden,
-            self.epsilon,
-            self.dtype,
-            self.attend,
-            "layers" in capture,
-            name="blocks",
-        )
-        x, layers = stack(x, None)
+        make = stacked(ClipBlock, depth=self.size.depth, remat="none", unroll=False)
+        shape = self.size.heads, self.size.hidden, self.epsilon, self.dtype, self.attend
+        x, layers = make(*shape, "layers" in capture, name="blocks")(x, None)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return Encoded(x[:, :1], x[:, 1:], layers)

@@ -10,8 +10,8 @@ from flax import linen as nn
 
 from maskmim.models import placed
 from maskmim.models.layers import Dtype, Norm, stacked
-from maskmim.models.patches import gather, unpatchify
-from maskmim.models.vit import ModelError
+from maskmim.models.patches import finer, gather, unpatchify
+from maskmim.models.vit import ModelError, Part, check_capture
 from maskmim.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness
 
@@ -151,11 +151,11 @@ def convnext_stage(
 
     remat, unroll: see `masked_vit.vit_mae`.
     """
-    how = {"remat": remat, "unroll": depth if unroll else 1}
-    return stacked(Block, depth=depth, in_axes=nn.broadcast, **how)(epsilon, dtype, name=name)
+    make = stacked(Block, depth=depth, remat=remat, unroll=unroll, in_axes=nn.broadcast)
+    return make(epsilon, dtype, name=name)
 
 
-class ConvNextEncoder(nn.Module):
+class ConvNextEncoder(Part):
     """Stem, stages of blocks, a norm and a convolution with stride 2 between them.
 
     grid:  (rows, columns) of the last stage's cells, which are the tokens of the mask.
@@ -166,13 +166,8 @@ class ConvNextEncoder(nn.Module):
     Source: SparseConvNeXtV2, models/convnextv2_sparse.py, facebookresearch/ConvNeXt-V2.
     """
 
-    grid: tuple[int, int]
     patch: tuple[int, int]
     size: ConvNextSize
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: bool
 
     @nn.compact
     def __call__(
@@ -187,8 +182,7 @@ class ConvNextEncoder(nn.Module):
 
         hidden, randomness: not used; there is no mask embedding, and nothing is dropped.
         """
-        if capture:
-            raise ModelError(f"a ConvNeXt encoder cannot capture {', '.join(capture)}")
+        check_capture(capture)
         depths = self.size.depths
         times = 2 ** (len(depths) - 1)
         unit = times * self.patch[0], times * self.patch[1]
@@ -218,4 +212,4 @@ def seen_map(visible: Array, grid: tuple[int, int], times: int) -> Array:
     examples = visible.shape[0]
     rows = jnp.arange(examples)[:, None]
     seen = jnp.zeros((examples, grid[0] * grid[1]), jnp.float32).at[rows, visible].set(1.0)
-    return seen.reshape(examples, *grid, 1).repeat(times, axis=1).repeat(times, axis=2)
+    return finer(seen, grid, times)[..., None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
-from maskmim.models.vit import Size, small_normal
+from maskmim.models.vit import Stack, small_normal
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # The feature maps that the decoder mixes: what enters the first block, and every block's output.
@@ -65,7 +64,7 @@ class CrossBlock(nn.Module):
         return placed.tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
 
 
-class CrossDecoder(nn.Module):
+class CrossDecoder(Stack):
     """Predicts every token by itself, out of a learnt mixture of feature maps for each block.
 
     Block j reads LN_j(sum_i mix[j, i] * map_i), the maps being those of MAPS with the prefix
@@ -78,14 +77,7 @@ class CrossDecoder(nn.Module):
     with nearly the same deviation, 0.283 instead of 0.277).
     """
 
-    grid: tuple[int, ...]
-    size: Size
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -132,10 +124,10 @@ def vit_crossmae(
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
     common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common, unroll)
+    encoder = vit.encoder(variant, common)
     decoder = CrossDecoder(
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
-        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
+        heads=head_widths(heads, patch, spec.channels),
+        size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
     reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models import placed
@@ -16,15 +15,14 @@ from maskmim.models.convnext import (
     small_truncated,
 )
 from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype
 from maskmim.models.mae_decoder import spread
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
-from maskmim.models.vit import ModelError, check_remat, small_normal
+from maskmim.models.vit import ModelError, Part, settings, small_normal
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
-class FcmaeDecoder(nn.Module):
+class FcmaeDecoder(Part):
     """ConvNeXt V2 blocks over the whole grid of tokens, mask tokens in hidden ones.
 
     heads: {name: values}; a head is a dense layer on the predicted tokens alone. There are neither
@@ -33,14 +31,9 @@ class FcmaeDecoder(nn.Module):
     facebookresearch/ConvNeXt-V2.
     """
 
-    grid: tuple[int, int]
     depth: int
     width: int
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: bool
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -91,19 +84,19 @@ def convnext_fcmae(
     default of the function it calls; the published weights come from JAX code whose start is not
     published. GRN's statistics are the picture's own, see `convnext.GlobalResponseNorm`.
     """
-    check_remat(remat)
     if decoder_depth < 1:
         raise ModelError(
             f"a decoder of {decoder_depth} blocks: model.decoder_depth must be 1 or more"
         )
-    size, kind = convnext_variant(variant), jnp.dtype(dtype)
+    size = convnext_variant(variant)
     times = 2 ** (len(size.depths) - 1)
     unit = times * patch[0], times * patch[1]
     grid = token_grid(spec.size, unit)
-    widths = head_widths(heads, math.prod(unit) * spec.channels)
-    common = {"grid": grid, "epsilon": norm_eps, "dtype": kind, "remat": remat, "unroll": unroll}
-    blocks = "-".join(map(str, size.depths))
+    widths = head_widths(heads, unit, spec.channels)
+    common = settings(grid, norm_eps, remat, unroll, dtype)
+    blocks, kind = "-".join(map(str, size.depths)), common["dtype"]
     plural = "block" if decoder_depth == 1 else "blocks"
+    told = f"{decoder_depth} {plural}, width {decoder_width}, {kind}"
     return picture_net(
         spec,
         patch=unit,
@@ -112,10 +105,6 @@ def convnext_fcmae(
         predictor=FcmaeDecoder(depth=decoder_depth, width=decoder_width, heads=widths, **common),
         says=(
             ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {kind}"),
-            (
-                "decoder",
-                f"{decoder_depth} {plural}, width {decoder_width}, {kind}, "
-                f"heads: {head_words(widths)} values",
-            ),
+            ("decoder", f"{told}, heads: {head_words(widths)} values"),
         ),
     )

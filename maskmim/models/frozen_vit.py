@@ -116,7 +116,6 @@ def encoder_of(
         registers=registers,
         positions=positions,
         mask_token=False,
-        unroll=1,
         **vit.computing(grid, epsilon, "none", False, dtype),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -13,8 +14,11 @@ from maskmim.models.layers import Dtype, xavier
 from maskmim.types import Array
 
 
-def head_widths(heads: Mapping[str, int | None], values: int) -> dict[str, int]:
+def head_widths(
+    heads: Mapping[str, int | None], patch: tuple[int, ...], channels: int
+) -> dict[str, int]:
     """{name: values per token}, those of a patch where a head says None."""
+    values = math.prod(patch) * channels
     return {name: values if count is None else count for name, count in heads.items()}
 
 

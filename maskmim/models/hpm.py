@@ -8,16 +8,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models import placed, vit
-from maskmim.models.attention import Attend
-from maskmim.models.layers import Dtype, Norm, stack_of, xavier
-from maskmim.models.mae_decoder import whole_grid
+from maskmim.models.layers import xavier
+from maskmim.models.mae_decoder import predicted, whole_grid
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.posembed import sincos
-from maskmim.models.vit import Size
+from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
-class TwoDecoders(nn.Module):
+class TwoDecoders(Stack):
     """MAE's decoder twice, over the same tokens: one for pixels, one for losses.
 
     The embedding, the mask token and the positions are shared; blocks, norms and heads are not.
@@ -25,14 +24,7 @@ class TwoDecoders(nn.Module):
     Parameters of the pixel decoder are named as in MAE's.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     values: int
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -44,12 +36,9 @@ class TwoDecoders(nn.Module):
         losses = self._read(x, skip, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
 
-    def _read(self, x: Array, skip: int, mask: Mask, prefix: str, head: str) -> Array:
+    def _read(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
         """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
-        x, _ = stack_of(self, f"{prefix}stack")(x)
-        _, x = placed.parted(x, skip)
-        x = placed.chosen(x, mask.predict)
-        x = Norm(self.epsilon, self.dtype, name=f"{prefix}norm")(x)
+        x = predicted(self, x, prefix, mask, name)
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
         return placed.values(dense(x)).astype(jnp.float32)
 
@@ -74,10 +63,10 @@ def vit_hpm(
     Source: HPM (arXiv 2304.05919), models_mae_learn_loss.py of Haochen-Wang409/HPM.
     """
     common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common, unroll)
+    encoder = vit.encoder(variant, common)
     decoders = TwoDecoders(
         values=math.prod(patch) * spec.channels,
-        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
+        size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
     told = vit.words(decoders)

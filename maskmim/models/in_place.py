@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from flax import linen as nn
 
@@ -12,7 +13,7 @@ from maskmim.models.heads import dense_heads, head_widths, head_words
 from maskmim.models.layers import Dtype
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.vit import ModelError
-from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
+from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # U(-1 / sqrt(inputs), 1 / sqrt(inputs)): what torch's linear and convolution layers start from.
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -46,7 +47,6 @@ def in_place_net(
     encoder: nn.Module,
     heads: Mapping[str, int | None],
     dtype: Dtype,
-    captures: tuple[str, ...] = (),
     says: str,
 ) -> Net:
     """An encoder that sees every token with linear heads on the predicted ones.
@@ -58,14 +58,13 @@ def in_place_net(
     params: {'encoder': ..., 'decoder': {'head_<name>': ...}}.
     `encode` raises ModelError for a mask that leaves tokens out.
     """
-    widths = head_widths(heads, math.prod(patch) * spec.channels)
+    widths = head_widths(heads, patch, spec.channels)
     net = picture_net(
         spec,
         patch=patch,
         width=width,
         encoder=encoder,
         predictor=LinearHeads(widths, dtype),
-        captures=captures,
         says=(("encoder", says), ("decoder", f"linear heads: {head_words(widths)} values")),
     )
     return _whole(net, math.prod(token_grid(spec.size, patch)))
@@ -74,20 +73,13 @@ def in_place_net(
 def _whole(net: Net, length: int) -> Net:
     """The network with an `encode` that refuses masks with fewer visible tokens than `length`."""
 
-    def encode(
-        params: Tree,
-        inputs: Array,
-        mask: Mask | None,
-        *,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
-    ) -> Encoded:
+    def encode(params: Tree, inputs: Array, mask: Mask | None, **options: Any) -> Encoded:
         if mask is not None and mask.visible.shape[1] != length:
             raise ModelError(
                 f"only {mask.visible.shape[1]} of {length} tokens enter an encoder that must see "
                 "every token: wrap the sampler in maskmim.masks.roles.in_place"
             )
-        return net.encode(params, inputs, mask, capture=capture, randomness=randomness)
+        return net.encode(params, inputs, mask, **options)
 
     return net._replace(encode=encode)
 
@@ -119,7 +111,6 @@ def vit_in_place(
     encoder = vit.encoder(
         variant,
         common,
-        unroll,
         class_token=class_token,
         registers=registers,
         positions=positions,

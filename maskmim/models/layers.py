@@ -24,7 +24,7 @@ REMAT = {
     "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-
+# What a block can tell of itself.
 CAPTURES = ("layers", "attention")
 
 
@@ -135,10 +135,13 @@ def remembering(block: type[nn.Module], remat: str) -> type[nn.Module]:
 
 
 def stacked(
-    block: type[nn.Module], *, depth: int, remat: str, unroll: int, in_axes: Any = 0
+    block: type[nn.Module], *, depth: int, remat: str, unroll: bool, in_axes: Any = 0
 ) -> Callable[..., nn.Module]:
     """A maker of `depth` blocks under one scan, their parameters stacked along a first axis.
 
+    remat:   what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
+    unroll:  runs them one after another instead of in a loop: the same numbers, and XLA's counter
+             sees every block.
     in_axes: of what a block gets besides its input, as `nn.scan` takes it.
     """
     return nn.scan(
@@ -147,17 +150,14 @@ def stacked(
         split_rngs={"params": True},
         in_axes=in_axes,
         length=depth,
-        unroll=unroll,
+        unroll=depth if unroll else 1,
     )
 
 
 class Blocks(nn.Module):
     """Blocks whose parameters are stacked along a first axis, run by one scan.
 
-    attend: how attention is computed, see models.attention.
-    remat:  what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
-    unroll: blocks per iteration of the loop; all of them give the same numbers, and let XLA's
-            counter see every block.
+    attend: how attention is computed, see models.attention. remat, unroll: see `stacked`.
     """
 
     depth: int
@@ -167,7 +167,7 @@ class Blocks(nn.Module):
     dtype: Dtype
     attend: Attend = plain
     remat: str = "none"
-    unroll: int = 1
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -177,16 +177,6 @@ class Blocks(nn.Module):
 
         keep: f32[depth, B, 2] factors of the residual branches, see `drop_path.factors`.
         """
-        unknown = set(capture) - set(CAPTURES)
-        if unknown:
-            raise ValueError(f"cannot capture {sorted(unknown)}: use any of {', '.join(CAPTURES)}")
         make = stacked(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
         shape = self.heads, self.hidden, self.epsilon, self.dtype
         return make(*shape, self.attend, capture, name="blocks")(x, keep)
-
-
-def stack_of(part: nn.Module, name: str = "stack") -> Blocks:
-    """The blocks of a module that has a size, and epsilon, dtype, attend, remat and unroll."""
-    size = part.size
-    shape = size.depth, size.heads, size.hidden, part.epsilon, part.dtype
-    return Blocks(*shape, part.attend, part.remat, part.unroll, name=name)

@@ -10,15 +10,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models import placed
-from maskmim.models.attention import Attend
 from maskmim.models.heads import dense_heads
-from maskmim.models.layers import Dtype, Norm, stack_of, xavier
+from maskmim.models.layers import Norm, xavier
 from maskmim.models.posembed import fixed
-from maskmim.models.vit import Size, small_normal
+from maskmim.models.vit import Stack, small_normal, stack_of
 from maskmim.types import Array, Encoded, Mask
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """A narrow transformer over the whole grid.
 
     heads:     {name: values}; a head is a dense layer on the predicted tokens alone.
@@ -28,14 +27,7 @@ class Decoder(nn.Module):
     token; here it is computed where it is used, which gives the same numbers there.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
     positions: str = "sincos"
 
     @nn.compact
@@ -44,11 +36,19 @@ class Decoder(nn.Module):
         prefix, tokens = whole_grid(self, encoded, mask)
         table = fixed(self.positions, self.size.width, self.grid)
         x = placed.joined(prefix, tokens + jnp.asarray(table, self.dtype))
-        x, _ = stack_of(self)(x)
-        _, x = placed.parted(x, prefix.shape[1])
-        x = placed.chosen(x, mask.predict)
-        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        x = predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
+
+
+def predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:
+    """The predicted tokens [B, P, W] behind blocks and a last norm of the decoder that calls this.
+
+    x: [B, prefix + N, W] what enters the blocks. name: begins those of the blocks and of the norm.
+    """
+    x, _ = stack_of(decoder, f"{name}stack")(x)
+    _, x = placed.parted(x, prefix)
+    x = placed.chosen(x, mask.predict)
+    return Norm(decoder.epsilon, decoder.dtype, name=f"{name}norm")(x)
 
 
 def whole_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from maskmim.models import posembed, vit
-from maskmim.models.heads import head_widths, head_words
+from maskmim.models.heads import head_widths
 from maskmim.models.mae_decoder import Decoder
-from maskmim.models.net import picture_net, token_grid
+from maskmim.models.net import token_grid, vit_net
 from maskmim.types import Net, Spec
 
 
@@ -57,7 +56,6 @@ def vit_mae(
     encoder = vit.encoder(
         variant,
         common,
-        unroll,
         class_token=class_token,
         registers=registers,
         positions=positions,
@@ -66,19 +64,9 @@ def vit_mae(
     )
     vit.check_positions(decoder_positions, posembed.FIXED)
     decoder = Decoder(
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        heads=head_widths(heads, patch, spec.channels),
         positions=decoder_positions,
-        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
+        size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
-    return picture_net(
-        spec,
-        patch=patch,
-        encoder=encoder,
-        predictor=decoder,
-        width=encoder.size.width,
-        says=(
-            ("encoder", vit.words(encoder)),
-            ("decoder", f"{vit.words(decoder)}, heads: {head_words(decoder.heads)} values"),
-        ),
-    )
+    return vit_net(spec, patch=patch, encoder=encoder, decoder=decoder)

@@ -23,9 +23,9 @@ from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import Dtype, Norm, remembering, scaled, stacked
 from maskmim.models.mvit_attention import Grid, PoolingAttention, pooled_grid
 from maskmim.models.net import token_grid
-from maskmim.models.patches import unpatchify
+from maskmim.models.patches import finer, unpatchify
 from maskmim.models.starts import normal, started
-from maskmim.models.vit import ModelError, check_remat, small_normal
+from maskmim.models.vit import ModelError, Part, check_capture, settings, small_normal
 from maskmim.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
@@ -142,7 +142,7 @@ def around(x: Array, shape: Shape) -> Array:
     return jnp.concatenate([x[:, :1], largest.reshape(len(x), -1, shape.width)], axis=1)
 
 
-class MvitEncoder(nn.Module):
+class MvitEncoder(Part):
     """A convolutional stem, mask embeddings, a class token, blocks and a last norm.
 
     grid: (frames, rows, columns) of the last block's tokens, which the mask is made of.
@@ -151,12 +151,7 @@ class MvitEncoder(nn.Module):
     stacked and run by one scan, see `sharding_rules`.
     """
 
-    grid: Grid
     size: MvitSize
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: bool
     drop_path: float
 
     @nn.compact
@@ -172,8 +167,7 @@ class MvitEncoder(nn.Module):
 
         randomness: of dropped paths; without it none are dropped.
         """
-        if capture:
-            raise ModelError(f"an MViT encoder cannot capture {', '.join(capture)}")
+        check_capture(capture)
         x, grid = self._embedded(cubes, hidden)
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
         first = 0
@@ -204,8 +198,8 @@ class MvitEncoder(nn.Module):
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = x.reshape(len(x), -1, width)
         if hidden is not None:
-            fine = hidden.reshape(-1, *self.grid).repeat(times, axis=2).repeat(times, axis=3)
-            x = jnp.where(fine.reshape(len(x), -1, 1), filling, x)
+            fine = finer(hidden, self.grid, times).reshape(len(x), -1, 1)
+            x = jnp.where(fine, filling, x)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
         first = jnp.broadcast_to(first, (len(x), 1, width))
         return jnp.concatenate([first, x], axis=1), grid
@@ -216,8 +210,7 @@ class MvitEncoder(nn.Module):
         if count == 1:
             block = remembering(MvitBlock, self.remat)
             return block(*how, name=f"block{first}")(x, None if keep is None else keep[0])[0]
-        unroll = count if self.unroll else 1
-        make = stacked(MvitBlock, depth=count, remat=self.remat, unroll=unroll)
+        make = stacked(MvitBlock, depth=count, remat=self.remat, unroll=self.unroll)
         return make(*how, name=f"from{first}_blocks")(x, keep)[0]
 
 
@@ -253,10 +246,9 @@ def mvit_in_place(
     Source: see the module. Differences: kernels start from N(0, 0.02), there cut off at two
     absolute units; biases start at 0, those of the encoder there at 0.02.
     """
-    check_remat(remat)
     if variant not in VARIANTS:
         raise ModelError(f"unknown MViT variant {variant!r}: use one of {', '.join(VARIANTS)}")
-    size, kind = VARIANTS[variant], jnp.dtype(dtype)
+    size = VARIANTS[variant]
     times = 2 ** len(size.pools)
     cube = STRIDE[0], times * STRIDE[1], times * STRIDE[2]
     grid = token_grid(spec.size, cube)
@@ -265,23 +257,16 @@ def mvit_in_place(
             f"clips of {spec.size[1]}x{spec.size[2]} pixels: MViT pools keys by 32, change "
             "input.size to multiples of it"
         )
-    encoder = MvitEncoder(
-        grid=grid,
-        size=size,
-        epsilon=norm_eps,
-        dtype=kind,
-        remat=remat,
-        unroll=unroll,
-        drop_path=drop_path,
-    )
-    says = f"MViTv2, {size.depth} blocks, width {size.width} to {_last(size)}, {kind}"
+    common = settings(grid, norm_eps, remat, unroll, dtype)
+    encoder = MvitEncoder(size=size, drop_path=drop_path, **common)
+    says = f"MViTv2, {size.depth} blocks, width {size.width} to {_last(size)}, {encoder.dtype}"
     net = in_place_net(
         spec,
         patch=cube,
         width=_last(size),
         encoder=encoder,
         heads=heads,
-        dtype=kind,
+        dtype=encoder.dtype,
         says=f"{says}, class token, mask embeddings",
     )
     return started(net, ((r"head_\w+/kernel$", normal),))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models import placed
+from maskmim.models.heads import head_words
 from maskmim.models.patches import patchify, unpatchify
-from maskmim.models.vit import ModelError
+from maskmim.models.vit import Encoder, ModelError, Stack, words
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
 # Inputs that are no pixels are shown from -1.5 to 1.5 of their normalised units, black to white.
@@ -56,8 +58,7 @@ def picture_net(
     shapes.
     """
     grid = token_grid(spec.size, patch)
-    mean = jnp.asarray(spec.mean, jnp.float32)
-    std = jnp.asarray(spec.std, jnp.float32)
+    inputs, display = _units(spec)
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
@@ -70,6 +71,38 @@ def picture_net(
         head = predictor.init(second, encoded, mask)
         return {"encoder": params["params"], "decoder": head["params"]}
 
+    return Net(
+        grids={spec.stream: grid},
+        width=width,
+        init=init,
+        inputs=inputs,
+        encode=_encoding(encoder, patch, captures),
+        predict=_predicting(predictor),
+        patchify=lambda inputs: patchify(inputs, patch),
+        restore=lambda patches: unpatchify(patches, patch, grid),
+        display=display,
+        says=says,
+    )
+
+
+def vit_net(spec: Spec, *, patch: tuple[int, ...], encoder: Encoder, decoder: Stack) -> Net:
+    """`picture_net` of a ViT and a decoder that has the field heads; both say what they are."""
+    told = f"{words(decoder)}, heads: {head_words(decoder.heads)} values"
+    return picture_net(
+        spec,
+        patch=patch,
+        width=encoder.size.width,
+        encoder=encoder,
+        predictor=decoder,
+        says=(("encoder", words(encoder)), ("decoder", told)),
+    )
+
+
+def _units(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
+    """`Net.inputs` and `Net.display`: into normalised units and back."""
+    mean = jnp.asarray(spec.mean, jnp.float32)
+    std = jnp.asarray(spec.std, jnp.float32)
+
     def inputs(batch: Batch) -> Array:
         given = batch[spec.stream]
         if given.shape[1:] != spec.shape:
@@ -78,6 +111,18 @@ def picture_net(
             )
         scale = 255.0 if given.dtype == jnp.uint8 else 1.0
         return (given.astype(jnp.float32) / scale - mean) / std
+
+    def display(inputs: Array) -> Array:
+        values = inputs * std + mean if spec.dtype == "uint8" else inputs / SPREAD + 0.5
+        return jnp.clip(jnp.round(values * 255), 0, 255).astype(jnp.uint8)
+
+    return inputs, display
+
+
+def _encoding(
+    encoder: nn.Module, patch: tuple[int, ...], captures: tuple[str, ...]
+) -> Callable[..., Encoded]:
+    """`Net.encode` of an encoder of patches, which always captures some things."""
 
     def encode(
         params: Tree,
@@ -94,6 +139,11 @@ def picture_net(
         own = {"params": params["encoder"]}
         return encoder.apply(own, patches, visible, hidden, wanted, randomness)
 
+    return encode
+
+
+def _predicting(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
+    """`Net.predict` of a predictor, which gets randomness where it takes any."""
     draws = "randomness" in inspect.signature(type(predictor).__call__).parameters
 
     def predict(
@@ -106,19 +156,4 @@ def picture_net(
             return predictor.apply(own, encoded, mask, randomness=apart)
         return predictor.apply(own, encoded, mask)
 
-    def display(inputs: Array) -> Array:
-        values = inputs * std + mean if spec.dtype == "uint8" else inputs / SPREAD + 0.5
-        return jnp.clip(jnp.round(values * 255), 0, 255).astype(jnp.uint8)
-
-    return Net(
-        grids={spec.stream: grid},
-        width=width,
-        init=init,
-        inputs=inputs,
-        encode=encode,
-        predict=predict,
-        patchify=lambda inputs: patchify(inputs, patch),
-        restore=lambda patches: unpatchify(patches, patch, grid),
-        display=display,
-        says=says,
-    )
+    return predict

@@ -33,6 +33,14 @@ def unpatchify(patches: Array, patch: tuple[int, ...], grid: tuple[int, ...]) ->
     return cut.transpose(0, *order, 2 * axes + 1).reshape(patches.shape[0], *size, cut.shape[-1])
 
 
+def finer(values: Array, grid: tuple[int, ...], times: int) -> Array:
+    """[B, N] one value of each token -> [B, *grid], `times` as fine in rows and columns.
+
+    grid: of the tokens, rows and columns last.
+    """
+    return values.reshape(-1, *grid).repeat(times, axis=-2).repeat(times, axis=-1)
+
+
 def gather(tokens: Array, places: Array) -> Array:
     """The tokens of each example at its places: [B, N, D], i32[B, K] -> [B, K, D].
 

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from flax import linen as nn
 
 from maskmim.models import placed, vit
-from maskmim.models.attention import Attend
-from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype, Norm, stack_of
-from maskmim.models.mae_decoder import whole_grid
-from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import Size
+from maskmim.models.heads import dense_heads, head_widths
+from maskmim.models.mae_decoder import predicted, whole_grid
+from maskmim.models.net import token_grid, vit_net
+from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 truncated_normal = nn.initializers.truncated_normal(0.02)
 
 
-class PixioDecoder(nn.Module):
+class PixioDecoder(Stack):
     """MAE's decoder with learned positions for every token, class tokens included.
 
     heads: {name: values}; a head is a dense layer on the predicted tokens alone.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -40,10 +30,7 @@ class PixioDecoder(nn.Module):
         prefix, tokens = whole_grid(self, encoded, mask)
         x = placed.joined(prefix, tokens)
         x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
-        x, _ = stack_of(self)(x)
-        _, x = placed.parted(x, prefix.shape[1])
-        x = placed.chosen(x, mask.predict)
-        x = Norm(self.epsilon, self.dtype, name="norm")(x)
+        x = predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 
 
@@ -76,25 +63,14 @@ def vit_pixio(
     encoder = vit.encoder(
         variant,
         common,
-        unroll,
         class_token=class_tokens > 0,
         registers=max(class_tokens - 1, 0),
         positions="learned",
         drop_path=drop_path,
     )
     decoder = PixioDecoder(
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
-        **vit.decoder_size(decoder_depth, decoder_width, decoder_heads, unroll),
+        heads=head_widths(heads, patch, spec.channels),
+        size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
-    return picture_net(
-        spec,
-        patch=patch,
-        width=encoder.size.width,
-        encoder=encoder,
-        predictor=decoder,
-        says=(
-            ("encoder", vit.words(encoder)),
-            ("decoder", f"{vit.words(decoder)}, heads: {head_words(decoder.heads)} values"),
-        ),
-    )
+    return vit_net(spec, patch=patch, encoder=encoder, decoder=decoder)

@@ -96,7 +96,7 @@ def vit_projected(
     """
     common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
     encoder = vit.encoder(
-        variant, common, unroll, positions="learned", mask_token=True, drop_path=drop_path
+        variant, common, positions="learned", mask_token=True, drop_path=drop_path
     )
     words = f"{hidden}, {hidden}, {bottleneck}, {prototypes} values, for class and patches"
     net = picture_net(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,29 +11,18 @@ from flax import linen as nn
 from maskmim.models import placed, vit
 from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net
-from maskmim.models.layers import CAPTURES, Dtype, Mlp, Norm, scaled, stacked
+from maskmim.models.layer_scale import scaled_branches
+from maskmim.models.layers import Dtype, Norm, stacked
 from maskmim.models.net import token_grid
 from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.starts import narrow_normal, normal, normal_by_depth, started
-from maskmim.models.vit import ModelError, Size, check_remat, small_normal
+from maskmim.models.vit import Part, Size, of_blocks, small_normal
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 START = (
     (r"blocks/.*(attention/out|mlp/down)/kernel$", normal_by_depth),
     (r"encoder/.*kernel$", normal),
 )
-
-
-class LayerScale(nn.Module):
-    """A learned factor for each channel of a residual branch (CaiT, arXiv 2103.17239)."""
-
-    initial: float
-
-    @nn.compact
-    def __call__(self, branch: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
-        scale = self.param("scale", nn.initializers.constant(self.initial), branch.shape[-1:])
-        return branch * scale.astype(branch.dtype)
 
 
 class RelativeBlock(nn.Module):
@@ -48,30 +38,18 @@ class RelativeBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], bias f32[heads, n, n], factors f32[B, 2] -> ([B, n, D], what was captured)."""
-        x = placed.tokens(x)
-        y = Norm(self.epsilon, self.dtype, name="norm1")(x)
-        mixed, first = BiasedAttention(self.heads, self.dtype, name="attention")(y, bias)
-        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0))
-        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        y = Mlp(self.hidden, self.dtype, name="mlp")(y)
-        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1))
-        found = {"layers": x, "attention": first}
-        return x, {name: found[name] for name in self.capture}
+        attention = BiasedAttention(self.heads, self.dtype, name="attention")
+        return scaled_branches(self, x, partial(attention, bias=bias), keep)
 
 
-class RelativeEncoder(nn.Module):
+class RelativeEncoder(Part):
     """Patch embedding, mask embeddings, a class token, blocks and a last norm; no positions.
 
     Every token enters whatever `visible` says, see `in_place.in_place_net`.
     """
 
-    grid: tuple[int, int]
     size: Size
     layer_scale: float
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: int
     drop_path: float
 
     @nn.compact
@@ -89,14 +67,11 @@ class RelativeEncoder(nn.Module):
         """
         x = self._tokens(patches, hidden)
         embedded = x if "embedded" in capture else None
-        inner = tuple(name for name in capture if name != "embedded")
-        if set(inner) - set(CAPTURES):
-            raise ModelError(f"cannot capture {inner}: use any of embedded, {', '.join(CAPTURES)}")
         rows = table_rows(self.grid, class_token=True)
         table = self.param("relative_bias", nn.initializers.zeros, (rows, self.size.heads))
         bias = biases(table, table_index(self.grid, class_token=True))
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, found = self._blocks(inner)(x, bias, keep)
+        x, found = self._blocks(of_blocks(capture))(x, bias, keep)
         first, others = placed.parted(Norm(self.epsilon, self.dtype, name="norm")(x), 1)
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
@@ -145,26 +120,16 @@ def relative_vit_in_place(
     2106.08254). Differences: keys have a bias too, which no softmax can see; the heads' start, see
     `in_place.LinearHeads`.
     """
-    check_remat(remat)
-    size, kind = vit.variant(variant), jnp.dtype(dtype)
-    encoder = RelativeEncoder(
-        grid=token_grid(spec.size, patch),
-        size=size,
-        layer_scale=layer_scale,
-        epsilon=norm_eps,
-        dtype=kind,
-        remat=remat,
-        unroll=size.depth if unroll else 1,
-        drop_path=drop_path,
-    )
-    says = f"{size.depth} blocks, width {size.width}, {size.heads} heads, {kind}, class token"
+    common = vit.settings(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    size = vit.variant(variant)
+    encoder = RelativeEncoder(size=size, layer_scale=layer_scale, drop_path=drop_path, **common)
     net = in_place_net(
         spec,
         patch=patch,
         width=size.width,
         encoder=encoder,
         heads=heads,
-        dtype=kind,
-        says=f"{says}, relative position bias, mask embeddings",
+        dtype=encoder.dtype,
+        says=f"{vit.words(encoder)}, class token, relative position bias, mask embeddings",
     )
     return started(net, START)

@@ -12,13 +12,13 @@ from flax import linen as nn
 from maskmim.models import placed, vit
 from maskmim.models.attention import Attend, of_first
 from maskmim.models.heads import head_words
-from maskmim.models.layers import CAPTURES, Dtype, scaled, stacked, xavier
+from maskmim.models.layers import Dtype, scaled, stacked, xavier
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.patches import gather
 from maskmim.models.projection import WeightNormed
 from maskmim.models.rotary import angles, border, coordinates, turned
 from maskmim.models.starts import normal, started
-from maskmim.models.vit import ModelError, Size, computing, small_normal
+from maskmim.models.vit import Stack, computing, of_blocks, small_normal
 from maskmim.quantise import unit
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
@@ -105,20 +105,13 @@ class RotaryBlock(nn.Module):
         return x, {name: found[name] for name in self.capture}
 
 
-class RotaryEncoder(nn.Module):
+class RotaryEncoder(Stack):
     """Patch embedding, registers on the border of what is visible, blocks, a norm without factors.
 
-    grid: (rows, columns). registers: a multiple of 4. drop_path: rate of every block.
+    registers: a multiple of 4. drop_path: rate of every block.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     registers: int
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
     drop_path: float
 
     @nn.compact
@@ -143,21 +136,18 @@ class RotaryEncoder(nn.Module):
         registers = jnp.broadcast_to(registers, (len(tokens), *shape[1:]))
         x = placed.joined(registers, tokens)
         embedded = x if "embedded" in capture else None
-        inner = tuple(name for name in capture if name != "embedded")
-        if set(inner) - set(CAPTURES):
-            raise ModelError(f"cannot capture {inner}: use any of embedded, {', '.join(CAPTURES)}")
         keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
         at = angles(
             seen_places(self.grid, visible, len(tokens), self.registers),
             self.size.width // self.size.heads,
         )
-        x, found = blocks(self, capture=inner)(x, keep, at, None, None)
+        x, found = blocks(self, capture=of_blocks(capture))(x, keep, at, None, None)
         x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
         first, others = placed.parted(x, self.registers)
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
 
-class RotaryPredictor(nn.Module):
+class RotaryPredictor(Stack):
     """Mask tokens at the predicted places, each of which reads the visible tokens by itself.
 
     registers: of the encoder, whose places the keys have. heads: {name: values}; a head gives the
@@ -166,15 +156,8 @@ class RotaryPredictor(nn.Module):
     facebookresearch/capi.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     registers: int
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
     drop_path: float
 
     @nn.compact
@@ -224,7 +207,7 @@ def seen_places(
     return jnp.concatenate([low + border(registers) * (high - low), tokens], axis=1)
 
 
-def blocks(part: RotaryEncoder | RotaryPredictor, *, capture: tuple[str, ...]) -> nn.Module:
+def blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
     """The blocks of a module under one scan; angles and what is read are the same for all."""
     size, everywhere = part.size, nn.broadcast
     make = stacked(
@@ -283,13 +266,8 @@ def vit_rotary(
     common = computing(grid, norm_eps, remat, unroll, dtype)
     size = vit.variant(variant)
     own = {"registers": registers, "drop_path": drop_path, **common}
-    encoder = RotaryEncoder(size=size, unroll=size.depth if unroll else 1, **own)
-    predictor = RotaryPredictor(
-        size=size._replace(depth=decoder_depth),
-        heads=heads,
-        unroll=decoder_depth if unroll else 1,
-        **own,
-    )
+    encoder = RotaryEncoder(size=size, **own)
+    predictor = RotaryPredictor(size=size._replace(depth=decoder_depth), heads=heads, **own)
     words = f"width {size.width}, {size.heads} heads, {dtype}"
     heads_said = head_words(heads)
     net = picture_net(

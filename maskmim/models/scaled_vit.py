@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from flax import linen as nn
 
-from maskmim.models import placed
 from maskmim.models.attention import Attend
-from maskmim.models.drop_path import factors
-from maskmim.models.layers import Attention, Dtype, Mlp, Norm, scaled, stacked
-from maskmim.models.relative_vit import LayerScale
-from maskmim.models.vit import Encoder, ModelError, Size
-from maskmim.types import Array, Encoded, Randomness
+from maskmim.models.layer_scale import scaled_branches
+from maskmim.models.layers import Attention, Dtype, stacked
+from maskmim.models.vit import Encoder, Size, Stack
+from maskmim.types import Array
 
 
 class ScaledBlock(nn.Module):
@@ -27,15 +25,8 @@ class ScaledBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], factors f32[B, 2] of both branches -> ([B, n, D], what was captured)."""
-        x = placed.tokens(x)
-        y = Norm(self.epsilon, self.dtype, name="norm1")(x)
-        mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(y)
-        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale1")(mixed), keep, 0))
-        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        y = Mlp(self.hidden, self.dtype, name="mlp")(y)
-        x = placed.tokens(x + scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1))
-        found = {"layers": x, "attention": first}
-        return x, {name: found[name] for name in self.capture}
+        attention = Attention(self.heads, self.dtype, self.attend, name="attention")
+        return scaled_branches(self, x, attention, keep)
 
 
 class ScaledBlocks(nn.Module):
@@ -47,7 +38,7 @@ class ScaledBlocks(nn.Module):
     attend: Attend
     layer_scale: float
     remat: str
-    unroll: int
+    unroll: bool
 
     @nn.compact
     def __call__(
@@ -68,23 +59,11 @@ class ScaledEncoder(Encoder):
 
     layer_scale: float = 0.1
 
-    @nn.compact
-    def __call__(
-        self,
-        patches: Array,
-        visible: Array | None,
-        hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
-    ) -> Encoded:
-        """As `vit.Encoder`, which captures 'embedded' too."""
-        if set(capture) - {"layers", "attention"}:
-            raise ModelError(f"cannot capture {', '.join(capture)}: use layers, attention or none")
-        tokens = self._tokens(patches, visible, hidden)
-        prefix = self._prefix(tokens.shape[0]).astype(self.dtype)
-        fields = self.size, self.epsilon, self.dtype, self.attend, self.layer_scale
-        blocks = ScaledBlocks(*fields, self.remat, self.unroll, name="stack")
-        keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, found = blocks(placed.joined(prefix, tokens), capture, keep)
-        x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        return Encoded(*placed.parted(x, prefix.shape[1]), **found)
+    def _blocks(self) -> nn.Module:
+        return scaled_stack(self)
+
+
+def scaled_stack(part: Stack) -> ScaledBlocks:
+    """The blocks of the part that calls this, which has a layer_scale; as `vit.stack_of`."""
+    how = part.epsilon, part.dtype, part.attend, part.layer_scale, part.remat, part.unroll
+    return ScaledBlocks(part.size, *how, name="stack")

@@ -11,12 +11,20 @@ from flax import linen as nn
 
 from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net, torch_uniform
-from maskmim.models.layers import Dtype, Norm
+from maskmim.models.layers import Norm
 from maskmim.models.net import token_grid
-from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.patches import finer, patchify, unpatchify
 from maskmim.models.starts import normal, started
 from maskmim.models.swin_parts import Grid, Merge, swin_stage, window_side
-from maskmim.models.vit import ModelError, Size, check_remat, checked, small_normal
+from maskmim.models.vit import (
+    ModelError,
+    Part,
+    Size,
+    check_capture,
+    checked,
+    settings,
+    small_normal,
+)
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 
@@ -63,7 +71,7 @@ def swin_variant(name: str) -> SwinSize:
     return size
 
 
-class SwinEncoder(nn.Module):
+class SwinEncoder(Part):
     """Patch embedding with a norm, mask embeddings, stages of pairs of blocks, a last norm.
 
     grid:  (rows, columns) of the last stage's tokens, which the mask is made of.
@@ -72,14 +80,9 @@ class SwinEncoder(nn.Module):
     captured: the stages' tokens have different numbers and widths.
     """
 
-    grid: Grid
     patch: tuple[int, int]
     size: SwinSize
     window: int
-    epsilon: float
-    dtype: Dtype
-    remat: str
-    unroll: bool
     drop_path: float
 
     @nn.compact
@@ -95,8 +98,7 @@ class SwinEncoder(nn.Module):
 
         randomness: of dropped paths; without it none are dropped.
         """
-        if capture:
-            raise ModelError(f"a Swin encoder cannot capture {', '.join(capture)}")
+        check_capture(capture)
         depths, heads = self.size.depths, self.size.heads
         keep = factors(randomness, depth=sum(depths), rate=self.drop_path)
         x, grid = self._embedded(units, hidden)
@@ -125,8 +127,8 @@ class SwinEncoder(nn.Module):
         x = Norm(self.epsilon, self.dtype, name="embed_norm")(embed(patches.astype(self.dtype)))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
-            fine = hidden.reshape(-1, *self.grid).repeat(times, axis=1).repeat(times, axis=2)
-            x = jnp.where(fine.reshape(len(x), -1, 1), filling, x)
+            fine = finer(hidden, self.grid, times).reshape(len(x), -1, 1)
+            x = jnp.where(fine, filling, x)
         return x, grid
 
 
@@ -163,33 +165,23 @@ def swin_in_place(
     microsoft/SimMIM. Differences: grids are not padded to whole windows (nor are they there); the
     heads' start, see `in_place.LinearHeads`. Swin V2 is not here.
     """
-    check_remat(remat)
-    size, kind = swin_variant(variant), jnp.dtype(dtype)
+    size = swin_variant(variant)
     times = 2 ** (len(size.depths) - 1)
     unit = times * patch[0], times * patch[1]
     grid = token_grid(spec.size, unit)
     for stage in range(len(size.depths)):
         _check_window((grid[0] * times >> stage, grid[1] * times >> stage), window)
-    encoder = SwinEncoder(
-        grid=grid,
-        patch=patch,
-        size=size,
-        window=window,
-        epsilon=norm_eps,
-        dtype=kind,
-        remat=remat,
-        unroll=unroll,
-        drop_path=drop_path,
-    )
+    common = settings(grid, norm_eps, remat, unroll, dtype)
+    encoder = SwinEncoder(patch=patch, size=size, window=window, drop_path=drop_path, **common)
     blocks = "-".join(map(str, size.depths))
-    says = f"Swin, {blocks} blocks, width {size.width}, windows of {window}, {kind}"
+    says = f"Swin, {blocks} blocks, width {size.width}, windows of {window}, {encoder.dtype}"
     net = in_place_net(
         spec,
         patch=unit,
         width=size.width * times,
         encoder=encoder,
         heads=heads,
-        dtype=kind,
+        dtype=encoder.dtype,
         says=f"{says}, mask embeddings",
     )
     return started(net, ((r"(blocks|merge\d)/.*kernel$", normal),))

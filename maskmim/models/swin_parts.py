@@ -135,9 +135,7 @@ def swin_stage(depth: int, *block: Any, remat: str, unroll: bool, name: str) -> 
 
     block: the attributes of `SwinPair`.
     """
-    pairs = depth // 2
-    make = stacked(SwinPair, depth=pairs, remat=remat, unroll=pairs if unroll else 1)
-    return make(*block, name=name)
+    return stacked(SwinPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)
 
 
 class Merge(nn.Module):

@@ -18,9 +18,9 @@ from flax import linen as nn
 from maskmim.exits import UserError
 from maskmim.models import placed, vit
 from maskmim.models.attention import Attend, scores
-from maskmim.models.layers import REMAT, Attention, Dtype, Norm
+from maskmim.models.layers import Attention, Dtype, Norm, stacked
 from maskmim.models.starts import started
-from maskmim.models.vit import Size
+from maskmim.models.vit import Stack
 from maskmim.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness, Tree
 
@@ -125,49 +125,32 @@ class PostNormBlock(nn.Module):
         return placed.tokens(Norm(self.epsilon, self.dtype, name="norm2")(x + y)), None
 
 
-class Transformer(nn.Module):
+class Transformer(Stack):
     """Embedded tokens with learned positions, blocks, and logits by the same table.
 
+    grid: (N,), the tokens without the class, which comes first.
     vocabulary: rows of the table; codes: the first of them, which can be predicted.
-    length:     of the sequence, the class included.
     """
 
     vocabulary: int
     codes: int
-    length: int
-    size: Size
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
     dropout: float
-    remat: str
-    unroll: int
 
     def setup(self) -> None:
         """The parts, which both methods use."""
         width = self.size.width
         dense = partial(nn.Dense, dtype=self.dtype)
         self.table = self.param("vocabulary", truncated_normal, (self.vocabulary, width))
-        self.positions = self.param("positions", truncated_normal, (self.length, width))
+        self.positions = self.param("positions", truncated_normal, (1 + self.grid[0], width))
         self.bias = self.param("bias", nn.initializers.zeros, (self.codes,))
         self.norm = Norm(self.epsilon, self.dtype)
         self.blocks = self._stack()
         self.head, self.head_norm = dense(width), Norm(self.epsilon, self.dtype)
 
     def _stack(self) -> nn.Module:
-        block = PostNormBlock
-        if REMAT[self.remat] is not None:
-            block = nn.remat(block, policy=REMAT[self.remat], prevent_cse=False)
-        stacked = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.size.depth,
-            unroll=self.unroll,
-        )
         size = self.size
-        fields = size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.dropout
-        return stacked(*fields)
+        make = stacked(PostNormBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
+        return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.dropout)
 
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
         """i32[B, 1 + N], the class first -> Encoded."""
@@ -220,11 +203,9 @@ def bert(
     if not 0 <= dropout < 1:
         raise DropoutError(f"dropout {dropout}: a share, from 0 to below 1")
     common = vit.computing((length,), norm_eps, remat, unroll, dtype)
-    common.pop("grid")
-    size = vit.variant(variant)
     rows = codes + classes + 2
-    steps = size.depth if unroll else 1
-    module = Transformer(rows, codes, 1 + length, size, dropout=dropout, unroll=steps, **common)
+    sizes = {"size": vit.variant(variant), "vocabulary": rows, "codes": codes}
+    module = Transformer(dropout=dropout, **sizes, **common)
 
     def init(key: Array) -> Tree:
         made = module.init(key, jnp.zeros((1, 1 + length), jnp.int32))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models import placed, posembed, vit
-from maskmim.models.attention import Attend
-from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.heads import dense_heads, head_widths
 from maskmim.models.in_place import torch_uniform
-from maskmim.models.layers import Dtype, Norm, stack_of
-from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import Size, small_normal
+from maskmim.models.layers import Norm
+from maskmim.models.net import token_grid, vit_net
+from maskmim.models.vit import Stack, small_normal, stack_of
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
-class AskedDecoder(nn.Module):
+class AskedDecoder(Stack):
     """A narrow transformer over the visible tokens and a mask token for each predicted one.
 
     heads:     {name: values}; a head is a dense layer on the mask tokens.
@@ -30,14 +28,7 @@ class AskedDecoder(nn.Module):
     OpenGVLab/VideoMAEv2. Their `encoder_to_decoder` has no bias and torch's start, kept here.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     heads: Mapping[str, int]
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
     positions: str = "sinusoid"
 
     @nn.compact
@@ -89,17 +80,12 @@ def vit_videomae(
     vit.check_positions(positions, posembed.FIXED)
     common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
     encoder = vit.encoder(
-        variant, common, unroll, class_token=False, positions=positions, drop_path=drop_path
+        variant, common, class_token=False, positions=positions, drop_path=drop_path
     )
-    size = vit.variant(decoder)
     predictor = AskedDecoder(
-        size=size,
-        heads=head_widths(heads, math.prod(patch) * spec.channels),
+        size=vit.variant(decoder),
+        heads=head_widths(heads, patch, spec.channels),
         positions=positions,
-        unroll=size.depth if unroll else 1,
         **common,
     )
-    told = f"{vit.words(predictor)}, heads: {head_words(predictor.heads)} values"
-    says = (("encoder", vit.words(encoder)), ("decoder", told))
-    parts = {"encoder": encoder, "predictor": predictor}
-    return picture_net(spec, patch=patch, width=encoder.size.width, says=says, **parts)
+    return vit_net(spec, patch=patch, encoder=encoder, decoder=predictor)

@@ -14,7 +14,7 @@ from maskmim.exits import UserError
 from maskmim.models import attention, placed
 from maskmim.models.attention import Attend
 from maskmim.models.drop_path import factors
-from maskmim.models.layers import REMAT, Dtype, Norm, stack_of, xavier
+from maskmim.models.layers import CAPTURES, REMAT, Blocks, Dtype, Norm, xavier
 from maskmim.models.patches import gather
 from maskmim.models.posembed import FIXED, fixed
 from maskmim.types import Array, Encoded, Randomness
@@ -73,27 +73,40 @@ def checked(size: Size) -> Size:
     return size
 
 
-class Encoder(nn.Module):
+class Part(nn.Module):
+    """What every encoder and decoder of blocks is told; `settings` makes these fields.
+
+    grid:   tokens along each axis. epsilon: of the norms. dtype: of the computation.
+    remat, unroll: see `layers.stacked`.
+    """
+
+    grid: tuple[int, ...]
+    epsilon: float
+    dtype: Dtype
+    remat: str
+    unroll: bool
+
+
+class Stack(Part):
+    """A part whose blocks are those of a ViT; `computing` makes all fields but the size."""
+
+    size: Size
+    attend: Attend
+
+
+class Encoder(Stack):
     """Patch embedding, positions, prefix tokens, blocks and a last norm.
 
-    grid:      tokens along each axis. size: depth, width, heads, hidden.
     positions: 'learned' or the name of a fixed table, see `posembed.fixed`; the prefix tokens have
                none, as MAE's class token has zeros.
     registers: extra prefix tokens behind the class token.
     drop_path: rate of the last block, see `drop_path.factors`.
     """
 
-    grid: tuple[int, ...]
-    size: Size
     class_token: bool
     registers: int
     positions: str
     mask_token: bool
-    epsilon: float
-    dtype: Dtype
-    attend: Attend
-    remat: str
-    unroll: int
     drop_path: float = 0.0
 
     @nn.compact
@@ -115,12 +128,14 @@ class Encoder(nn.Module):
             raise ModelError("attention is captured for the class token, and this model has none")
         x = placed.joined(prefix.astype(self.dtype), tokens)
         embedded = x if "embedded" in capture else None
-        inner = tuple(name for name in capture if name != "embedded")
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, found = stack_of(self)(x, inner, keep)
+        x, found = self._blocks()(x, of_blocks(capture), keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         first, others = placed.parted(x, prefix.shape[1])
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
+
+    def _blocks(self) -> nn.Module:
+        return stack_of(self)
 
     def _tokens(self, patches: Array, visible: Array | None, hidden: Array | None) -> Array:
         """Embedded tokens with positions; gathered first, as what is not visible costs nothing."""
@@ -155,24 +170,53 @@ class Encoder(nn.Module):
         return jnp.broadcast_to(prefix, (examples, *prefix.shape[1:]))
 
 
-def computing(
+def stack_of(part: Stack, name: str = "stack") -> Blocks:
+    """The blocks of the part that calls this."""
+    size = part.size
+    shape = size.depth, size.heads, size.hidden, part.epsilon, part.dtype
+    return Blocks(*shape, part.attend, part.remat, part.unroll, name=name)
+
+
+def of_blocks(capture: tuple[str, ...]) -> tuple[str, ...]:
+    """What blocks capture for an encoder that captures 'embedded' besides; ModelError as below."""
+    check_capture(capture, ("embedded", *CAPTURES))
+    return tuple(name for name in capture if name != "embedded")
+
+
+def check_capture(capture: tuple[str, ...], known: tuple[str, ...] = ()) -> None:
+    """ModelError for what is to be captured and is not among the known ones."""
+    unknown = [name for name in capture if name not in known]
+    if unknown:
+        choice = f"{', '.join(known)} or none" if known else "none"
+        raise ModelError(f"this encoder cannot capture {', '.join(unknown)}: use {choice}")
+
+
+def settings(
     grid: tuple[int, ...], norm_eps: float, remat: str, unroll: bool, dtype: str
 ) -> dict[str, Any]:
-    """The fields that encoder and decoder share; ModelError for an unknown remat policy."""
-    check_remat(remat)
+    """The fields of every `Part`; ModelError for an unknown remat policy."""
+    if remat not in REMAT:
+        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
     return {
         "grid": grid,
         "epsilon": norm_eps,
         "dtype": jnp.dtype(dtype),
-        "attend": attention.plain if unroll else attention.fastest(),
         "remat": remat,
+        "unroll": unroll,
     }
+
+
+def computing(
+    grid: tuple[int, ...], norm_eps: float, remat: str, unroll: bool, dtype: str
+) -> dict[str, Any]:
+    """The fields of every `Stack` but its size; ModelError for an unknown remat policy."""
+    attend = attention.plain if unroll else attention.fastest()
+    return {**settings(grid, norm_eps, remat, unroll, dtype), "attend": attend}
 
 
 def encoder(
     name: str,
     common: dict[str, Any],
-    unroll: bool,
     *,
     class_token: bool = True,
     registers: int = 0,
@@ -185,35 +229,26 @@ def encoder(
     Raises ModelError for a variant or positions that are unknown.
     """
     check_positions(positions, (*FIXED, "learned"))
-    size = variant(name)
     return Encoder(
-        size=size,
+        size=variant(name),
         class_token=class_token,
         registers=registers,
         positions=positions,
         mask_token=mask_token,
         drop_path=drop_path,
-        unroll=size.depth if unroll else 1,
         **common,
     )
 
 
-def decoder_size(depth: int, width: int, heads: int, unroll: bool) -> dict[str, Any]:
-    """The fields of a decoder of that size whose MLPs are four times as wide."""
-    size = checked(Size(depth, width, heads, 4 * width))
-    return {"size": size, "unroll": depth if unroll else 1}
+def decoder_size(depth: int, width: int, heads: int) -> Size:
+    """The size of a decoder whose MLPs are four times as wide; ModelError as `checked`."""
+    return checked(Size(depth, width, heads, 4 * width))
 
 
 def check_positions(name: str, known: Iterable[str]) -> None:
     """ModelError for positions that are not among the known ones."""
     if name not in known:
         raise ModelError(f"unknown positions {name!r}: use {' or '.join(map(repr, known))}")
-
-
-def check_remat(remat: str) -> None:
-    """ModelError for a policy that `layers.REMAT` does not name."""
-    if remat not in REMAT:
-        raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
 
 
 def words(part: nn.Module) -> str:

@@ -106,10 +106,10 @@ def vq_vit(
     """
     grid = token_grid(spec.size, patch)
     common = vit.computing(grid, norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common, unroll, positions="learned")
+    encoder = vit.encoder(variant, common, positions="learned")
     size = encoder.size
     short = f"{decoder_depth}x{size.width}x{size.heads}x{size.hidden}"
-    decoder = vit.encoder(short, common, unroll, positions="learned")
+    decoder = vit.encoder(short, common, positions="learned")
     reader = Reader(decoder, size.width, width, features, common["dtype"])
     net = picture_net(
         spec,

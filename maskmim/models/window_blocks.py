@@ -27,8 +27,8 @@ class OffsetBias(nn.Module):
     Offsets are (query's place minus key's), as sign(x) log(1 + |x|) of rows and of columns.
     Source: Swin V2 (arXiv 2111.09883), section 3.3; WindowMultiHeadAttention of
     timm_patch/swin_transformer.py, facebookresearch/AudioMAE. Differences: there a tenth of the
-    network's hidden and output values is dropped in training (with a "FIXME" beside it), and its
-    last layer has a bias, which the softmax takes away.
+    network's hidden and output values is dropped in training, which its code marks as unsettled,
+    and its last layer has a bias, which the softmax takes away.
     """
 
     heads: int
@@ -147,6 +147,4 @@ def window_stack(depth: int, *block: Any, remat: str, unroll: bool, name: str) -
 
     block: the attributes of `WindowPair`.
     """
-    pairs = depth // 2
-    make = stacked(WindowPair, depth=pairs, remat=remat, unroll=pairs if unroll else 1)
-    return make(*block, name=name)
+    return stacked(WindowPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)

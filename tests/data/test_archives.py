@@ -149,6 +149,15 @@ def test_archives_compressed_as_a_whole_are_refused(tmp_path, mode, packer):
         archives.unlabelled(path=str(path))
 
 
+def test_a_zip_file_of_a_later_version_is_refused(tmp_path):
+    path = packed(tmp_path / "a.zip", {"x.png": b"y"})
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"PK\x01\x02") + 6] = 99  # the version that reading the entry needs
+    path.write_bytes(whole)
+    with pytest.raises(DataError, match=r"zip file version 9\.9"):
+        archives.unlabelled(path=str(path))
+
+
 def test_every_incomplete_tar_is_refused(tmp_path):
     whole = tar(tmp_path / "a.tar", images()).read_bytes()
     end = len(whole.rstrip(b"\0"))

@@ -23,6 +23,13 @@ def test_nested_and_flat_images_are_found_in_order(tmp_path):
     assert records.labels == {} and records[0].labels == {} and records[0].encoded == PNG
 
 
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_place_beyond_the_ends_is_an_error(tmp_path, index):
+    files.write(tmp_path, {"a.png": PNG, "b.png": PNG})
+    with pytest.raises(IndexError, match=f"record {index} of 2"):
+        unlabelled(path=str(tmp_path))[index]
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_ending_in_any_case(tmp_path, suffix):
     files.write(tmp_path, {f"a{suffix}": PNG, f"b{suffix.upper()}": PNG})

@@ -89,32 +89,28 @@ def joined(source, plan, workers=0):
     return tuple(map(np.concatenate, zip(*parts, strict=True)))
 
 
+def assert_seen_as_by_one_process(source, plan, workers=0):
+    found, drawn = joined(source, plan, workers)
+    assert_every_record_once_an_epoch(found, len(source))
+    alone, pictures = seen(source, 1, sum(batches for _, batches in plan))
+    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(drawn, pictures)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_another_number_of_processes_goes_on_without_loss_or_repetition(size):
-    source, batches, plan = records(size), -(-3 * size // BATCH) + 1, [8, 1, 8]
+    batches, plan = -(-3 * size // BATCH) + 1, [8, 1, 8]
     # Changes fall inside an epoch wherever an epoch has more than one batch.
     share = batches // len(plan) + 1
-    found, drawn = joined(source, [(processes, share) for processes in plan])
-    assert_every_record_once_an_epoch(found, size)
-    alone, pictures = seen(source, 1, share * len(plan))
-    np.testing.assert_array_equal(found, alone)
-    np.testing.assert_array_equal(drawn, pictures)
+    assert_seen_as_by_one_process(records(size), [(processes, share) for processes in plan])
 
 
-def test_workers_and_processes_together():
-    source = records(101)
-    found, drawn = joined(source, [(1, 5), (2, 5), (1, 6)], workers=2)
-    assert_every_record_once_an_epoch(found, 101)
-    alone, pictures = seen(source, 1, 16)
-    np.testing.assert_array_equal(found, alone)
-    np.testing.assert_array_equal(drawn, pictures)
-
-
-@pytest.mark.slow
-def test_eight_processes_with_two_workers_each():
-    source = records(101)
-    found, drawn = joined(source, [(8, 5), (1, 5), (8, 6)], workers=2)
-    assert_every_record_once_an_epoch(found, 101)
-    alone, pictures = seen(source, 1, 16)
-    np.testing.assert_array_equal(found, alone)
-    np.testing.assert_array_equal(drawn, pictures)
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param([(1, 5), (2, 5), (1, 6)], id="1 and 2"),
+        pytest.param([(8, 5), (1, 5), (8, 6)], id="8 and 1", marks=pytest.mark.slow),
+    ],
+)
+def test_processes_with_two_workers_each(plan):
+    assert_seen_as_by_one_process(records(101), plan, workers=2)

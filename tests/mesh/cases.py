@@ -53,19 +53,11 @@ SLOW = {
     "videomae": case("videomae.py:tiny", VIDEO, EVERY),
     "hpm": case("hpm.py:tiny", ["model.variant=2x32x4", "model.decoder_heads=4"], EVERY),
     "attmask": case("attmask.py:tiny", ["model.variant=2x32x4"], EVERY),
-    "capi": case("capi.py:tiny", [], FEW),
     "videomae dual": case("videomae.py:dual,tiny", VIDEO, FEW),
-    "crossmae": case("crossmae.py:tiny", [], FEW),
-    "cae": case("cae.py:tiny", [], FEW),
-    "simmim": case("simmim.py:tiny", [], FEW),
-    "maskgit": case("maskgit.py:tiny", [], FEW),
-    "beit_v2": case("beit_v2.py:tiny", [], PRODUCTS),
-    "vq_kd": case("vq_kd.py:tiny", [], PRODUCTS),
     "swin": case("simmim.py:model=swin,tiny", [], PRODUCTS),
     "mvit": case("maskfeat_video.py:tiny", [], PRODUCTS),
-    "maskfeat": case("maskfeat.py:tiny", [], PRODUCTS),
-    "convnext_v2": case("convnext_v2.py:tiny", [], PRODUCTS),
-    "audio_mae": case("audio_mae.py:tiny", [], PRODUCTS),
-    "pixio": case("pixio.py:tiny", [], PRODUCTS),
-    "vqgan": case("vqgan.py:tiny", [], PRODUCTS),
 }
+for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
+    SLOW[name] = case(f"{name}.py:tiny", [], FEW)
+for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "vqgan"):
+    SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)

@@ -14,6 +14,7 @@ from maskmim.masks.core import from_hidden
 from maskmim.method import masked
 from maskmim.models.cae import vit_cae
 from maskmim.models.patches import gather
+from maskmim.models.vit import ModelError
 from maskmim.objectives import match
 from maskmim.paths import named_leaves
 from maskmim.sharding import AXES, transformer, tree_shardings
@@ -202,13 +203,14 @@ def test_bfloat16_computes_near_float32():
 def test_dropped_paths_and_captures_are_the_encoder_s():
     net, (params, _), (mask, encoded, _, _) = network(drop_path=0.9), official_case(), found()
     randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
-    encode = quick_jit(partial(net.encode, capture=("layers", "attention")))
+    encode = quick_jit(partial(net.encode, capture=("layers", "attention", "embedded")))
     dropped = encode(params, case.pictures(), mask, randomness=randomness)
     assert not np.allclose(dropped.tokens, encoded.tokens)
     assert dropped.layers.shape == (2, case.EXAMPLES, 1 + 8, 8)
     assert dropped.attention.shape == (2, case.EXAMPLES, 2, 1 + 8)
-    with pytest.raises(ValueError, match="cannot capture embedded: use layers, attention or none"):
-        net.encode(params, case.pictures(), mask, capture=("embedded",))
+    assert dropped.embedded.shape == (case.EXAMPLES, 1 + 8, 8)
+    with pytest.raises(ModelError, match="queries: use embedded, layers, attention or none"):
+        net.encode(params, case.pictures(), mask, capture=("layers", "queries"))
 
 
 def test_shardings_of_the_regressor():

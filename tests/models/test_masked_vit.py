@@ -7,7 +7,7 @@ import pytest
 
 from maskmim.masks.core import from_scores
 from maskmim.models.masked_vit import vit_mae
-from maskmim.models.vit import VARIANTS, Size, variant
+from maskmim.models.vit import VARIANTS, ModelError, Size, variant
 from maskmim.paths import named_leaves
 from maskmim.types import Mask, Spec
 from tests.tolerances import REORDERED
@@ -201,10 +201,10 @@ def test_captures():
     normal = (last - last.mean(-1, keepdims=True)) / np.sqrt(last.var(-1, keepdims=True) + 1e-6)
     whole = normal * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
     np.testing.assert_allclose(whole[:, 2:], found.tokens, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="cannot capture"):
+    with pytest.raises(ModelError, match="cannot capture layer: use embedded, layers, attention"):
         net.encode(params, net.inputs(pictures()), mask, capture=("layer",))
     bare = tiny(class_token=False)
-    with pytest.raises(ValueError, match="class token"):
+    with pytest.raises(ModelError, match="class token"):
         bare.encode(params_of(bare), net.inputs(pictures()), mask, capture=("attention",))
 
 

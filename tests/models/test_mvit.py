@@ -154,6 +154,13 @@ def test_sizes_that_cannot_be():
         mvit_in_place(SPEC._replace(size=(5, 64, 64)), variant="S")
 
 
+def test_nothing_can_be_captured():
+    shapes = jax.eval_shape(NET.init, jax.random.key(0))
+    inputs = jax.ShapeDtypeStruct((1, *SPEC.shape), jnp.float32)
+    with pytest.raises(ModelError, match="cannot capture layers: use none"):
+        jax.eval_shape(partial(NET.encode, mask=None, capture=("layers",)), shapes, inputs)
+
+
 def test_every_parameter_finds_its_place():
     mesh = AbstractMesh((1, 2, 1, 2), AXES)
     tree = jax.eval_shape(NET.init, jax.random.key(0))

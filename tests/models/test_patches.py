@@ -2,11 +2,12 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from maskmim.models.net import token_grid
-from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.patches import finer, patchify, unpatchify
 from maskmim.models.vit import ModelError
 
 CASES = [((6, 8), (2, 4), 3), ((4, 6, 8), (2, 3, 4), 3), ((32, 16), (16, 8), 1), ((12,), (4,), 2)]
@@ -24,6 +25,16 @@ def test_patches_are_row_major_and_so_are_their_values(size, patch, channels):
         )
         np.testing.assert_array_equal(found[:, token], inputs[(slice(None), *box)].reshape(2, -1))
     np.testing.assert_array_equal(unpatchify(found, patch, grid), inputs)
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (2, 3, 4)])
+def test_a_finer_grid_repeats_each_value_in_rows_and_columns(grid):
+    values = np.random.default_rng(0).standard_normal((2, np.prod(grid))).astype(np.float32)
+    found = np.asarray(finer(jnp.asarray(values), grid, 3))
+    coarse = values.reshape(2, *grid)
+    assert found.shape == (2, *grid[:-2], 3 * grid[-2], 3 * grid[-1])
+    for row, column in itertools.product(range(3), repeat=2):
+        np.testing.assert_array_equal(found[..., row::3, column::3], coarse)
 
 
 @pytest.mark.parametrize(

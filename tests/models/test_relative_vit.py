@@ -69,7 +69,7 @@ def test_errors_name_what_does_not_fit():
         tiny(remat="some")
     net = tiny()
     shapes = jax.eval_shape(net.init, jax.random.key(0))
-    with pytest.raises(ModelError, match="cannot capture"):
+    with pytest.raises(ModelError, match="cannot capture queries: use embedded"):
         jax.eval_shape(
             lambda p: net.encode(p, jnp.zeros((1, *SPEC.size, 3)), None, capture=("queries",)),
             shapes,

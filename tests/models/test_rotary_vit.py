@@ -10,6 +10,7 @@ from jax.sharding import AbstractMesh
 
 from maskmim.models.rotary import RotaryError
 from maskmim.models.rotary_vit import dropped, seen_places, vit_rotary
+from maskmim.models.vit import ModelError
 from maskmim.paths import named_leaves
 from maskmim.sharding import AXES, transformer, tree_shardings
 from maskmim.types import Encoded, Mask, Randomness, Spec
@@ -76,12 +77,16 @@ def test_unrolled_blocks_are_the_same_and_bfloat16_is_near(example):
 def test_captures(example):
     params, pictures, mask = example
     net = tiny(SPEC, heads={"clusters": 6})
-    names = ("layers", "attention", "embedded")
-    found = jax.eval_shape(
-        lambda p: net.encode(p, net.inputs({"image": pictures}), mask, capture=names), params
-    )
+
+    def captured(*names):
+        inputs = net.inputs({"image": pictures})
+        return jax.eval_shape(lambda p: net.encode(p, inputs, mask, capture=names), params)
+
+    found = captured("layers", "attention", "embedded")
     shapes = Encoded(*(part.shape for part in found))
     assert shapes == ((2, 4, 16), (2, 6, 16), (2, 2, 10, 16), (2, 2, 2, 10), (2, 10, 16))
+    with pytest.raises(ModelError, match="cannot capture values: use embedded"):
+        captured("layers", "values")
 
 
 def test_parameters_find_their_place():

@@ -152,7 +152,7 @@ def test_errors_name_what_does_not_fit(changes, message):
 
 def test_nothing_can_be_captured():
     net = tiny()
-    with pytest.raises(ModelError, match="cannot capture layers"):
+    with pytest.raises(ModelError, match="cannot capture layers: use none"):
         net.encode(params_of(net), pictures(), None, capture=("layers",))
 
 
