@@ -24,7 +24,6 @@ from maskmim.configuration import load, override, to_json
 from maskmim.cost import batch_shapes
 from tests.mesh import cases
 
-STEPS = 4
 EXAMPLES = 296
 ONE = ["mesh.data=1"]
 
@@ -65,18 +64,18 @@ def drawn(rng, shape):
     return rng.standard_normal(shape.shape).astype(shape.dtype)
 
 
-def move(first, second):
+def move(first, second, steps):
     """Half of the steps on one mesh, saved, and the rest on another: the state and the losses."""
-    state, losses = first.run(*first.begin(), 0, STEPS // 2)
+    state, losses = first.run(*first.begin(), 0, steps // 2)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep_latest=1, keep_every=0)
-        checkpoints.save(STEPS // 2, state, {}, to_json(first.config))
+        checkpoints.save(steps // 2, state, {}, to_json(first.config))
         like = layout(second.parts.shapes, second.parts.places)
         found = checkpoints.restore(like).state
         checkpoints.close()
     state = jax.tree.map(lambda array: array, found)
     _, frozen = second.begin()
-    state, others = second.run(state, frozen, STEPS // 2, STEPS)
+    state, others = second.run(state, frozen, steps // 2, steps)
     return state, losses + others
 
 
@@ -113,17 +112,17 @@ def collectives(text):
     return [[kind, re.findall(r"\w+\[[\d,]*\]", shapes), op] for shapes, kind, op in found]
 
 
-def compare(config, flags, meshes, moves):
+def compare(config, flags, meshes, moves, steps):
     """A method on its meshes, and its moves between them."""
     trainings, told, reference = {}, {}, None
     for name, sizes in meshes.items():
         trainings[name] = training = Training(config, [*flags, *ONE, *sizes])
-        told[name], reference = found(*training.run(*training.begin(), 0, STEPS), reference)
+        told[name], reference = found(*training.run(*training.begin(), 0, steps), reference)
         say(config, name, told[name])
         told[name]["collectives"] = collectives(training.step.as_text())
     for first, second in moves:
         name = f"{first} > {second}"
-        told[name], _ = found(*move(trainings[first], trainings[second]), reference)
+        told[name], _ = found(*move(trainings[first], trainings[second], steps), reference)
         say(config, name, told[name])
     return told
 
