@@ -13,6 +13,7 @@ users_jit = partial(
     compiler_options={
         "xla_backend_optimization_level": 3,
         "xla_llvm_disable_expensive_passes": False,
+        "xla_cpu_use_fusion_emitters": True,
     },
 )
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -1,14 +1,75 @@
-"""What holds for all tests."""
+"""What holds for all tests.
+
+Tests compile much and compute little, so that what they cost is what compiling costs. What they
+start as a command is compiled as for users, see tests/running.py.
+"""
 
 import gc
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 
-# Tests compile much and compute little. What they start as a command is compiled as for users, see
-# tests/running.py. jax reads this when it is imported.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+from tests.running import FLAGS, KEEP_ALL, LESS_OPTIMISED, ONE_THREAD, PROGRAMS, ROOT
 
-import jax
-import pytest
+
+def knows(flags: str) -> bool:
+    """Whether this jaxlib has the XLA flags; it ends a process that gives it others."""
+    ask = "from jaxlib import xla_client; xla_client.CompileOptions()"
+    words = [sys.executable, "-c", ask]
+    done = subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True)
+    return done.returncode == 0
+
+
+def set_environment() -> str | None:
+    """Sets what jax reads when it is imported; returns a folder that ends with the tests.
+
+    A folder of programs that the user names is used, and left: the next run finds its programs.
+    """
+    os.environ.update({**LESS_OPTIMISED, **KEEP_ALL, **ONE_THREAD, **os.environ})
+    given = os.environ.get("XLA_FLAGS", "")
+    if FLAGS not in given and knows(FLAGS):  # a worker is given them
+        os.environ["XLA_FLAGS"] = f"{given} {FLAGS}"
+    if PROGRAMS in os.environ:
+        return None
+    os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="maskmim-programs-")
+    return os.environ[PROGRAMS]
+
+
+OWN_PROGRAMS = set_environment()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+LONGEST = (
+    "test_catalogue.py",
+    "masks/test_every_sampler.py",
+    "hosts/test_processes.py",
+    "hosts/test_leaving.py",
+    "pulse/test_resume.py",
+    "mesh/test_meshes.py",
+    "commands/test_evaluate.py",
+    "models/test_masked_vit.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files that take longest first: a worker takes the next file when it is free."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish():
+    """What is imported stays, and need not be looked at whenever Python collects garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """Removes the programs of this run."""
+    if OWN_PROGRAMS:
+        shutil.rmtree(OWN_PROGRAMS, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

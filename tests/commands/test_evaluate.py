@@ -2,7 +2,7 @@
 
 import json
 
-from tests.running import run
+from tests.running import as_tests, run
 
 FLAGS = (
     "--config=configs/colormae.py:tiny",
@@ -17,7 +17,7 @@ FLAGS = (
 def test_probes_during_after_and_again(tmp_path):
     workdir = tmp_path / "run"
     at_end = "--config.evals.at_end=knn,linear_probe,reconstruction"
-    result = run("train", *FLAGS, at_end, f"--workdir={workdir}")
+    result = run("train", *FLAGS, at_end, f"--workdir={workdir}", **as_tests())
     assert result.returncode == 0, result.stderr
     assert "knn/coarse/top1" in result.stderr  # the note during training
     results = json.loads((workdir / "results.json").read_text())
@@ -36,7 +36,7 @@ def test_probes_during_after_and_again(tmp_path):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert any("knn/fine/top1" in row for row in rows)
 
-    again = run("evaluate", f"--workdir={workdir}", "--evals=knn")
+    again = run("evaluate", f"--workdir={workdir}", "--evals=knn", **as_tests())
     assert again.returncode == 0, again.stderr
     assert json.loads((workdir / "results.json").read_text()) == results  # nothing is lost
     alone = json.loads((workdir / "results-knn.json").read_text())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.faults.fifty_steps import BATCH, trained
-from tests.running import ROOT, environment
+from tests.running import ROOT, as_tests, environment
 
 # Relative difference of losses of a batch that was worked off in another number of parts.
 SPLIT = 1e-6
@@ -36,7 +36,7 @@ def child(word, **changes):
 
 def splits(word):
     """Masks and loss of a step by the way in which its batch was split over eight devices."""
-    return child(word, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    return child(word, **as_tests("--xla_force_host_platform_device_count=8"))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_two_runs_are_equal_to_the_bit(here, workers, threads):
 @pytest.mark.slow
 def test_another_process_comes_to_the_same_bits(here):
     """By default tests/pulse compares processes, by whole checkpoints."""
-    assert child("train") == here
+    assert child("train", **as_tests()) == here
 
 
 def test_another_seed_comes_to_other_bits(here):

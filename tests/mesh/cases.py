@@ -63,6 +63,6 @@ for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
 for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio"):
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
-# In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5; losses
-# agree to 6e-7 all the same.
+# In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
+# losses agree to 6e-7 all the same.
 SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)

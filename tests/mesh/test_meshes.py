@@ -18,12 +18,11 @@ from maskmim.sharding import (
     tree_shardings,
 )
 from tests.mesh.cases import QUICK, SLOW
-from tests.running import ROOT, environment
+from tests.running import ROOT, as_tests, environment
 from tests.tolerances import REORDERED
 
 ALL = "fsdp 2 sequence 2 tensor 2"
-# Compiling faster matters more here than running faster.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS = "--xla_force_host_platform_device_count=8"
 
 
 def train(*names):
@@ -31,7 +30,7 @@ def train(*names):
     result = subprocess.run(
         [sys.executable, "-m", "tests.mesh.losses", *names],
         cwd=ROOT,
-        env=environment(XLA_FLAGS=FLAGS),
+        env=environment(**as_tests(FLAGS)),
         capture_output=True,
         text=True,
         timeout=3600,

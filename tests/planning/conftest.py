@@ -1,4 +1,4 @@
-"""What a process with 8 virtual devices says, made once for the tests of plans."""
+"""What processes with 8 virtual devices say, each made once for the one file that asks."""
 
 import json
 import subprocess
@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from tests.running import ROOT, environment
+from tests.running import ROOT, as_tests, environment
 
 
-def on_eight(*arguments):
-    """What the process prints."""
+def on_eight(word):
+    """What the process prints of that."""
     result = subprocess.run(
-        [sys.executable, "-m", "tests.planning.on_eight", *arguments],
+        [sys.executable, "-m", "tests.planning.on_eight", word],
         cwd=ROOT,
         env=environment(
-            XLA_FLAGS="--xla_force_host_platform_device_count=8",
+            **as_tests("--xla_force_host_platform_device_count=8"),
             COLUMNS="120",  # tables side by side, wherever the tests run
         ),
         capture_output=True,
@@ -29,7 +29,12 @@ def on_eight(*arguments):
 
 @pytest.fixture(scope="session")
 def eight():
-    return on_eight()
+    return on_eight("collectives")
+
+
+@pytest.fixture(scope="session")
+def plans():
+    return on_eight("plans")
 
 
 @pytest.fixture(scope="session")

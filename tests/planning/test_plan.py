@@ -32,8 +32,8 @@ def parts():
     return assemble(load("configs/colormae.py:tiny"), UNOPENED)
 
 
-def test_memory_by_kind_adds_up(eight, parts):
-    memory = sizes(eight["plan"], "Memory of a chip")
+def test_memory_by_kind_adds_up(plans, parts):
+    memory = sizes(plans["plan"], "Memory of a chip")
     held = 4 * count(parts.shapes.params)
     assert memory["parameters"] == pytest.approx(held, rel=1e-3)
     assert memory["optimiser"] == pytest.approx(2 * held + 8, rel=1e-3)
@@ -43,23 +43,23 @@ def test_memory_by_kind_adds_up(eight, parts):
     assert memory["temporaries"] > 100e3
 
 
-def test_gradients_are_summed_once(eight, parts):
-    sent = sizes(eight["plan"], "Sent between chips in a step")
+def test_gradients_are_summed_once(plans, parts):
+    sent = sizes(plans["plan"], "Sent between chips in a step")
     assert list(sent) == ["all-reduce"]
     assert sent["all-reduce"] == pytest.approx(4 * count(parts.shapes.params), rel=0.05)
 
 
-def test_split_weights_take_a_part_and_are_gathered(eight):
+def test_split_weights_take_a_part_and_are_gathered(plans):
     whole, split = (
-        sizes(eight[name], "Memory of a chip")["parameters"] for name in ("plan", "plan split")
+        sizes(plans[name], "Memory of a chip")["parameters"] for name in ("plan", "plan split")
     )
     assert 0.25 * whole < split < 0.35 * whole
-    sent = sizes(eight["plan split"], "Sent between chips in a step")
+    sent = sizes(plans["plan split"], "Sent between chips in a step")
     assert {"all-reduce", "all-gather"} <= set(sent)
 
 
-def test_the_text_says_what_is_estimated_and_what_was_given(eight):
-    text = eight["plan"]
+def test_the_text_says_what_is_estimated_and_what_was_given(plans):
+    text = plans["plan"]
     for said in (
         "h100: 8 GPUs; 1 host",
         "An estimate: compiled for a CPU",
@@ -70,11 +70,11 @@ def test_the_text_says_what_is_estimated_and_what_was_given(eight):
     ):
         assert said in text, said
     again = "more are computed again"
-    assert again in eight["plan split"] and again not in text
+    assert again in plans["plan split"] and again not in text
 
 
-def test_shardings_tell_of_the_optimiser_too(eight):
-    text = eight["plan split"]
+def test_shardings_tell_of_the_optimiser_too(plans):
+    text = plans["plan split"]
     assert re.search(r"encoder/stack/blocks/mlp/up/kernel +2x32x128 +split \(-, fsdp, -\)", text)
     assert "72 arrays split like the parameters they belong to" in text
     assert re.search(r"optimiser: \S*count +scalar +whole", text)

@@ -12,7 +12,7 @@ from maskmim.configuration import override
 from maskmim.trained import trained
 from maskmim.workdir import load_config
 from tests.pulse.pod import values
-from tests.running import ROOT, environment
+from tests.running import ROOT, as_tests, environment
 
 
 def test_a_checkpoint_of_a_pod_is_read_by_one_device(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ def test_a_checkpoint_of_a_pod_is_read_by_one_device(tmp_path, monkeypatch):
     flags = "--xla_force_host_platform_device_count=8"
     written = subprocess.run(
         [sys.executable, "-m", "tests.pulse.pod", str(workdir)],
-        env=environment(XLA_FLAGS=flags),
+        env=environment(**as_tests(flags)),
         capture_output=True,
         text=True,
         check=False,

@@ -22,7 +22,7 @@ from maskmim.metrics import read
 from maskmim.stored import newest, steps
 from maskmim.train import main
 from maskmim.workdir import load_config
-from tests.running import ROOT, command, environment, run
+from tests.running import ROOT, as_tests, command, environment, run
 
 STEPS = 22
 FLAGS = (
@@ -38,24 +38,6 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """One folder of compiled programs for this process and those that it starts."""
-    folder = str(tmp_path_factory.mktemp("compiled"))
-    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in zip(names, (folder, 0.1), strict=True):
-        jax.config.update(name, value)
-    quick = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # bits are compared: compiled here as elsewhere
-    yield {
-        "JAX_COMPILATION_CACHE_DIR": folder,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        quick: os.environ[quick],
-    }
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 def train(workdir, *flags):
     """The command in this process; returns its exit code."""
     return exits.run(main, [*FLAGS, *flags, f"--workdir={workdir}"])
@@ -64,7 +46,7 @@ def train(workdir, *flags):
 @pytest.fixture(
     scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow)]
 )
-def undisturbed(request, tmp_path_factory, compiled):
+def undisturbed(request, tmp_path_factory):
     """The work directory of a run that nothing disturbed, and the flag of its dtype."""
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
     flag = f"--config.model.dtype={request.param}"
@@ -94,14 +76,17 @@ def next_records(workdir, step, count=100):
     return np.concatenate(found)[:count]
 
 
-def interrupt(workdir, log, number, flag, compiled):
-    """Starts the training and sends it a signal after it has saved a step; returns its code."""
+def interrupt(workdir, log, number, flag):
+    """Starts the training and sends it a signal after it has saved a step; returns its code.
+
+    Bits are compared: it is compiled as the other runs are, in this process.
+    """
     folder, draw = workdir / "checkpoints", random.Random(number)
     before = steps(folder)[-1:]
     words = command("train", *FLAGS, flag, f"--workdir={workdir}")
     with log.open("ab") as output:
         process = subprocess.Popen(
-            words, cwd=ROOT, env=environment(**compiled), stdout=output, stderr=subprocess.STDOUT
+            words, cwd=ROOT, env=environment(**as_tests()), stdout=output, stderr=subprocess.STDOUT
         )
     deadline = time.monotonic() + 300
     while steps(folder)[-1:] == before:
@@ -123,12 +108,12 @@ def check_same(workdir, undisturbed):
     assert losses(workdir) == losses(undisturbed)
 
 
-def test_killed_and_stopped_it_ends_bit_for_bit_the_same(tmp_path, undisturbed, compiled, capsys):
+def test_killed_and_stopped_it_ends_bit_for_bit_the_same(tmp_path, undisturbed, capsys):
     straight, flag = undisturbed
     workdir, log = tmp_path / "run", tmp_path / "log"
-    code = interrupt(workdir, log, signal.SIGKILL, flag, compiled)
+    code = interrupt(workdir, log, signal.SIGKILL, flag)
     assert code == -signal.SIGKILL
-    code = interrupt(workdir, log, signal.SIGTERM, flag, compiled)
+    code = interrupt(workdir, log, signal.SIGTERM, flag)
     assert code == exits.SAVED, log.read_text()
     assert "is saved; the same command continues" in log.read_text()
     stopped = steps(workdir / "checkpoints")[-1]
