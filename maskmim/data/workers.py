@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -58,16 +59,20 @@ def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
     number, deaths = first, deque(maxlen=DEATHS)
     # Bound here: when the interpreter ends, grain has ended its workers and modules are empty.
     ending = sys.is_finalizing
-    batches, take = begin(number), first_of
+    batches: Iterator[Any] | None = None
     try:
         while True:
             try:
-                batch = take(batches)
+                if batches is None:
+                    batches, batch = begun(begin, number)
+                else:
+                    batch = next(batches)
             except RuntimeError as error:
                 code = exit_code_of_worker(error)
                 if code is None:
                     raise
-                close(batches)
+                if batches is not None:
+                    close(batches)
                 if len(deaths) == DEATHS and number - deaths[0] < WITHIN_BATCHES:
                     raise WorkersDied(
                         f"processes that prepare batches died {DEATHS + 1} times within "
@@ -80,33 +85,41 @@ def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
                     file=sys.stderr,
                     flush=True,
                 )
-                batches, take = begin(number), first_of
+                batches = None
                 continue
-            number, take = number + 1, next
+            number += 1
             yield batch
     finally:
-        if not ending():
+        if batches is not None and not ending():
             close(batches)
 
 
-def first_of(batches: Iterator[Any]) -> Any:
-    """The first batch, for which grain starts its workers: signals of a job do not reach them yet.
+def begun(begin: Callable[[int], Iterator[Any]], number: int) -> tuple[Iterator[Any], Any]:
+    """The iterator from a batch on, and that batch: signals wait until workers can take them.
 
     A worker that died before `live_with_parent` would leave grain writing to a pipe that nobody
     reads. Which signals wait is inherited by the threads and processes that a thread starts, so
     that this one starts them all, and the calling thread goes on hearing.
     """
-    first: Future[Any] = Future()
+    done: Future[tuple[Iterator[Any], Any]] = Future()
 
-    def take() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    def start() -> None:
         try:
-            first.set_result(next(batches))
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+            # Starting Python's tracker of shared memory, which inherits this too, undoes a part.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+            batches = begin(number)
+            try:
+                done.set_result((batches, next(batches)))
+            except BaseException:
+                close(batches)
+                raise
         except BaseException as error:
-            first.set_exception(error)
+            done.set_exception(error)
 
-    threading.Thread(target=take, name="workers", daemon=True).start()
-    return first.result()
+    threading.Thread(target=start, name="workers", daemon=True).start()
+    return done.result()
 
 
 def exit_code_of_worker(error: BaseException) -> int | None:
@@ -153,7 +166,7 @@ def live_with_parent(index: int, count: int) -> None:
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_later)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # see `first_of`
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # see `begun`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -203,7 +203,7 @@ def test_closing_does_not_wait_for_ever(monkeypatch):
 # Signals reach the whole group, as Ctrl-C and SLURM send them; the parent then dies untold.
 GROUP = """
 import os, signal, sys, threading, time
-from tests.faults.test_workers import pids, stream
+from tests.faults.test_workers import children_of, pids, stream
 
 def send():
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
@@ -216,10 +216,10 @@ if __name__ == "__main__":
     batches = stream()
     beginning = threading.Thread(target=next, args=(batches,))
     beginning.start()
-    while len(pids()) < 2:
+    while len(children_of(os.getpid())) < 2:
         time.sleep(0.001)
-    before = sorted(pids())
-    send()  # while they begin
+    before = sorted(children_of(os.getpid()))
+    send()  # while they begin: Python itself has hardly begun there
     beginning.join()
     assert len(heard) == 4, heard
     for _ in range(4):  # of both workers
