@@ -92,6 +92,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_training_once(leaves, pretended):
     child, terminal = pty.fork()
     if not child:
         os.chdir(ROOT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in the background
         words = ["launch/local.sh", *ARGUMENTS]
         os.execvpe(words[0], words, pretended.environment(PYTHON=str(trainer)))
     wait_for(ready)
