@@ -155,13 +155,14 @@ def read(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
     """
     leaves, tree = jax.tree.flatten(like)
     found: dict[int, jax.Array] = {}
-    items: Mapping[str, Any] = {}
+    place = folder / str(step)
     for group in large_first([leaf.size * leaf.dtype.itemsize for leaf in leaves]):
         chosen = [leaf if i in group else ocp.PLACEHOLDER for i, leaf in enumerate(leaves)]
-        items = _read_some(folder / str(step), jax.tree.unflatten(tree, chosen))
-        arrays = jax.tree.leaves(items["state"])
+        arrays = jax.tree.leaves(_read_some(place, jax.tree.unflatten(tree, chosen)))
         found |= {i: arrays[i] for i in group}
     state = jax.tree.unflatten(tree, [found[i] for i in range(len(leaves))])
+    json_parts = {"data": ocp.args.JsonRestore(), "config": ocp.args.JsonRestore()}
+    items = _restored(place, handler(), json_parts)
     return Restored(step, state, items["data"], json.dumps(items["config"]))
 
 
@@ -173,23 +174,27 @@ def large_first(sizes: list[int]) -> list[list[int]]:
     return [group for group in groups if group] or [[]]
 
 
-def _read_some(place: Path, like: Tree) -> Mapping[str, Any]:
-    """The items of a checkpoint, without the arrays that `like` has a placeholder for."""
+def _read_some(place: Path, like: Tree) -> Tree:
+    """The arrays of a checkpoint, without those that `like` has a placeholder for."""
     leaves = [leaf for leaf in jax.tree.leaves(like) if leaf is not ocp.PLACEHOLDER]
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in leaves]
     at_once = max(sum(sizes) // SHARES, max(sizes, default=0) + 1, 1 << 20)
-    reader = ocp.Checkpointer(handler(at_once))
     arrays = ocp.args.PyTreeRestore(
         item=like,
         restore_args=ocp.checkpoint_utils.construct_restore_args(like),
         partial_restore=True,
     )
-    wanted = ocp.args.Composite(
-        state=arrays, data=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
-    )
-    items = reader.restore(place, args=wanted)
+    return _restored(place, handler(at_once), {"state": arrays})["state"]
+
+
+def _restored(
+    place: Path, items: ocp.CompositeCheckpointHandler, wanted: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Some items of a checkpoint."""
+    reader = ocp.Checkpointer(items)
+    found = reader.restore(place, args=ocp.args.Composite(**wanted))
     reader.close()
-    return items
+    return found
 
 
 def compare(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
