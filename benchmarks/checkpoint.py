@@ -25,10 +25,12 @@ from pathlib import Path
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from maskmim.assemble import UNOPENED, assemble, born_sharded
-from maskmim.checkpoint import Checkpoints, layout
-from maskmim.configuration import load, to_json
-from maskmim.stored import newest
+from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.writer import Checkpoints
+from maskmim.config.load import load
+from maskmim.config.serialize import to_json
+from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.training.build import assemble, born_sharded
 from maskmim.types import Tree
 
 
@@ -52,7 +54,7 @@ def size(tree: Tree) -> int:
 def save(options: argparse.Namespace) -> None:
     """Saves the state some times, with updates in between that reuse its memory."""
     config = load(options.config)
-    parts = assemble(config, UNOPENED)
+    parts = assemble(config, TRAIN_IMAGES)
     before = reset()
     state, _ = born_sharded(parts, 0)
     advance = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
@@ -70,7 +72,7 @@ def save(options: argparse.Namespace) -> None:
         totals.append(time.perf_counter() - began)
     checkpoints.close()
     peak = memory("VmHWM") - before
-    images = config.checkpoint.every_epochs * UNOPENED
+    images = config.checkpoint.every_epochs * TRAIN_IMAGES
     wait, between = max(waits), images / options.images_per_second
     print(f"state        {whole / 1e9:.3f} GB, {len(jax.tree.leaves(state))} arrays")
     print(f"memory       {held / whole:.2f} of it before saving, peak {peak / whole:.2f}")
@@ -85,7 +87,7 @@ def save(options: argparse.Namespace) -> None:
 
 def read(options: argparse.Namespace) -> None:
     """Reads params and extra, as evaluation does, or the whole state, as a training does."""
-    parts = assemble(load(options.config), UNOPENED)
+    parts = assemble(load(options.config), TRAIN_IMAGES)
     here = SingleDeviceSharding(jax.devices()[0])
     shapes = parts.shapes._asdict()
     if options.act == "read":

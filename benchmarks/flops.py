@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
-from maskmim.assemble import UNOPENED, assemble
-from maskmim.configuration import load, override
-from maskmim.cost import train_flops_per_example
+from maskmim.config.load import load, override
+from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.planning.cost import train_flops_per_example
+from maskmim.training.build import assemble
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "flops.json"
@@ -28,7 +29,7 @@ EXAMPLES = 2
 def counted(recipe: dict[str, Any]) -> dict[str, Any]:
     """GFLOP of an example and its size, for a recipe {'config', 'with': [overrides]}."""
     config = override(load(recipe["config"]), recipe.get("with", []))
-    flops = train_flops_per_example(config, assemble(config, UNOPENED), EXAMPLES)
+    flops = train_flops_per_example(config, assemble(config, TRAIN_IMAGES), EXAMPLES)
     return {
         "config": recipe["config"],
         "with": recipe.get("with", []),

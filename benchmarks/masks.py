@@ -28,9 +28,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maskmim.masks.discovery import Sampler, samplers
-from maskmim.masks.gallery.hints import hint_of, spread
-from maskmim.masks.gallery.scene import scene_of
+from maskmim.mask_tools.discovery import Sampler, samplers
+from maskmim.mask_tools.gallery.hints import hint_of, spread
+from maskmim.mask_tools.gallery.scene import scene_of
 from maskmim.types import Array, Context, Randomness
 
 RATIO = 0.75

@@ -19,11 +19,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from maskmim import cost
-from maskmim.assemble import UNOPENED, assemble, born_sharded, jitted_step
-from maskmim.bricks import brick
-from maskmim.defaults import base
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.models.vit import variant
+from maskmim.planning import cost
+from maskmim.training.build import assemble, born_sharded, jitted_step
 
 
 def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], None], float]:
@@ -34,7 +35,7 @@ def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], 
         "maskmim.models.masked_vit.vit_mae", variant=options.variant, dtype=options.dtype
     )
     config.train.batch_size = options.batch
-    parts = assemble(config, UNOPENED)
+    parts = assemble(config, TRAIN_IMAGES)
     step = jitted_step(config, parts)
     state, frozen = born_sharded(parts, 0)
     batch = {"image": jax.device_put(images)}

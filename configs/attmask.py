@@ -30,10 +30,11 @@ paper); 300 epochs high 75.0 / 77.5.
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, tiny
 
 SYSTEMS = (82,)
 
@@ -108,14 +109,12 @@ def losses(epochs: float) -> ConfigDict:
     rising = brick(
         "maskmim.teachers.momentum.linear", start=0.04, end=0.07, until=min(1.0, WARM / epochs)
     )
-    return brick(
-        "maskmim.distillation.distillation", class_temperature=rising, patch_temperature=rising
-    )
+    return brick("maskmim.losses.distillation", class_temperature=rising, patch_temperature=rising)
 
 
 def optimiser(config: ConfigDict, late: float, warmup: float) -> None:
     """DINO's optimiser and schedule; the rate ends at 1e-6 whatever the batch."""
-    config.optim = brick("maskmim.optim_dino.adamw_dino", late_epochs=late)
+    config.optim = brick("maskmim.optim.adamw_dino", late_epochs=late)
     top = config.optim.lr * config.train.batch_size / config.optim.lr_per
     config.schedule = brick(
         "maskmim.schedules.warmup_cosine", warmup_epochs=warmup, final=1e-6 / top

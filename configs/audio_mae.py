@@ -34,9 +34,9 @@ Published results to expect after fine-tuning (paper; not yet reproduced by us):
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base, norm_pix_objective
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base, norm_pix_objective
+from maskmim.config.python_file import parse_argument
 
 SYSTEMS = (12,)
 

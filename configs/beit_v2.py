@@ -24,10 +24,10 @@ us): fine-tuned ViT-B 85.5, ViT-L 87.3; linear probe ViT-B 80.1; ADE20K mIoU 53.
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import adamw_cosine, mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import adamw_cosine, mae_imagenet, tiny
 
 SYSTEMS = (113,)
 
@@ -59,7 +59,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.teachers = {"tokenizer": given}
     codes = brick("maskmim.targets.codes.codes")
     config.objectives = {
-        head: brick("maskmim.token_losses.classify", head=head, target=codes)
+        head: brick("maskmim.objectives.classify", head=head, target=codes)
         for head in ("codes", "aggregated")
     }
     return config

@@ -28,10 +28,11 @@ epochs 68.9 / 75.9 / 83.8, 1600 epochs 70.3 / 77.2 / 83.9; L 1600 epochs 77.8 / 
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, parse_argument
-from maskmim.defaults import base, norm_pix_objective
-from maskmim.recipes import adamw_cosine, mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base, norm_pix_objective
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import adamw_cosine, mae_imagenet, tiny
 
 SYSTEMS = (4,)
 
@@ -61,7 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if choice["target"] == "tokens":
         config.teachers.tokenizer = tokenizer
         target = brick("maskmim.targets.codes.codes")
-        main = brick("maskmim.token_losses.classify", head="tokens", target=target)
+        main = brick("maskmim.objectives.classify", head="tokens", target=target)
         heads = {"tokens": 16 if choice["tiny"] else 8192}
     config.model = brick("maskmim.models.cae.vit_cae", heads=ConfigDict(heads), **size)
     own = brick("maskmim.targets.features.features")

@@ -28,14 +28,15 @@ LVD-142M 83.8 / 32.1, Places205 79.2 / 35.2. Neither probe is one of ours.
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import add, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.load import add
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, tiny
+from maskmim.imagenet import TRAIN_IMAGES
 
 SYSTEMS = (64,)
 
-IMAGES = 1_281_167  # of ImageNet-1k, to make epochs of steps
 BATCH = 16_384
 RISE = 0.1  # the share of the training in which rates rise and the average starts to move
 
@@ -48,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
         compose(config, clusters=32, registers=4, depth=2)
     else:
-        mae_imagenet(config, choice["variant"], choice["steps"] * BATCH / IMAGES)
+        mae_imagenet(config, choice["variant"], choice["steps"] * BATCH / TRAIN_IMAGES)
         config.train.batch_size = BATCH
         config.data.augment.scale = (0.6, 1.0)
         compose(config, clusters=16_384, registers=16, depth=12)
@@ -56,7 +57,7 @@ def get_config(arg: str = "") -> ConfigDict:
     inverse = brick("maskmim.masks.blocks.inverse", ratio=0.65)
     config.mask = brick("maskmim.masks.roles.partly_predicted", sampler=inverse, share=0.05)
     config.optim = brick(
-        "maskmim.optim_by_path.adamw_by_path",
+        "maskmim.optim.adamw_by_path",
         lr=1e-3,
         lr_per=0,
         weight_decay=0.1,
@@ -64,7 +65,9 @@ def get_config(arg: str = "") -> ConfigDict:
         decays=(("^clusters/", 0.1), ("norm[12]/", 0.1), ("bias$", 0.0)),
     )
     warmup = RISE * config.train.epochs
-    config.schedule = brick("maskmim.truncated_cosine.learning_rate", warmup_epochs=warmup)
+    config.schedule = brick(
+        "maskmim.schedules.truncated_cosine.learning_rate", warmup_epochs=warmup
+    )
     return config
 
 
@@ -82,16 +85,20 @@ def compose(config: ConfigDict, *, clusters: int, registers: int, depth: int) ->
     average = brick(
         "maskmim.teachers.average.average",
         find=brick("maskmim.teachers.features.last_tokens"),
-        momentum=brick("maskmim.truncated_cosine.momentum", least=0.999, warmup=RISE),
+        momentum=brick("maskmim.schedules.truncated_cosine.momentum", least=0.999, warmup=RISE),
         parts=("encoder",),
     )
-    add(config, average=average, clusters=brick("maskmim.clustering.prototypes", clusters=clusters))
+    add(
+        config,
+        average=average,
+        clusters=brick("maskmim.teachers.clusters.prototypes", clusters=clusters),
+    )
     config.objectives = {
         "student": brick(
             "maskmim.objectives.match",
             head="clusters",
-            target=brick("maskmim.clustering.assigned"),
-            loss=brick("maskmim.token_losses.soft_cross_entropy", temperature=0.12),
+            target=brick("maskmim.targets.clusters.assigned"),
+            loss=brick("maskmim.losses.soft_cross_entropy", temperature=0.12),
         ),
-        "clusters": brick("maskmim.clustering.fit", temperature=0.12),
+        "clusters": brick("maskmim.objectives.fit", temperature=0.12),
     }

@@ -20,10 +20,10 @@ Published results to expect (official README and logs; not yet reproduced by us)
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base, norm_pix_objective
-from maskmim.recipes import mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base, norm_pix_objective
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, tiny
 
 SYSTEMS = (1,)
 

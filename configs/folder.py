@@ -13,9 +13,10 @@ or scans, that is fine; for small objects raise --config.data.augment.scale=0.5,
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, parse_argument
-from maskmim.defaults import base
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
 
 
 def get_config(arg: str = "") -> ConfigDict:

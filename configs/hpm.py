@@ -24,10 +24,10 @@ yet reproduced by us): B/16 200 epochs 83.0 / 42.1 (MAE there 82.2 / 40.5), B/16
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, matched, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, matched, tiny
 
 SYSTEMS = (36, 46)
 
@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives = {
         "pixels": pixels(),
         "difficulty": brick(
-            f"maskmim.loss_prediction.{choice['predict']}", head="loss", of=pixels()
+            f"maskmim.objectives.loss_prediction.{choice['predict']}", head="loss", of=pixels()
         ),
     }
     config.teachers = {"average": averaged(config.train.epochs)}

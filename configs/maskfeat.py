@@ -30,10 +30,10 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning; not yet reprod
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import adamw_cosine, mae_imagenet, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import adamw_cosine, mae_imagenet, tiny
 
 SYSTEMS = (31,)
 

@@ -27,10 +27,10 @@ frames (paper).
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import adamw_cosine, clips, pans, tiny, videos
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import adamw_cosine, clips, pans, tiny, videos
 
 SYSTEMS = (31,)
 

@@ -27,10 +27,11 @@ reproduced by us): 6.06 at 256 pixels, 7.32 at 512; the paper has 6.18 at 256.
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import add, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes_codes import EPOCH, autoencoder, pictures, size_of
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.load import add
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes_tokenizer import EPOCH, autoencoder, pictures, size_of
 
 SYSTEMS = (101,)
 
@@ -46,9 +47,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base()
     pictures(config, size)
     config.method = "maskmim.methods.masked_tokens.masked_tokens"
-    tokenizer = brick("maskmim.picture_codes.of_run", workdir=choice["tokenizer"])
+    tokenizer = brick("maskmim.teachers.picture_codes.of_run", workdir=choice["tokenizer"])
     if choice["tokenizer"] == "fresh" or choice["tiny"]:
-        tokenizer = brick("maskmim.picture_codes.fresh", model=autoencoder(size))
+        tokenizer = brick("maskmim.teachers.picture_codes.fresh", model=autoencoder(size))
     config.model = brick(
         "maskmim.models.token_transformer.bert",
         variant=SMALL[size] if size else choice["variant"],
@@ -63,7 +64,7 @@ def get_config(arg: str = "") -> ConfigDict:
     add(
         config,
         tokenizer=tokenizer,
-        token_loss=brick("maskmim.token_losses.cross_entropy", smoothing=0.1),
+        token_loss=brick("maskmim.losses.cross_entropy", smoothing=0.1),
         condition=ConfigDict({"label": "label", "classes": 0 if size else 1000}),
         generation=brick("maskmim.generate.parallel.decode", steps=4 if choice["tiny"] else 12),
     )

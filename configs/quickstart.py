@@ -12,9 +12,9 @@ that goes with it. Nothing is downloaded. The README says what comes out and how
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import parse_argument
-from maskmim.defaults import base
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.python_file import parse_argument
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -32,10 +32,11 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning, README; not ye
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import mae_imagenet, matched, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, matched, tiny
 
 SYSTEMS = (107,)
 
@@ -75,7 +76,7 @@ def published(config: ConfigDict, epochs: float) -> None:
         clip_norm=5.0,
     )
     config.schedule = brick(
-        "maskmim.step_schedules.warmup_multistep",
+        "maskmim.schedules.warmup_multistep",
         warmup_epochs=10.0,
         drops=(epochs * 700 / 800,),
         start=0.005,

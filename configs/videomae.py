@@ -33,10 +33,11 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes import adamw_cosine, clips, matched, pans, tiny, videos
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import adamw_cosine, clips, matched, pans, tiny, videos
 
 SYSTEMS = (21, 15)
 

@@ -12,16 +12,19 @@ begin with k-means; vectors are drawn to them (mean squared error). The recipe i
 TOKENIZER.md: batch 512, 2e-4, betas (0.9, 0.99), decay 1e-4, crops of 8 to 100 %, 10 epochs of
 warm-up, cosine to 1e-5.
 
-Differences: bfloat16 where they had float16; see maskmim/codebook.py for k-means. The paper's
+Differences: bfloat16 where they had float16; see maskmim/quantize/ema_codebook.py for k-means. The paper's
 codebook loss is not in the code, nor here. Published: 97 % of the codes are in use.
 """
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import ConfigError, add, parse_argument
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD, base
-from maskmim.recipes import mae_imagenet, matched, tiny
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.load import add
+from maskmim.config.parse import ConfigError
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes import mae_imagenet, matched, tiny
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 SYSTEMS = (113,)
 
@@ -62,7 +65,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def averaged(**settings: int) -> ConfigDict:
     """The codebook."""
-    return brick("maskmim.codebook.averaged", **settings)
+    return brick("maskmim.quantize.averaged", **settings)
 
 
 def published(config: ConfigDict, variant: str, epochs: float) -> None:

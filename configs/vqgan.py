@@ -22,10 +22,11 @@ reproduced by us): 2.28 at 256 pixels, 1.97 at 512.
 
 from ml_collections import ConfigDict
 
-from maskmim.bricks import brick
-from maskmim.configuration import add, parse_argument
-from maskmim.defaults import base
-from maskmim.recipes_codes import EPOCH, autoencoder, pictures, size_of
+from maskmim.config.bricks import brick
+from maskmim.config.defaults import base
+from maskmim.config.load import add
+from maskmim.config.python_file import parse_argument
+from maskmim.config.recipes_tokenizer import EPOCH, autoencoder, pictures, size_of
 
 SYSTEMS = (101,)
 

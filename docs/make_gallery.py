@@ -1,4 +1,4 @@
-"""Draws docs/gallery.md and docs/images/gallery/*.webp with `maskmim.masks.gallery`.
+"""Draws docs/gallery.md and docs/images/gallery/*.webp with `maskmim.mask_tools.gallery`.
 
 python -m docs.make_gallery
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from maskmim.masks.discovery import samplers
-from maskmim.masks.gallery.page import Asked, write
+from maskmim.mask_tools.discovery import samplers
+from maskmim.mask_tools.gallery.page import Asked, write
 
 DOCS = Path(__file__).parent
 IMAGES = DOCS / "images" / "gallery"

@@ -13,7 +13,7 @@ from PIL import Image
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.transforms import resize_center_crop
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.targets.hog import hog
 from maskmim.targets.hog_glyphs import glyphs
 

@@ -14,10 +14,10 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from maskmim.mask_tools.spectrum import spectrum
+from maskmim.mask_tools.statistics import mean_component_size, visible_map
 from maskmim.masks import colour
 from maskmim.masks.gaussian import evened, filtered_noise
-from maskmim.masks.spectrum import spectrum
-from maskmim.masks.statistics import mean_component_size, visible_map
 from maskmim.types import Context, Randomness
 
 IMAGES = Path(__file__).parent / "images"

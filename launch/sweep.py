@@ -39,9 +39,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from maskmim import exits, hosts  # noqa: E402
-from maskmim.configuration import command_line  # noqa: E402
-from maskmim.workdir import check_continues, load_config, write_atomic  # noqa: E402
+from maskmim import errors
+from maskmim.checkpoints.workdir import check_continues, load_config
+from maskmim.config.command_line import command_line  # noqa: E402
+from maskmim.files import write_atomic  # noqa: E402
+from maskmim.runtime import exits, processes  # noqa: E402
 
 # Of a folder's name, in bytes; file systems allow 255, and names grow with the number of keys.
 LONGEST = 200
@@ -64,7 +66,7 @@ def sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
     check(lines)
     if not options.submit:
         print("\n".join(shlex.join(line) for line in lines))
-        return exits.DONE
+        return errors.DONE
     for number, words in enumerate(submissions(options, lines), start=1):
         print(f"sweep {number}: {shlex.join(words)}", file=sys.stderr, flush=True)
         if options.dry_run:
@@ -73,7 +75,7 @@ def sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
         if code:
             print(f"sweep: exit code {code}; the same command continues", file=sys.stderr)
             return code
-    return exits.DONE
+    return errors.DONE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-class SweepError(exits.UserError, ValueError):
+class SweepError(errors.UserError, ValueError):
     """What cannot be a sweep."""
 
 
@@ -171,7 +173,7 @@ def check(lines: Sequence[Line]) -> None:
         if line[-1] in seen:
             raise SweepError(f"two runs would share the folder {line[-1]}: name their values apart")
         seen.add(line[-1])
-        found = command_line(line, description=None, options=hosts.FLAGS)
+        found = command_line(line, description=None, options=processes.FLAGS)
         stored = found.workdir / "config.json"
         if stored.exists() and any((found.workdir / "checkpoints").glob("[0-9]*")):
             check_continues(load_config(found.workdir), found.config, found.workdir)

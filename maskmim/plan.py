@@ -19,13 +19,17 @@ from argparse import Namespace
 
 from ml_collections import ConfigDict
 
-from maskmim import cost, exits, hosts, sharding, summary
-from maskmim.assemble import UNOPENED, Assembly, assemble
-from maskmim.configuration import ConfigError, command_line
-from maskmim.models.attention import for_accelerators
-from maskmim.planning import batches, compiled, feeding, report, roofline
+from maskmim import errors
+from maskmim.config.command_line import command_line
+from maskmim.config.parse import ConfigError
+from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.models.layers.attention import for_accelerators
+from maskmim.planning import batches, compiled, cost, feeding, report, roofline, summary
 from maskmim.planning.topology import Topology, forms, lay_out
-from maskmim.progress import sheet
+from maskmim.reporting.progress import sheet
+from maskmim.runtime import exits, processes
+from maskmim.training import sharding
+from maskmim.training.build import Assembly, assemble
 
 FLAGS = {
     "compile": "also compile the train step and print the memory it needs",
@@ -50,13 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def here(config: ConfigDict, *, compiling: bool) -> int:
     """The plan on this machine's devices."""
-    parts = assemble(config, UNOPENED)
+    parts = assemble(config, TRAIN_IMAGES)
     about = [*summary.chain(config, parts), *summary.size(config, parts)]
-    hosts.say(sheet("Plan", [*about, *summary.devices(parts)]))
-    hosts.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
+    processes.say(sheet("Plan", [*about, *summary.devices(parts)]))
+    processes.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
     rows = summary.memory(config, parts, compiled=compiling)
-    hosts.say("\n" + sheet("Bytes on each device", rows))
-    return exits.DONE
+    processes.say("\n" + sheet("Bytes on each device", rows))
+    return errors.DONE
 
 
 def elsewhere(config: ConfigDict, options: Namespace) -> int:
@@ -67,17 +71,17 @@ def elsewhere(config: ConfigDict, options: Namespace) -> int:
     demand = demanded(config, parts)
     about = [*summary.chain(config, parts), *summary.size(config, parts, demand.xla)]
     machine = report.machine(topology, parts.mesh.shape)
-    hosts.say(sheet("Plan", [*about, summary.batch(config), *machine]))
+    processes.say(sheet("Plan", [*about, summary.batch(config), *machine]))
     tell("\nCompiling the train step, which takes minutes for a large model ...")
     step = compiled.compile_step(config, parts, topology)
     tell(f"... it took {step.seconds:.0f} s.")
-    hosts.say(f"\n{report.memory(step, topology)}")
+    processes.say(f"\n{report.memory(step, topology)}")
     if isinstance(step, compiled.Step):
-        hosts.say(f"\n{times(config, parts, topology, step, demand, rate)}")
+        processes.say(f"\n{times(config, parts, topology, step, demand, rate)}")
     if options.largest_batch:
-        hosts.say(f"\n{largest(config, parts, topology, step)}")
-    hosts.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
-    return exits.DONE
+        processes.say(f"\n{largest(config, parts, topology, step)}")
+    processes.say("\n" + sheet("Parameters and shardings", summary.shardings(parts)))
+    return errors.DONE
 
 
 def tell(text: str) -> None:

@@ -2,7 +2,7 @@
 
 The same command again continues where the last one stopped. SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and
 SIGHUP save a checkpoint after the running step and leave with exit code 75; the other codes are in
-maskmim/exits.py. Several processes, one a host, find each other under SLURM, Open MPI and on TPU
+maskmim/runtime/exits.py. Several processes, one a host, find each other under SLURM, Open MPI and on TPU
 slices; elsewhere --coordinator, --processes and --process say where.
 """
 
@@ -16,28 +16,33 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import evaluate, exits, hosts, summary
-from maskmim.assemble import Assembly, assemble, born_sharded
-from maskmim.bad_steps import Diverged
-from maskmim.bricks import bind
-from maskmim.checkpoint import Checkpoints, layout
-from maskmim.configuration import command_line
+from maskmim import errors
+from maskmim.checkpoints.reader import layout
+from maskmim.checkpoints.workdir import save_config
+from maskmim.checkpoints.writer import Checkpoints
+from maskmim.config.bricks import bind
+from maskmim.config.command_line import command_line
 from maskmim.data.records import DataError, Records
-from maskmim.departure import Departure
-from maskmim.goodput import Goodput, Timeline, process_age
-from maskmim.loop import fit
-from maskmim.stopping import StopRequest
+from maskmim.evals import run
+from maskmim.planning import summary
+from maskmim.reporting.bad_steps import Diverged
+from maskmim.reporting.goodput import Goodput
+from maskmim.runtime import exits, processes
+from maskmim.runtime.shutdown import Departure
+from maskmim.runtime.signals import StopRequest
+from maskmim.runtime.timeline import Timeline, process_age
+from maskmim.runtime.watchdog import Watchdog
+from maskmim.train_loop import fit
+from maskmim.training.build import Assembly, assemble, born_sharded
 from maskmim.types import Tree, Variables
-from maskmim.watchdog import Watchdog
-from maskmim.workdir import save_config
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     times, departure = Timeline(before=process_age()), Departure()
-    with StopRequest(times, lambda why: departure.leave_and_say(exits.SAVED, why)) as stop:
-        options = command_line(argv, description=__doc__, options=hosts.FLAGS)
-        hosts.join(hosts.place_of(options.coordinator, options.processes, options.process))
+    with StopRequest(times, lambda why: departure.leave_and_say(errors.SAVED, why)) as stop:
+        options = command_line(argv, description=__doc__, options=processes.FLAGS)
+        processes.join(processes.place_of(options.coordinator, options.processes, options.process))
         with departure.together(), watchdog(options.config, options.workdir, times, departure):
             return train(options.config, options.workdir, stop, departure)
 
@@ -46,10 +51,10 @@ def watchdog(config: ConfigDict, workdir: Path, times: Timeline, departure: Depa
     """What ends this process where it hangs; its stacks go to stuck-<process>.txt."""
     return Watchdog(
         times,
-        workdir / f"stuck-{hosts.own_number()}.txt",
+        workdir / f"stuck-{processes.own_number()}.txt",
         in_steps=config.process.stuck_after_seconds,
         elsewhere=config.process.stuck_elsewhere_seconds,
-        leave=lambda why: departure.leave(exits.STUCK, why),
+        leave=lambda why: departure.leave(errors.STUCK, why),
     )
 
 
@@ -60,19 +65,19 @@ def train(config: ConfigDict, workdir: Path, stop: StopRequest, departure: Depar
     parts = assemble(config, len(records))
     checkpoints = open_checkpoints(config, workdir, parts)
     departure.settle = checkpoints.close
-    save_config(workdir, config, begun=checkpoints.latest is not None, write=hosts.leads())
-    hosts.barrier("config", seconds=hosts.JOIN_SECONDS)
-    hosts.say(summary.training(config, parts, len(records)))
+    save_config(workdir, config, begun=checkpoints.latest is not None, write=processes.leads())
+    processes.barrier("config", seconds=processes.JOIN_SECONDS)
+    processes.say(summary.training(config, parts, len(records)))
 
     state, frozen = begin_or_continue(config, parts, checkpoints, records)
     total = parts.span.steps
-    if int(state.step) >= total and evaluate.stored_step(workdir) == int(state.step):
+    if int(state.step) >= total and run.stored_step(workdir) == int(state.step):
         checkpoints.close()
-        hosts.say(f"\nThis run is complete: {total} steps. Its results:\n")
-        hosts.say(evaluate.stored_table(workdir))
-        return exits.DONE
+        processes.say(f"\nThis run is complete: {total} steps. Its results:\n")
+        processes.say(run.stored_table(workdir))
+        return errors.DONE
 
-    goodput = Goodput(workdir, stop.times, first=int(state.step), enabled=hosts.leads())
+    goodput = Goodput(workdir, stop.times, first=int(state.step), enabled=processes.leads())
 
     def settle() -> None:
         goodput.write()
@@ -92,15 +97,15 @@ def train(config: ConfigDict, workdir: Path, stop: StopRequest, departure: Depar
     step = int(state.step)
     if step < total:
         who = stop.requested or "another process"
-        hosts.say(f"{who}: step {step} of {total} is saved; the same command continues")
-        return exits.SAVED
+        processes.say(f"{who}: step {step} of {total} is saved; the same command continues")
+        return errors.SAVED
     tell_bad_files(workdir)
     variables = Variables(state.params, state.extra, frozen)
     with stop.times.during("evaluation"):
-        evaluate.finish(config, workdir, parts, variables, step, config.evals.at_end)
+        run.finish(config, workdir, parts, variables, step, config.evals.at_end)
     goodput.write()
-    hosts.say("\n" + goodput.table())
-    return exits.DONE
+    processes.say("\n" + goodput.table())
+    return errors.DONE
 
 
 def keep_programs(config: ConfigDict, workdir: Path) -> None:
@@ -129,7 +134,7 @@ def tell_bad_files(workdir: Path) -> None:
     """Says how many files could not be read, and where they are listed."""
     for path in sorted(workdir.glob("bad_files*.txt")):
         count = len(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
-        hosts.say(f"{count} unreadable files gave way to their neighbours, listed in {path}")
+        processes.say(f"{count} unreadable files gave way to their neighbours, listed in {path}")
 
 
 def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Checkpoints:
@@ -157,12 +162,12 @@ def begin_or_continue(
             "or begin a new run in another --workdir"
         )
     if restored.step < parts.span.steps:
-        hosts.say(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
+        processes.say(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
     return jax.tree.map(lambda array: array, restored.state), frozen
 
 
 if __name__ == "__main__":
     code = exits.run(main)
-    if not hosts.several():
+    if not processes.several():
         exits.leave(code)  # Python would wait for threads, and one that reads data may hang
     sys.exit(code)

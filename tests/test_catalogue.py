@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim.assemble import assemble, born_sharded, build_method, jitted_step
-from maskmim.configuration import load
-from maskmim.cost import batch_shapes
-from maskmim.paths import named_leaves
-from maskmim.sharding import put
+from maskmim.config.load import load
+from maskmim.planning.cost import batch_shapes
+from maskmim.training.build import assemble, born_sharded, build_method, jitted_step
+from maskmim.training.sharding import put
+from maskmim.tree_paths import named_leaves
 from tests.running import ROOT
 
 TINY = sorted(path.name for path in (ROOT / "configs").glob("*.py") if "tiny" in path.read_text())

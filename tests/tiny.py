@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import optax
 
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.colour import green
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.masked_vit import vit_mae
-from maskmim.objectives import match
-from maskmim.step import initial_state
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches
+from maskmim.training.train_step import initial_state
 from maskmim.types import Method, Spec
 
 SPEC = Spec((32, 24), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

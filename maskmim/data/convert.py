@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import simplejpeg
 from tqdm import tqdm
 
-from maskmim import exits
+from maskmim import errors
 from maskmim.data import archives, folder, imagenet
 from maskmim.data.decode import decode
 from maskmim.data.records import BadImage, DataError, Records, manifest_digest
@@ -52,6 +52,7 @@ from maskmim.data.shard_format import (
     write_text,
 )
 from maskmim.data.transforms import resize
+from maskmim.runtime import exits
 
 FOLDERS = {"folder": folder.unlabelled, "labelled": folder.labelled}
 ARCHIVES = {"folder": archives.unlabelled, "labelled": archives.labelled}
@@ -63,7 +64,7 @@ BAD = "bad_files.txt"
 class Damaged(DataError):
     """Shards are not what the index says."""
 
-    exit_code = exits.BAD_DATA
+    exit_code = errors.BAD_DATA
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     for tag in splits:
         choice = f', tag="{tag}"' if tag else ""
         print(f'read with brick("maskmim.data.array_record.shards", path="{options.out}"{choice})')
-    return exits.DONE
+    return errors.DONE
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
@@ -362,7 +363,7 @@ def verify(out: Path, workers: int) -> int:
     print(f"{out}: {len(shards) - unknown} of {len(shards)} shards are as they were written")
     if unknown:
         print(f"{unknown} shards were only looked for: their index holds no checksums")
-    return exits.DONE
+    return errors.DONE
 
 
 if __name__ == "__main__":

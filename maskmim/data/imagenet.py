@@ -28,12 +28,13 @@ from maskmim.data import folder
 from maskmim.data.archives import ArchiveRecords, Member, table, tar_table, unlabelled
 from maskmim.data.folder import LABEL_SET
 from maskmim.data.records import DataError, Example, Records, class_names
+from maskmim.imagenet import TRAIN_IMAGES
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 SOLUTION = "LOC_val_solution.csv"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 SPLITS = ("train", "val")
-PUBLISHED = {"train": 1_281_167, "val": 50_000}
+PUBLISHED = {"train": TRAIN_IMAGES, "val": 50_000}
 CLASS_TAR = re.compile(r"(?:.*/)?(n\d{8})\.tar")
 ID = re.compile(r"n\d{8}")
 

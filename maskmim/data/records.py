@@ -12,7 +12,7 @@ import numpy as np
 class DataError(ValueError):
     """The data cannot be used as asked; the message says what to do.
 
-    exit_code: of a command that it ends, see maskmim.exits: USAGE.
+    exit_code: of a command that it ends, see maskmim.runtime.exits: USAGE.
     """
 
     exit_code = 2

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from array_record.python import array_record_module
 
-from maskmim import exits
+from maskmim import errors
 from maskmim.data.records import DataError, Example, manifest_digest
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 
 FORMAT = "maskmim-shards-1"
 INDEX = "index.json"
@@ -32,7 +32,7 @@ _LENGTH = struct.Struct("<I")
 class NoRoom(UserError):
     """A file could not be written: the disk is full, or a limit on its size was reached."""
 
-    exit_code = exits.STORAGE
+    exit_code = errors.STORAGE
 
 
 @dataclass(frozen=True)

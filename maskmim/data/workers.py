@@ -21,7 +21,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
-from maskmim.exits import STUCK, UserError
+from maskmim.errors import STUCK, UserError
 
 # Deaths after which no further one is healed, unless so many batches came between them.
 DEATHS = 3

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from maskmim.exits import UserError
-from maskmim.sharding import on_mesh
+from maskmim.errors import UserError
+from maskmim.training.sharding import on_mesh
 from maskmim.types import Array, Encoded, Tree
 
 Encode = Callable[[np.ndarray], Array]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import optax
 
-from maskmim.schedules import Schedule
+from maskmim.schedules.warmup import Schedule
 from maskmim.types import Tree
 
 

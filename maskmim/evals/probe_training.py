@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from maskmim.evals.features import FeatureError, Split, Unsuitable
-from maskmim.schedules import Schedule, Span, warmup_cosine
+from maskmim.schedules.warmup import Schedule, Span, warmup_cosine
 from maskmim.types import Array, Tree
 
 EPSILON = 1e-6

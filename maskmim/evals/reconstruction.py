@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from maskmim.evals.features import Unsuitable
-from maskmim.looks import GREY
+from maskmim.reporting.streams import GREY
 from maskmim.types import Array, Batch, Mask, Method, Net, Randomness, Variables
 
 # The error that rounding to 8 bits makes by itself; it bounds PSNR at 58.9 dB.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from maskmim.brick_facts import title
+from maskmim.config.describe import title
 from maskmim.evals.features import Encode, Features, Split, Unsuitable, extract_each
 from maskmim.evals.report import Results, results_structure
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.generate.orders import confident
 from maskmim.masks.core import ranks
 from maskmim.masks.curves import cosine

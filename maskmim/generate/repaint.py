@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.types import Array
 
 

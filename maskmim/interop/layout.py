@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from maskmim.exits import UserError
-from maskmim.paths import named_leaves
+from maskmim.errors import UserError
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Net, Tree
 
 Arrays = dict[str, np.ndarray]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskmim.interop.layout import Arrays, Shapes, WeightsError
-from maskmim.models.posembed import sincos
+from maskmim.models.layers.posembed import sincos
 
 # Where the encoder's table is in our parameters, if it is learnt.
 LEARNED = "encoder/positions"

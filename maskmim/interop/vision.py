@@ -15,15 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskmim.interop.difference import check_equal
-from maskmim.interop.layout import (
-    Arrays,
-    Entry,
-    Shapes,
-    WeightsError,
-    params_of,
-    read,
-    same,
-)
+from maskmim.interop.layout import Arrays, Entry, Shapes, WeightsError, params_of, read, same
 from maskmim.types import Tree
 
 TABLE = "encoder/table"

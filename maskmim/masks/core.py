@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.types import Array, Mask
 
 

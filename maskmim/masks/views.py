@@ -13,12 +13,7 @@ import jax
 from maskmim.masks import uniform
 from maskmim.masks.combine import complement
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, ranks, split_counts
-from maskmim.masks.units import (
-    Unit,
-    random_scores,
-    tile_size,
-    unit_counts,
-)
+from maskmim.masks.units import Unit, random_scores, tile_size, unit_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
 Sampler = Callable[..., Mask]

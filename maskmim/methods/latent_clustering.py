@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from maskmim.masks.roles import all_predicted
-from maskmim.method import MethodError, masked
+from maskmim.methods.masked import MethodError, masked
 from maskmim.types import (
     Array,
     Batch,

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from maskmim.brick_facts import title
-from maskmim.exits import UserError
+from maskmim.config.describe import title
+from maskmim.errors import UserError
 from maskmim.generate.repaint import seamless, tokens_in
-from maskmim.looks import GREY
 from maskmim.models.token_transformer import TokenModel
-from maskmim.picture_codes import PictureCodes, codes_of, drawn
+from maskmim.objectives.classification import accuracy
+from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import spread
-from maskmim.token_losses import accuracy
+from maskmim.teachers.picture_codes import PictureCodes, codes_of, drawn
 from maskmim.types import (
     Array,
     Batch,

@@ -7,9 +7,9 @@ from functools import partial
 
 import jax
 
-from maskmim.brick_facts import title
+from maskmim.config.describe import title
 from maskmim.masks.growth import Buckets
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.types import (
     Array,
     Batch,

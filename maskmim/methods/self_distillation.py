@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maskmim.brick_facts import title
-from maskmim.distillation import Distillation, class_loss, moved, patch_loss, targets
-from maskmim.method import MethodError, check_hints
+from maskmim.config.describe import title
+from maskmim.losses.self_distillation import Distillation, class_loss, moved, patch_loss, targets
+from maskmim.methods.masked import MethodError, check_hints
+from maskmim.models.layers.patches import gather
 from maskmim.models.other_size import other_size
-from maskmim.models.patches import gather
 from maskmim.types import (
     Array,
     Batch,
@@ -57,7 +57,7 @@ def self_distillation(
     mask:    sampler brick that lets every token enter; it may read the teacher's hints.
     teacher: brick, () -> Teacher that gives 'class_logits' and 'token_logits' of whole crops, such
              as `teachers.average` of `teachers.projections.projected`.
-    distillation: brick of the losses' settings, see `maskmim.distillation`.
+    distillation: brick of the losses' settings, see `maskmim.losses.self_distillation`.
 
     The batch holds 'global' u8[B, V, H, W, C] and, where there are small crops, 'local'
     u8[B, L, h, w, C], as `data.multi_crop` makes them. The teacher sees the V large crops whole,

@@ -14,11 +14,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maskmim.code_entropy import code_entropy, distances
+from maskmim.losses.entropy import code_entropy, distances
 from maskmim.masks.core import whole
 from maskmim.models.critic import Critic
-from maskmim.picture_codes import codes_of, drawn, picture_of, vectors_of
-from maskmim.quantise import code_counts, nearest, perplexity, straight_through, used
+from maskmim.quantize.vector_quantize import (
+    code_counts,
+    nearest,
+    perplexity,
+    straight_through,
+    used,
+)
+from maskmim.teachers.picture_codes import codes_of, drawn, picture_of, vectors_of
 from maskmim.types import (
     Array,
     Batch,

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import jax
 
-from maskmim.brick_facts import title
-from maskmim.codebook import Codebook
+from maskmim.config.describe import title
 from maskmim.masks.core import whole
-from maskmim.method import ask, losses_of, masked
+from maskmim.methods.masked import ask, losses_of, masked
 from maskmim.models.vq_vit import Tokenizer
-from maskmim.quantise import straight_through
+from maskmim.quantize.ema_codebook import Codebook
+from maskmim.quantize.vector_quantize import straight_through
 from maskmim.targets.codes import palette, spread
 from maskmim.types import (
     Array,

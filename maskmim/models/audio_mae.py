@@ -7,15 +7,16 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import posembed, vit
-from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Norm
+from maskmim.models import vit
+from maskmim.models.layers import posembed
+from maskmim.models.layers.blocks import Norm
+from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.patches import gather
+from maskmim.models.layers.swin_blocks import Grid
+from maskmim.models.layers.window_blocks import window_stack
 from maskmim.models.mae_decoder import whole_grid
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
-from maskmim.models.swin_parts import Grid
 from maskmim.models.vit import ModelError, Part, Size
-from maskmim.models.window_blocks import window_stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 

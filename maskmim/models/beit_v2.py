@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.drop_path import factors
-from maskmim.models.layers import Norm, stacked
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Norm, stacked
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.init import Draw, narrow, started
+from maskmim.models.layers.relative_position import biases, table_index
 from maskmim.models.net import token_grid
-from maskmim.models.relative_position import biases, table_index
 from maskmim.models.relative_vit import RelativeBlock, relative_vit_in_place
-from maskmim.models.starts import Draw, narrow, started
 from maskmim.models.vit import ModelError, Size
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
@@ -134,14 +135,14 @@ def _twice(
     def aggregated(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
         own = params["encoder"]
         last, early = (encoded.layers[place] for place in (-1, layer - 1))
-        parts = placed.parted(last, 1)[0], placed.parted(early, 1)[1]
+        parts = constraints.parted(last, 1)[0], constraints.parted(early, 1)[1]
         bias = biases(own["relative_bias"], index)
         inner = {"params": {"blocks": params["decoder"]["blocks"]}}
         keep = factors(None if randomness is None else randomness.inside("aggregation"), **rates)
         keep = None if keep is None else keep[layer : layer + blocks.size.depth]
-        x = blocks.apply(inner, placed.joined(*parts), bias, keep)
+        x = blocks.apply(inner, constraints.joined(*parts), bias, keep)
         norm = Norm(blocks.settings["epsilon"], blocks.settings["dtype"])
-        return Encoded(*placed.parted(norm.apply({"params": own["norm"]}, x), 1))
+        return Encoded(*constraints.parted(norm.apply({"params": own["norm"]}, x), 1))
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None

@@ -8,16 +8,17 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.attention import Attend
-from maskmim.models.drop_path import factors
-from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layer_scale import LayerScale
-from maskmim.models.layers import Dtype, Mlp, Norm, ReadingAttention, scaled, stacked
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.attention import Attend
+from maskmim.models.layers.blocks import Dtype, Mlp, Norm, ReadingAttention, scaled, stacked
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.init import narrow, narrow_normal, started
+from maskmim.models.layers.layer_scale import LayerScale
+from maskmim.models.layers.posembed import sincos
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.posembed import sincos
 from maskmim.models.scaled_vit import ScaledEncoder, scaled_stack
-from maskmim.models.starts import narrow, narrow_normal, started
 from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
@@ -45,7 +46,7 @@ class RegressorBlock(nn.Module):
         keep: f32[B, 2] factors of both branches.
         """
         norm = partial(Norm, self.epsilon, self.dtype)
-        every = placed.tokens(placed.joined(seen, placed.tokens(x)))
+        every = constraints.tokens(constraints.joined(seen, constraints.tokens(x)))
         at = jnp.concatenate([seen_places, places], axis=1)
         read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
             norm(name="norm_query")(x + places),
@@ -53,10 +54,10 @@ class RegressorBlock(nn.Module):
             norm(name="norm_value")(every),
         )
         x = x + scaled(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
-        x = norm(name="norm2")(placed.tokens(x))
+        x = norm(name="norm2")(constraints.tokens(x))
         y = Mlp(self.hidden, self.dtype, name="mlp")(x)
         y = scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
-        return placed.tokens(x + y), None
+        return constraints.tokens(x + y), None
 
 
 class RegressorDecoder(Stack):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models.attention import Attend
-from maskmim.models.layers import Attention, Dtype, Norm, stacked, xavier
+from maskmim.models.layers.attention import Attend
+from maskmim.models.layers.blocks import Attention, Dtype, Norm, stacked, xavier
 from maskmim.models.vit import Size, small_normal
 from maskmim.types import Array, Encoded
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.layers import Dtype, Norm, stacked
-from maskmim.models.patches import finer, gather, unpatchify
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype, Norm, stacked
+from maskmim.models.layers.patches import finer, gather, unpatchify
 from maskmim.models.vit import ModelError, Part, check_capture
-from maskmim.sharding import Rules, transformer
+from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness
 
 small_truncated = nn.initializers.truncated_normal(0.02)
@@ -137,11 +137,11 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="depthwise",
         )
-        x = placed.examples(x)
-        y = placed.by_channel(x if seen is None else x * seen.astype(x.dtype))
-        y = placed.examples(placed.by_channel(depthwise(y)))
+        x = constraints.examples(x)
+        y = constraints.by_channel(x if seen is None else x * seen.astype(x.dtype))
+        y = constraints.examples(constraints.by_channel(depthwise(y)))
         y = Norm(self.epsilon, self.dtype, name="norm")(y)
-        return placed.examples(x + GrnMlp(self.dtype, name="mlp")(y, seen)), None
+        return constraints.examples(x + GrnMlp(self.dtype, name="mlp")(y, seen)), None
 
 
 def convnext_stage(
@@ -190,7 +190,7 @@ class ConvNextEncoder(Part):
         x = self._patches(self.size.width, self.patch, "stem")(picture)
         x = Norm(self.epsilon, self.dtype, name="stem_norm")(x)
         for stage, depth in enumerate(depths):
-            x = placed.examples(x)
+            x = constraints.examples(x)
             if stage:
                 x = Norm(self.epsilon, self.dtype, name=f"down{stage}_norm")(x)
                 x = self._patches(self.size.width << stage, (2, 2), f"down{stage}")(x)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.layers import xavier
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import xavier
 from maskmim.models.vit import ModelError
 from maskmim.types import Array, Spec, Tree
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         y = leaky(conv(x.shape[-1], (3, 3), name="conv1")(x))
         y = leaky(conv(self.width, (3, 3), name="conv2")(halved(y)))
         short = conv(self.width, (1, 1), use_bias=False, name="conv_short")(halved(x))
-        return placed.examples((short + y) / math.sqrt(2))
+        return constraints.examples((short + y) / math.sqrt(2))
 
 
 class Discriminator(nn.Module):

@@ -9,12 +9,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.attention import Attend
-from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype, Mlp, Norm, stacked, xavier
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.attention import Attend
+from maskmim.models.layers.blocks import Dtype, Mlp, Norm, stacked, xavier
+from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.posembed import sincos
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.posembed import sincos
 from maskmim.models.vit import Stack, small_normal
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
@@ -38,8 +39,8 @@ class CrossAttention(nn.Module):
         query = jnp.moveaxis(dense((self.heads, size), name="query")(x), 1, 2)
         kv = dense((2, self.heads, size), name="kv")(seen)
         key, value = jnp.moveaxis(kv, (2, 3), (0, 2))
-        query, key, value = placed.for_attention(query, key, value)
-        mixed = placed.from_attention(self.attend(query, key, value))
+        query, key, value = constraints.for_attention(query, key, value)
+        mixed = constraints.from_attention(self.attend(query, key, value))
         mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed)
 
@@ -58,10 +59,10 @@ class CrossBlock(nn.Module):
         """Queries [B, P, W] and the mixture [B, n, D] -> ([B, P, W], nothing for each block)."""
         norm = partial(Norm, self.epsilon, self.dtype)
         read = CrossAttention(self.heads, self.dtype, self.attend, name="attention")
-        x, seen = placed.tokens(x), placed.tokens(seen)
-        x = placed.tokens(x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen)))
+        x, seen = constraints.tokens(x), constraints.tokens(seen)
+        x = constraints.tokens(x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen)))
         y = norm(name="norm2")(x)
-        return placed.tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
+        return constraints.tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
 
 
 class CrossDecoder(Stack):

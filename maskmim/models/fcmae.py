@@ -7,17 +7,17 @@ from collections.abc import Mapping
 
 from flax import linen as nn
 
-from maskmim.models import placed
 from maskmim.models.convnext import (
     ConvNextEncoder,
     convnext_stage,
     convnext_variant,
     small_truncated,
 )
-from maskmim.models.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers import constraints
+from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.patches import gather
 from maskmim.models.mae_decoder import spread
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
 from maskmim.models.vit import ModelError, Part, settings, small_normal
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
@@ -40,7 +40,7 @@ class FcmaeDecoder(Part):
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         width, length = self.width, math.prod(self.grid)
         embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
-        seen = placed.examples(embed(encoded.tokens))
+        seen = constraints.examples(embed(encoded.tokens))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         tokens = spread(filling, seen, mask.visible, length)
         how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.models import vit
-from maskmim.models.patches import patchify
-from maskmim.models.posembed import resize_positions
+from maskmim.models.layers.patches import patchify
+from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.vit import ModelError, Size
 from maskmim.types import Array, Encoded, Tree
 

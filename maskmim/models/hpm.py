@@ -7,11 +7,12 @@ import math
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.layers import xavier
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import xavier
+from maskmim.models.layers.posembed import sincos
 from maskmim.models.mae_decoder import predicted, whole_grid
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.posembed import sincos
 from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
@@ -31,7 +32,7 @@ class TwoDecoders(Stack):
         """Encoded and its mask -> 'pixels' f32[B, P, values], 'loss' f32[B, P, 1]."""
         prefix, tokens = whole_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
-        x, skip = placed.joined(prefix, tokens + table), prefix.shape[1]
+        x, skip = constraints.joined(prefix, tokens + table), prefix.shape[1]
         pixels = self._read(x, skip, mask, "", "head_pixels")
         losses = self._read(x, skip, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
@@ -40,7 +41,7 @@ class TwoDecoders(Stack):
         """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
         x = predicted(self, x, prefix, mask, name)
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
-        return placed.values(dense(x)).astype(jnp.float32)
+        return constraints.values(dense(x)).astype(jnp.float32)
 
 
 def vit_hpm(

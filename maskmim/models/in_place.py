@@ -8,9 +8,10 @@ from typing import Any
 
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers import Dtype
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.heads import dense_heads, head_widths, head_words
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.vit import ModelError
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
@@ -35,7 +36,7 @@ class LinearHeads(nn.Module):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
-        tokens = placed.chosen(encoded.tokens, mask.predict)
+        tokens = constraints.chosen(encoded.tokens, mask.predict)
         return dense_heads(self.heads, tokens, self.dtype, start=torch_uniform)
 
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.heads import dense_heads
-from maskmim.models.layers import Norm, xavier
-from maskmim.models.posembed import fixed
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Norm, xavier
+from maskmim.models.layers.heads import dense_heads
+from maskmim.models.layers.posembed import fixed
 from maskmim.models.vit import Stack, small_normal, stack_of
 from maskmim.types import Array, Encoded, Mask
 
@@ -35,7 +35,7 @@ class Decoder(Stack):
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         prefix, tokens = whole_grid(self, encoded, mask)
         table = fixed(self.positions, self.size.width, self.grid)
-        x = placed.joined(prefix, tokens + jnp.asarray(table, self.dtype))
+        x = constraints.joined(prefix, tokens + jnp.asarray(table, self.dtype))
         x = predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 
@@ -46,8 +46,8 @@ def predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "")
     x: [B, prefix + N, W] what enters the blocks. name: begins those of the blocks and of the norm.
     """
     x, _ = stack_of(decoder, f"{name}stack")(x)
-    _, x = placed.parted(x, prefix)
-    x = placed.chosen(x, mask.predict)
+    _, x = constraints.parted(x, prefix)
+    x = constraints.chosen(x, mask.predict)
     return Norm(decoder.epsilon, decoder.dtype, name=f"{name}norm")(x)
 
 
@@ -59,8 +59,8 @@ def whole_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array,
     """
     width = decoder.size.width
     embed = nn.Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
-    prefix = embed(placed.examples(encoded.prefix))
-    seen = placed.embedded(embed, encoded.tokens)
+    prefix = embed(constraints.examples(encoded.prefix))
+    seen = constraints.embedded(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)
     return prefix, spread(filling, seen, mask.visible, math.prod(decoder.grid))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maskmim.models import posembed, vit
-from maskmim.models.heads import head_widths
+from maskmim.models import vit
+from maskmim.models.layers import posembed
+from maskmim.models.layers.heads import head_widths
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.net import token_grid, vit_net
 from maskmim.types import Net, Spec

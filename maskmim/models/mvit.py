@@ -17,16 +17,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net
-from maskmim.models.layers import Dtype, Norm, remembering, scaled, stacked
-from maskmim.models.mvit_attention import Grid, PoolingAttention, pooled_grid
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype, Norm, remembering, scaled, stacked
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.patches import finer, unpatchify
+from maskmim.models.layers.pooling_attention import Grid, PoolingAttention, pooled_grid
 from maskmim.models.net import token_grid
-from maskmim.models.patches import finer, unpatchify
-from maskmim.models.starts import normal, started
 from maskmim.models.vit import ModelError, Part, check_capture, settings, small_normal
-from maskmim.sharding import Rules, transformer
+from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 STRIDE = (2, 4, 4)  # Of the stem, in frames, rows and columns.
@@ -112,7 +112,7 @@ class MvitBlock(nn.Module):
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, None]:
         """[B, 1 + N, D] -> [B, 1 + N', D']; keep: f32[B, 2] factors of both branches."""
         shape = self.shape
-        x = placed.examples(x)
+        x = constraints.examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         mixed = PoolingAttention(
             shape.heads,
@@ -123,12 +123,12 @@ class MvitBlock(nn.Module):
             self.dtype,
             name="attention",
         )(y)
-        x = placed.examples(around(x, shape) + scaled(mixed, keep, 0))
+        x = constraints.examples(around(x, shape) + scaled(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         branch = WideningMlp(4 * shape.width, shape.after, self.dtype, name="mlp")(y)
         if shape.after != shape.width:
             x = nn.Dense(shape.after, kernel_init=small_normal, dtype=self.dtype, name="skip")(y)
-        return placed.examples(x + scaled(branch, keep, 1)), None
+        return constraints.examples(x + scaled(branch, keep, 1)), None
 
 
 def around(x: Array, shape: Shape) -> Array:
@@ -193,7 +193,7 @@ class MvitEncoder(Part):
             dtype=self.dtype,
             name="stem",
         )(clips)
-        x = placed.examples(x)
+        x = constraints.examples(x)
         grid = x.shape[1:4]
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = x.reshape(len(x), -1, width)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.heads import head_words
-from maskmim.models.patches import patchify, unpatchify
+from maskmim.models.layers import constraints
+from maskmim.models.layers.heads import head_words
+from maskmim.models.layers.patches import patchify, unpatchify
 from maskmim.models.vit import Encoder, ModelError, Stack, words
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
@@ -132,10 +132,10 @@ def _encoding(
         capture: tuple[str, ...] = (),
         randomness: Randomness | None = None,
     ) -> Encoded:
-        mask = jax.tree.map(placed.examples, mask)
+        mask = jax.tree.map(constraints.examples, mask)
         visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
         wanted = tuple(dict.fromkeys((*captures, *capture)))
-        patches = placed.examples(patchify(inputs, patch))
+        patches = constraints.examples(patchify(inputs, patch))
         own = {"params": params["encoder"]}
         return encoder.apply(own, patches, visible, hidden, wanted, randomness)
 
@@ -150,7 +150,7 @@ def _predicting(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
         own = {"params": params["decoder"]}
-        mask = jax.tree.map(placed.examples, mask)
+        mask = jax.tree.map(constraints.examples, mask)
         if draws and randomness is not None:
             apart = randomness.inside("predictor")
             return predictor.apply(own, encoded, mask, randomness=apart)

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from maskmim.models.resized_positions import with_offset
-from maskmim.paths import leaf_path
+from maskmim.models.layers.resized_positions import with_offset
+from maskmim.tree_paths import leaf_path
 from maskmim.types import Array, Net, Spec, Tree
 
 

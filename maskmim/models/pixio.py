@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.heads import dense_heads, head_widths
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.heads import dense_heads, head_widths
 from maskmim.models.mae_decoder import predicted, whole_grid
 from maskmim.models.net import token_grid, vit_net
 from maskmim.models.vit import Stack
@@ -28,7 +29,7 @@ class PixioDecoder(Stack):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         prefix, tokens = whole_grid(self, encoded, mask)
-        x = placed.joined(prefix, tokens)
+        x = constraints.joined(prefix, tokens)
         x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
         x = predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)

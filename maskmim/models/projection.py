@@ -5,12 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
+from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
-from maskmim.models.layers import Dtype
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.patches import gather
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
-from maskmim.models.starts import normal, started
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 # What the parameters start from: in torch convolutions and the last layer are left as they come.
@@ -38,7 +39,7 @@ class WeightNormed(nn.Module):
         kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
         kernel = kernel.astype(self.dtype)
         found = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
-        return placed.values(found)
+        return constraints.values(found)
 
 
 class ProjectionHead(nn.Module):
@@ -59,7 +60,7 @@ class ProjectionHead(nn.Module):
         'tokens' are those that the mask predicts.
         """
         tokens = gather(encoded.tokens, mask.predict)
-        x = placed.tokens(placed.joined(encoded.prefix[:, :1], tokens))
+        x = constraints.tokens(constraints.joined(encoded.prefix[:, :1], tokens))
         for name in ("first", "second"):
             x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
         x = nn.Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)

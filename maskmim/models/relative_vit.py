@@ -8,14 +8,15 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.drop_path import factors
+from maskmim.models import vit
 from maskmim.models.in_place import in_place_net
-from maskmim.models.layer_scale import scaled_branches
-from maskmim.models.layers import Dtype, Norm, stacked
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype, Norm, stacked
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.init import narrow_normal, normal, normal_by_depth, started
+from maskmim.models.layers.layer_scale import scaled_branches
+from maskmim.models.layers.relative_position import BiasedAttention, biases, table_index, table_rows
 from maskmim.models.net import token_grid
-from maskmim.models.relative_position import BiasedAttention, biases, table_index, table_rows
-from maskmim.models.starts import narrow_normal, normal, normal_by_depth, started
 from maskmim.models.vit import Part, Size, of_blocks, small_normal
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
@@ -72,21 +73,21 @@ class RelativeEncoder(Part):
         bias = biases(table, table_index(self.grid, class_token=True))
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
         x, found = self._blocks(of_blocks(capture))(x, bias, keep)
-        first, others = placed.parted(Norm(self.epsilon, self.dtype, name="norm")(x), 1)
+        first, others = constraints.parted(Norm(self.epsilon, self.dtype, name="norm")(x), 1)
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
     def _tokens(self, patches: Array, hidden: Array | None) -> Array:
         """The class token and all embedded tokens."""
         width = self.size.width
         embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
-        tokens = placed.embedded(embed, patches.astype(self.dtype))
+        tokens = constraints.embedded(embed, patches.astype(self.dtype))
         # SimMIM cuts the mask embedding's start off at one deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
             tokens = jnp.where(hidden[..., None], filling, tokens)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
         first = jnp.broadcast_to(first, (tokens.shape[0], 1, width))
-        return placed.joined(first, tokens)
+        return constraints.joined(first, tokens)
 
     def _blocks(self, capture: tuple[str, ...]) -> nn.Module:
         """The blocks under one scan; the bias is the same for all."""

@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.attention import Attend, of_first
-from maskmim.models.heads import head_words
-from maskmim.models.layers import Dtype, scaled, stacked, xavier
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.attention import Attend, of_first
+from maskmim.models.layers.blocks import Dtype, scaled, stacked, xavier
+from maskmim.models.layers.heads import head_words
+from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.patches import gather
+from maskmim.models.layers.rotary import angles, border, coordinates, turned
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather
 from maskmim.models.projection import WeightNormed
-from maskmim.models.rotary import angles, border, coordinates, turned
-from maskmim.models.starts import normal, started
 from maskmim.models.vit import Stack, computing, of_blocks, small_normal
-from maskmim.quantise import unit
+from maskmim.quantize.vector_quantize import unit
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
 
@@ -55,8 +56,8 @@ class RotaryAttention(nn.Module):
         query = turned(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
         key = turned(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
         value = jnp.moveaxis(dense(shape, name="value")(seen), 1, 2)
-        query, key, value = placed.for_attention(query, key, value)
-        mixed = placed.from_attention(self.attend(query, key, value))
+        query, key, value = constraints.for_attention(query, key, value)
+        mixed = constraints.from_attention(self.attend(query, key, value))
         mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed), of_first(query, key)
 
@@ -93,14 +94,14 @@ class RotaryBlock(nn.Module):
         None for x itself -> ([B, n, D], what was captured).
         """
         norm = partial(RmsNorm, self.epsilon, self.dtype)
-        x = placed.tokens(x)
+        x = constraints.tokens(x)
         y = norm(name="norm1")(x)
         reads = (y, at, at) if seen is None else (seen, at, seen_at)
         attention = RotaryAttention(self.heads, self.dtype, self.attend, name="attention")
         mixed, first = attention(y, *reads)
-        x = placed.tokens(x + scaled(mixed, keep, 0))
+        x = constraints.tokens(x + scaled(mixed, keep, 0))
         y = PlainMlp(self.hidden, self.dtype, name="mlp")(norm(name="norm2")(x))
-        x = placed.tokens(x + scaled(y, keep, 1))
+        x = constraints.tokens(x + scaled(y, keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
@@ -128,13 +129,13 @@ class RotaryEncoder(Stack):
         randomness: of dropped paths; without it none are dropped.
         """
         if visible is not None:
-            patches = placed.examples(gather(patches, visible))
+            patches = constraints.examples(gather(patches, visible))
         embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = placed.embedded(embed, patches.astype(self.dtype))
+        tokens = constraints.embedded(embed, patches.astype(self.dtype))
         shape = 1, self.registers, self.size.width
         registers = self.param("registers", small_normal, shape).astype(self.dtype)
         registers = jnp.broadcast_to(registers, (len(tokens), *shape[1:]))
-        x = placed.joined(registers, tokens)
+        x = constraints.joined(registers, tokens)
         embedded = x if "embedded" in capture else None
         keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
         at = angles(
@@ -143,7 +144,7 @@ class RotaryEncoder(Stack):
         )
         x, found = blocks(self, capture=of_blocks(capture))(x, keep, at, None, None)
         x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
-        first, others = placed.parted(x, self.registers)
+        first, others = constraints.parted(x, self.registers)
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
 
@@ -171,7 +172,7 @@ class RotaryPredictor(Stack):
         width = self.size.width
         token = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = jnp.broadcast_to(token, (*mask.predict.shape, width))
-        seen = placed.tokens(placed.joined(encoded.prefix, encoded.tokens))
+        seen = constraints.tokens(constraints.joined(encoded.prefix, encoded.tokens))
         seen_at = seen_places(self.grid, mask.visible, len(seen), self.registers)
         own = places(self.grid, mask.predict)
         turns = partial(angles, size=width // self.size.heads)

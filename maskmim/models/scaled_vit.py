@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flax import linen as nn
 
-from maskmim.models.attention import Attend
-from maskmim.models.layer_scale import scaled_branches
-from maskmim.models.layers import Attention, Dtype, stacked
+from maskmim.models.layers.attention import Attend
+from maskmim.models.layers.blocks import Attention, Dtype, stacked
+from maskmim.models.layers.layer_scale import scaled_branches
 from maskmim.models.vit import Encoder, Size, Stack
 from maskmim.types import Array
 

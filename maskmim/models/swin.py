@@ -9,13 +9,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models.drop_path import factors
 from maskmim.models.in_place import in_place_net, torch_uniform
-from maskmim.models.layers import Norm
+from maskmim.models.layers.blocks import Norm
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.patches import finer, patchify, unpatchify
+from maskmim.models.layers.swin_blocks import Grid, Merge, swin_stage, window_side
 from maskmim.models.net import token_grid
-from maskmim.models.patches import finer, patchify, unpatchify
-from maskmim.models.starts import normal, started
-from maskmim.models.swin_parts import Grid, Merge, swin_stage, window_side
 from maskmim.models.vit import (
     ModelError,
     Part,

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.exits import UserError
-from maskmim.models import placed, vit
-from maskmim.models.attention import Attend, scores
-from maskmim.models.layers import Attention, Dtype, Norm, stacked
-from maskmim.models.starts import started
+from maskmim.errors import UserError
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.attention import Attend, scores
+from maskmim.models.layers.blocks import Attention, Dtype, Norm, stacked
+from maskmim.models.layers.init import started
 from maskmim.models.vit import Stack
-from maskmim.sharding import Rules, transformer
+from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness, Tree
 
 
@@ -114,15 +115,15 @@ class PostNormBlock(nn.Module):
     def __call__(self, x: Array, keys: Array | None) -> tuple[Array, None]:
         """[B, n, D] -> [B, n, D]; keys: [B] of dropout."""
         length, width = x.shape[1:]
-        x = placed.tokens(x)
+        x = constraints.tokens(x)
         factors = kept(keys, 0, (length, length), self.dropout)
         attend = self.attend if factors is None else partial(thinned, factors=factors)
         mixed, _ = Attention(self.heads, self.dtype, attend, name="attention")(x)
         mixed = scaled(mixed, kept(keys, 1, (length, width), self.dropout))
-        x = Norm(self.epsilon, self.dtype, name="norm1")(placed.tokens(x + mixed))
+        x = Norm(self.epsilon, self.dtype, name="norm1")(constraints.tokens(x + mixed))
         y = TanhMlp(self.hidden, self.dtype, name="mlp")(x)
         y = scaled(y, kept(keys, 2, (length, width), self.dropout))
-        return placed.tokens(Norm(self.epsilon, self.dtype, name="norm2")(x + y)), None
+        return constraints.tokens(Norm(self.epsilon, self.dtype, name="norm2")(x + y)), None
 
 
 class Transformer(Stack):
@@ -155,7 +156,7 @@ class Transformer(Stack):
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
         """i32[B, 1 + N], the class first -> Encoded."""
         rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
-        x = placed.tokens(self.norm(rows + self.positions))
+        x = constraints.tokens(self.norm(rows + self.positions))
         depth, keys = self.size.depth, None
         if randomness is not None:
             own = randomness.each("dropout")
@@ -163,11 +164,11 @@ class Transformer(Stack):
             keys = jax.vmap(lambda layer: jax.vmap(jax.random.fold_in, (0, None))(own, layer))(
                 jnp.arange(depth)
             )
-        return Encoded(*placed.parted(self.blocks(x, keys)[0], 1))
+        return Encoded(*constraints.parted(self.blocks(x, keys)[0], 1))
 
     def logits(self, tokens: Array) -> Array:
         """[B, N, D] -> f32[B, N, codes]."""
-        x = self.head_norm(nn.gelu(self.head(placed.tokens(tokens)), approximate=True))
+        x = self.head_norm(nn.gelu(self.head(constraints.tokens(tokens)), approximate=True))
         rows = self.table[: self.codes].astype(self.dtype)
         found = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
         return found + self.bias

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, posembed, vit
-from maskmim.models.heads import dense_heads, head_widths
+from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
-from maskmim.models.layers import Norm
+from maskmim.models.layers import constraints, posembed
+from maskmim.models.layers.blocks import Norm
+from maskmim.models.layers.heads import dense_heads, head_widths
 from maskmim.models.net import token_grid, vit_net
 from maskmim.models.vit import Stack, small_normal, stack_of
 from maskmim.types import Array, Encoded, Mask, Net, Spec
@@ -40,12 +41,12 @@ class AskedDecoder(Stack):
             width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        seen = placed.embedded(embed, encoded.tokens)
+        seen = constraints.embedded(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
         asked = filling + table.at[mask.predict].get(mode="promise_in_bounds")
-        x, _ = stack_of(self)(placed.joined(seen, asked))
-        _, x = placed.parted(x, seen.shape[1])
-        x = Norm(self.epsilon, self.dtype, name="norm")(placed.tokens(x))
+        x, _ = stack_of(self)(constraints.joined(seen, asked))
+        _, x = constraints.parted(x, seen.shape[1])
+        x = Norm(self.epsilon, self.dtype, name="norm")(constraints.tokens(x))
         return dense_heads(self.heads, x, self.dtype)
 
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.exits import UserError
-from maskmim.models import attention, placed
-from maskmim.models.attention import Attend
-from maskmim.models.drop_path import factors
-from maskmim.models.layers import CAPTURES, REMAT, Blocks, Dtype, Norm, xavier
-from maskmim.models.patches import gather
-from maskmim.models.posembed import FIXED, fixed
+from maskmim.errors import UserError
+from maskmim.models.layers import attention, constraints
+from maskmim.models.layers.attention import Attend
+from maskmim.models.layers.blocks import CAPTURES, REMAT, Blocks, Dtype, Norm, xavier
+from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.patches import gather
+from maskmim.models.layers.posembed import FIXED, fixed
 from maskmim.types import Array, Encoded, Randomness
 
 small_normal = nn.initializers.normal(0.02)
@@ -126,12 +126,12 @@ class Encoder(Stack):
         prefix = self._prefix(tokens.shape[0])
         if "attention" in capture and not prefix.shape[1]:
             raise ModelError("attention is captured for the class token, and this model has none")
-        x = placed.joined(prefix.astype(self.dtype), tokens)
+        x = constraints.joined(prefix.astype(self.dtype), tokens)
         embedded = x if "embedded" in capture else None
         keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
         x, found = self._blocks()(x, of_blocks(capture), keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        first, others = placed.parted(x, prefix.shape[1])
+        first, others = constraints.parted(x, prefix.shape[1])
         return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
 
     def _blocks(self) -> nn.Module:
@@ -141,12 +141,12 @@ class Encoder(Stack):
         """Embedded tokens with positions; gathered first, as what is not visible costs nothing."""
         positions = self._positions()
         if visible is not None:
-            patches = placed.examples(gather(patches, visible))
+            patches = constraints.examples(gather(patches, visible))
             positions = positions.at[visible].get(mode="promise_in_bounds")
             hidden = jnp.take_along_axis(hidden, visible, axis=1)
         width = self.size.width
         embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = placed.embedded(embed, patches.astype(self.dtype))
+        tokens = constraints.embedded(embed, patches.astype(self.dtype))
         if self.mask_token:
             filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
             if hidden is not None:

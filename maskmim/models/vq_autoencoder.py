@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed
-from maskmim.models.layers import Dtype
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.patches import gather, patchify, unpatchify
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.patches import gather, patchify, unpatchify
 from maskmim.models.vit import ModelError
-from maskmim.sharding import Rules
+from maskmim.training.sharding import Rules
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
 
@@ -58,10 +58,10 @@ class ResBlock(nn.Module):
         for name in ("1", "2"):
             y = nn.swish(GroupNorm(self.groups, self.dtype, name=f"norm{name}")(y))
             conv = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{name}")
-            y = placed.examples(conv(y))
+            y = constraints.examples(conv(y))
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype, name="conv_short")(y)
-        return placed.examples(x + y)
+        return constraints.examples(x + y)
 
 
 class PictureEncoder(nn.Module):
@@ -167,7 +167,7 @@ def vq_autoencoder(
     Its params are {'encoder', 'decoder', 'codebook': {'vectors': f32[codes, codes_width]}}.
     `encode` gives the vectors before the codebook, `predict` pixels of the vectors handed to it
     (codes' vectors, of every token of the picture): what is between the two belongs to the method,
-    see `maskmim.picture_codes`.
+    see `maskmim.teachers.picture_codes`.
     Raises ModelError where the groups do not divide, or tokens do not fill the picture.
     Kernels start as Flax starts them, as there.
     """

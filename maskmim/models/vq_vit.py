@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.models import placed, vit
-from maskmim.models.layers import Dtype
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.init import normal, normal_by_depth, started
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.starts import normal, normal_by_depth, started
-from maskmim.quantise import unit
+from maskmim.quantize.vector_quantize import unit
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 
@@ -55,15 +56,15 @@ class Reader(nn.Module):
 
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens and a mask -> {'features': f32[B, P, values]}."""
-        return {"features": placed.chosen(self.decode(self.vectors(encoded)), mask.predict)}
+        return {"features": constraints.chosen(self.decode(self.vectors(encoded)), mask.predict)}
 
     def vectors(self, encoded: Encoded) -> Array:
         """f32[B, N, width], each of length 1."""
-        return unit(self.shorten(jnp.tanh(self.shorten_hidden(placed.tokens(encoded.tokens)))))
+        return unit(self.shorten(jnp.tanh(self.shorten_hidden(constraints.tokens(encoded.tokens)))))
 
     def decode(self, vectors: Array) -> Array:
         """Vectors f32[B, N, width] -> f32[B, N, values]."""
-        tokens = placed.tokens(self.decoder(vectors, None, None).tokens)
+        tokens = constraints.tokens(self.decoder(vectors, None, None).tokens)
         return self.read(jnp.tanh(self.read_hidden(tokens))).astype(jnp.float32)
 
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from maskmim import cost, sharding
-from maskmim.assemble import UNOPENED, Assembly, assemble, jitted_step
-from maskmim.models import attention
-from maskmim.planning import collectives, hlo, traffic
+from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.models.layers import attention
+from maskmim.planning import collectives, cost, hlo, traffic
 from maskmim.planning.topology import Topology, TopologyError, link_seconds
+from maskmim.training import sharding
+from maskmim.training.build import Assembly, assemble, jitted_step
 
 # 'Used 18.1G of 15.75G hbm', 'HLO temporaries (122.02G) exceeds available HBM (15.75G)'
 _NEEDED = re.compile(r"(?:Used |temporaries \()([\d.]+)([KMGT])")
@@ -64,7 +65,7 @@ def bytes_used(step: Step | TooLarge) -> float:
 def parts_for(config: ConfigDict, topology: Topology) -> Assembly:
     """The parts of a training on a topology, with networks as they are built for accelerators."""
     with attention.for_accelerators():
-        return assemble(config, UNOPENED, topology.devices)
+        return assemble(config, TRAIN_IMAGES, topology.devices)
 
 
 def compile_step(config: ConfigDict, parts: Assembly, topology: Topology) -> Step | TooLarge:

@@ -9,11 +9,11 @@ import numpy as np
 import simplejpeg
 from ml_collections import ConfigDict
 
-from maskmim.assemble import spec_of
-from maskmim.bricks import bind
+from maskmim.config.bricks import bind
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import BadImage
+from maskmim.training.build import spec_of
 
 # An ordinary photograph of ImageNet-1k: its mean size is near 500 x 375.
 ORDINARY = (375, 500)

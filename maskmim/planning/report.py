@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from maskmim.assemble import UNOPENED
+from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.planning.batches import Largest
 from maskmim.planning.collectives import Sum
 from maskmim.planning.compiled import Step, TooLarge, bytes_used
 from maskmim.planning.feeding import Rate
 from maskmim.planning.roofline import SHARES, Seconds, Speed
+from maskmim.planning.summary import size_text
 from maskmim.planning.topology import Topology
-from maskmim.summary import size_text
 
 # Of the usable memory, left free: evaluation, pictures and checkpoints bring programs of their own.
 MARGIN = 0.05
@@ -161,14 +161,14 @@ def speeds(found: Sequence[Speed], topology: Topology, rate: Rate, epochs: float
         remark = "" if each.share in SHARES else "the most, see above"
         remark = remark if each.possible else "faster than possible"
         share, step = f"{each.share:.0%}", brief(each.seconds)
-        rows.append((share, step, *speed, hours(epochs * UNOPENED / each.images), remark))
+        rows.append((share, step, *speed, hours(epochs * TRAIN_IMAGES / each.images), remark))
     head = ("MFU", "step", "images/s", "a chip", "a host", "cores a host", "training", "")
     told = f"{rate.images:,.0f} images/s a core, {rate.told}" if rate.images else rate.told
     chip = topology.chip
     lines = [
         table("Speed at a share of the arithmetic's peak (MFU)", head, rows),
         "",
-        f"Training: {epochs:g} epochs of {UNOPENED:,} images, ImageNet-1k's.",
+        f"Training: {epochs:g} epochs of {TRAIN_IMAGES:,} images, ImageNet-1k's.",
         f"Decoding: {told}.",
         f"A host of {chip.chips} chips has {chip.cpus // 2} cores ({chip.cpus} virtual CPUs).",
     ]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax
 
-from maskmim.bricks import did_you_mean
-from maskmim.exits import UserError
+from maskmim.config.bricks import did_you_mean
+from maskmim.errors import UserError
 from maskmim.planning.chips import Chip, chips
 from maskmim.planning.collectives import Collective, links
 

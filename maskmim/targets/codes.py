@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from maskmim.looks import GREY
-from maskmim.models.patches import gather
+from maskmim.models.layers.patches import gather
+from maskmim.reporting.streams import GREY
 from maskmim.types import Array, View
 
 # Steps of a sequence that fills the cube of colours evenly: the powers of the inverse of the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from maskmim.models.patches import gather
+from maskmim.models.layers.patches import gather
 from maskmim.types import Array, View
 
 

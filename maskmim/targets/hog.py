@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.exits import UserError
-from maskmim.looks import GREY
+from maskmim.errors import UserError
+from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import spread
 from maskmim.targets.hog_pictures import drawn
 from maskmim.types import Array, View

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from maskmim.looks import GREY
+from maskmim.reporting.streams import GREY
 from maskmim.targets.hog import TargetError, by_patch, hog
 from maskmim.targets.hog_pictures import drawn
 from maskmim.types import Array, View

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 

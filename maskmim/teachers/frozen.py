@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.models.frozen_vit import Frozen
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 

@@ -9,7 +9,7 @@ import math
 
 import jax.numpy as jnp
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.types import Array
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.exits import UserError
+from maskmim.errors import UserError
 from maskmim.masks.colour import filter_of
 from maskmim.masks.gaussian import filtered_noise
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree

@@ -12,16 +12,16 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.checkpoints.load_run import trained
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import vision, vision_layouts
-from maskmim.models import attention
 from maskmim.models.clip_vision import ClipEncoder
 from maskmim.models.frozen_vit import Frozen, Resize, encoder_of, grid_of, learned_positions
-from maskmim.models.resized_positions import antialiased, with_offset
+from maskmim.models.layers import attention
+from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError, Size
 from maskmim.models.vit import variant as size_of
-from maskmim.paths import named_leaves
-from maskmim.trained import trained
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Array, Encoded, Tree
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -73,7 +73,7 @@ def dinov2(
     path:   safetensors file.
     layer:  as in `vit`.
     resize: of its positions, which are made for pictures of 518 pixels: by the authors' offset, or
-            `maskmim.models.posembed.resize_positions` as transformers does it.
+            `maskmim.models.layers.blocks.posembed.resize_positions` as transformers does it.
     The giant's SwiGLU is not here. Raises as `vit` does.
     """
     encoder = partial(encoder_of, positions="learned", epsilon=1e-6, dtype=dtype)

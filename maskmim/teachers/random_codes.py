@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from maskmim.quantise import EXACT, nearest_cosine, unit
+from maskmim.quantize.vector_quantize import EXACT, nearest_cosine, unit
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 

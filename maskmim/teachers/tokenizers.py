@@ -6,8 +6,8 @@ from functools import cache
 
 import jax
 
-from maskmim.exits import UserError
-from maskmim.trained import Trained, trained
+from maskmim.checkpoints.load_run import Trained, trained
+from maskmim.errors import UserError
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables
 
 

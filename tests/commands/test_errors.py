@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from maskmim import evaluate, exits, hosts, plan, train
-from maskmim.bad_steps import Diverged
+from maskmim import errors, evaluate, plan, train
 from maskmim.data.records import TooManyBadImages
+from maskmim.reporting.bad_steps import Diverged
+from maskmim.runtime import exits, processes
 from tests.running import ROOT
 
 TINY = "--config=configs/mae.py:tiny"
@@ -14,7 +15,7 @@ TINY = "--config=configs/mae.py:tiny"
 
 def refused(capsys, command, *arguments):
     """The message of a command that ends with USAGE: one line or few, no traceback."""
-    assert exits.run(command.main, list(arguments)) == exits.USAGE
+    assert exits.run(command.main, list(arguments)) == errors.USAGE
     error = capsys.readouterr().err
     assert error.startswith("maskmim: error: ") and "Traceback" not in error
     return error
@@ -36,7 +37,7 @@ def test_a_value_of_the_wrong_type_is_refused(capsys, tmp_path):
 def test_a_misspelt_key_in_a_config_file_names_file_line_and_key(capsys, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from maskmim.defaults import base\n\n\n"
+        "from maskmim.config.defaults import base\n\n\n"
         "def get_config(arg=''):\n"
         "    config = base()\n"
         "    config.train.epcohs = 3.0\n"
@@ -100,8 +101,8 @@ def test_evaluating_a_folder_without_a_run(capsys, tmp_path):
 
 
 def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
-    from maskmim.configuration import load
-    from maskmim.workdir import save_config
+    from maskmim.checkpoints.workdir import save_config
+    from maskmim.config.load import load
 
     save_config(tmp_path, load("configs/mae.py:tiny"), begun=False)
     message = refused(capsys, evaluate, f"--workdir={tmp_path}", "--evals=knm")
@@ -110,7 +111,7 @@ def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
 
 def codes_of_the_table():
     """{name: code} of the Markdown table."""
-    cells = [row.strip("|").split("|") for row in exits.table().splitlines()[2:]]
+    cells = [row.strip("|").split("|") for row in errors.exit_code_table().splitlines()[2:]]
     return {name.strip(): int(code) for code, name, *_ in cells}
 
 
@@ -129,12 +130,12 @@ def test_the_table_of_exit_codes_is_what_the_code_and_the_launchers_say():
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (exits.UserError("look here"), exits.USAGE, "maskmim: error: look here\n"),
-        (hosts.Missing("process 3 did not come"), exits.STUCK, "process 3 did not come\n"),
-        (Diverged("nan"), exits.DIVERGED, "maskmim: error: nan\n"),
-        (TooManyBadImages("half"), exits.BAD_DATA, "maskmim: error: half\n"),
-        (ZeroDivisionError("oops"), exits.FAILED, "ZeroDivisionError: oops\n"),
-        (KeyboardInterrupt(), exits.INTERRUPTED, "maskmim: interrupted\n"),
+        (errors.UserError("look here"), errors.USAGE, "maskmim: error: look here\n"),
+        (processes.Missing("process 3 did not come"), errors.STUCK, "process 3 did not come\n"),
+        (Diverged("nan"), errors.DIVERGED, "maskmim: error: nan\n"),
+        (TooManyBadImages("half"), errors.BAD_DATA, "maskmim: error: half\n"),
+        (ZeroDivisionError("oops"), errors.FAILED, "ZeroDivisionError: oops\n"),
+        (KeyboardInterrupt(), errors.INTERRUPTED, "maskmim: interrupted\n"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -145,7 +146,7 @@ def test_errors_become_codes(capsys, error, code, said):
     assert exits.run(command) == code
     told = capsys.readouterr().err
     assert told.endswith(said)
-    assert ("Traceback" in told) == (code == exits.FAILED)
+    assert ("Traceback" in told) == (code == errors.FAILED)
 
 
 def test_what_waits_too_long_is_left(capsys):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from maskmim import exits
+from maskmim import errors
 from maskmim.data import convert, shard_format
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
@@ -34,7 +34,7 @@ def run(source, out, *options):
 
 def test_bytes_labels_and_names_come_back(tmp_path, capsys):
     folder = classes(tmp_path / "in")
-    assert run(f"labelled:{folder}", tmp_path / "out", "--shard-size", "4") == exits.DONE
+    assert run(f"labelled:{folder}", tmp_path / "out", "--shard-size", "4") == errors.DONE
     before, after = labelled(path=str(folder)), shards(path=str(tmp_path / "out"))
     assert len(before) == len(after) == 11 and after.labels == {"class": ("cat", "dög")}
     for index in range(11):
@@ -103,7 +103,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     stamps = [file.stat().st_mtime_ns for file in finished]
     monkeypatch.setattr(convert, "stored_bytes", original)
 
-    assert run(f"labelled:{folder}", out, "--shard-size", "3") == exits.DONE
+    assert run(f"labelled:{folder}", out, "--shard-size", "3") == errors.DONE
     assert [file.stat().st_mtime_ns for file in finished] == stamps
     whole = tmp_path / "whole"
     run(f"labelled:{folder}", whole, "--shard-size", "3")
@@ -118,7 +118,7 @@ def test_running_again_changes_nothing(tmp_path):
     folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
     run(f"labelled:{folder}", out)
     stamp = next(out.glob("*.array_record")).stat().st_mtime_ns
-    assert run(f"labelled:{folder}", out) == exits.DONE
+    assert run(f"labelled:{folder}", out) == errors.DONE
     assert next(out.glob("*.array_record")).stat().st_mtime_ns == stamp
 
 
@@ -236,7 +236,7 @@ def test_a_full_disk_is_told_and_whole_shards_are_kept(tmp_path):
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
     )
-    assert done.returncode == exits.STORAGE, done.stderr
+    assert done.returncode == errors.STORAGE, done.stderr
     assert "images-00002.array_record cannot be written" in done.stderr
     assert "make room" in done.stderr and "Traceback" not in done.stderr
     kept = {path.name for path in out.iterdir()}
@@ -262,7 +262,7 @@ def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     out.mkdir()
     with convert.only_writer(out), pytest.raises(DataError, match="another process converts"):
         run(f"labelled:{folder}", out)
-    assert run(f"labelled:{folder}", out) == exits.DONE
+    assert run(f"labelled:{folder}", out) == errors.DONE
 
 
 @pytest.mark.parametrize("harm", ["bit", "cut", "missing"])
@@ -270,7 +270,7 @@ def test_verify_finds_damaged_shards_and_the_command_makes_them_again(tmp_path, 
     folder, out = classes(tmp_path / "in"), tmp_path / "out"
     run(f"labelled:{folder}", out, "--shard-size", "4")
     whole = contents(out)
-    assert convert.main(["--verify", str(out)]) == exits.DONE
+    assert convert.main(["--verify", str(out)]) == errors.DONE
     assert "3 of 3 shards are as they were written" in capsys.readouterr().out
     shard = out / "images-00001.array_record"
     if harm == "bit":
@@ -283,7 +283,7 @@ def test_verify_finds_damaged_shards_and_the_command_makes_them_again(tmp_path, 
         shard.unlink()
     with pytest.raises(convert.Damaged, match=r"(?s)1 of 3 shards .* images-00001") as caught:
         convert.main(["--verify", str(out)])
-    assert caught.value.exit_code == exits.BAD_DATA
+    assert caught.value.exit_code == errors.BAD_DATA
     shard.unlink(missing_ok=True)
     run(f"labelled:{folder}", out, "--shard-size", "4")
     assert contents(out) == whole
@@ -297,7 +297,7 @@ def test_an_index_without_checksums_still_reads(tmp_path, capsys):
         del shard["size"], shard["sha256"]
     (out / "index.json").write_text(json.dumps(index))
     assert len(shards(path=str(out))) == 11
-    assert convert.main(["--verify", str(out)]) == exits.DONE
+    assert convert.main(["--verify", str(out)]) == errors.DONE
     assert "1 shards were only looked for" in capsys.readouterr().out
 
 
@@ -318,7 +318,7 @@ def test_the_command_ends_with_a_sentence_and_the_code_for_misuse(tmp_path):
     done = subprocess.run(
         [*command, "--source", f"folder:{tmp_path / 'nowhere'}"], capture_output=True, text=True
     )
-    assert done.returncode == exits.USAGE
+    assert done.returncode == errors.USAGE
     assert "does not exist" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from maskmim import exits
-from maskmim.configuration import load, override
+from maskmim import errors
+from maskmim.config.load import load, override
 from maskmim.data import convert, imagenet
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
@@ -99,7 +99,7 @@ def contents(folder):
 
 
 def test_the_official_files_become_shards_with_both_splits(tmp_path, capsys):
-    assert run(downloads(tmp_path / "in"), tmp_path / "out") == exits.DONE
+    assert run(downloads(tmp_path / "in"), tmp_path / "out") == errors.DONE
     said = capsys.readouterr().out
     assert "train: 12 images, ImageNet-1k has 1,281,167" in said and 'tag="val"' in said
     train = shards(path=str(tmp_path / "out"), tag="train")
@@ -116,7 +116,7 @@ def test_the_official_files_become_shards_with_both_splits(tmp_path, capsys):
         assert val[index].encoded == validation()[val.name(index)]
         assert val[index].labels == {"class": SORTED.index(WNIDS[number - 1])}
     assert not (tmp_path / "out" / "bad_files.txt").exists()
-    assert convert.main(["--verify", str(tmp_path / "out")]) == exits.DONE
+    assert convert.main(["--verify", str(tmp_path / "out")]) == errors.DONE
 
 
 def test_tars_and_folders_give_the_same_shards(tmp_path):

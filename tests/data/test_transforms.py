@@ -3,12 +3,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from maskmim.data.transforms import (
-    crop_box,
-    random_resized_crop_flip,
-    resize,
-    resize_center_crop,
-)
+from maskmim.data.transforms import crop_box, random_resized_crop_flip, resize, resize_center_crop
 from tests.data import files
 from tests.tolerances import SIGNIFICANCE
 

@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from maskmim import exits, workdir
+from maskmim import errors
+from maskmim.checkpoints import workdir
 from tests.running import ROOT
 
 TEXT = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", [exits.table(), workdir.table()])
+@pytest.mark.parametrize("table", [errors.exit_code_table(), workdir.table()])
 def test_tables_are_those_of_the_code(table):
     assert table in TEXT
 

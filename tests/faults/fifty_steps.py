@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim import sharding
 from maskmim.data.arrays import ArrayRecords
 from maskmim.data.pipeline import train_batches
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.masks.colour import green
-from maskmim.optim import adamw
-from maskmim.schedules import Span, warmup_cosine
-from maskmim.step import make_train_step
+from maskmim.optim.adam import adamw
+from maskmim.schedules.warmup import Span, warmup_cosine
+from maskmim.training import sharding
+from maskmim.training.train_step import make_train_step
 from maskmim.types import Method
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, begin, pictures, tiny_method

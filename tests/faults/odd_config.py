@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from configs.mae import get_config as mae
-from maskmim.bricks import brick
+from maskmim.config.bricks import brick
 
 
 def get_config(arg=""):

@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from maskmim.checkpoint import Checkpoints, layout
+from maskmim.checkpoints.reader import layout
+from maskmim.checkpoints.writer import Checkpoints
 
 ARRAYS = 6
 

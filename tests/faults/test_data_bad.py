@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from maskmim import exits
+from maskmim import errors
 from maskmim.data import convert
 from maskmim.data.array_record import shards
 from maskmim.data.bad_files import BadFiles
@@ -111,14 +111,14 @@ def test_above_the_limit_the_run_ends_with_its_code(tmp_path):
     with pytest.raises(TooManyBadImages, match=r"2\d of 2000 images cannot.*bad_files") as e:
         for _ in range(COUNT // BATCH):
             seen.see(next(stream))
-    assert e.value.exit_code == exits.BAD_DATA
+    assert e.value.exit_code == errors.BAD_DATA
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_but_bad_images_ends_the_run_with_its_code(workers):
     with pytest.raises(TooManyBadImages, match="64 images in a row cannot be read") as caught:
         next(batches(records_with(1.0), workers=workers))
-    assert caught.value.exit_code == exits.BAD_DATA
+    assert caught.value.exit_code == errors.BAD_DATA
 
 
 @pytest.fixture(scope="module")

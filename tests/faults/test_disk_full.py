@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim import exits
-from maskmim.checkpoint import Checkpoints, NotSaved
-from maskmim.stored import newest, steps
+from maskmim import errors
+from maskmim.checkpoints.reader import newest, steps
+from maskmim.checkpoints.writer import Checkpoints, NotSaved
 from tests.faults.saver import like, state_at
 from tests.running import run
 
@@ -71,7 +71,7 @@ def test_a_last_save_that_fails_is_an_error_with_its_own_code(tmp_path):
         checkpoints.save(2, state_at(2, MEGABYTES), {}, "{}")
         with pytest.raises(NotSaved, match=r"step 2 could not be saved.*the newest is 1") as error:
             checkpoints.close()
-    assert "\n" not in str(error.value) and error.value.exit_code == exits.STORAGE == 74
+    assert "\n" not in str(error.value) and error.value.exit_code == errors.STORAGE == 74
 
 
 def test_a_place_that_is_no_folder_fails_at_the_save_itself(tmp_path, caplog):
@@ -92,7 +92,7 @@ def test_sums_that_do_not_fit_lose_no_checkpoint(tmp_path, caplog, monkeypatch):
         raise OSError(28, "No space left on device")
 
     checkpoints = Checkpoints(tmp_path)
-    monkeypatch.setattr("maskmim.checksums.write", full)
+    monkeypatch.setattr("maskmim.checkpoints.checksums.write", full)
     save(checkpoints, 1)
     checkpoints.close()
     assert "checkpoint 1 is saved, but its checksums are not" in caplog.text
@@ -125,7 +125,7 @@ def test_a_training_on_a_full_disk_goes_on_and_says_so_at_its_end(small_disk):
         "--config.process.compile_cache=",
         f"--workdir={workdir}",
     )
-    assert result.returncode == exits.STORAGE, result.stderr
+    assert result.returncode == errors.STORAGE, result.stderr
     failed = list(map(int, re.findall(r"checkpoint (\d+) could not be saved", result.stderr)))
     kept = steps(workdir / "checkpoints")
     assert kept == list(range(1, kept[-1] + 1)) and failed == list(range(kept[-1] + 1, 10))

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from maskmim.checkpoint import Checkpoints, layout
+from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.writer import Checkpoints
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
 from maskmim.data.folder import unlabelled
@@ -26,9 +27,8 @@ from maskmim.data.records import BadImage
 from maskmim.data.shard_format import Index, write_index, write_shard
 from maskmim.interop.layout import WeightsError
 from maskmim.interop.layout import read as read_weights
-from maskmim.sharding import make_mesh, replicated
-from maskmim.stored import newest
 from maskmim.teachers.noise_bank import BankError, read_patterns
+from maskmim.training.sharding import make_mesh, replicated
 from tests.data import files
 from tests.running import ROOT
 
@@ -38,7 +38,7 @@ MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "she
 EXTRACTORS = ("extractall", "unpack_archive")
 CALLS = {"eval", "exec", "__import__", "compile"}
 # The only place that runs a text: a config file, which its user names on the command line.
-ALLOWED = {("maskmim/config_file.py", "exec"), ("maskmim/config_file.py", "compile")}
+ALLOWED = {("maskmim/config/python_file.py", "exec"), ("maskmim/config/python_file.py", "compile")}
 
 
 def dangers(tree):

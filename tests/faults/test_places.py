@@ -13,7 +13,7 @@ import subprocess
 import pytest
 from PIL import Image
 
-from maskmim.metrics import read
+from maskmim.reporting.metrics_log import read
 from tests.data.files import bad_files, encoded, odd_files, picture, write
 from tests.running import ROOT, command, environment
 

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim import exits, train
-from maskmim.metrics import read
-from maskmim.stored import newest
-from maskmim.workdir import load_config
+from maskmim import errors, train
+from maskmim.checkpoints.reader import newest
+from maskmim.checkpoints.workdir import load_config
+from maskmim.reporting.metrics_log import read
+from maskmim.runtime import exits
 from tests.running import ROOT
 
 EVERY_STEP = "--config.checkpoint.every_epochs=0.25"
@@ -22,8 +23,8 @@ def trained(workdir, *flags):
 
 def whole_state(workdir):
     """{path: bytes} of the newest checkpoint, and its step."""
-    from maskmim.assemble import assemble
-    from maskmim.stored import layout
+    from maskmim.checkpoints.reader import layout
+    from maskmim.training.build import assemble
 
     parts = assemble(load_config(workdir), 64)
     found = newest(workdir, layout(parts.shapes, parts.places)._asdict())
@@ -34,9 +35,9 @@ def whole_state(workdir):
 @pytest.fixture(scope="module")
 def order():
     """The records of each step of an epoch of four, as the loop's own pipeline orders them."""
-    from maskmim.assemble import assemble
-    from maskmim.configuration import load
-    from maskmim.loop import open_batches
+    from maskmim.config.load import load
+    from maskmim.train_loop import open_batches
+    from maskmim.training.build import assemble
     from tests.faults.odd_data import Numbers
 
     config = load(f"{ROOT}/tests/faults/odd_config.py")
@@ -48,7 +49,7 @@ def test_a_bad_step_is_skipped_to_the_last_bit_and_its_records_are_listed(tmp_pa
     """Every step is saved: what step 3 left is what step 2 left, but for the two counters."""
     workdir, bad = tmp_path / "run", order[2][5]
     flags = ("--config.train.epochs=1.0", "--config.checkpoint.keep_latest=9", EVERY_STEP)
-    assert trained(workdir, *flags, f"--config.data.train.poisoned=({bad},)") == exits.DONE
+    assert trained(workdir, *flags, f"--config.data.train.poisoned=({bad},)") == errors.DONE
     assert "step 3: loss or gradient not finite, update skipped" in capfd.readouterr().err
 
     lines = [json.loads(line) for line in (workdir / "bad_steps.jsonl").read_text().splitlines()]
@@ -73,7 +74,7 @@ def test_too_many_bad_steps_end_the_run_with_its_parameters_from_before(tmp_path
     poisoned = (order[1][0], order[2][0], order[3][0])
     flags = ("--config.train.epochs=2.0", "--config.checkpoint.keep_latest=9", EVERY_STEP)
     code = trained(workdir, *flags, f"--config.data.train.poisoned={poisoned}")
-    assert code == exits.DIVERGED
+    assert code == errors.DIVERGED
     assert "3 steps in a row, up to step 4" in capfd.readouterr().err
     rows = (workdir / "bad_steps.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [2, 3, 4]

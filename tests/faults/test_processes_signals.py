@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from maskmim import exits
-from maskmim.metrics import read
-from maskmim.stored import steps
+from maskmim import errors
+from maskmim.checkpoints.reader import steps
+from maskmim.reporting.metrics_log import read
 from tests.running import ROOT, command, environment, run
 
 # On a free machine a few seconds; the tests also run where others do.
@@ -68,7 +68,7 @@ class Training:
         for number in numbers:
             (os.killpg if group else os.kill)(self.process.pid, number)
             time.sleep(0.05)
-        assert self.process.wait(timeout=SECONDS) == exits.SAVED, self.log.read_text()
+        assert self.process.wait(timeout=SECONDS) == errors.SAVED, self.log.read_text()
         return time.monotonic() - began
 
 
@@ -143,7 +143,7 @@ def test_an_evaluation_is_left_with_the_step_before_it_saved_and_the_last_one_is
     time.sleep(1.0)
     check(last, last.signal(signal.SIGINT))
     done = run("train", *shorter, f"--workdir={last.workdir}")
-    assert done.returncode == exits.DONE, done.stderr
+    assert done.returncode == errors.DONE, done.stderr
     assert (last.workdir / "results.json").exists()
 
 
@@ -167,7 +167,7 @@ def test_data_that_hang_end_a_process_that_nobody_stops(training, tmp_path):
     found.wait_for(found.has_logged(20))
     blocked.touch()
     began = time.monotonic()
-    assert found.process.wait(timeout=SECONDS) == exits.STUCK, found.log.read_text()
+    assert found.process.wait(timeout=SECONDS) == errors.STUCK, found.log.read_text()
     assert time.monotonic() - began > 10
     told = (found.workdir / "stuck-0.txt").read_text()
     assert "no progress in 'data'" in told and "until_asked" in told
@@ -189,5 +189,5 @@ def test_nobody_reads_what_it_prints(tmp_path):
     )
     training.stdout.readline()
     training.stdout.close()
-    assert training.wait(timeout=300) == exits.DONE
+    assert training.wait(timeout=300) == errors.DONE
     assert max(steps(tmp_path / "run" / "checkpoints")) == 20

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim import checksums
-from maskmim.checkpoint import REMOVED, UNFINISHED, Checkpoints
-from maskmim.stored import steps, sums_of
+from maskmim.checkpoints import checksums
+from maskmim.checkpoints.reader import steps, sums_of
+from maskmim.checkpoints.writer import REMOVED, UNFINISHED, Checkpoints
 from tests.faults.saver import like, save_for_ever
 
 RARE = "committed, without sums", "removing an old one"

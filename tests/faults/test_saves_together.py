@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 
-from maskmim import checksums
-from maskmim.stored import steps, sums_of
+from maskmim.checkpoints import checksums
+from maskmim.checkpoints.reader import steps, sums_of
 from tests.running import ROOT, environment
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskmim import exits
+from maskmim import errors
+from maskmim.checkpoints.reader import steps
 from maskmim.data import workers
 from maskmim.data.arrays import ArrayRecords
 from maskmim.data.pipeline import train_batches
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.data.workers import WorkersDied, revived
-from maskmim.metrics import read
-from maskmim.stored import steps
+from maskmim.reporting.metrics_log import read
 from maskmim.types import Spec
 from tests.running import ROOT, command, environment, run
 
@@ -150,7 +150,7 @@ def test_workers_that_die_again_and_again_end_the_run():
         WorkersDied, match="died 4 times within 898 batches, the last by SIGKILL"
     ) as e:
         list(itertools.islice(batches, 2000))
-    assert e.value.exit_code == exits.STUCK
+    assert e.value.exit_code == errors.STUCK
     assert all(each.closed for each in begun)
 
 
@@ -353,10 +353,10 @@ def training(tmp_path):
 def test_a_training_goes_on_with_the_same_losses_after_a_kill(training, tmp_path):
     process, workdir, said = training
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
-    assert process.wait(timeout=500) == exits.DONE, said.read_text()
+    assert process.wait(timeout=500) == errors.DONE, said.read_text()
     assert "died by SIGKILL" in said.read_text()
     undisturbed = run("train", *TRAINING, f"--workdir={tmp_path / 'alone'}")
-    assert undisturbed.returncode == exits.DONE, undisturbed.stderr
+    assert undisturbed.returncode == errors.DONE, undisturbed.stderr
     assert len(losses(workdir)) == 28
     assert losses(workdir) == losses(tmp_path / "alone")
 
@@ -368,6 +368,6 @@ def test_a_training_whose_group_is_told_to_stop_saves(training, number):
     left = children_of(process.pid)
     assert len(left) == 2
     os.killpg(process.pid, number)
-    assert process.wait(timeout=300) == exits.SAVED, said.read_text()
+    assert process.wait(timeout=300) == errors.SAVED, said.read_text()
     assert max(losses(workdir)) in map(int, steps(workdir / "checkpoints"))
     wait_until(lambda: all(map(gone, left)))

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maskmim import hosts
-from maskmim.checkpoint import Checkpoints, layout
-from maskmim.stored import newest, steps
+from maskmim.checkpoints.reader import layout, newest, steps
+from maskmim.checkpoints.writer import Checkpoints
+from maskmim.runtime import processes
 
 
 def state_at(step, places):
@@ -33,7 +33,7 @@ def check(restored, step):
 
 
 def main(port: str, process: str, workdir: Path) -> None:
-    hosts.join(hosts.place_of(f"127.0.0.1:{port}", "2", process))
+    processes.join(processes.place_of(f"127.0.0.1:{port}", "2", process))
     mesh = Mesh(np.array(jax.devices()), ("fsdp",))
     places = {
         "params": NamedSharding(mesh, PartitionSpec("fsdp")),
@@ -45,18 +45,18 @@ def main(port: str, process: str, workdir: Path) -> None:
     for step in (1, 2, 3):
         checkpoints.save(step, state_at(step, places), {"step": step}, "{}")
     checkpoints.close()
-    hosts.barrier("saved", seconds=60)
+    processes.barrier("saved", seconds=60)
     assert steps(checkpoints.folder) == [2, 3]
     check(newest(workdir, like), 3)
-    if hosts.leads():
+    if processes.leads():
         next((checkpoints.folder / "3" / "state").rglob("manifest.ocdbt")).write_bytes(b"")
-    hosts.barrier("harmed", seconds=60)
+    processes.barrier("harmed", seconds=60)
     check(newest(workdir, like), 2)
     again = Checkpoints(workdir, keep_latest=2)
     check(again.restore(like), 2)
     again.save(3, state_at(3, places), {"step": 3}, "{}")
     again.close()
-    hosts.barrier("saved again", seconds=60)
+    processes.barrier("saved again", seconds=60)
     check(newest(workdir, like), 3)
 
 

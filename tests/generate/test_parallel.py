@@ -13,7 +13,7 @@ from maskmim.generate.parallel import DecodingError, Noise, Rules, decode, revis
 from maskmim.masks import curves
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
-from tests.golden import maskgit_case as case
+from tests.golden.maskgit import case
 from tests.tolerances import PARITY
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")

@@ -10,7 +10,7 @@ from maskmim.data.tones import tones
 from maskmim.interop.huggingface import LAYOUT, published
 from maskmim.interop.layout import nested, params_of, shapes_of
 from maskmim.models.masked_vit import vit_mae
-from maskmim.paths import named_leaves
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Spec
 from tests.tolerances import PARITY
 

@@ -9,7 +9,7 @@ from transformers import ViTMAEForPreTraining
 
 from maskmim.interop import huggingface, mae_official
 from maskmim.interop.layout import WeightsError
-from maskmim.paths import named_leaves
+from maskmim.tree_paths import named_leaves
 from tests.interop.transformers_mae import Case, our_net, peer, state_of
 
 CASE = Case("small", image=(16, 64), channels=2)

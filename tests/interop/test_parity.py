@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from maskmim.interop import huggingface
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches, patches
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, View
 from tests.interop.transformers_mae import Case, loss_of, our_net, peer, state_of
 from tests.tolerances import PARITY

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.losses import absolute_error
+from maskmim.losses.regression import absolute_error
 from maskmim.masks.core import from_scores
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
+from maskmim.methods.masked import masked
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import patches
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Variables
 from tests.compiling import quick_jit
 from tests.interop.transformers_simmim import CASES, SPEC, outputs_of

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks import video
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
+from maskmim.objectives.matching import match
 from maskmim.targets.cubes import normalised_cubes
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, View
 from tests.compiling import quick_jit
 from tests.interop import transformers_videomae as theirs

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import huggingface
 from maskmim.interop.layout import Entry, params_of, shapes_of
 from maskmim.models.videomae import vit_videomae

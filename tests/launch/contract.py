@@ -1,23 +1,24 @@
-"""What the table of maskmim/exits.py asks of every launcher, read from the table itself."""
+"""What the table of maskmim/runtime/exits.py asks of every launcher, read from the table itself."""
 
 import subprocess
 
-from maskmim import exits
+from maskmim import errors
 from tests.running import ROOT
 
 
 def answers() -> dict[int, str]:
     """{exit code: first word of the column 'start again?'}: no, yes or perhaps."""
     head, _, *rows = (
-        [cell.strip() for cell in line.strip("|").split("|")] for line in exits.table().splitlines()
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in errors.exit_code_table().splitlines()
     )
     code, again = head.index("code"), head.index("start again?")
     return {int(row[code]): row[again].partition(",")[0] for row in rows}
 
 
 def named() -> dict[int, str]:
-    """{exit code: its name in maskmim.exits}, from the table."""
-    rows = [line.strip("|").split("|") for line in exits.table().splitlines()[2:]]
+    """{exit code: its name in maskmim.runtime.exits}, from the table."""
+    rows = [line.strip("|").split("|") for line in errors.exit_code_table().splitlines()[2:]]
     return {int(row[0]): row[1].strip() for row in rows}
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from maskmim import exits
+from maskmim import errors
 from tests.launch import contract
 from tests.launch.pretend import Pretended
 from tests.running import ROOT
@@ -155,7 +155,7 @@ def test_a_second_start_on_the_same_hosts_is_refused(slice_of_two):
         time.sleep(0.02)
     second = tpu(slice_of_two, "train", *ARGUMENTS)
     first.communicate(timeout=30)
-    assert first.returncode == 0 and second.returncode == exits.USAGE
+    assert first.returncode == 0 and second.returncode == errors.USAGE
 
 
 def test_stop_means_the_training_and_no_shell_around_it(slice_of_two):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from maskmim import exits
+from maskmim import errors
 from tests.launch import contract
 from tests.launch.pretend import Pretended
 from tests.running import ROOT
@@ -30,7 +30,7 @@ def local(pretended, *codes, **changes):
 @pytest.mark.parametrize("first", contract.answers())
 def test_it_starts_again_where_the_table_does_not_say_no(first, pretended):
     """A saved run was stopped by a person, through this script."""
-    again = first in contract.saying("yes", "perhaps") - {exits.SAVED}
+    again = first in contract.saying("yes", "perhaps") - {errors.SAVED}
     code, calls = local(pretended, first, 0)
     assert (code, len(calls)) == ((0, 2) if again else (first, 1))
     assert calls[0] == ["-m", "maskmim.train", *ARGUMENTS]

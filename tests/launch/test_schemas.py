@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jax._src.clusters import cloud_tpu_cluster
 
-from maskmim.configuration import command_line
+from maskmim.config.command_line import command_line
 from tests.launch import contract
 from tests.running import ROOT
 

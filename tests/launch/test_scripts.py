@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maskmim import exits
+from maskmim import errors
+from maskmim.runtime import exits
 from tests.launch import contract
 from tests.running import ROOT
 
@@ -38,7 +39,7 @@ def test_the_shell_starts_again_where_the_table_does_not_say_no():
 @pytest.mark.parametrize("name", ["local.sh", "tpu_vm.sh", "xpk.sh"])
 def test_without_arguments_a_script_shows_its_use(name):
     found = subprocess.run([ROOT / "launch" / name], capture_output=True, text=True)
-    assert found.returncode == exits.USAGE and not found.stdout
+    assert found.returncode == errors.USAGE and not found.stdout
     assert f"launch/{name}" in found.stderr and "RESTARTS" in found.stderr
     assert "set -" not in found.stderr  # the comment alone
 
@@ -61,4 +62,4 @@ def test_what_is_missing_is_named(words, given, said):
     found = subprocess.run(
         [ROOT / "launch" / script, *rest], env={**clean, **given}, capture_output=True, text=True
     )
-    assert found.returncode == exits.USAGE and said in found.stderr
+    assert found.returncode == errors.USAGE and said in found.stderr

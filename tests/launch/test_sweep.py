@@ -5,9 +5,11 @@ import shlex
 
 import pytest
 
-from maskmim import exits
-from maskmim.configuration import ConfigError, load
-from maskmim.workdir import save_config
+from maskmim import errors
+from maskmim.checkpoints.workdir import save_config
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+from maskmim.runtime import exits
 from tests.launch.pretend import Pretended
 from tests.running import ROOT
 
@@ -81,7 +83,7 @@ def test_the_same_sweep_has_the_same_folders_however_long(capsys):
     ],
 )
 def test_what_cannot_be_a_sweep_is_refused_before_anything_is_written(arguments, message, capsys):
-    assert exits.run(sweep.main, [*BASE, *arguments]) == exits.USAGE
+    assert exits.run(sweep.main, [*BASE, *arguments]) == errors.USAGE
     said = capsys.readouterr()
     assert message in said.err and not said.out
 

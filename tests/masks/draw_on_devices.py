@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from maskmim.masks.discovery import Sampler
+from maskmim.mask_tools.discovery import Sampler
 from maskmim.types import Context, Mask, Randomness
 from tests.masks.every import alone, hint, main_grid
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maskmim.masks.discovery import Sampler, samplers
+from maskmim.mask_tools.discovery import Sampler, samplers
 from maskmim.types import Array, Context, Mask, Randomness
 
 # Grids by their number of axes; the first must serve every sampler of that many axes.

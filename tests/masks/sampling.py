@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks import bank, colour, uniform
-from maskmim.masks.statistics import visible_map
 from maskmim.types import Context, Mask, Randomness
 
 COLOURS: dict[str, Callable[..., Mask]] = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from maskmim.mask_tools.statistics import coverage_p_value
 from maskmim.masks import audio
 from maskmim.masks.core import MaskError
-from maskmim.masks.statistics import coverage_p_value
 from tests.masks.video_clips import OFFICIAL, draw, official_bits
 from tests.tolerances import SIGNIFICANCE
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks.bank import bank_masks, bank_windows, cropped
-from maskmim.masks.statistics import visible_map
 from maskmim.types import Context, Randomness
 from tests.masks.bank_cases import PER_SHAPE, SHAPES, Case, all_cases, make_case, ours
 

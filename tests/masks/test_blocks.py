@@ -11,19 +11,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, chisquare, kstest
 
+from maskmim.mask_tools.statistics import component_labels, coverage, coverage_chi_square
 from maskmim.masks import blocks, rectangles
 from maskmim.masks.core import MaskError
-from maskmim.masks.statistics import component_labels, coverage, coverage_chi_square
 from maskmim.types import Context, Randomness
-from tests.golden.masks.block_official import (
-    BEIT,
-    CASES,
-    COVERAGE,
-    CUBES,
-    HERE,
-    noise,
-    recorded,
-)
+from tests.golden.masks.block_official import BEIT, CASES, COVERAGE, CUBES, HERE, noise, recorded
 from tests.tolerances import SIGNIFICANCE
 
 GRID = (14, 14)

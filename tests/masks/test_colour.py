@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from maskmim.masks.colour import filter_of, red_filter
-from maskmim.masks.gaussian import filtered_noise
-from maskmim.masks.spectrum import spectrum, transfer
-from maskmim.masks.statistics import (
+from maskmim.mask_tools.spectrum import spectrum, transfer
+from maskmim.mask_tools.statistics import (
     coverage,
     coverage_chi_square,
     mean_component_size,
     pairwise_overlap,
     radial_power,
 )
+from maskmim.masks.colour import filter_of, red_filter
+from maskmim.masks.gaussian import filtered_noise
 from tests.masks.sampling import COLOURS, maps
 from tests.tolerances import SIGNIFICANCE
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.brick_facts import needs_of, title
-from maskmim.bricks import bind, brick
+from maskmim.config.bricks import bind, brick
+from maskmim.config.describe import needs_of, title
 from maskmim.masks import combine, roles
 from maskmim.masks.bank import cropped
 from maskmim.masks.colour import green, red

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maskmim.mask_tools.discovery import samplers
 from maskmim.masks.core import MaskError, split_counts
-from maskmim.masks.discovery import samplers
 from tests.masks.every import HINTS, SLOTS, _draw, alone, cases, draw, everyday, main_grid
 
 # Samplers whose mask is the same for every example, by intention.

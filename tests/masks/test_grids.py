@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage_chi_square, distance_to_visible, visible_map
 from maskmim.masks import grids
 from maskmim.masks.core import split_counts
-from maskmim.masks.statistics import coverage_chi_square, distance_to_visible, visible_map
 from maskmim.types import Randomness
 from tests.masks.sampling import draw, maps
 from tests.tolerances import SIGNIFICANCE

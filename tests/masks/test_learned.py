@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from maskmim.masks.learned import (
-    draw_log_probability,
-    log_probabilities,
-    sampled,
-    sampled_scores,
-)
+from maskmim.masks.learned import draw_log_probability, log_probabilities, sampled, sampled_scores
 from maskmim.types import Context, Randomness
 from tests.tolerances import PARITY, SIGNIFICANCE
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks import missing
-from maskmim.masks.statistics import visible_map
 from maskmim.types import Context, Mask, Randomness
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "masks" / "informed_official.npz")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta, chi2, kstest
 
+from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import modalities
 from maskmim.masks.core import MaskError, split_counts
-from maskmim.masks.statistics import coverage_chi_square
 from maskmim.types import Context, Randomness
 from tests.tolerances import SIGNIFICANCE
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import coverage_p_value
 from maskmim.masks import motion, uniform
 from maskmim.masks.core import MaskError
-from maskmim.masks.statistics import coverage_p_value
 from tests.masks.video_clips import GRID, draw, pixels, random_square, square
 from tests.tolerances import SIGNIFICANCE
 

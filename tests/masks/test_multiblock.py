@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks.core import MaskError
 from maskmim.masks.multiblock import context_and_targets, counts
-from maskmim.masks.statistics import visible_map
 from maskmim.types import Context, Randomness
 
 BATCH = 1500

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from maskmim.masks import power_law
-from maskmim.masks.core import split_counts
-from maskmim.masks.statistics import (
+from maskmim.mask_tools.statistics import (
     coverage,
     coverage_chi_square,
     mean_component_size,
     visible_map,
 )
+from maskmim.masks import power_law
+from maskmim.masks.core import split_counts
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of
 from tests.tolerances import SIGNIFICANCE

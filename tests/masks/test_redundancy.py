@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import coverage_p_value
 from maskmim.masks import redundancy
 from maskmim.masks.core import MaskError
-from maskmim.masks.statistics import coverage_p_value
 from maskmim.types import Context, Randomness
 from tests.masks.video_clips import GRID, draw, official_bits, pixels, square
 from tests.tolerances import SIGNIFICANCE

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, chi2, chisquare
 
+from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import regions
 from maskmim.masks.core import MaskError
 from maskmim.masks.region_maps import face_members
-from maskmim.masks.statistics import coverage_chi_square
 from maskmim.types import Context, Randomness
 from tests.tolerances import SIGNIFICANCE
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import self_attention
 from maskmim.masks.core import MaskError, from_scores
-from maskmim.masks.statistics import coverage_chi_square
 from maskmim.types import Context, Randomness
 from tests.tolerances import SIGNIFICANCE
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import coverage_p_value
 from maskmim.masks.core import MaskError
 from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
-from maskmim.masks.statistics import coverage_p_value
 from tests.tolerances import SIGNIFICANCE
 
 

@@ -13,9 +13,9 @@ import scipy.ndimage
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage_chi_square, radial_power, visible_map
 from maskmim.masks import colour, spread_blue
 from maskmim.masks.core import keep_strongest, split_counts
-from maskmim.masks.statistics import coverage_chi_square, radial_power, visible_map
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.tolerances import SIGNIFICANCE

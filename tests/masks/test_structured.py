@@ -11,9 +11,9 @@ import pytest
 import scipy.ndimage
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage_chi_square, visible_map
 from maskmim.masks import gaussian, structured
 from maskmim.masks.core import split_counts
-from maskmim.masks.statistics import coverage_chi_square, visible_map
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.tolerances import SIGNIFICANCE

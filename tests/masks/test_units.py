@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage, coverage_chi_square, mean_component_size
 from maskmim.masks import units
 from maskmim.masks.core import MaskError, split_counts
-from maskmim.masks.statistics import coverage, coverage_chi_square, mean_component_size
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.masks.sampling import maps as sampled

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from maskmim.mask_tools.statistics import coverage_p_value
 from maskmim.masks import uniform, video
 from maskmim.masks.core import MaskError
 from maskmim.masks.slices import hide_slices
-from maskmim.masks.statistics import coverage_p_value
 from tests.masks.video_clips import GRID, draw, official_bits
 from tests.tolerances import SIGNIFICANCE
 

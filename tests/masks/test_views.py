@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import units, views
 from maskmim.masks.core import MaskError, split_counts
-from maskmim.masks.statistics import coverage_chi_square
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.tolerances import SIGNIFICANCE

@@ -7,21 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.assemble import assemble
-from maskmim.configuration import load
-from maskmim.cost import train_flops_per_example
+from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of, check_covered, params_of
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
 from maskmim.masks.uniform import random
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.audio_mae import vit_audio_mae
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
+from maskmim.objectives.matching import match
+from maskmim.planning.cost import train_flops_per_example
 from maskmim.targets.pixels import normalised_patches, patches
+from maskmim.training.build import assemble
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, Randomness, Spec, Variables, View
-from tests.golden import audio_mae_case as case
+from tests.golden.audio_mae import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 

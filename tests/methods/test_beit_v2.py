@@ -9,18 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.bricks import bind
-from maskmim.configuration import load
-from maskmim.looks import GREY
+from maskmim.config.bricks import bind
+from maskmim.config.load import load
 from maskmim.masks.blocks import beit
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.beit_v2 import beit_v2
-from maskmim.step import initial_state, make_train_step
+from maskmim.objectives.classification import classify
+from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import codes
 from maskmim.teachers.random_codes import random_projection
-from maskmim.token_losses import classify
+from maskmim.training.build import build_method
+from maskmim.training.train_step import initial_state, make_train_step
 from maskmim.types import Context, Randomness, Spec, Variables
 from tests.compiling import quick_jit
 from tests.running import ROOT

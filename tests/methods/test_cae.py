@@ -8,18 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.configuration import ConfigError, load
-from maskmim.losses import squared_error
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+from maskmim.losses.regression import squared_error
 from maskmim.masks.blocks import beit
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.cae import vit_cae
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
+from maskmim.objectives.classification import classify
+from maskmim.objectives.matching import match
 from maskmim.targets.codes import codes
 from maskmim.targets.features import features
 from maskmim.teachers.alignment import alignment
 from maskmim.teachers.random_codes import random_projection
-from maskmim.token_losses import classify
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Method, Randomness, Spec, Tree, Variables
 from tests.compiling import quick_jit
 

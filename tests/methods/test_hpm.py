@@ -17,18 +17,18 @@ import optax
 import pytest
 from scipy.stats import spearmanr
 
-from maskmim.loss_prediction import relative
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.difficulty import hardest
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.hpm import vit_hpm
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
-from maskmim.step import make_train_step
+from maskmim.objectives.loss_prediction import relative
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import patches
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import linear
 from maskmim.teachers.token_loss import predicted
+from maskmim.training.train_step import make_train_step
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Method, Randomness, Spec, Variables
 from tests.tiny import begin
 

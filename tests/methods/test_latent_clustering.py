@@ -8,24 +8,27 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import assemble
-from maskmim.clustering import assigned, fit, logits, prototypes
-from maskmim.configuration import load
-from maskmim.cost import batch_shapes, tokens_per_example, variables_shapes
+from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of, check_covered, params_of
-from maskmim.method import MethodError
+from maskmim.losses.classification import soft_cross_entropy
+from maskmim.losses.sinkhorn_knopp import sinkhorn
 from maskmim.methods.latent_clustering import latent_clustering
+from maskmim.methods.masked import MethodError
 from maskmim.models.rotary_vit import vit_rotary
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
-from maskmim.sinkhorn import sinkhorn
-from maskmim.step import initial_state, make_train_step
+from maskmim.objectives.clustering import fit
+from maskmim.objectives.matching import match
+from maskmim.planning.cost import batch_shapes, tokens_per_example, variables_shapes
+from maskmim.quantize.prototypes import logits
+from maskmim.targets.clusters import assigned
 from maskmim.teachers.average import average
+from maskmim.teachers.clusters import prototypes
 from maskmim.teachers.features import last_tokens
 from maskmim.teachers.momentum import constant
-from maskmim.token_losses import soft_cross_entropy
+from maskmim.training.build import assemble
+from maskmim.training.train_step import initial_state, make_train_step
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Spec, Variables
-from tests.golden import capi_case as case
+from tests.golden.capi import case
 from tests.tolerances import PARITY
 
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3)

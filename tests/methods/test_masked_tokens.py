@@ -9,20 +9,20 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.configuration import load
+from maskmim.config.load import load
 from maskmim.generate.parallel import decode
+from maskmim.losses.classification import cross_entropy
 from maskmim.masks.ratio import along
 from maskmim.masks.uniform import random_scores
 from maskmim.masks.varied import per_example
 from maskmim.methods.masked_tokens import LabelError, masked_tokens
 from maskmim.models.token_transformer import TokenModel, bert
-from maskmim.picture_codes import CodesError, PictureCodes, fresh, of_run
-from maskmim.step import initial_state, make_train_step
-from maskmim.token_losses import cross_entropy
+from maskmim.teachers.picture_codes import CodesError, PictureCodes, fresh, of_run
+from maskmim.training.build import build_method
+from maskmim.training.train_step import initial_state, make_train_step
 from maskmim.types import Encoded, Mask, Net, Randomness, Spec, Variables
 from tests.compiling import quick_jit
-from tests.golden import maskgit_case as case
+from tests.golden.maskgit import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
@@ -178,7 +178,7 @@ def test_a_run_that_is_no_tokenizer_is_an_error(monkeypatch):
     class run:
         variables = Variables({"encoder": {}, "decoder": {}}, (), ())
 
-    monkeypatch.setattr("maskmim.picture_codes.trained", lambda workdir: run)
+    monkeypatch.setattr("maskmim.teachers.picture_codes.trained", lambda workdir: run)
     with pytest.raises(CodesError, match=r"runs/mae turns no pictures.*no codebook"):
         of_run(spec, workdir="runs/mae")
     run.variables = Variables({"encoder": {}, "decoder": {}, "codebook": {}}, (), ())

@@ -8,18 +8,18 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.bricks import bind
-from maskmim.configuration import load
-from maskmim.losses import squared_error
+from maskmim.config.bricks import bind
+from maskmim.config.load import load
+from maskmim.losses.regression import squared_error
 from maskmim.masks.blocks import beit
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.in_place import vit_in_place
-from maskmim.objectives import match
-from maskmim.step import State, make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.hog import by_patch, hog, hog_patches
-from maskmim.types import Context, Randomness, Spec, Variables
+from maskmim.training.build import build_method
+from maskmim.training.train_step import make_train_step
+from maskmim.types import Context, Randomness, Spec, State, Variables
 from tests.running import ROOT
 from tests.tolerances import PARITY
 

@@ -8,21 +8,21 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.bricks import bind
-from maskmim.configuration import load
-from maskmim.losses import squared_error
+from maskmim.config.bricks import bind
+from maskmim.config.load import load
+from maskmim.losses.regression import squared_error
 from maskmim.masks import blocks, coarse_cubes
 from maskmim.masks.core import MaskError
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.mvit import mvit_in_place
-from maskmim.objectives import match
-from maskmim.paths import leaf_path
-from maskmim.step import State, make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.hog import TargetError, by_patch, hog
 from maskmim.targets.hog_clips import drawn, hog_cubes
-from maskmim.types import Context, Mask, Randomness, Spec, View
+from maskmim.training.build import build_method
+from maskmim.training.train_step import make_train_step
+from maskmim.tree_paths import leaf_path
+from maskmim.types import Context, Mask, Randomness, Spec, State, View
 from tests.running import ROOT
 
 SPEC = Spec((2, 32, 32), 3, (0.45,) * 3, (0.225,) * 3, "video")

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.growth import bucketed, linear
 from maskmim.masks.uniform import random
 from maskmim.methods.ratio_buckets import masked_in_buckets
-from maskmim.objectives import match
-from maskmim.step import make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches
+from maskmim.training.train_step import make_train_step
 from maskmim.types import Randomness
 from tests.tiny import SPEC, begin, pictures, tiny_method, tiny_model
 from tests.tolerances import REORDERED

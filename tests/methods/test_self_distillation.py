@@ -10,26 +10,27 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.configuration import ConfigError, load
-from maskmim.distillation import distillation
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
 from maskmim.interop.layout import arrays_of
+from maskmim.losses.self_distillation import distillation
 from maskmim.masks import attention
 from maskmim.masks.ratio import fixed
 from maskmim.masks.roles import in_place
 from maskmim.masks.uniform import random
 from maskmim.masks.varied import per_batch
-from maskmim.method import MethodError
+from maskmim.methods.masked import MethodError
 from maskmim.methods.self_distillation import per_crop, self_distillation
-from maskmim.paths import leaf_path, named_leaves
-from maskmim.step import State, make_train_step
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import constant, cosine, linear
 from maskmim.teachers.projections import projected
 from maskmim.teachers.token_loss import predicted
-from maskmim.types import Context, Method, Randomness, Variables
+from maskmim.training.build import build_method
+from maskmim.training.train_step import make_train_step
+from maskmim.tree_paths import leaf_path, named_leaves
+from maskmim.types import Context, Method, Randomness, State, Variables
 from tests.compiling import quick_jit
-from tests.golden import attmask_case as case
+from tests.golden.attmask import case
 from tests.running import ROOT
 from tests.tolerances import PARITY, REORDERED
 

@@ -9,21 +9,22 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.bricks import bind
-from maskmim.configuration import ConfigError, load
-from maskmim.losses import absolute_error
+from maskmim.config.bricks import bind
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+from maskmim.losses.regression import absolute_error
 from maskmim.masks import units
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.in_place import vit_in_place
 from maskmim.models.relative_vit import relative_vit_in_place
 from maskmim.models.swin import swin_in_place
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.step import State, make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import patches
-from maskmim.types import Context, Randomness, Spec, Variables
+from maskmim.training.build import build_method
+from maskmim.training.train_step import make_train_step
+from maskmim.types import Context, Randomness, Spec, State, Variables
 from tests.compiling import quick_jit
 from tests.running import ROOT
 from tests.tolerances import PARITY

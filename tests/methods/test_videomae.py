@@ -8,21 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.configuration import ConfigError, load
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
 from maskmim.data.pans import pans
-from maskmim.defaults import IMAGENET_MEAN, IMAGENET_STD
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop.layout import arrays_of, params_of, shapes_of
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks import running_cell, uniform, video
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.videomae import vit_videomae
-from maskmim.objectives import match
-from maskmim.step import State, make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.cubes import normalised_cubes
-from maskmim.types import Mask, Randomness, Spec, Variables
+from maskmim.training.build import build_method
+from maskmim.training.train_step import make_train_step
+from maskmim.types import Mask, Randomness, Spec, State, Variables
 from tests.compiling import quick_jit
-from tests.golden import videomae_v2_case as case
+from tests.golden.videomae_v2 import case
 from tests.masks.video_clips import draw
 from tests.running import ROOT
 from tests.tolerances import PARITY

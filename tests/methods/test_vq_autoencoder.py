@@ -7,16 +7,16 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.configuration import load
+from maskmim.config.load import load
 from maskmim.methods.vq_autoencoder import adversarial, autoencoder
 from maskmim.models.critic import stylegan
 from maskmim.models.vq_autoencoder import vq_autoencoder
-from maskmim.paths import named_leaves
-from maskmim.step import initial_state, make_train_step
+from maskmim.training.build import build_method
+from maskmim.training.train_step import initial_state, make_train_step
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Spec, Variables
 from tests.compiling import quick_jit
-from tests.golden.maskgit_case import params_of
+from tests.golden.maskgit.case import params_of
 from tests.running import ROOT
 
 SPEC = Spec((8, 8), 3, (0.0,) * 3, (1.0,) * 3)

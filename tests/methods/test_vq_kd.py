@@ -8,21 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.assemble import build_method
-from maskmim.codebook import averaged
-from maskmim.configuration import ConfigError, load
-from maskmim.feature_losses import FeatureError, cosine
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
 from maskmim.interop.layout import arrays_of, check_covered, params_of, shapes_of
-from maskmim.losses import squared_error
+from maskmim.losses.feature import FeatureError, cosine
+from maskmim.losses.regression import squared_error
 from maskmim.methods.vq_kd import vq_kd
 from maskmim.models.vq_vit import vq_vit
-from maskmim.objectives import match
-from maskmim.step import initial_state, make_train_step
+from maskmim.objectives.matching import match
+from maskmim.quantize.ema_codebook import averaged
 from maskmim.targets.codes import quantised
 from maskmim.targets.features import features
+from maskmim.training.build import build_method
+from maskmim.training.train_step import initial_state, make_train_step
 from maskmim.types import Randomness, Spec, Teacher, Variables
 from tests.compiling import quick_jit
-from tests.golden import beit_v2_case as case
+from tests.golden.beit_v2 import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from maskmim.interop.layout import arrays_of, check_covered, params_of, shapes_of
+from maskmim.losses.classification import cross_entropy
 from maskmim.masks.core import from_hidden
 from maskmim.masks.roles import in_place
 from maskmim.models.beit_v2 import beit_v2
 from maskmim.models.vit import ModelError
-from maskmim.paths import named_leaves
-from maskmim.token_losses import cross_entropy
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Spec
 from tests.compiling import quick_jit
-from tests.golden import beit_v2_case as case
+from tests.golden.beit_v2 import case
 from tests.tolerances import PARITY
 
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.5,) * 3, (0.5,) * 3)

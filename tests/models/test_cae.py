@@ -9,22 +9,23 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from maskmim.interop.layout import arrays_of, check_covered, params_of
-from maskmim.losses import squared_error
+from maskmim.losses.classification import cross_entropy
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.cae import vit_cae
-from maskmim.models.patches import gather
+from maskmim.models.layers.patches import gather
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
-from maskmim.sharding import AXES, transformer, tree_shardings
+from maskmim.objectives.classification import classify
+from maskmim.objectives.matching import match
 from maskmim.targets.codes import codes
 from maskmim.targets.features import features
 from maskmim.teachers.alignment import alignment
-from maskmim.token_losses import classify, cross_entropy
+from maskmim.training.sharding import AXES, transformer, tree_shardings
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Randomness, Spec, Teacher, Variables
 from tests.compiling import quick_jit
-from tests.golden import cae_case as case
+from tests.golden.cae import case
 from tests.tolerances import PARITY, REORDERED
 
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3)

@@ -11,20 +11,20 @@ import torch
 from jax.sharding import AbstractMesh
 from transformers import ConvNextV2Config, ConvNextV2Model
 
-from maskmim.configuration import load
+from maskmim.config.load import load
 from maskmim.evals.features import pool_mean
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores, split_counts
 from maskmim.masks.uniform import random
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.convnext import GlobalResponseNorm, convnext_variant, rules, seen_map
 from maskmim.models.fcmae import convnext_fcmae
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.paths import leaf_path, named_leaves
-from maskmim.sharding import AXES, tree_shardings
-from maskmim.step import make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches
+from maskmim.training.sharding import AXES, tree_shardings
+from maskmim.training.train_step import make_train_step
+from maskmim.tree_paths import leaf_path, named_leaves
 from maskmim.types import Randomness, Spec
 from tests.models import sparse_convnext
 from tests.running import ROOT

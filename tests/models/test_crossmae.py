@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
-from maskmim.assemble import build_method
-from maskmim.bricks import bind
-from maskmim.configuration import load
+from maskmim.config.bricks import bind
+from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of, check_covered, params_of
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
 from maskmim.masks.roles import partly_predicted
 from maskmim.masks.uniform import random
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.crossmae import vit_crossmae
 from maskmim.models.masked_vit import vit_mae
-from maskmim.objectives import match
-from maskmim.paths import named_leaves
-from maskmim.sharding import AXES, transformer, tree_shardings
+from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches, patches
+from maskmim.training.build import build_method
+from maskmim.training.sharding import AXES, transformer, tree_shardings
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Mask, Mean, Randomness, Spec, Variables, View
-from tests.golden import crossmae_case as case
+from tests.golden.crossmae import case
 from tests.tiny import SPEC, pictures
 from tests.tolerances import PARITY, REORDERED, SIGNIFICANCE
 

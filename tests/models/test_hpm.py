@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim.assemble import assemble
-from maskmim.configuration import load
-from maskmim.cost import train_flops_per_example
+from maskmim.config.load import load
 from maskmim.masks.core import from_scores
 from maskmim.models.hpm import vit_hpm
 from maskmim.models.masked_vit import vit_mae
+from maskmim.planning.cost import train_flops_per_example
+from maskmim.training.build import assemble
 from maskmim.types import Spec
 from tests.tolerances import PARITY
 

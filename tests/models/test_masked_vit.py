@@ -8,7 +8,7 @@ import pytest
 from maskmim.masks.core import from_scores
 from maskmim.models.masked_vit import vit_mae
 from maskmim.models.vit import VARIANTS, ModelError, Size, variant
-from maskmim.paths import named_leaves
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Mask, Spec
 from tests.tolerances import REORDERED
 
@@ -215,7 +215,7 @@ def test_captured_attention_is_that_of_the_class_token():
     mask = random_mask(net)
     found, _ = run(net, params, pictures(), mask, capture=("attention",))
     encoder = jax.tree.map(lambda x: np.asarray(x, np.float64), params["encoder"])
-    from maskmim.models.posembed import sincos
+    from maskmim.models.layers.posembed import sincos
 
     patches = np.asarray(net.patchify(net.inputs(pictures())), np.float64)
     tokens = patches @ encoder["embed"]["kernel"] + encoder["embed"]["bias"] + sincos(32, (3, 5))

@@ -9,18 +9,18 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from maskmim.interop.layout import arrays_of, check_covered, params_of, shapes_of
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
 from maskmim.masks.roles import in_place
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.mvit import VARIANTS, mvit_in_place, shapes, sharding_rules
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.sharding import AXES, tree_shardings
+from maskmim.objectives.matching import match
 from maskmim.targets.hog_clips import hog_cubes
+from maskmim.training.sharding import AXES, tree_shardings
 from maskmim.types import Randomness, Spec, Variables
 from tests.compiling import quick_jit
-from tests.golden import mvit_case as case
+from tests.golden.mvit import case
 from tests.tolerances import PARITY
 
 SPEC = Spec((case.FRAMES, case.SIDE, case.SIDE), 3, (0.0,) * 3, (1.0,) * 3, "video", "float32")

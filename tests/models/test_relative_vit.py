@@ -7,7 +7,7 @@ import pytest
 
 from maskmim.models.relative_vit import relative_vit_in_place
 from maskmim.models.vit import ModelError
-from maskmim.paths import named_leaves
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Spec
 from tests.compiling import quick_jit
 from tests.tolerances import REORDERED

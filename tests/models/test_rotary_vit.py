@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
-from maskmim.models.rotary import RotaryError
+from maskmim.models.layers.rotary import RotaryError
 from maskmim.models.rotary_vit import dropped, seen_places, vit_rotary
 from maskmim.models.vit import ModelError
-from maskmim.paths import named_leaves
-from maskmim.sharding import AXES, transformer, tree_shardings
+from maskmim.training.sharding import AXES, transformer, tree_shardings
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Encoded, Mask, Randomness, Spec
-from tests.golden import capi_case as case
+from tests.golden.capi import case
 from tests.tolerances import REORDERED
 
 SPEC = Spec((32, 32), 3, (0.5,) * 3, (0.25,) * 3)

@@ -8,9 +8,16 @@ import pytest
 from maskmim.masks.core import from_scores
 from maskmim.masks.roles import in_place
 from maskmim.models import swin
-from maskmim.models.relative_position import biases, table_index, table_rows
+from maskmim.models.layers.relative_position import biases, table_index, table_rows
+from maskmim.models.layers.swin_blocks import (
+    APART,
+    apart,
+    from_windows,
+    rolled,
+    to_windows,
+    window_shift,
+)
 from maskmim.models.swin import swin_in_place, swin_variant
-from maskmim.models.swin_parts import APART, apart, from_windows, rolled, to_windows, window_shift
 from maskmim.models.vit import ModelError
 from maskmim.types import Randomness, Spec
 from tests.compiling import quick_jit

@@ -11,7 +11,7 @@ from maskmim.models.token_transformer import DropoutError, bert, kept, thinned
 from maskmim.models.vit import ModelError
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
-from tests.golden import maskgit_case as case
+from tests.golden.maskgit import case
 from tests.tolerances import PARITY
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")

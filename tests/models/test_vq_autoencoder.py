@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.code_entropy import code_entropy, distances
+from maskmim.losses.entropy import code_entropy, distances
 from maskmim.methods.vq_autoencoder import Pass, _contest
 from maskmim.models.critic import stylegan
 from maskmim.models.vit import ModelError
 from maskmim.models.vq_autoencoder import vq_autoencoder
-from maskmim.picture_codes import codes_of, drawn, vectors_of
+from maskmim.teachers.picture_codes import codes_of, drawn, vectors_of
 from maskmim.types import Spec
-from tests.golden import maskgit_case as case
+from tests.golden.maskgit import case
 from tests.tolerances import PARITY
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")

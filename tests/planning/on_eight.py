@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maskmim import plan
-from maskmim.configuration import load
+from maskmim.config.load import load
 from maskmim.planning import collectives, compiled, hlo
 from maskmim.planning.topology import lay_out
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from maskmim import cost
-from maskmim.assemble import assemble
-from maskmim.configuration import load
+from maskmim.config.load import load
+from maskmim.planning import cost
 from maskmim.planning.arithmetic import matrix_flops
+from maskmim.training.build import assemble
 
 X, W = jnp.zeros((4, 8)), jnp.zeros((8, 16))
 PRODUCT = 2 * 4 * 8 * 16

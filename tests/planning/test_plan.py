@@ -6,16 +6,17 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from maskmim.assemble import UNOPENED, assemble
-from maskmim.configuration import load
-from maskmim.cost import bytes_per_device, count
-from maskmim.models import attention
+from maskmim.config.load import load
+from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.models.layers import attention
 from maskmim.planning import compiled, feeding, report
 from maskmim.planning.chips import chips
 from maskmim.planning.compiled import Step, TooLarge, needed
+from maskmim.planning.cost import bytes_per_device, count
 from maskmim.planning.feeding import Rate
 from maskmim.planning.roofline import Speed
 from maskmim.planning.topology import Topology
+from maskmim.training.build import assemble
 
 UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -29,7 +30,7 @@ def sizes(text, title):
 
 @pytest.fixture(scope="module")
 def parts():
-    return assemble(load("configs/colormae.py:tiny"), UNOPENED)
+    return assemble(load("configs/colormae.py:tiny"), TRAIN_IMAGES)
 
 
 def test_memory_by_kind_adds_up(plans, parts):
@@ -126,7 +127,7 @@ def test_what_compilers_say_of_too_little_memory():
 
 def test_decoding_cores_and_days():
     speed = Speed(0.4, 0.5, 8192.0, True)
-    text = report.speeds([speed], v5e(), Rate(512.0, "as given"), 8192.0 * 3600 * 72 / UNOPENED)
+    text = report.speeds([speed], v5e(), Rate(512.0, "as given"), 8192.0 * 3600 * 72 / TRAIN_IMAGES)
     assert re.search(r"40% +500.0 ms +8,192 +2,048 +8,192 +16.0 +3.0 d$", text, re.M)
     assert "A host of 4 chips has 56 cores (112 virtual CPUs)." in text
     most = report.speeds([speed._replace(share=0.26)], v5e(), Rate(512.0, "as given"), 1.0)

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim import exits, plan
+from maskmim import errors, plan
 from maskmim.planning import topology
 from maskmim.planning.chips import chips
 from maskmim.planning.collectives import Collective
 from maskmim.planning.topology import Topology, TopologyError, lay_out, link_seconds, parse
+from maskmim.runtime import exits
 
 
 def test_chips_and_shapes():
@@ -48,26 +49,26 @@ def test_every_refusal_of_a_name_shows_the_forms():
 def test_without_libtpu_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
     flags = ["--config=configs/colormae.py:tiny", "--topology=v5e:2x2"]
-    assert exits.run(plan.main, flags) == exits.USAGE
+    assert exits.run(plan.main, flags) == errors.USAGE
     assert 'pip install "jax[tpu]==' in capsys.readouterr().err
 
 
 def test_gpus_in_a_process_whose_devices_are_made(capsys):
     assert len(jax.devices()) < 8
     flags = ["--config=configs/colormae.py:tiny", "--topology=h100:8"]
-    assert exits.run(plan.main, flags) == exits.USAGE
+    assert exits.run(plan.main, flags) == errors.USAGE
     assert "needs 8 CPU devices" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--largest-batch", "--decode-rate=5"])
 def test_flags_that_need_a_topology(flag, capsys):
-    assert exits.run(plan.main, ["--config=configs/colormae.py:tiny", flag]) == exits.USAGE
+    assert exits.run(plan.main, ["--config=configs/colormae.py:tiny", flag]) == errors.USAGE
     assert "needs --topology" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", ["fast", "0", "-3", "inf"])
 def test_a_rate_that_is_none(rate):
-    with pytest.raises(exits.UserError, match="give images/s of one core"):
+    with pytest.raises(errors.UserError, match="give images/s of one core"):
         plan.rate_of(None, rate)
 
 

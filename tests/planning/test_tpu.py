@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from maskmim.configuration import load
-from maskmim.cost import count
+from maskmim.config.load import load
 from maskmim.planning import compiled
+from maskmim.planning.cost import count
 from maskmim.planning.topology import lay_out
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.looks import GREY
+from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import codes, palette, quantised, shows, spread
 from maskmim.types import Context, Mask, View
 

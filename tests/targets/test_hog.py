@@ -14,7 +14,7 @@ from maskmim.types import Context, Mask, View
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = ROOT / "tests/golden/maskfeat_hog.npz"
+GOLDEN = ROOT / "tests/golden/maskfeat_hog/values.npz"
 ANGLES = (5.0, 24.0, 50.0, 77.0, 101.0, 146.0, 170.0)  # degrees, none on the border of two bins
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.masks.core import from_hidden
-from maskmim.models.patches import gather
+from maskmim.models.layers.patches import gather
 from maskmim.teachers.alignment import alignment
 from maskmim.types import Context, Encoded
 

@@ -8,19 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from maskmim.losses import squared_error
+from maskmim.losses.regression import squared_error
 from maskmim.masks.roles import in_place
 from maskmim.masks.uniform import random
-from maskmim.method import masked
+from maskmim.methods.masked import masked
 from maskmim.models.frozen_vit import random_vit
 from maskmim.models.in_place import vit_in_place
 from maskmim.models.vit import ModelError
-from maskmim.objectives import match
-from maskmim.step import State, make_train_step
+from maskmim.objectives.matching import match
 from maskmim.targets.features import features as hinted
 from maskmim.teachers import pretrained
 from maskmim.teachers.frozen import FrozenError, features
-from maskmim.types import Context
+from maskmim.training.train_step import make_train_step
+from maskmim.types import Context, State
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, pictures
 

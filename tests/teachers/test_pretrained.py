@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from maskmim.interop.layout import WeightsError
-from maskmim.models.posembed import resize_positions
-from maskmim.models.resized_positions import antialiased, with_offset
+from maskmim.models.layers.posembed import resize_positions
+from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError
 from maskmim.teachers import pretrained
 from maskmim.teachers.frozen import features

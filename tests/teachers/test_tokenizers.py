@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.codebook import averaged
+from maskmim.checkpoints.load_run import Trained
 from maskmim.methods.vq_autoencoder import autoencoder
 from maskmim.methods.vq_kd import vq_kd
 from maskmim.models.vq_autoencoder import vq_autoencoder
 from maskmim.models.vq_vit import vq_vit
+from maskmim.quantize.ema_codebook import averaged
 from maskmim.teachers import tokenizers
 from maskmim.teachers.random_codes import random_projection
 from maskmim.teachers.tokenizers import TokenizerError, of_run
-from maskmim.trained import Trained
 from maskmim.types import Context, Spec, Variables
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, pictures, tiny_method

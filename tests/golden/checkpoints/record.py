@@ -17,14 +17,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from maskmim import __version__, exits
-from maskmim.assemble import assemble
-from maskmim.bricks import bind
-from maskmim.paths import named_leaves
-from maskmim.stored import layout, newest
+from maskmim import __version__, errors
+from maskmim.checkpoints.load_run import trained
+from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.workdir import load_config
+from maskmim.config.bricks import bind
+from maskmim.runtime import exits
 from maskmim.train import main
-from maskmim.trained import trained
-from maskmim.workdir import load_config
+from maskmim.training.build import assemble
+from maskmim.tree_paths import named_leaves
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -61,7 +62,7 @@ def record(target: Path) -> None:
     """Trains and writes a folder; what was there is replaced."""
     with tempfile.TemporaryDirectory() as place:
         workdir = Path(place) / "run"
-        if exits.run(main, [*FLAGS, f"--workdir={workdir}"]) != exits.DONE:
+        if exits.run(main, [*FLAGS, f"--workdir={workdir}"]) != errors.DONE:
             sys.exit("the training failed")
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)

@@ -1,0 +1,185 @@
+"""Bricks: functions that configs name by dotted path and bind keywords to.
+
+In a config file `config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)` makes a section
+with the path and every hyperparameter, defaults filled in, so that flags can change each of them.
+`bind(config.mask)` makes the function with its keywords bound.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from maskmim.errors import UserError
+
+_NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class BrickError(UserError, ValueError):
+    """A brick that does not exist, or keywords that it does not take."""
+
+
+def resolve(path: str) -> Callable:
+    """The function or class at a dotted path.
+
+    Raises BrickError naming the nearest module or function where there is none.
+    """
+    module_path, _, name = path.rpartition(".")
+    if not module_path:
+        raise BrickError(f"{path!r} is not a dotted path such as maskmim.masks.uniform.random")
+    module = _module(path, module_path)
+    found = getattr(module, name, None)
+    if not callable(found):
+        inside = _where(module, name)
+        hint = (
+            f"; did you mean {' or '.join(inside)}?"
+            if inside
+            else did_you_mean(name, _offers(module), prefix=f"{module_path}.")
+        )
+        raise BrickError(f"brick {path!r}: {module_path} has no function {name!r}{hint}")
+    return found
+
+
+def _module(path: str, module_path: str) -> ModuleType:
+    """The module of a brick, imported package by package to find where its name goes wrong."""
+    module: ModuleType | None = None
+    parts = module_path.split(".")
+    for end, name in enumerate(parts, start=1):
+        prefix = ".".join(parts[:end])
+        try:
+            module = importlib.import_module(prefix)
+        except ModuleNotFoundError as error:
+            if error.name != prefix:
+                raise
+            names = _offers(module) if module else []
+            hint = did_you_mean(name, names, prefix=prefix.removesuffix(name))
+            raise BrickError(f"brick {path!r}: there is no module {prefix!r}{hint}") from error
+    return module
+
+
+def _offers(module: ModuleType) -> list[str]:
+    """Names of the functions and classes that a module defines, and of its submodules."""
+    own = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__
+    ]
+    inner = [entry.name for entry in pkgutil.iter_modules(getattr(module, "__path__", ()))]
+    return [name for name in (*own, *inner) if not name.startswith("_")]
+
+
+def _where(package: ModuleType, name: str) -> list[str]:
+    """Dotted paths of the functions called `name` in the modules of a package."""
+    paths = [entry.name for entry in pkgutil.iter_modules(getattr(package, "__path__", ()))]
+    modules = [importlib.import_module(f"{package.__name__}.{path}") for path in paths]
+    return [f"{each.__name__}.{name}" for each in modules if callable(getattr(each, name, None))]
+
+
+def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:
+    """'; did you mean NEAREST?', or '; there are A, B' for a few, or nothing."""
+    names = sorted(names)
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    if near:
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 12 else ""
+
+
+def hyperparameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function, or all named ones of a class, in order."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, TypeError):  # an annotation that exists for type checkers only
+        signature = inspect.signature(function)
+    kinds = _NAMED if inspect.isclass(function) else _NAMED[:1]
+    return {name: p for name, p in signature.parameters.items() if p.kind in kinds}
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def required(path: str) -> list[str]:
+    """Names of a brick's hyperparameters without a default."""
+    return [name for name, p in hyperparameters(resolve(path)).items() if _is_required(p)]
+
+
+def signature_text(path: str) -> str:
+    """A brick's path with its hyperparameters and their defaults."""
+    words = []
+    for name, parameter in hyperparameters(resolve(path)).items():
+        default = parameter.default
+        shown = getattr(default, "__qualname__", None) or repr(default)
+        words.append(name if _is_required(parameter) else f"{name}={shown}")
+    return f"{path}({', '.join(words)})"
+
+
+def check_keywords(path: str, given: Iterable[str]) -> None:
+    """BrickError for keywords that a brick does not take, or lacks."""
+    known, given = hyperparameters(resolve(path)), list(given)
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise BrickError(f"{path} has no {name!r}{hint}\n  it takes {signature_text(path)}")
+    missing = [name for name in required(path) if name not in given]
+    if missing:
+        raise BrickError(f"{path} needs {', '.join(missing)}\n  it takes {signature_text(path)}")
+
+
+def brick(path: str, /, **values: Any) -> ConfigDict:
+    """A brick as a locked config section: `brick` is its path, the rest its hyperparameters.
+
+    values: numbers, text, None, tuples, other bricks, dicts and tuples of bricks.
+    Defaults are filled in; a default that is a function becomes a brick itself.
+    Raises BrickError for a wrong path, an unknown keyword, a missing one, or a function given
+    instead of a brick.
+    """
+    check_keywords(path, values)
+    section = ConfigDict({"brick": path}, convert_dict=False)
+    for name, parameter in hyperparameters(resolve(path)).items():
+        value = parameter.default
+        if name in values:
+            value = values[name]
+        elif inspect.isroutine(value):
+            value = brick(f"{value.__module__}.{value.__qualname__}")
+        section[name] = _stored(value, parameter, path)
+    return section.lock()
+
+
+def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:
+    """A hyperparameter as the config keeps it: whole numbers as floats where floats are meant."""
+    if parameter.annotation in (float, "float") and type(value) is int:
+        return float(value)
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        return ConfigDict(value)
+    if callable(value) and not isinstance(value, ConfigDict):
+        name = getattr(value, "__name__", value)
+        raise BrickError(f"{path}: {parameter.name} is the function {name}; name it by brick(path)")
+    return value
+
+
+def bind(section: Any) -> Any:
+    """A brick section as functools.partial(function, **hyperparameters), nested ones bound too.
+
+    A section that is no brick becomes a dict of what its values become, lists become tuples.
+    Raises BrickError where the keywords do not fit the function.
+    """
+    if isinstance(section, ConfigDict | Mapping):
+        values = {name: bind(value) for name, value in section.items()}
+        if "brick" not in values:
+            return values
+        path = values.pop("brick")
+        check_keywords(path, values)
+        return functools.partial(resolve(path), **values)
+    if isinstance(section, list | tuple):
+        return tuple(bind(value) for value in section)
+    return section

@@ -1,0 +1,127 @@
+"""The command line of every command."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from maskmim import errors
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+
+
+def command_line(
+    argv: Sequence[str] | None,
+    *,
+    description: str | None,
+    config: bool = True,
+    workdir: bool = True,
+    overrides: bool = False,
+    flags: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> argparse.Namespace:
+    """The command line that the commands share.
+
+    argv:        arguments without the program, None for sys.argv.
+    description: text of --help, the module's docstring.
+    config:      takes --config FILE[:argument] and --config.KEY=VALUE; the result's `config` is
+                 what `load` returns.
+    workdir:     takes --workdir DIR; the result's `workdir` is a Path.
+    overrides:   without config, for commands that read a stored one: takes --config.KEY=VALUE; the
+                 result's `overrides` are texts for `override`.
+    flags:       {name: help} of switches, False unless given.
+    options:     {name: help} of texts, None unless given.
+    Raises ConfigError for all that cannot be right; `--help` prints and raises SystemExit(0).
+    """
+    parser = _parser(description, config, workdir, flags or {}, options or {})
+    words = list(sys.argv[1:] if argv is None else argv)
+    changes: list[str] = []
+    if config or overrides:
+        words, changes = _split_overrides(words)
+    result, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ConfigError(_unknown_argument(unknown[0], ["help", *vars(result)]))
+    for name in ("config", "workdir"):
+        if name in result and getattr(result, name) is None:
+            raise ConfigError(f"--{name} is missing; --help shows the use")
+    result.overrides = changes
+    if workdir:
+        result.workdir = Path(result.workdir)
+    if config:
+        result.config = load(result.config, changes)
+    return result
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises ConfigError instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def _parser(
+    description: str | None,
+    config: bool,
+    workdir: bool,
+    flags: Mapping[str, str],
+    options: Mapping[str, str],
+) -> _Parser:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    parser = _Parser(
+        prog=f"python -m {spec.name}" if spec else None,
+        description=description,
+        epilog=f"Exit codes\n\n{errors.exit_code_table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if config:
+        parser.add_argument(
+            "--config",
+            metavar="FILE[:ARGUMENT]",
+            help="config file; --config.KEY=VALUE changes one value, as --config.mask.ratio=0.6",
+        )
+    if workdir:
+        parser.add_argument("--workdir", metavar="DIR", help="folder of the run")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    for name, text in options.items():
+        parser.add_argument(f"--{name}", metavar="VALUE", help=text)
+    return parser
+
+
+def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """(other arguments, overrides) from '--config.a=1' and '--config.a 1'."""
+    others, changes = [], []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--config."):
+            others.append(word)
+            continue
+        text = word.removeprefix("--config.")
+        if "=" not in text:
+            value = next(rest, None)
+            if value is None or value.startswith("--"):
+                raise ConfigError(f"{word} needs a value: {word}=VALUE")
+            text = f"{text}={value}"
+        changes.append(text)
+    return others, changes
+
+
+def _unknown_argument(word: str, names: Sequence[str]) -> str:
+    """What is wrong with an argument that nothing takes, and what may have been meant."""
+    known = sorted(f"--{name}" for name in names)
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}; flags are {', '.join(known)}"
+    flag = word.partition("=")[0]
+    head, dot, key = flag.partition(".")
+    near = difflib.get_close_matches(head, known, 1, 0.6)
+    if near:
+        return f"unknown flag {flag!r}; did you mean {near[0]}{dot}{key}?"
+    if dot and "--config" in known:
+        return f"unknown flag {flag!r}; did you mean --config.{flag.lstrip('-')}?"
+    return f"unknown flag {flag!r}; there are {', '.join(known)}"

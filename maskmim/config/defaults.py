@@ -1,0 +1,123 @@
+"""The sections that every config has, with their defaults; config files start from here."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from maskmim.config.bricks import brick
+from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
+
+
+def base() -> ConfigDict:
+    """A locked config: MAE ViT-B/16 at 224 px on the embedded photographs.
+
+    Sections marked [result] change what is learnt; those marked [speed] do not, up to the order of
+    floating-point sums.
+    """
+    config = ConfigDict()
+    config.seed = 0  # [result]
+
+    # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
+    # statistics of pixels in [0, 1].
+    config.input = ConfigDict(
+        {
+            "size": (224, 224),
+            "channels": 3,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "stream": "image",
+            "dtype": "uint8",
+        }
+    )
+
+    # [result] The method: its function, and one section for each of its keywords.
+    config.method = "maskmim.methods.masked.masked"
+    config.model = brick("maskmim.models.masked_vit.vit_mae")
+    config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
+    config.objectives = ConfigDict({"pixels": norm_pix_objective()})
+    config.teachers = ConfigDict()
+
+    # [result] except workers and threads.
+    config.data = ConfigDict(
+        {
+            "train": brick("maskmim.data.grocery.grocery", split="train+val"),
+            "decode": brick("maskmim.data.decode.picture"),
+            "augment": brick("maskmim.data.transforms.random_resized_crop_flip"),
+            "max_bad_share": 0.01,
+            "workers": 0,
+            "threads": 4,
+        }
+    )
+
+    # [result] micro_batches splits the batch to save memory and changes no result.
+    config.train = ConfigDict(
+        {"epochs": 300.0, "batch_size": 4096, "micro_batches": 1, "max_bad_steps": 3}
+    )
+    config.optim = brick("maskmim.optim.adamw")
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+
+    # [speed]
+    config.update(upkeep())
+    config.evals = evaluation()
+    return config.lock()
+
+
+def upkeep() -> ConfigDict:
+    """[speed] Where a run lives and what it keeps and writes: mesh, checkpoint, log, process."""
+    config = ConfigDict()
+    # Devices along each axis, -1 for all that are left: docs/sharding.md.
+    config.mesh = ConfigDict(
+        {
+            "data": -1,
+            "fsdp": 1,
+            "sequence": 1,
+            "tensor": 1,
+            "rules": "maskmim.training.sharding.transformer",
+        }
+    )
+    config.checkpoint = ConfigDict(
+        {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
+    )
+    config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
+    # Seconds without progress after which a process leaves (code 70), 0 for never: in a
+    # step, and in anything else, such as an evaluation. Folder of compiled programs, in the
+    # work directory; '' for none.
+    config.process = ConfigDict(
+        {
+            "stuck_after_seconds": 600.0,
+            "stuck_elsewhere_seconds": 14400.0,
+            "compile_cache": "programs",
+        }
+    )
+    return config
+
+
+def evaluation() -> ConfigDict:
+    """Evaluation on the embedded photographs; every_epochs 0 evaluates at the end only."""
+    return ConfigDict(
+        {
+            "train": brick("maskmim.data.grocery.grocery", split="train+val"),
+            "test": brick("maskmim.data.grocery.grocery", split="test"),
+            "decode": brick("maskmim.data.decode.picture"),
+            "transform": brick("maskmim.data.transforms.resize_center_crop"),
+            "batch_size": 256,
+            "pooling": "mean",
+            "every_epochs": 0.0,
+            "during": ("knn",),
+            "at_end": ("knn", "linear_probe", "reconstruction"),
+            "probes": {
+                "knn": brick("maskmim.evals.knn.knn"),
+                "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+            },
+        }
+    )
+
+
+def norm_pix_objective() -> ConfigDict:
+    """MAE's objective: squared error against pixels normalised within each patch."""
+    return brick(
+        "maskmim.objectives.match",
+        head="pixels",
+        target=brick("maskmim.targets.pixels.normalised_patches"),
+        loss=brick("maskmim.losses.squared_error"),
+    )

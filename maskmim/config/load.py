@@ -1,0 +1,184 @@
+"""Configs: Python files that build an ml_collections.ConfigDict, and flags that change it.
+
+A config file starts from the defaults and assigns what differs:
+
+    from maskmim.bricks import brick
+    from maskmim.configuration import parse_argument
+    from maskmim.defaults import base
+
+    def get_config(arg=""):
+        choice = parse_argument(arg, epochs=300.0, tiny=False)
+        config = base()                                   # locked: it takes no new keys
+        config.train.epochs = choice["epochs"]            # one value
+        config.mask = brick("maskmim.masks.uniform.random", ratio=0.6)      # a whole section
+        config.objectives = {"pixels": norm_pix_objective()}                # likewise
+        add(config, tokenizer=brick("my_package.vq", codes=8192))           # a new section
+        return config
+
+Assigning to a section that exists replaces it whole, also in a locked config, and brick() returns
+locked sections; so a misspelt key anywhere is an error with file, line and the nearest key. Do not
+use `with config.unlocked():`, in which `config.train.epcohs = 800` would quietly make a new key.
+
+On the command line `--config.mask.ratio=0.6` changes one value. `--config.mask.brick=PATH` puts
+another brick there: hyperparameters that both have keep their values, the rest are its defaults.
+
+Why not absl's config_flags: its errors are raised while absl registers a flag per key, name the
+nearest key of one section only, and come wrapped in absl's own; a type is frozen by the value that
+happens to be there (a default of 1 refuses 0.5); and flags live in a process-wide registry, which
+tests and notebooks that load several configs trip over. argparse and 100 lines give what is needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from maskmim.config.bricks import (
+    BrickError,
+    brick,
+    check_keywords,
+    hyperparameters,
+    required,
+    resolve,
+)
+from maskmim.config.parse import ConfigError, kinds_of, parse
+from maskmim.config.python_file import run_file
+
+
+def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The locked config of a file, changed by overrides.
+
+    argument:  'configs/mae.py' or 'configs/mae.py:variant=L/16,epochs=800'.
+    overrides: texts such as 'mask.ratio=0.6'.
+    Sections that a config file shares between two places are separate from here on.
+    Raises ConfigError for every mistake in the file or in the overrides.
+    """
+    return override(run_file(argument), overrides)
+
+
+def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """A locked copy of a config with values changed; overrides: 'optim.lr=0.1', the last one wins.
+
+    Raises ConfigError naming the nearest key, or the type expected and the value given.
+    """
+    config = _copy(config)
+    check_bricks(config)
+    pairs = [_pair(text) for text in overrides]
+    chosen = sorted((p for p in pairs if p[0].endswith(".brick")), key=lambda p: p[0].count("."))
+    open_keys = set()
+    for path, value in chosen:
+        open_keys |= _switch_brick(config, path, value)
+    for path, value in pairs:
+        if not path.endswith(".brick"):
+            _set(config, path, value)
+    lacking = sorted(open_keys - {path for path, _ in pairs})
+    if lacking:
+        flags = " ".join(f"--config.{path}=..." for path in lacking)
+        raise ConfigError(f"the brick put there needs {', '.join(lacking)}: add {flags}")
+    check_bricks(config)
+    return config.lock()
+
+
+def add(config: ConfigDict, **sections: Any) -> None:
+    """Adds sections to a locked config; ConfigError for one that is there, which is assigned to."""
+    for name in sections:
+        if name in config:
+            raise ConfigError(f"the section {name!r} exists: assign to config.{name}")
+    with config.unlocked():
+        for name, section in sections.items():
+            config[name] = section
+
+
+def check_bricks(config: ConfigDict, path: str = "") -> None:
+    """ConfigError where a brick does not exist or has keys that are no keywords of it."""
+    for name, section in config.items():
+        if isinstance(section, ConfigDict):
+            check_bricks(section, f"{path}{name}.")
+    if "brick" in config:
+        try:
+            check_keywords(config.brick, [name for name in config if name != "brick"])
+        except BrickError as error:
+            raise ConfigError(f"{path.rstrip('.')}: {error}") from error
+
+
+def _copy(config: ConfigDict) -> ConfigDict:
+    """An unlocked copy that shares no section with the original, nor with itself."""
+    return ConfigDict(
+        {name: _copy(v) if isinstance(v, ConfigDict) else v for name, v in config.items()}
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--config.{path} needs a value: --config.{path}=VALUE")
+    return path.strip(), value
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all sections and values."""
+    for name, value in config.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, ConfigDict):
+            yield from _paths(value, f"{prefix}{name}.")
+
+
+def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
+    """The section that holds a key, and its name there; ConfigError where there is no such key."""
+    *sections, name = path.split(".")
+    section = config
+    for step in sections:
+        if step not in section or not isinstance(section[step], ConfigDict):
+            raise ConfigError(_unknown_key(config, path))
+        section = section[step]
+    if name not in section:
+        raise ConfigError(_unknown_key(config, path))
+    return section, name
+
+
+def _unknown_key(config: ConfigDict, path: str) -> str:
+    known = list(_paths(config))
+    near = difflib.get_close_matches(path, known, 1, 0.6)
+    if not near:
+        last = {known_path.rpartition(".")[2]: known_path for known_path in known}
+        found = difflib.get_close_matches(path.rpartition(".")[2], last, 1, 0.6)
+        near = [last[name] for name in found]
+    hint = f"; did you mean {near[0]!r}?" if near else f"; its sections are {', '.join(config)}"
+    return f"the config has no key {path!r}{hint}"
+
+
+def _set(config: ConfigDict, path: str, text: str) -> None:
+    """Sets one value from text, in place."""
+    section, name = _parent(config, path)
+    now = section[name]
+    if isinstance(now, ConfigDict):
+        inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
+        raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
+    try:
+        value = parse(text, kinds_of(section, name), now)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    with section.ignore_type():
+        section[name] = value
+
+
+def _switch_brick(config: ConfigDict, path: str, new: str) -> set[str]:
+    """Puts another brick into a section, in place; returns paths of keys that need a value yet."""
+    section, _ = _parent(config, path)
+    try:
+        known = hyperparameters(resolve(new))
+        kept = {name: section[name] for name in section if name in known}
+        lacking = [name for name in required(new) if name not in kept]
+        fresh = brick(new, **kept, **dict.fromkeys(lacking))
+    except BrickError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    where = path.removesuffix(".brick")
+    *outer, name = where.split(".")
+    parent = config
+    for step in outer:
+        parent = parent[step]
+    parent[name] = _copy(fresh)
+    return {f"{where}.{key}" for key in lacking}

@@ -1,0 +1,76 @@
+"""What the sigmas of colour noise do: its radial power spectrum, computed and measured."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from maskmim.mask_tools.statistics import radial_power, ring_mean
+from maskmim.masks.colour import filter_of
+from maskmim.masks.gaussian import Filter, filtered_noise, kernel, sigmas_of
+
+
+class Spectrum(NamedTuple):
+    """A radially averaged power spectrum; white noise of variance 1 has power 1 everywhere.
+
+    frequency: f64[rings] middle of each ring, cycles per token; 0.5 is the finest a grid can hold.
+    analytic:  f64[rings] |H(f)|^2 of the filter, averaged over the same frequencies.
+    measured:  f64[rings] from fields of filtered noise.
+    """
+
+    frequency: np.ndarray
+    analytic: np.ndarray
+    measured: np.ndarray
+
+
+def transfer(frequencies: np.ndarray, blurs: Filter) -> np.ndarray:
+    """H(f), the gain of a filter: f64[..., axes] cycles per token -> f64[...].
+
+    The exact transform of the truncated, sampled kernels, which are symmetric, so it is real.
+    """
+    total = np.zeros(frequencies.shape[:-1])
+    for blur in blurs:
+        gain = np.full(frequencies.shape[:-1], blur.weight)
+        for axis, sigma in enumerate(sigmas_of(blur, frequencies.shape[-1])):
+            weights = kernel(sigma)
+            offsets = np.arange(len(weights)) - len(weights) // 2
+            waves = np.cos(2 * np.pi * frequencies[..., axis, None] * offsets)
+            gain = gain * (waves @ weights)
+        total += gain
+    return total
+
+
+def spectrum(
+    colour: str,
+    *,
+    sigmas: tuple[float, ...] = (),
+    grid: tuple[int, int] = (64, 64),
+    count: int = 256,
+    rings: int = 24,
+    seed: int = 0,
+) -> Spectrum:
+    """The radial power spectrum of a colour's noise, analytic and measured, before any ranking.
+
+    sigmas: of the colour's blurs, () for the defaults of `colour`.
+    grid:   size of the fields; larger resolves finer. count: how many fields. rings: resolution.
+
+    Fields are tapered with a Hann window, else power leaks from strong to weak frequencies.
+    Raises ValueError for an unknown colour or sigmas that do not fit it.
+    """
+    blurs = filter_of(colour, sigmas)
+    axes = np.meshgrid(*(np.fft.fftfreq(size) for size in grid), indexing="ij")
+    gain = transfer(np.stack(axes, -1), blurs) ** 2
+    gain[0, 0] = np.nan
+    frequency, analytic = ring_mean(gain, rings=rings)
+    fields = filtered_noise(jax.random.split(jax.random.key(seed), count), grid, blurs)
+    _, measured = radial_power(_tapered(np.asarray(fields, np.float64)), rings=rings)
+    return Spectrum(frequency, analytic, measured)
+
+
+def _tapered(fields: np.ndarray) -> np.ndarray:
+    """Fields [B, h, w] under a Hann window of mean square 1, so that power is kept."""
+    rows, columns = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in fields.shape[1:])
+    window = np.outer(rows, columns)
+    return fields * window / np.sqrt((window**2).mean())

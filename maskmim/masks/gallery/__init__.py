@@ -1,1 +1,0 @@
-"""Pictures and statistics of every sampler: `python -m maskmim.masks.gallery`."""

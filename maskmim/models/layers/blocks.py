@@ -1,0 +1,182 @@
+"""Transformer blocks: pre-norm attention and MLP, stacked under one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from maskmim.models.layers import constraints
+from maskmim.models.layers.attention import Attend, of_first, plain
+from maskmim.types import Array
+
+Dtype = Any
+xavier = nn.initializers.xavier_uniform()
+
+REMAT = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_saveable,
+    "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+# What a block can tell of itself.
+CAPTURES = ("layers", "attention")
+
+
+class Norm(nn.Module):
+    """LayerNorm with statistics in float32."""
+
+    epsilon: float
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[..., D] -> [..., D] in the compute dtype."""
+        norm = nn.LayerNorm(self.epsilon, dtype=jnp.float32, use_fast_variance=False, name="norm")
+        return norm(x).astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; the softmax is in float32."""
+
+    heads: int
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, x: Array) -> tuple[Array, Array]:
+        """[B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
+        width = x.shape[-1]
+        size = width // self.heads
+        qkv = nn.DenseGeneral(
+            (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
+        )(x)
+        query, key, value = constraints.for_attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
+        mixed = constraints.from_attention(self.attend(query, key, value))
+        merge = nn.DenseGeneral(
+            width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
+        )
+        return merge(jnp.moveaxis(mixed, 1, 2)), of_first(query, key)
+
+
+class ReadingAttention(nn.Module):
+    """Multi-head attention whose keys and values are made of different inputs."""
+
+    heads: int
+    dtype: Dtype
+    attend: Attend
+
+    @nn.compact
+    def __call__(self, query: Array, key: Array, value: Array) -> Array:
+        """[B, P, D], [B, n, D], [B, n, D] -> [B, P, D]."""
+        width = query.shape[-1]
+        dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
+        split = partial(dense, (self.heads, width // self.heads))
+        given = {"query": query, "key": key, "value": value}
+        made = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in given.items())
+        mixed = constraints.from_attention(self.attend(*constraints.for_attention(*made)))
+        mixed = jnp.moveaxis(mixed, 1, 2)
+        return dense(width, axis=(-2, -1), name="out")(mixed)
+
+
+class Mlp(nn.Module):
+    """Two dense layers with an exact GELU between them."""
+
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, n, D] -> [B, n, D]."""
+        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        return down(nn.gelu(up(x), approximate=False))
+
+
+def scaled(branch: Array, keep: Array | None, place: int) -> Array:
+    """A residual branch [B, n, D] times its examples' factors, column `place` of `keep`."""
+    return branch if keep is None else branch * keep[:, place, None, None].astype(branch.dtype)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend
+    capture: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], what was captured); keep: f32[B, 2] factors of both branches."""
+        x = constraints.tokens(x)
+        mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
+            Norm(self.epsilon, self.dtype, name="norm1")(x)
+        )
+        x = constraints.tokens(x + scaled(mixed, keep, 0))
+        y = Norm(self.epsilon, self.dtype, name="norm2")(x)
+        x = constraints.tokens(x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1))
+        found = {"layers": x, "attention": first}
+        return x, {name: found[name] for name in self.capture}
+
+
+def remembering(block: type[nn.Module], remat: str) -> type[nn.Module]:
+    """The block, of which the backward pass computes again what a policy of REMAT says."""
+    if REMAT[remat] is None:
+        return block
+    return nn.remat(block, policy=REMAT[remat], prevent_cse=False)
+
+
+def stacked(
+    block: type[nn.Module], *, depth: int, remat: str, unroll: bool, in_axes: Any = 0
+) -> Callable[..., nn.Module]:
+    """A maker of `depth` blocks under one scan, their parameters stacked along a first axis.
+
+    remat:   what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
+    unroll:  runs them one after another instead of in a loop: the same numbers, and XLA's counter
+             sees every block.
+    in_axes: of what a block gets besides its input, as `nn.scan` takes it.
+    """
+    return nn.scan(
+        remembering(block, remat),
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=in_axes,
+        length=depth,
+        unroll=depth if unroll else 1,
+    )
+
+
+class Blocks(nn.Module):
+    """Blocks whose parameters are stacked along a first axis, run by one scan.
+
+    attend: how attention is computed, see models.attention. remat, unroll: see `stacked`.
+    """
+
+    depth: int
+    heads: int
+    hidden: int
+    epsilon: float
+    dtype: Dtype
+    attend: Attend = plain
+    remat: str = "none"
+    unroll: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured).
+
+        keep: f32[depth, B, 2] factors of the residual branches, see `drop_path.factors`.
+        """
+        make = stacked(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
+        shape = self.heads, self.hidden, self.epsilon, self.dtype
+        return make(*shape, self.attend, capture, name="blocks")(x, keep)

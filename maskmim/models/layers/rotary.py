@@ -1,0 +1,80 @@
+"""CAPI's rotary positions on pictures: where tokens lie, how fast channels turn, turning them."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from maskmim.errors import UserError
+from maskmim.types import Array
+
+
+class RotaryError(UserError, ValueError):
+    """Heads, grids or registers that these positions do not serve."""
+
+
+def coordinates(grid: tuple[int, ...]) -> np.ndarray:
+    """Places of the tokens f32[N, 2], row-major: 0 in the first row and column, 1 in the last.
+
+    Raises RotaryError unless the grid is (rows, columns).
+    """
+    if len(grid) != 2:
+        raise RotaryError(f"these rotary positions need a grid of (rows, columns), got {grid}")
+    axes = [np.linspace(0, 1, count) for count in grid]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
+
+
+def border(count: int) -> np.ndarray:
+    """Places of registers f32[count, 2], evenly along the border of the unit square, clockwise
+    if the first number goes to the right.
+
+    Raises RotaryError unless four divides their number.
+    """
+    if count % 4:
+        raise RotaryError(f"{count} registers on the border of the picture: use a multiple of 4")
+    along = np.arange(count // 4) / max(count // 4, 1)
+    low, high = np.zeros_like(along), np.ones_like(along)
+    sides = [(along, low), (high, along), (1 - along, high), (low, 1 - along)]
+    return np.concatenate([np.stack(side, -1) for side in sides]).astype(np.float32)
+
+
+def frequencies(size: int, *, highest: float = 7.0, lowest: float = 7e-4) -> np.ndarray:
+    """Turns of the first quarter of a head's channels, in radians over the picture: f32[size / 4].
+
+    size: of a head. highest, lowest: in whole turns; between them a geometric sequence.
+    Raises RotaryError unless four divides the size.
+    """
+    if size % 4:
+        raise RotaryError(f"heads of {size} channels: rotary positions need a multiple of 4")
+    steps = np.linspace(0, -1, size // 4)
+    return (2 * math.pi * highest * (highest / lowest) ** steps).astype(np.float32)
+
+
+def angles(places: Array, size: int) -> Array:
+    """The angle of every channel of a head at every place: f32[B, n, 2] -> f32[B, 1, n, size].
+
+    The first half of the channels turns with the first coordinate, the second half with the second;
+    in each half all frequencies come twice.
+    """
+    turns = jnp.asarray(frequencies(size))
+    twice = jnp.concatenate([turns, turns])
+    found = [places[..., axis, None] * twice for axis in (0, 1)]
+    return jnp.concatenate(found, axis=-1)[:, None]
+
+
+def turned(x: Array, angle: Array) -> Array:
+    """Queries or keys [B, heads, n, size] at their angles f32[B, 1, n, size], in float32 inside.
+
+    Channel j is paired with channel j + size / 2, which has the frequency of j and the other
+    coordinate. So a pair (a, b) at (y, x) becomes (a cos fy - b sin fy, b cos fx + a sin fx), a
+    rotation only where y = x, and scores depend on more than the distance of two tokens. That is
+    what the official code computes and its weights were trained with, whether meant or not: its
+    comment says that frequencies come twice for pairs of channels, which rotate_half, written for
+    one axis, takes from different halves.
+    Source: Rope and rotate_half of model.py, facebookresearch/capi.
+    """
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    partner = jnp.concatenate([-second, first], axis=-1)
+    return (x * jnp.cos(angle) + partner * jnp.sin(angle)).astype(x.dtype)

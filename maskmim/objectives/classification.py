@@ -1,0 +1,38 @@
+"""Tokens predicted as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from maskmim.losses.classification import cross_entropy
+from maskmim.objectives.matching import match
+from maskmim.types import Array, Mean, Objective, View
+
+
+def accuracy(prediction: Array, target: Array) -> Array:
+    """1 where the likeliest class is right, else 0: f32[B, P, V], i32[B, P] -> f32[B, P]."""
+    return (jnp.argmax(prediction, axis=-1) == target).astype(jnp.float32)
+
+
+def classify(
+    *,
+    head: str,
+    target: Callable[[View], Array],
+    loss: Callable[[Array, Array], Array] = cross_entropy,
+    scale: float = 1.0,
+) -> Objective:
+    """A head's logits compared with the classes of the predicted tokens.
+
+    As `objectives.match`, with the metric 'accuracy' besides, with the mask's weights.
+    """
+    matched = match(head=head, target=target, loss=loss, scale=scale)
+
+    def find(view: View):
+        per_token, weight, metrics, carry = matched.find(view)
+        right = accuracy(view.outputs[head], target(view))
+        found = Mean(jnp.sum(right * weight), jnp.sum(weight))
+        return per_token, weight, {**metrics, "accuracy": found}, carry
+
+    return matched._replace(find=find)

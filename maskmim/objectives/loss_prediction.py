@@ -1,0 +1,92 @@
+"""Objectives for a head that predicts the loss of another objective on each token (HPM).
+
+Two of them: `relative` asks which of two tokens has the higher loss, `absolute` how high it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.config.describe import needs_of, title
+from maskmim.losses.regression import squared_error
+from maskmim.objectives.matching import match
+from maskmim.targets.pixels import statistics
+from maskmim.types import Array, Mean, Objective, View
+
+# Added to a probability before its logarithm, and to a variance (forward_learning_loss).
+EPSILON = 1e-6
+
+
+def relative(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
+    """Which of two tokens has the higher loss: cross-entropy over all pairs of an example's tokens.
+
+    head: one value per token, f32[B, P, 1]. of: brick, () -> Objective, whose losses are predicted;
+    give it the objective that is learnt. scale: factor in the sum of objectives.
+
+    Two tokens of equal loss are no pair. What is averaged is every pair of the batch: a token
+    weighs as much as its pairs. No gradient reaches the true losses. The metric 'ordered' is the
+    share of pairs in the right order, 0.5 by chance. With micro-batches the pairs must be counted
+    first, which costs another forward pass.
+    Source: HPM (arXiv 2304.05919), forward_learning_loss of models_mae_learn_loss.py,
+    Haochen-Wang409/HPM.
+    """
+
+    def find(view: View):
+        prediction = view.outputs[head][..., 0].astype(jnp.float32)
+        loss, right, pairs = compare(prediction, true_losses(view, of=of))
+        pairs = pairs * view.mask.weight[:, None]
+        count = jnp.sum(pairs, axis=-1)
+        per_token = jnp.sum(loss * pairs, axis=-1) / jnp.where(count > 0, count, 1.0)
+        weight = view.mask.weight * count
+        ordered = jnp.sum(right * pairs, axis=-1) * view.mask.weight
+        metrics = {"ordered": Mean(jnp.sum(ordered), jnp.sum(weight))}
+        return per_token, weight, metrics, ()
+
+    return Objective(needs_of(of), scale, find, f"order of the losses of {title(of)}")
+
+
+def compare(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
+    """Every token against every other: f32[B, P] -> f32[B, P, P] loss, right order, is a pair.
+
+    The loss is -log(p + EPSILON) where p, a sigmoid of the difference of the predictions, is the
+    probability given to the true order. All three are symmetric; equal truths are no pair.
+    """
+    sign = jnp.sign(truth[:, :, None] - truth[:, None, :])
+    # XLA may compute `truth` once for rows and once for columns, rounded otherwise.
+    sign = sign * (1 - jnp.eye(truth.shape[1]))
+    lead = sign * (prediction[:, :, None] - prediction[:, None, :])
+    loss = -jnp.log(jax.nn.sigmoid(lead) + EPSILON)
+    return loss, (lead > 0).astype(jnp.float32), jnp.abs(sign)
+
+
+def absolute(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
+    """How high the loss of a token is among those of its example: squared error.
+
+    Arguments as `relative`; the target is `standardised_losses`.
+    Source: as `relative`; the paper finds the relative objective better.
+    """
+    target = partial(standardised_losses, of=of)
+    return match(head=head, target=target, loss=squared_error, scale=scale)
+
+
+def standardised_losses(view: View, *, of: Callable[[], Objective]) -> Array:
+    """`true_losses` with mean 0 and variance 1 over the predicted tokens of an example.
+
+    Returns f32[B, P, 1] = (loss - mean) / sqrt(variance + EPSILON), the variance unbiased.
+    """
+    losses = true_losses(view, of=of)
+    mean, deviation = statistics(losses, epsilon=EPSILON)
+    return ((losses - mean) / deviation)[..., None]
+
+
+def true_losses(view: View, *, of: Callable[[], Objective]) -> Array:
+    """The loss of each predicted token under another objective: f32[B, P], without gradient.
+
+    It is the same computation as that objective's own, which the compiler does once.
+    """
+    per_token, *_ = of().find(view)
+    return jax.lax.stop_gradient(per_token.astype(jnp.float32))

@@ -1,0 +1,67 @@
+"""Learning-rate schedules as bricks: the factor in [0, 1] that multiplies the peak rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import optax
+
+from maskmim.errors import UserError
+from maskmim.types import Array
+
+Schedule = Callable[[Array], Array]
+
+
+class ScheduleError(UserError, ValueError):
+    """A schedule that does not fit the length of the training."""
+
+
+class Span(NamedTuple):
+    """The length of a training: steps in all, and (fractional) steps in an epoch."""
+
+    steps: int
+    per_epoch: float
+
+
+class Timed(NamedTuple):
+    """A schedule and the span that it is made for: what optimisers get.
+
+    Called, it is the schedule; DINO's optimiser changes more than the rate over the span.
+    """
+
+    span: Span
+    factor: Schedule
+
+    def __call__(self, step: Array) -> Array:
+        """The factor of the peak rate at a step."""
+        return self.factor(step)
+
+
+def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Schedule:
+    """Linear warm-up from 0, then half a cosine down to `final` of the peak.
+
+    Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
+    Raises ScheduleError where the warm-up is longer than the training.
+    """
+    warmup = warmup_steps(span, warmup_epochs)
+    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(span.steps, 1), final)
+
+
+def warmup_constant(span: Span, *, warmup_epochs: float) -> Schedule:
+    """Linear warm-up from 0, then the peak for ever."""
+    warmup = warmup_steps(span, warmup_epochs)
+    if not warmup:  # of no steps optax makes a schedule that stays at its beginning
+        return optax.constant_schedule(1.0)
+    return optax.warmup_constant_schedule(0.0, 1.0, warmup)
+
+
+def warmup_steps(span: Span, warmup_epochs: float) -> int:
+    """The warm-up in steps; ScheduleError where it does not end before the training does."""
+    warmup = round(warmup_epochs * span.per_epoch)
+    if not 0 <= warmup < span.steps:
+        raise ScheduleError(
+            f"schedule.warmup_epochs = {warmup_epochs} is {warmup} steps, but the training has "
+            f"{span.steps}: shorten the warm-up or train for more epochs"
+        )
+    return warmup

@@ -1,0 +1,38 @@
+"""Online clustering of a teacher's tokens: prototypes, their loss, assignments as targets."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.losses.sinkhorn_knopp import sinkhorn
+from maskmim.quantize.prototypes import logits
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+
+
+def prototypes(*, clusters: int = 16384, temperature: float = 0.06, iterations: int = 3) -> Teacher:
+    """A linear layer on tokens of length 1, balanced by Sinkhorn: teacher brick, asked last.
+
+    clusters: K prototypes, from N(0, 1), with biases. temperature: of the assignments. iterations:
+    of `sinkhorn`. Reads the hint 'features' f32[B, N, D]; gives 'assignments' f32[B, N, K].
+    Clusters are balanced over the examples at each position by itself, so that a position tells
+    nothing of the cluster. A batch of B examples balances over B: with train.micro_batches each
+    part is balanced by itself, which is another, coarser balance, not the same step in less memory.
+    Source: OnlineClustering of model.py, facebookresearch/capi, with positionwise_sk.
+    Difference: assignments are float32, there in the dtype of the computation.
+    """
+
+    def init(key: Array, net: Net, params: Tree) -> Tree:
+        kernel = jax.random.normal(key, (net.width, clusters))
+        return {"kernel": kernel, "bias": jnp.zeros(clusters)}
+
+    def find(
+        net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
+    ) -> dict[str, Array]:
+        scores = logits(extra, context.hints["features"]) / temperature
+        return {"assignments": sinkhorn(scores, iterations=iterations)}
+
+    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
+        return extra
+
+    return Teacher(("assignments",), False, init, find, refresh)

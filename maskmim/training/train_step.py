@@ -1,0 +1,164 @@
+"""The one train step: it knows a Method and an optimiser, and nothing of either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from maskmim.optim.skip_spikes import left_out
+from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, Tree, Variables
+
+TrainStep = Callable[["State", Tree, Batch], tuple["State", dict[str, Array]]]
+
+
+class State(NamedTuple):
+    """All that training changes, and all that a checkpoint holds of it.
+
+    step:      i32[] updates tried so far, skipped ones included.
+    params, extra: see Variables; opt_state: the optimiser's.
+    bad_steps: i32[] updates skipped in a row, up to now, because something was not finite.
+    """
+
+    step: Array
+    params: Tree
+    extra: Tree
+    opt_state: Tree
+    bad_steps: Array
+
+
+def initial_state(method: Method, optimiser: optax.GradientTransformation, key: Array) -> State:
+    """The state before the first step."""
+    params, extra = method.init(key)
+    zero = jnp.zeros((), jnp.int32)
+    return State(zero, params, extra, optimiser.init(params), zero)
+
+
+def make_train_step(
+    method: Method,
+    optimiser: optax.GradientTransformation,
+    *,
+    seed: int,
+    total_steps: int,
+    micro_batches: int = 1,
+) -> TrainStep:
+    """The function (state, frozen, batch) -> (state, metrics); the caller jits it.
+
+    micro_batches: the batch is worked off in so many parts, with the gradient of the whole batch
+    as result: every loss term is divided by the weight of the whole batch, not of its part.
+    Metrics: 'loss', each term 'loss/<name>' where there are several, the method's own, 'grad_norm',
+    'bad_steps'. An update with a loss or gradient that is not finite leaves parameters, optimiser
+    and extra as they were; so does one that the optimiser leaves out as a spike, which adds the
+    metric 'spike' (see maskmim.optim.skip_spikes).
+    """
+    optimiser = optax.with_extra_args_support(optimiser)
+    gradients = (
+        whole_batch_gradients if micro_batches == 1 else accumulated_gradients(micro_batches)
+    )
+
+    def train_step(state: State, frozen: Tree, batch: Batch) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        randomness = Randomness.of(key, jax.tree.leaves(batch)[0].shape[0])
+        progress = state.step.astype(jnp.float32) / total_steps
+        variables = Variables(state.params, state.extra, frozen)
+        grads, losses = gradients(method, variables, batch, randomness, progress)
+        metrics = report(losses)
+        updates, opt_state = optimiser.update(
+            grads, state.opt_state, state.params, value=metrics["loss"]
+        )
+        params = optax.apply_updates(state.params, updates)
+        extra = method.refresh(variables._replace(params=params), losses.carry, progress)
+
+        norm = optax.tree.norm(grads)
+        finite = kept = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+        bad_steps = jnp.where(finite, 0, state.bad_steps + 1)
+        metrics |= {"grad_norm": norm, "bad_steps": bad_steps}
+        if (spike := left_out(opt_state)) is not None:
+            kept = finite & ~spike
+            metrics["spike"] = (finite & spike).astype(jnp.float32)
+        params, extra = choose(kept, (params, extra), (state.params, state.extra))
+        opt_state = choose(finite, opt_state, state.opt_state)
+        return State(state.step + 1, params, extra, opt_state, bad_steps), metrics
+
+    return train_step
+
+
+def choose(first: Array, one: Tree, other: Tree) -> Tree:
+    """One of two trees of the same structure, by a bool[]."""
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
+
+
+def report(losses: Losses) -> dict[str, Array]:
+    """The scalars of a step: the loss, its terms where there are several, the method's metrics."""
+    means = {name: term.value for name, term in losses.terms.items()}
+    total = sum(losses.scales[name] * mean for name, mean in means.items())
+    parts = {f"loss/{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
+    own = {name: mean.value for name, mean in losses.metrics.items()}
+    return {"loss": jnp.asarray(total, jnp.float32), **parts, **own}
+
+
+def whole_batch_gradients(
+    method: Method, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
+) -> tuple[Tree, Losses]:
+    """Gradients of the loss of a batch that is worked off at once."""
+
+    def loss(params: Tree) -> tuple[Array, Losses]:
+        losses = method.loss(variables._replace(params=params), batch, randomness, progress)
+        return report(losses)["loss"], losses
+
+    return jax.grad(loss, has_aux=True)(variables.params)
+
+
+def accumulated_gradients(micro_batches: int) -> Callable[..., tuple[Tree, Losses]]:
+    """Gradients of the loss of a whole batch, worked off in parts.
+
+    The weights of the whole batch are summed first, in a pass of which the compiler keeps only what
+    weights depend on (for most methods nothing); then each part adds its share of the gradient.
+    Examples go to parts in turn, so that no example leaves its device.
+    """
+
+    def gradients(
+        method: Method, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
+    ) -> tuple[Tree, Losses]:
+        parts = jax.tree.map(lambda x: _deal(x, micro_batches), (dict(batch), randomness.slots))
+
+        def part_losses(params: Tree, part: tuple[Batch, Array]) -> Losses:
+            drawn = Randomness(randomness.key, part[1])
+            return method.loss(variables._replace(params=params), part[0], drawn, progress)
+
+        def count(part: tuple[Batch, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+            losses = part_losses(variables.params, part)
+            return {name: term.weight for name, term in losses.terms.items()}, losses.scales
+
+        counted, scales = jax.lax.map(count, parts)
+        weights = jax.tree.map(jnp.sum, counted)
+        scales = jax.tree.map(lambda x: x[0], scales)
+
+        def share(params: Tree, part: tuple[Batch, Array]) -> tuple[Array, tuple]:
+            losses = part_losses(params, part)
+            whole = {name: Mean(t.total, weights[name]) for name, t in losses.terms.items()}
+            sums = losses.terms, losses.metrics, losses.carry
+            return report(losses._replace(terms=whole))["loss"], sums
+
+        grad = jax.grad(share, has_aux=True)
+
+        def add(sums: tuple, part: tuple[Batch, Array]) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, sums, grad(variables.params, part)), None
+
+        shapes = jax.eval_shape(
+            lambda p: grad(variables.params, jax.tree.map(lambda x: x[0], p)), parts
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, (terms, metrics, carry)), _ = jax.lax.scan(add, zeros, parts)
+        return grads, Losses(terms, scales, metrics, carry)
+
+    return gradients
+
+
+def _deal(array: Array, parts: int) -> Array:
+    """[B, ...] -> [parts, B / parts, ...]: example i goes to part i mod parts."""
+    dealt = array.reshape(array.shape[0] // parts, parts, *array.shape[1:])
+    return jnp.moveaxis(dealt, 1, 0)

@@ -1,0 +1,60 @@
+"""Checkpoints of every version so far: they load, give what they gave, and go on training."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from maskmim import __version__, errors
+from maskmim.checkpoints.load_run import trained
+from maskmim.checkpoints.reader import layout, newest, steps
+from maskmim.checkpoints.workdir import load_config
+from maskmim.reporting.metrics_log import read
+from maskmim.runtime import exits
+from maskmim.train import main
+from maskmim.training.build import assemble
+from tests.golden.checkpoints.record import FLAGS, HERE, features, sums
+
+VERSIONS = sorted(path.name for path in HERE.glob("v*"))
+
+
+@pytest.fixture(params=VERSIONS)
+def golden(request, tmp_path):
+    """A copy of a version's work directory, and what was recorded of it."""
+    workdir = shutil.copytree(HERE / request.param, tmp_path / "run")
+    return workdir, json.loads((workdir / "recorded.json").read_text())
+
+
+def test_this_version_has_one_and_all_are_small():
+    assert f"v{__version__}" in VERSIONS
+    for version in VERSIONS:
+        files = [path for path in (HERE / version).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) < 250_000
+
+
+def test_its_weights_load_and_give_the_recorded_outputs(golden):
+    workdir, recorded = golden
+    run = trained(workdir)
+    assert run.step == recorded["step"]
+    found = sums({"params": run.variables.params, "extra": run.variables.extra})
+    assert found.items() <= recorded["sums"].items() and found
+    np.testing.assert_allclose(features(workdir), recorded["features"], rtol=0, atol=2e-5)
+
+
+def test_its_training_goes_on(golden):
+    workdir, recorded = golden
+    config = load_config(workdir)
+    parts = assemble(config, recorded["examples"])
+    like = layout(parts.shapes, parts.places)._asdict()
+    assert sums(newest(workdir, like).state) == recorded["sums"]
+    more = f"--config.train.epochs={config.train.epochs + 0.1}"
+    assert exits.run(main, [*FLAGS, more, f"--workdir={workdir}"]) == errors.DONE
+    last = steps(workdir / "checkpoints")[-1]
+    assert last > recorded["step"]
+    assert not (workdir / "checkpoints-damaged").exists()
+    rows = read(workdir / "metrics.jsonl")
+    assert rows[0]["step"] == recorded["step"] + 1 and np.isfinite(rows[-1]["loss"])
+    state = newest(workdir, like).state
+    assert int(state["step"]) == last and all(map(np.all, map(np.isfinite, jax.tree.leaves(state))))

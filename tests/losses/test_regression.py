@@ -1,0 +1,26 @@
+"""Elementwise losses against numpy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maskmim.losses.regression import absolute_error, squared_error
+
+
+@pytest.mark.parametrize(
+    ("loss", "by_numpy"), [(squared_error, np.square), (absolute_error, np.abs)]
+)
+def test_mean_over_the_values_of_a_token(loss, by_numpy):
+    rng = np.random.default_rng(0)
+    prediction, target = rng.normal(size=(2, 4, 3, 7)).astype(np.float32)
+    expected = by_numpy(prediction - target).mean(axis=-1)
+    np.testing.assert_allclose(loss(prediction, target), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [squared_error, absolute_error])
+def test_low_precision_predictions_are_compared_in_float32(loss):
+    prediction = jnp.full((1, 1, 3), 300.0, jnp.bfloat16)
+    target = jnp.full((1, 1, 3), 300.5, jnp.float32)
+    found = loss(prediction, target)
+    assert found.dtype == jnp.float32
+    assert found[0, 0] == loss(prediction.astype(jnp.float32), target)[0, 0]

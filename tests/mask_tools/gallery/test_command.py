@@ -1,0 +1,102 @@
+"""The gallery's command: its list, its errors, what it writes."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmim import gallery
+from maskmim.errors import DONE, USAGE
+from maskmim.mask_tools.discovery import samplers
+from maskmim.mask_tools.gallery import page as gallery_page
+from maskmim.mask_tools.gallery.sheet import DPI, WIDTH
+from maskmim.runtime.exits import run
+
+
+@pytest.fixture
+def few_masks(monkeypatch):
+    monkeypatch.setattr(gallery_page, "MASKS", 256)
+
+
+def test_the_list_has_a_line_for_every_sampler(capsys):
+    assert run(gallery.main, ["--list"]) == DONE
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.split()[0]: line for line in lines[1:] if line and "." in line.split()[0]}
+    assert list(named) == [sampler.name for sampler in samplers()]
+    for sampler in samplers():
+        line = named[sampler.name]
+        assert " ".join(map(str, sampler.axes)) in line
+        assert all(hint in line for hint in sampler.needs)
+        assert line.endswith(sampler.summary.split(". ")[0])
+
+
+def test_the_list_is_aligned_and_cut_to_the_terminal():
+    lines = gallery.listing(samplers(), 100).splitlines()
+    assert max(map(len, lines)) <= 100
+    start = lines[0].index("what it does")
+    assert all(line[start - 1] == " " and line[start] != " " for line in lines[1:-2])
+
+
+def test_the_list_can_be_narrowed(capsys):
+    assert run(gallery.main, ["--list", "--only", "colour.", "--grid", "8x4x4"]) == DONE
+    names = [line.split(".")[0] for line in capsys.readouterr().out.splitlines()[1:-2]]
+    assert set(names) == {"colour"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "nothing"], "no sampler starts so; modules: .*colour"),
+        (["--grid", "14xa"], "--grid 14xa: one to three numbers of tokens"),
+        (["--grid", "2x2x2x2"], "one to three numbers"),
+        (["--grid", "0x4"], "one to three numbers"),
+        (["--grid", "12", "--only", "bank."], r"bank.\* serve grids with 2 axes, not with 1"),
+        (["--ratio", "1.2"], "between 0 and 1"),
+        (["--out", __file__], "is no folder"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(arguments, says, capsys):
+    assert run(gallery.main, arguments) == USAGE
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert re.search(says, told)
+
+
+def test_a_module_is_drawn_and_measured(tmp_path, few_masks, capsys):
+    out = tmp_path / "new" / "folder"
+    options = ["--only", "bank.", "--grid", "6x9", "--ratio", "0.5", "--out", str(out)]
+    assert run(gallery.main, options) == DONE
+    assert sorted(file.name for file in out.iterdir()) == ["bank.png", "gallery.md"]
+    with Image.open(out / "bank.png") as picture:
+        picture.load()
+        assert picture.format == "PNG" and picture.width == round(WIDTH * DPI)
+        assert np.asarray(picture).std() > 10
+    told = capsys.readouterr()
+    (row,) = [line for line in told.out.splitlines() if line.startswith("| bank.cropped")]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[:6] == ["bank.cropped", "6 x 9", "50.0", "27 of 54", "50.0", "50.0"]
+    page = (out / "gallery.md").read_text(encoding="utf-8")
+    assert told.out.strip() in page and "![bank](bank.png)" in page
+    assert "bank.png: 1 rows" in told.err
+
+
+def test_what_cannot_be_drawn_is_listed_with_its_reason(tmp_path, few_masks, capsys, monkeypatch):
+    one = next(each for each in samplers() if each.name == "uniform.random")
+    unknown = one._replace(name="odd.informed", needs=("attention", "tea_leaves"))
+    part = one._replace(name="odd.part", takes=("ratio", "sampler"))
+    monkeypatch.setattr(gallery, "samplers", lambda: (unknown, part))
+    assert run(gallery.main, ["--out", str(tmp_path)]) == DONE
+    told = capsys.readouterr().out
+    assert "- odd.informed: needs hint tea_leaves" in told
+    assert "- odd.part: takes sampler: no example in gallery/examples.py" in told
+    assert "tea_leaves" in (tmp_path / "gallery.md").read_text(encoding="utf-8")
+    assert (tmp_path / "odd.png").is_file()
+
+
+def test_a_grid_that_a_sampler_refuses_is_a_note(tmp_path, few_masks, capsys):
+    options = ["--only", "uniform.random", "--grid", "1", "--out", str(tmp_path)]
+    assert run(gallery.main, options) == DONE
+    assert "- uniform.random: not on 1 tokens: mask ratio 0.75" in capsys.readouterr().out

@@ -1,0 +1,11 @@
+"""What an edit changes in parameters, shapes, shardings or decay shows in a text file."""
+
+import pytest
+
+from tests.golden.parameters.record import CONFIGS, FOLDER, describe
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameters_are_as_recorded(name):
+    recorded = (FOLDER / f"{name}.txt").read_text()
+    assert describe(CONFIGS[name]) == recorded, "if meant: python -m tests.golden.parameters.record"

@@ -1,0 +1,142 @@
+"""Signals as requests: heard whatever the main thread does, and acted on where it is right."""
+
+import hashlib
+import os
+import queue
+import signal
+import threading
+import time
+
+import pytest
+
+from maskmim import errors
+from maskmim.runtime import exits
+from maskmim.runtime.signals import NOTHING_TO_LOSE, Asked, StopRequest
+from maskmim.runtime.timeline import Timeline
+
+
+class Left:
+    """What is called instead of ending the process: notes the message and the time."""
+
+    def __init__(self):
+        self.why, self.at, self.event = "", 0.0, threading.Event()
+
+    def __call__(self, why):
+        self.why, self.at = why, time.monotonic()
+        self.event.set()
+
+
+@pytest.fixture
+def stopping():
+    """(timeline, what leaving was asked for, the request), with handlers in place."""
+    times, left = Timeline(), Left()
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have ignored it
+    with StopRequest(times, left) as stop:
+        yield times, left, stop
+    signal.signal(signal.SIGHUP, hangup)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
+def test_a_signal_during_a_step_is_a_request_and_no_more(stopping, name):
+    times, left, stop = stopping
+    with times.during("step"):
+        send(getattr(signal, name))
+        assert stop.requested == name
+        assert not left.event.wait(0.6)
+    with times.during("checkpoint"):
+        assert not left.event.wait(0.6)
+
+
+@pytest.mark.parametrize("phase", NOTHING_TO_LOSE)
+def test_a_signal_where_nothing_is_lost_leaves_at_once(stopping, phase):
+    times, left, _ = stopping
+    with times.during(phase):
+        send(signal.SIGTERM)
+        assert left.event.wait(10)
+    assert left.why == f"SIGTERM during {phase!r}"
+
+
+def test_a_main_thread_deep_in_c_does_not_keep_the_signal_waiting(stopping):
+    """As in a compiler: no Python handler runs before the call returns."""
+    times, left, _ = stopping
+    with times.during("compile"):
+        threading.Timer(0.3, send, [signal.SIGUSR1]).start()
+        hashlib.pbkdf2_hmac("sha256", b"deep", b"in c", 1_500_000)
+        ended = time.monotonic()
+    assert left.event.is_set() and left.at < ended
+
+
+def test_a_request_made_before_such_a_phase_counts_in_it(stopping):
+    times, left, stop = stopping
+    with times.during("step"):
+        send(signal.SIGTERM)
+        assert not left.event.wait(0.3)
+    with times.during("evaluation"):
+        assert left.event.wait(10)
+    assert stop.requested == "SIGTERM"
+
+
+def test_waiting_for_a_batch_is_broken_off(stopping):
+    times, left, stop = stopping
+    threading.Timer(0.3, send, [signal.SIGTERM]).start()
+    with times.during("data"), pytest.raises(Asked), stop.breaks():
+        queue.Queue().get(timeout=30)
+    with pytest.raises(Asked), stop.breaks():
+        raise AssertionError("no batch is asked for any more")
+    assert not left.event.is_set()
+
+
+def test_repeated_signals_change_nothing(stopping):
+    times, left, stop = stopping
+    with times.during("checkpoint"):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            send(number)
+            time.sleep(0.1)
+        assert not left.event.wait(0.5)
+    assert stop.requested == "SIGUSR1"
+
+
+def test_a_second_ctrl_c_leaves_at_once(stopping, monkeypatch):
+    times, _, _ = stopping
+    codes, event = [], threading.Event()
+
+    def leave(code):
+        codes.append(code)
+        event.set()
+
+    monkeypatch.setattr(exits, "leave", leave)
+    with times.during("checkpoint"):
+        send(signal.SIGINT)
+        time.sleep(0.2)
+        assert not event.is_set()
+        send(signal.SIGINT)
+        assert event.wait(10)
+    assert codes == [errors.INTERRUPTED]
+
+
+def listeners():
+    """The threads that read signals."""
+    return {thread for thread in threading.enumerate() if thread.name == "signals"}
+
+
+def test_handlers_are_as_before_afterwards_and_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        old = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        others = set(threading.enumerate())
+        with StopRequest(Timeline(), Left()) as stop:
+            send(signal.SIGHUP)
+            time.sleep(0.2)
+            assert stop.requested == "" and len(listeners() - others) == 1
+        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == old
+        for _ in range(100):
+            if not (own := listeners() - others):
+                break
+            time.sleep(0.05)
+        assert not own
+    finally:
+        signal.signal(signal.SIGHUP, before)
