@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m maskmim.mask_tools.gallery",
+        prog="python -m maskmim.gallery",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -165,6 +165,21 @@ class Variables(NamedTuple):
     frozen: Tree
 
 
+class State(NamedTuple):
+    """All that training changes, and all that a checkpoint holds of it.
+
+    step:      i32[] updates tried so far, skipped ones included.
+    params, extra: see Variables; opt_state: the optimiser's.
+    bad_steps: i32[] updates skipped in a row, up to now, because something was not finite.
+    """
+
+    step: Array
+    params: Tree
+    extra: Tree
+    opt_state: Tree
+    bad_steps: Array
+
+
 class View(NamedTuple):
     """What a target or an objective sees of one batch.
 

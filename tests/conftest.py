@@ -45,10 +45,10 @@ import pytest  # noqa: E402
 LONGEST = (
     "test_catalogue.py",
     "masks/test_every_sampler.py",
-    "hosts/test_processes.py",
-    "hosts/test_leaving.py",
-    "pulse/test_resume.py",
-    "mesh/test_meshes.py",
+    "runtime/test_several_processes.py",
+    "runtime/test_shutdown.py",
+    "resume/test_resume.py",
+    "training/test_meshes.py",
     "commands/test_evaluate.py",
     "models/test_masked_vit.py",
 )

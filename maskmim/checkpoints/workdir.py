@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim.config.defaults import base
 from maskmim.config.parse import ConfigError
 from maskmim.config.serialize import differences, from_json, to_json
+from maskmim.config.upgrade import upgrade
 from maskmim.files import write_atomic
 from maskmim.runtime import processes
 
@@ -50,8 +50,6 @@ RULES = (
     Rule("mask", False, "the results would be those of neither mask"),
 )
 REST = Rule("anything else", False, "it changes what is learnt")
-# Sections whose plain keys are the same in every config; a later version may add some.
-COMMON = ("input", "data", "train", "mesh", "checkpoint", "log", "process", "evals")
 
 
 def save_config(workdir: Path, config: ConfigDict, *, begun: bool, write: bool = True) -> None:
@@ -90,29 +88,13 @@ def rule_of(key: str) -> Rule:
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """The config of a run, completed by `completed`; ConfigError where there is none."""
+    """Return the config of a run, brought to this version; ConfigError where there is none."""
     path = workdir / "config.json"
     if not path.exists():
         raise ConfigError(
             f"{workdir} holds no run (config.json is missing): give the --workdir of a training"
         )
-    return completed(from_json(path.read_text(encoding="utf-8")))
-
-
-def completed(config: ConfigDict) -> ConfigDict:
-    """Gives a stored config, in place, the defaults of common keys that its version did not have.
-
-    A key that is new in a version has a default that leaves runs of earlier ones as they were.
-    """
-    defaults = base()
-    with config.unlocked():
-        for section in COMMON:
-            if section not in config:
-                config[section] = ConfigDict()
-            for key, value in defaults[section].items():
-                if key not in config[section] and not isinstance(value, ConfigDict):
-                    config[section][key] = value
-    return config.lock()
+    return upgrade(from_json(path.read_text(encoding="utf-8")))
 
 
 def table() -> str:

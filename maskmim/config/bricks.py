@@ -1,8 +1,9 @@
-"""Bricks: functions that configs name by dotted path and bind keywords to.
+"""Bricks: functions that configs name and give hyperparameters to.
 
-In a config file `config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)` makes a section
-with the path and every hyperparameter, defaults filled in, so that flags can change each of them.
-`bind(config.mask)` makes the function with its keywords bound.
+In a config file `config.mask = brick(uniform.random, ratio=0.75)`, or with the dotted path
+`brick("maskmim.masks.uniform.random", ratio=0.75)`, makes a section that holds the path and every
+hyperparameter, defaults filled in, so that flags can change each of them. `bind(config.mask)`
+returns the function with its keywords bound.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,37 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from maskmim.errors import UserError
+
+# Paths that stored configs may hold, and where their functions are now.
+MOVED = {
+    "maskmim.clustering.assigned": "maskmim.targets.clusters.assigned",
+    "maskmim.clustering.fit": "maskmim.objectives.fit",
+    "maskmim.clustering.prototypes": "maskmim.teachers.clusters.prototypes",
+    "maskmim.codebook.averaged": "maskmim.quantize.averaged",
+    "maskmim.distillation.distillation": "maskmim.losses.distillation",
+    "maskmim.feature_losses.cosine": "maskmim.losses.cosine",
+    "maskmim.loss_prediction.absolute": "maskmim.objectives.absolute",
+    "maskmim.loss_prediction.relative": "maskmim.objectives.relative",
+    "maskmim.method.masked": "maskmim.methods.masked.masked",
+    "maskmim.models.resized_positions.antialiased": (
+        "maskmim.models.layers.resized_positions.antialiased"
+    ),
+    "maskmim.models.resized_positions.with_offset": (
+        "maskmim.models.layers.resized_positions.with_offset"
+    ),
+    "maskmim.optim_by_path.adamw_by_path": "maskmim.optim.adamw_by_path",
+    "maskmim.optim_dino.adamw_dino": "maskmim.optim.adamw_dino",
+    "maskmim.picture_codes.fresh": "maskmim.teachers.picture_codes.fresh",
+    "maskmim.picture_codes.of_run": "maskmim.teachers.picture_codes.of_run",
+    "maskmim.sharding.transformer": "maskmim.training.sharding.transformer",
+    "maskmim.spikes.without_spikes": "maskmim.optim.without_spikes",
+    "maskmim.step_schedules.warmup_multistep": "maskmim.schedules.warmup_multistep",
+    "maskmim.token_losses.classify": "maskmim.objectives.classify",
+    "maskmim.token_losses.cross_entropy": "maskmim.losses.cross_entropy",
+    "maskmim.token_losses.soft_cross_entropy": "maskmim.losses.soft_cross_entropy",
+    "maskmim.truncated_cosine.learning_rate": "maskmim.schedules.truncated_cosine.learning_rate",
+    "maskmim.truncated_cosine.momentum": "maskmim.schedules.truncated_cosine.momentum",
+}
 
 _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -28,11 +61,11 @@ class BrickError(UserError, ValueError):
 
 
 def resolve(path: str) -> Callable:
-    """The function or class at a dotted path.
+    """Return the function or class at a dotted path, or at the path that it moved to.
 
     Raises BrickError naming the nearest module or function where there is none.
     """
-    module_path, _, name = path.rpartition(".")
+    module_path, _, name = MOVED.get(path, path).rpartition(".")
     if not module_path:
         raise BrickError(f"{path!r} is not a dotted path such as maskmim.masks.uniform.random")
     module = _module(path, module_path)
@@ -46,6 +79,14 @@ def resolve(path: str) -> Callable:
         )
         raise BrickError(f"brick {path!r}: {module_path} has no function {name!r}{hint}")
     return found
+
+
+def public_path(function: Callable) -> str:
+    """Return the dotted path of a function: that of its package where the package exports it."""
+    module, name = function.__module__, function.__qualname__
+    package = module.rpartition(".")[0]
+    exported = getattr(sys.modules.get(package), name, None) is function
+    return f"{package if exported else module}.{name}"
 
 
 def _module(path: str, module_path: str) -> ModuleType:
@@ -133,14 +174,17 @@ def check_keywords(path: str, given: Iterable[str]) -> None:
         raise BrickError(f"{path} needs {', '.join(missing)}\n  it takes {signature_text(path)}")
 
 
-def brick(path: str, /, **values: Any) -> ConfigDict:
-    """A brick as a locked config section: `brick` is its path, the rest its hyperparameters.
+def brick(function: Callable | str, /, **values: Any) -> ConfigDict:
+    """Return a brick as a locked config section: `brick` is its path, the rest hyperparameters.
 
-    values: numbers, text, None, tuples, other bricks, dicts and tuples of bricks.
+    function: the function itself, or its dotted path.
+    values:   numbers, text, None, tuples, other bricks, dicts and tuples of bricks.
     Defaults are filled in; a default that is a function becomes a brick itself.
-    Raises BrickError for a wrong path, an unknown keyword, a missing one, or a function given
-    instead of a brick.
+    Raises BrickError for a wrong path, a function that no path leads to, an unknown keyword, a
+    missing one, or a function given as a value.
     """
+    path = function if isinstance(function, str) else _path_of(function)
+    path = MOVED.get(path, path)
     check_keywords(path, values)
     section = ConfigDict({"brick": path}, convert_dict=False)
     for name, parameter in hyperparameters(resolve(path)).items():
@@ -148,9 +192,22 @@ def brick(path: str, /, **values: Any) -> ConfigDict:
         if name in values:
             value = values[name]
         elif inspect.isroutine(value):
-            value = brick(f"{value.__module__}.{value.__qualname__}")
+            value = brick(value)
         section[name] = _stored(value, parameter, path)
     return section.lock()
+
+
+def _path_of(function: Callable) -> str:
+    """Return the path of a function; BrickError where the path does not lead back to it."""
+    if not (inspect.isroutine(function) or inspect.isclass(function)):
+        raise BrickError(f"brick({function!r}): give a function, or its dotted path as text")
+    path = public_path(function)
+    if "<" in path or path.startswith("__main__.") or resolve(path) is not function:
+        raise BrickError(
+            f"brick({function.__qualname__}): {path} does not lead to this function, so a stored "
+            "config could not find it again: define it at the top level of a module"
+        )
+    return path
 
 
 def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:

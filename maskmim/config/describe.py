@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from maskmim.config.bricks import public_path
+
 
 def needs_of(brick: Callable) -> tuple[str, ...]:
     """The hints that a brick needs: its function's attribute `needs`, and its inner bricks' own."""
@@ -36,7 +38,7 @@ def title(brick: Callable) -> str:
 
 
 def _path(function: Callable) -> str:
-    return f"{function.__module__}.{function.__qualname__}".removeprefix("maskmim.")
+    return public_path(function).removeprefix("maskmim.")
 
 
 def _value(value: object) -> str:

@@ -2,9 +2,7 @@
 
 A config file starts from the defaults and assigns what differs:
 
-    from maskmim.bricks import brick
-    from maskmim.configuration import parse_argument
-    from maskmim.defaults import base
+    from maskmim.config import base, brick, parse_argument
 
     def get_config(arg=""):
         choice = parse_argument(arg, epochs=300.0, tiny=False)
@@ -46,6 +44,7 @@ from maskmim.config.bricks import (
 )
 from maskmim.config.parse import ConfigError, kinds_of, parse
 from maskmim.config.python_file import run_file
+from maskmim.config.upgrade import COMPUTE
 
 
 def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -134,6 +133,8 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
         if step not in section or not isinstance(section[step], ConfigDict):
             raise ConfigError(_unknown_key(config, path))
         section = section[step]
+    if name in COMPUTE and name not in section and "compute" in section:
+        section = section.compute  # flags of 0.1.0, such as --config.model.dtype, stay true
     if name not in section:
         raise ConfigError(_unknown_key(config, path))
     return section, name

@@ -20,7 +20,7 @@ from maskmim.config.parse import ConfigError, describe, parse
 _INNER = (
     str(Path(ml_collections.__file__).parent),
     bricks.__file__,
-    str(Path(__file__).with_name("configuration.py")),
+    str(Path(__file__).with_name("load.py")),
 )
 
 

@@ -1,4 +1,4 @@
-"""Images from ArrayRecord shards, as `python -m maskmim.data.convert` writes them."""
+"""Images from ArrayRecord shards, as `python -m maskmim.convert` writes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ShardRecords:
         if missing:
             raise DataError(
                 f"{folder} lacks {len(missing)} of {len(shards)} shards, first {missing[0]}: "
-                "copy the folder again or run python -m maskmim.data.convert again"
+                "copy the folder again or run python -m maskmim.convert again"
             )
         expected = sum(shard.records for shard in shards)
         if not expected:
@@ -41,7 +41,7 @@ class ShardRecords:
         if found != expected:
             raise DataError(
                 f"the shards in {folder} hold {found} images, their index says {expected}: run "
-                "python -m maskmim.data.convert again"
+                "python -m maskmim.convert again"
             )
 
     def _opened(self) -> int:
@@ -53,7 +53,7 @@ class ShardRecords:
             raise DataError(
                 f"the shards in {self._files[0].parent} cannot be opened "
                 f"({BadImage.of(error).reason}): copy the folder again, or find the damaged one "
-                "with python -m maskmim.data.convert --verify"
+                "with python -m maskmim.convert --verify"
             ) from error
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class ShardRecords:
 
 
 def shards(*, path: str, tag: str = "") -> ShardRecords:
-    """Records of a folder that `python -m maskmim.data.convert` wrote.
+    """Records of a folder that `python -m maskmim.convert` wrote.
 
     path: the folder with `index.json`. tag: only shards with this tag; empty for all.
     Raises DataError where the folder, the index or shards are missing.

@@ -21,7 +21,7 @@ def grocery(*, split: str) -> ShardRecords:
     Raises DataError for an unknown split.
     Source: Klasson et al., A Hierarchical Grocery Store Image Dataset (arXiv 1901.00711),
     repository marcusklasson/GroceryStoreDataset; official splits. Reduced by
-    maskmim.data.grocery_build.
+    tools.build_grocery.
     """
     parts = split.split("+")
     unknown = [part for part in parts if part not in SPLITS]

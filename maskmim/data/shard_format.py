@@ -74,7 +74,7 @@ def unpack(record: bytes) -> tuple[str, Example]:
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise DataError(
             "a shard holds a record that maskmim did not write: make shards with "
-            "python -m maskmim.data.convert"
+            "python -m maskmim.convert"
         ) from error
 
 
@@ -191,7 +191,7 @@ def read_index(folder: Path) -> Index:
     except FileNotFoundError:
         raise DataError(
             f"there is no {INDEX} in {folder}: name the folder that "
-            "python -m maskmim.data.convert wrote, or run it to the end"
+            "python -m maskmim.convert wrote, or run it to the end"
         ) from None
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is damaged ({error}): make the shards anew") from error

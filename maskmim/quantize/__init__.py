@@ -1,1 +1,5 @@
-"""Vector quantization."""
+"""Vectors and the codes of a codebook."""
+
+from maskmim.quantize.ema_codebook import averaged
+
+__all__ = ["averaged"]

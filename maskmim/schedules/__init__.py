@@ -1,1 +1,6 @@
-"""Schedules."""
+"""Learning-rate schedules as bricks: the factor in [0, 1] of the peak rate."""
+
+from maskmim.schedules.multistep import warmup_multistep
+from maskmim.schedules.warmup import warmup_constant, warmup_cosine
+
+__all__ = ["warmup_constant", "warmup_cosine", "warmup_multistep"]

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from maskmim.optim.skip_spikes import left_out
-from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, Tree, Variables
+from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, State, Tree, Variables
 
-TrainStep = Callable[["State", Tree, Batch], tuple["State", dict[str, Array]]]
-
-
-class State(NamedTuple):
-    """All that training changes, and all that a checkpoint holds of it.
-
-    step:      i32[] updates tried so far, skipped ones included.
-    params, extra: see Variables; opt_state: the optimiser's.
-    bad_steps: i32[] updates skipped in a row, up to now, because something was not finite.
-    """
-
-    step: Array
-    params: Tree
-    extra: Tree
-    opt_state: Tree
-    bad_steps: Array
+TrainStep = Callable[[State, Tree, Batch], tuple[State, dict[str, Array]]]
 
 
 def initial_state(method: Method, optimiser: optax.GradientTransformation, key: Array) -> State:

@@ -19,12 +19,13 @@ from maskmim.config.parse import ConfigError
 from maskmim.config.python_file import parse_argument
 from maskmim.config.serialize import differences, from_json, to_json
 from maskmim.runtime import exits
+from tests.running import ROOT
 
 HERE = __name__
 HEADER = f"""
 from ml_collections import ConfigDict
-from maskmim.bricks import brick
-from maskmim.configuration import add, parse_argument
+from maskmim.config import brick
+from maskmim.config import add, parse_argument
 from {HERE} import base
 
 def get_config(arg=""):
@@ -489,14 +490,14 @@ def test_the_table_of_exit_codes_lists_every_constant():
     ]
     listed = {row[2]: int(row[1]) for row in rows}
     assert listed == {
-        name: code for name, code in vars(exits).items() if name.isupper() and isinstance(code, int)
+        name: code for name, code in vars(errors).items() if name.isupper() and isinstance(code, int)
     }
 
 
 # The three mistakes that a user makes first, through a real process and the real default config
 
 REAL = """
-from maskmim.defaults import base
+from maskmim.config import base
 
 def get_config(arg=""):
     config = base()
@@ -505,8 +506,8 @@ def get_config(arg=""):
 """
 COMMAND = """
 import sys
-from maskmim import exits
-from maskmim.configuration import command_line
+from maskmim.runtime import exits
+from maskmim.config.command_line import command_line
 sys.exit(exits.run(lambda argv: command_line(argv, description=None, workdir=False) and 0))
 """
 
@@ -522,7 +523,7 @@ sys.exit(exits.run(lambda argv: command_line(argv, description=None, workdir=Fal
 def test_first_mistakes_exit_with_code_2_and_one_sentence(tmp_path, line, flags, words):
     (tmp_path / "it.py").write_text(REAL.format(line=line))
     command = [sys.executable, "-c", COMMAND, f"--config={tmp_path / 'it.py'}", *flags]
-    root = Path(__file__).parents[1]
+    root = ROOT
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == errors.USAGE, done.stderr
     assert done.stderr.startswith("maskmim: error: ")

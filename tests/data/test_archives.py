@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from maskmim.data import archives, convert, folder
+from maskmim import convert
+from maskmim.data import archives, folder
 from maskmim.data.records import BadImage, DataError
 from tests.data import files
 

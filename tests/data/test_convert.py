@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from maskmim import errors
-from maskmim.data import convert, shard_format
+from maskmim import convert, errors
+from maskmim.data import shard_format, shard_writer
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
 from maskmim.data.folder import labelled
@@ -84,7 +84,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     folder, out = classes(tmp_path / "in"), tmp_path / "out"
     files.write(folder, {"cat/00bad.png": b""})
     calls = []
-    original = convert.stored_bytes
+    original = shard_writer.stored_bytes
 
     def interrupted(encoded, settings):
         calls.append(encoded)
@@ -92,7 +92,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(encoded, settings)
 
-    monkeypatch.setattr(convert, "stored_bytes", interrupted)
+    monkeypatch.setattr(shard_writer, "stored_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(f"labelled:{folder}", out, "--shard-size", "3")
     assert not (out / "index.json").exists()
@@ -101,7 +101,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     finished = sorted(out.glob("*.array_record"))
     assert 0 < len(finished) < 4
     stamps = [file.stat().st_mtime_ns for file in finished]
-    monkeypatch.setattr(convert, "stored_bytes", original)
+    monkeypatch.setattr(shard_writer, "stored_bytes", original)
 
     assert run(f"labelled:{folder}", out, "--shard-size", "3") == errors.DONE
     assert [file.stat().st_mtime_ns for file in finished] == stamps
@@ -203,7 +203,7 @@ def test_killed_from_outside_again_and_again_it_ends_with_the_same_bytes(tmp_pat
     kinds = [files.encoded(files.picture(i, (300, 400, 3)), "JPEG", quality=95) for i in range(20)]
     files.write(folder, {f"{i:03d}.jpg": kinds[i % 20] for i in range(600)})
     words = ["--source", f"folder:{folder}", "--shard-size", "25", "--workers", "2"]
-    command = [sys.executable, "-m", "maskmim.data.convert", *words, "--out", str(out)]
+    command = [sys.executable, "-m", "maskmim.convert", *words, "--out", str(out)]
     rng = np.random.default_rng(0)
     kills = 0
     while not (out / "index.json").exists():
@@ -225,7 +225,7 @@ def test_a_full_disk_is_told_and_whole_shards_are_kept(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     small = {f"{i}.png": files.encoded(files.picture(i), "PNG") for i in range(4)}
     files.write(folder, small | {"9.png": files.encoded(noise, "PNG")})
-    command = [sys.executable, "-m", "maskmim.data.convert", "--shard-size", "2"]
+    command = [sys.executable, "-m", "maskmim.convert", "--shard-size", "2"]
     command += ["--source", f"folder:{folder}", "--out", str(out)]
     limit = (300_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     done = subprocess.run(
@@ -260,7 +260,7 @@ def test_workers_do_not_change_the_bytes(tmp_path):
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
     out.mkdir()
-    with convert.only_writer(out), pytest.raises(DataError, match="another process converts"):
+    with shard_writer.only_writer(out), pytest.raises(DataError, match="another process converts"):
         run(f"labelled:{folder}", out)
     assert run(f"labelled:{folder}", out) == errors.DONE
 
@@ -281,7 +281,7 @@ def test_verify_finds_damaged_shards_and_the_command_makes_them_again(tmp_path, 
         os.truncate(shard, shard.stat().st_size - 1)
     else:
         shard.unlink()
-    with pytest.raises(convert.Damaged, match=r"(?s)1 of 3 shards .* images-00001") as caught:
+    with pytest.raises(shard_writer.Damaged, match=r"(?s)1 of 3 shards .* images-00001") as caught:
         convert.main(["--verify", str(out)])
     assert caught.value.exit_code == errors.BAD_DATA
     shard.unlink(missing_ok=True)
@@ -314,7 +314,7 @@ def test_unknown_sources_are_refused(tmp_path, source):
 
 
 def test_the_command_ends_with_a_sentence_and_the_code_for_misuse(tmp_path):
-    command = [sys.executable, "-m", "maskmim.data.convert", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "maskmim.convert", "--out", str(tmp_path / "out")]
     done = subprocess.run(
         [*command, "--source", f"folder:{tmp_path / 'nowhere'}"], capture_output=True, text=True
     )

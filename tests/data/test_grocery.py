@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmim.data import grocery_build
 from maskmim.data.decode import decode
 from maskmim.data.grocery import FOLDER, grocery
 from maskmim.data.records import DataError, Records
 from tests.data import files
+from tools import build_grocery
 
 
 def test_official_counts_and_classes():
@@ -92,7 +92,7 @@ def test_the_build_script_makes_such_a_folder(tmp_path):
         "LICENSE": b"MIT License",
         "dataset/classes.csv": (header + "Fuji,0,Apple,0\nGala,1,Apple,0\n").encode(),
     }
-    for split in grocery_build.SPLITS:
+    for split in build_grocery.SPLITS:
         name = f"{split}/Fruit/Apple/Gala/Gala_001.jpg"
         turned = np.rot90(upright, -1 if split == "val" else 0).copy()
         block = files.exif(8 if split == "val" else 1)
@@ -100,12 +100,12 @@ def test_the_build_script_makes_such_a_folder(tmp_path):
         content[f"dataset/{split}.txt"] = f"{name}, 1, 0\n".encode()
     files.write(checkout, content)
     out = tmp_path / "out"
-    quality = grocery_build.build(checkout, out)
-    assert quality == max(grocery_build.QUALITIES)
+    quality = build_grocery.build(checkout, out)
+    assert quality == max(build_grocery.QUALITIES)
 
     from maskmim.data.array_record import shards
 
-    for split in grocery_build.SPLITS:
+    for split in build_grocery.SPLITS:
         records = shards(path=str(out), tag=split)
         assert records.labels == {"fine": ("Fuji", "Gala"), "coarse": ("Apple",)}
         assert records[0].labels == {"fine": 1, "coarse": 0}

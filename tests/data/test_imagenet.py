@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from maskmim import errors
+from maskmim import convert, errors
 from maskmim.config.load import load, override
-from maskmim.data import convert, imagenet
+from maskmim.data import imagenet, shard_writer
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
 from maskmim.data.records import DataError
@@ -134,7 +134,7 @@ def test_each_split_alone_and_validation_in_class_folders(tmp_path):
     root = downloads(tmp_path / "in")
     run(root, tmp_path / "train", "--only", "train")
     run(root, tmp_path / "val", "--only", "val")
-    assert {s.tag for s in convert.read_index(tmp_path / "train").shards} == {"train"}
+    assert {s.tag for s in shard_writer.read_index(tmp_path / "train").shards} == {"train"}
     val = shards(path=str(tmp_path / "val"), tag="val")
     assert val.labels == {"class": SORTED}
     for index, (name, data) in enumerate(validation().items()):

@@ -10,7 +10,7 @@ from tests.running import as_tests, environment
 SCRIPT = """
 import functools
 import jax, jax.numpy as jnp, numpy as np
-from maskmim import sharding
+from maskmim.training import sharding
 from maskmim.evals.features import Split, extract, pooled_encoder
 from maskmim.evals.knn import knn
 from maskmim.evals.linear_probe import linear_probe

@@ -8,8 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from maskmim import errors
-from maskmim.data import convert
+from maskmim import convert, errors
 from maskmim.data.array_record import shards
 from maskmim.data.bad_files import BadFiles
 from maskmim.data.decode import picture as decoded

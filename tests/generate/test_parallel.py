@@ -1,7 +1,6 @@
 """Parallel decoding: the official numbers and choices, what stays, what steps and order give."""
 
 from functools import cache, partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +13,10 @@ from maskmim.masks import curves
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
 from tests.golden.maskgit import case
+from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")
+GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 UNKNOWN = case.CODES
 
 

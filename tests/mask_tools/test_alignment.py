@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +32,9 @@ from maskmim.mask_tools.alignment import (
 from maskmim.mask_tools.rank_samplers import Tokens, pictures
 from maskmim.masks import colour, roles, uniform
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "masks" / "alignment_official.npz"
+GOLDEN = ROOT / "tests/golden/masks/alignment_official.npz"
 HALF = functools.partial(uniform.random, ratio=0.5)
 HALF_GREEN = functools.partial(colour.green, ratio=0.5)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.rank_samplers import main
 from maskmim import errors
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError
-from maskmim.mask_tools import rank_samplers
 from maskmim.mask_tools.alignment import labelled
 from maskmim.mask_tools.discovery import Sampler
 from maskmim.mask_tools.rank_samplers import (
@@ -131,7 +131,7 @@ def test_the_command_on_a_folder(tmp_path, capsys):
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{number}.png")
     settings = "--size 4 --patch 1 --grey --widths 1 8 --draws 64 --seeds 2"
     arguments = ["uniform.random", "--folder", str(tmp_path), *settings.split()]
-    assert rank_samplers.main(arguments) == errors.DONE
+    assert main(arguments) == errors.DONE
     lines = capsys.readouterr().out.splitlines()
     assert "16 pixel values" in lines[0] and "'class' (2 classes); 40 images" in lines[0]
     assert {line.split()[0] for line in lines[3:]} == {"uniform.random", "(no", "(independent)"}
@@ -140,7 +140,7 @@ def test_the_command_on_a_folder(tmp_path, capsys):
 @pytest.mark.parametrize("arguments", ["--size 16 --patch 3", "--size 4 --grey --widths 17"])
 def test_settings_that_cannot_be_right(arguments, capsys):
     with pytest.raises(SystemExit) as left:
-        rank_samplers.main(arguments.split())
+        main(arguments.split())
     assert left.value.code == errors.USAGE
     assert "--patch 3" in (said := capsys.readouterr().err) or "1 to 16" in said
 
@@ -149,5 +149,5 @@ def test_too_few_images(tmp_path, capsys):
     (tmp_path / "one").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "one" / "a.png")
     arguments = ["--folder", str(tmp_path), "--widths", "1"]
-    assert exits.run(rank_samplers.main, arguments) == errors.USAGE
+    assert exits.run(main, arguments) == errors.USAGE
     assert "more images than values" in capsys.readouterr().err

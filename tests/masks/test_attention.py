@@ -7,7 +7,6 @@ beside it says how it was made.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +18,10 @@ from maskmim.masks import attention
 from maskmim.masks.core import MaskError
 from maskmim.types import Context, Randomness
 from tests.masks.test_learned import DRAWS, check_law
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "masks" / "informed_official.npz")
+GOLDEN = np.load(ROOT / "tests/golden/masks/informed_official.npz")
 ATTENTION = GOLDEN["attention"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,9 @@ from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks.bank import bank_masks, bank_windows, cropped
 from maskmim.types import Context, Randomness
 from tests.masks.bank_cases import PER_SHAPE, SHAPES, Case, all_cases, make_case, ours
+from tests.running import ROOT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "colormae_bank.npz"
+GOLDEN = ROOT / "tests/golden/colormae_bank/values.npz"
 
 
 def restated(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

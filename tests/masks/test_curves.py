@@ -1,7 +1,6 @@
 """The curves of masked generation against the official table, and what laws draw."""
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,10 @@ from scipy import stats
 
 from maskmim.masks import curves, growth, ratio
 from maskmim.masks.core import MaskError
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "masks" / "maskgit_schedule.npz"
+GOLDEN = ROOT / "tests/golden/masks/maskgit_schedule.npz"
 DRAWS = 4000
 
 

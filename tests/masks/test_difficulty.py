@@ -6,8 +6,6 @@ informed_record.py beside it says how it was made.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +13,9 @@ import pytest
 
 from maskmim.masks import difficulty
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "masks" / "informed_official.npz")
+GOLDEN = np.load(ROOT / "tests/golden/masks/informed_official.npz")
 LOSSES = GOLDEN["losses"]
 EPOCHS = 200
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,10 @@ from maskmim.masks import grids
 from maskmim.masks.core import split_counts
 from maskmim.types import Randomness
 from tests.masks.sampling import draw, maps
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "masks"
+GOLDEN = ROOT / "tests/golden/masks"
 GRIDS = ((14, 14), (7, 11), (1, 40), (4, 6, 5), (32, 4), (33,))
 
 

@@ -7,7 +7,6 @@ informed_record.py beside it says how it was made.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,9 @@ import pytest
 from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks import missing
 from maskmim.types import Context, Mask, Randomness
+from tests.running import ROOT
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "masks" / "informed_official.npz")
+GOLDEN = np.load(ROOT / "tests/golden/masks/informed_official.npz")
 
 
 @functools.partial(jax.jit, static_argnames="ratio")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,10 @@ from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import modalities
 from maskmim.masks.core import MaskError, split_counts
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "masks"
+GOLDEN = ROOT / "tests/golden/masks"
 MULTIMAE = (("rgb", (14, 14)), ("depth", (14, 14)), ("semseg", (14, 14)))
 SMALL = (("video", (2, 3, 4)), ("audio", (5, 2)))
 AUDIO_VISUAL = (("rgb", (8, 14, 14)), ("spectrogram", (62, 8)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from maskmim.masks import projection, uniform
 from maskmim.masks.core import MaskError
 from maskmim.masks.projection import Projection
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 from tests.tolerances import PARITY, REORDERED, SIGNIFICANCE
 
 
@@ -77,7 +77,7 @@ def test_the_mean_over_draws_is_a_multiple_of_the_identity():
 @pytest.mark.proves(121, "equals the official operator for its buckets and signs")
 def test_the_official_operator():
     """region_ropim.npz: see tests/golden/masks/region_record.py."""
-    golden = Path(__file__).parents[1] / "golden/masks/region_ropim.npz"
+    golden = ROOT / "tests/golden/masks/region_ropim.npz"
     with np.load(golden) as stored:
         buckets, signs, operator = stored["buckets"], stored["signs"], stored["operator"]
     places = np.arange(196) // 28 * 28 + buckets

@@ -6,7 +6,6 @@ region_fsfm.npz holds the official code's masks, see tests/golden/masks/region_r
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from maskmim.masks import regions
 from maskmim.masks.core import MaskError
 from maskmim.masks.region_maps import face_members
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
 GRID = (14, 14)
@@ -30,7 +30,7 @@ COUNT = 64
 @functools.cache
 def fsfm() -> dict[str, np.ndarray]:
     """Maps [4, 112, 112], covered and hidden tokens bool[6 candidates, 4 maps, 196]."""
-    with np.load(Path(__file__).parents[1] / "golden/masks/region_fsfm.npz") as stored:
+    with np.load(ROOT / "tests/golden/masks/region_fsfm.npz") as stored:
         bits = {name: stored[name] for name in ("covered", "hidden")}
         maps = stored["maps"]
     bits = {name: np.unpackbits(bit, axis=-1, count=196) for name, bit in bits.items()}

@@ -6,7 +6,6 @@ region_sma.npz holds the official code's masks, see tests/golden/masks/region_re
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +17,13 @@ from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import self_attention
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Context, Randomness
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
 
 @functools.cache
 def official() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parents[1] / "golden/masks/region_sma.npz") as stored:
+    with np.load(ROOT / "tests/golden/masks/region_sma.npz") as stored:
         return dict(stored)
 
 

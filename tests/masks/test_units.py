@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,10 @@ from maskmim.masks.core import MaskError, split_counts
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.masks.sampling import maps as sampled
+from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "masks"
+GOLDEN = ROOT / "tests/golden/masks"
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.types import Context, Mask, Randomness
+from tests.running import ROOT
 
 GRID = (8, 14, 14)
-OFFICIAL = np.load(Path(__file__).parents[1] / "golden/masks/video_official.npz")
+OFFICIAL = np.load(ROOT / "tests/golden/masks/video_official.npz")
 
 
 class Square(NamedTuple):

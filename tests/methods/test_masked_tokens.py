@@ -1,7 +1,6 @@
 """MaskGIT: what is hidden is unseen, the loss is the official one, a trained model keeps rules."""
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ from tests.golden.maskgit import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")
+GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 COLOURS, SIDE = 4, 4
 SPEC = Spec((SIDE, SIDE), 1, (0.0,), (1 / 255,))
 smoothed = partial(cross_entropy, smoothing=0.1)

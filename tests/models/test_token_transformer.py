@@ -1,7 +1,5 @@
 """MaskGIT's transformer: equal to the official one, and dropout that is an example's own."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +10,10 @@ from maskmim.models.vit import ModelError
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
 from tests.golden.maskgit import case
+from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")
+GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 LABELS = jnp.arange(case.EXAMPLES) % case.CLASSES
 
 

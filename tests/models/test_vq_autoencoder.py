@@ -1,7 +1,5 @@
 """The tokenizer's parts against the official ones: vectors, codes, picture, losses, scores."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +13,10 @@ from maskmim.models.vq_autoencoder import vq_autoencoder
 from maskmim.teachers.picture_codes import codes_of, drawn, vectors_of
 from maskmim.types import Spec
 from tests.golden.maskgit import case
+from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "maskgit.npz")
+GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 
 
 def near(found, name):

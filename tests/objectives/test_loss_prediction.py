@@ -7,7 +7,6 @@ hpm_record.py beside it says how it was made.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +17,10 @@ from maskmim.losses.regression import squared_error
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match
 from maskmim.types import Mask, Mean, Objective, View
+from tests.running import ROOT
 from tests.tolerances import PARITY
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "hpm.npz")
+GOLDEN = np.load(ROOT / "tests/golden/hpm/values.npz")
 KINDS = {"relative": relative, "absolute": absolute}
 
 

@@ -24,9 +24,9 @@ from maskmim.runtime.watchdog import Watchdog
 
 
 def main(words):
-    port, processes, process, seconds, what = *map(int, words[:4]), words[4]
-    processes.join(processes.Place(f"127.0.0.1:{port}", processes, process))
-    if what == "hangs" and process == processes - 1:
+    port, count, process, seconds, what = *map(int, words[:4]), words[4]
+    processes.join(processes.Place(f"127.0.0.1:{port}", count, process))
+    if what == "hangs" and process == count - 1:
         seconds -= 4  # else the one that waits for it may notice first
     times, departure = Timeline(), Departure()
     dog = Watchdog(
@@ -37,7 +37,7 @@ def main(words):
         leave=lambda why: departure.leave(errors.STUCK, why),
     )
     with departure.together(), dog:
-        steps(times, departure, what, process == processes - 1)
+        steps(times, departure, what, process == count - 1)
     return errors.DONE
 
 

@@ -99,9 +99,9 @@ def test_without_limits_there_is_no_thread(tmp_path):
 HANGS = """
 import multiprocessing, sys, threading, time
 from pathlib import Path
-from maskmim import exits
-from maskmim.goodput import Timeline
-from maskmim.watchdog import Watchdog
+from maskmim.runtime import exits
+from maskmim.runtime.timeline import Timeline
+from maskmim.runtime.watchdog import Watchdog
 
 if __name__ == "__main__":
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(1000,))
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     print(child.pid, flush=True)
     times = Timeline()
     dog = Watchdog(times, Path("stuck-0.txt"), in_steps=0.5, elsewhere=0.0,
-                   leave=lambda why: exits.leave(exits.STUCK))
+                   leave=lambda why: exits.leave(70))
     with dog, times.during("data"):
         threading.Lock().acquire()
         forever = threading.Lock()

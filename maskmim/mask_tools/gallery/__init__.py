@@ -1,1 +1,1 @@
-"""Pictures and statistics of every sampler: `python -m maskmim.mask_tools.gallery`."""
+"""Pictures and statistics of every sampler: `python -m maskmim.gallery`."""

@@ -112,7 +112,7 @@ def page(text: str, files: Sequence[Path], asked: Asked) -> str:
     pictures = [f"## {path.stem}\n\n![{path.stem}]({path.name})" for path in files]
     about = (
         f"{MASKS:,} masks of each sampler, {100 * asked.ratio:g} % of the tokens asked to be "
-        f"hidden, seed {asked.seed}. Made by `python -m maskmim.mask_tools.gallery`."
+        f"hidden, seed {asked.seed}. Made by `python -m maskmim.gallery`."
     )
     return "\n\n".join(["# Mask samplers", about, text, LEGEND, *pictures]) + "\n"
 

@@ -14,7 +14,7 @@ from maskmim.models.projection import vit_projected
 from maskmim.types import Spec, Tree
 from tests.golden.official_weights import drawn
 
-GOLDEN = Path(__file__).parent / "attmask.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 IMAGE, LOCAL, PATCH = 16, 8, 4
 EXAMPLES, VIEWS, LOCALS = 3, 2, 3
 DEPTH, WIDTH, HEADS = 2, 8, 2

@@ -11,7 +11,7 @@ from maskmim.interop.layout import Entry, flat, kernel, same
 from maskmim.interop.mae_official import LAYOUT
 from tests.golden.official_weights import drawn
 
-GOLDEN = Path(__file__).parent / "audio_mae.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 SIZE, PATCH, EXAMPLES = (24, 16), 2, 2
 GRID = (SIZE[0] // PATCH, SIZE[1] // PATCH)
 ENCODER = (2, 16, 2)  # depth, width, heads

@@ -10,7 +10,7 @@ import numpy as np
 from maskmim.interop.layout import Entry, convolution, flat, kernel, linear, norm, same
 from tests.golden.official_weights import large
 
-GOLDEN = Path(__file__).parent / "beit_v2.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 IMAGE, PATCH, EXAMPLES = 16, 4, 2
 GRID = (IMAGE // PATCH, IMAGE // PATCH)
 ENCODER = (2, 8, 2)  # depth, width, heads

@@ -11,7 +11,7 @@ from maskmim.interop.layout import Entry, convolution, flat, kernel, same
 from maskmim.types import Mask
 from tests.golden.official_weights import drawn
 
-GOLDEN = Path(__file__).parent / "capi.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 IMAGE, PATCH, EXAMPLES = 16, 4, 6
 DEPTH, DECODER_DEPTH, WIDTH, HEADS, REGISTERS = 2, 2, 16, 2, 4
 CLUSTERS = 10

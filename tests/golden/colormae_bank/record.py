@@ -21,7 +21,7 @@ import torch
 
 from tests.masks.bank_cases import Case, all_cases, ours
 
-GOLDEN = Path(__file__).parent / "colormae_bank.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 KEPT = 40  # Cases stored; all are counted.
 
 

@@ -12,7 +12,7 @@ from maskmim.interop.mae_official import LAYOUT
 from tests.golden.official_weights import large
 
 weight = large
-GOLDEN = Path(__file__).parent / "crossmae.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 IMAGE, PATCH, EXAMPLES = 16, 4, 3
 ENCODER = (3, 8, 2)  # depth, width, heads
 DECODER = (2, 8, 4)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FILE = Path(__file__).parent / "fbank.npz"
+FILE = Path(__file__).with_name("values.npz")
 
 
 def main(path: str) -> None:

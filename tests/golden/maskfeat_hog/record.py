@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-GOLDEN = Path(__file__).parent / "maskfeat_hog.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 EXAMPLES, SIZE, PATCH = 3, 32, 16
 
 

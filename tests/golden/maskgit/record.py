@@ -27,7 +27,7 @@ from maskgit.nets import discriminator, maskgit_transformer, vqgan_tokenizer  # 
 
 from tests.golden.maskgit import case  # noqa: E402
 
-GOLDEN = Path(__file__).parent / "maskgit.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 
 
 def main() -> None:

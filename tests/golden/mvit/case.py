@@ -12,7 +12,7 @@ from maskmim.interop.layout import Entry, flat, kernel, linear, norm, same
 from maskmim.models.mvit import VARIANTS, shapes
 from tests.golden.official_weights import large
 
-GOLDEN = Path(__file__).parent / "mvit.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 VARIANT = "nano"
 SIZE = VARIANTS[VARIANT]
 FRAMES, SIDE, EXAMPLES = 6, 64, 2

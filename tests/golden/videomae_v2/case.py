@@ -13,7 +13,7 @@ from maskmim.interop.mae_official import LAYOUT
 from tests.golden.official_weights import large
 
 weight = large
-GOLDEN = Path(__file__).parent / "videomae_v2.npz"
+GOLDEN = Path(__file__).with_name("values.npz")
 SIZE, PATCH, GRID = (4, 16, 16), (2, 4, 4), (2, 4, 4)
 EXAMPLES = 2
 ENCODER = (2, 8, 2)  # depth, width, heads

@@ -1,4 +1,4 @@
-"""Rebuilds the embedded photographs: `python -m maskmim.data.grocery_build --source DIR --out DIR`.
+"""Rebuilds the embedded photographs: `python -m tools.build_grocery --source DIR --out DIR`.
 
 --source is a checkout of the repository marcusklasson/GroceryStoreDataset (MIT licence), commit
 fc80ba90f803d79d0383df52c5a4ac5de99ff6fc. Each photograph is turned upright, reduced with an
@@ -36,7 +36,7 @@ Semantic Labels. IEEE Winter Conference on Applications of Computer Vision (WACV
 arXiv 1901.00711.
 
 Changed from the original: every photograph was reduced to {side} pixels on the short side and
-stored as WebP of quality {quality} by maskmim/data/grocery_build.py. Splits and classes are the
+stored as WebP of quality {quality} by tools/build_grocery.py. Splits and classes are the
 official ones.
 """
 

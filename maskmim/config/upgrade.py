@@ -1,0 +1,64 @@
+"""Bring a stored config to this version: moved paths, nested keywords, keys that are new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from maskmim.config.bricks import MOVED, brick, hyperparameters, resolve
+from maskmim.config.defaults import base
+
+# Sections whose plain keys are the same in every config; a later version may add some.
+COMMON = ("input", "data", "train", "mesh", "checkpoint", "log", "process", "evals")
+# Keywords of models in 0.1.0 that are keywords of their brick `compute` now.
+COMPUTE = ("dtype", "remat", "unroll")
+
+
+def upgrade(config: ConfigDict) -> ConfigDict:
+    """Return a stored config, changed in place, as this version would have stored it.
+
+    Paths of bricks that moved are replaced, keywords that became those of a nested brick are
+    nested, and keys that its version did not have get their defaults: a key that is new in a
+    version has a default that leaves runs of earlier ones as they were.
+    """
+    with config.unlocked():
+        _rename(config)
+        defaults = base()
+        for section in COMMON:
+            if section not in config:
+                config[section] = ConfigDict()
+            for key, value in defaults[section].items():
+                if key not in config[section] and not isinstance(value, ConfigDict):
+                    config[section][key] = value
+    return config.lock()
+
+
+def _rename(section: ConfigDict) -> None:
+    """Replace moved paths and nest moved keywords, in a section and those inside it."""
+    for name, value in section.items():
+        section[name] = _renamed(value)
+    if "brick" in section:
+        _nest(section)
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, ConfigDict):
+        with value.unlocked():
+            _rename(value)
+        return value
+    if isinstance(value, tuple):
+        return tuple(_renamed(part) for part in value)
+    return MOVED.get(value, value) if isinstance(value, str) else value
+
+
+def _nest(section: ConfigDict) -> None:
+    """Move the keywords COMPUTE of a brick that takes `compute` into that section."""
+    known = hyperparameters(resolve(section.brick))
+    if "compute" not in known:
+        return
+    moved = {name: section[name] for name in COMPUTE if name in section and name not in known}
+    for name in moved:
+        del section[name]
+    if "compute" not in section:
+        section["compute"] = brick(known["compute"].default, **moved)
