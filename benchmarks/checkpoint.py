@@ -25,12 +25,12 @@ from pathlib import Path
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.reader import attach_shardings, restore_newest
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.config.load import load
 from maskmim.config.serialize import to_json
 from maskmim.imagenet import TRAIN_IMAGES
-from maskmim.training.build import assemble, born_sharded
+from maskmim.training.build import assemble, init_sharded
 from maskmim.types import Tree
 
 
@@ -56,7 +56,7 @@ def save(options: argparse.Namespace) -> None:
     config = load(options.config)
     parts = assemble(config, TRAIN_IMAGES)
     before = reset()
-    state, _ = born_sharded(parts, 0)
+    state, _ = init_sharded(parts, 0)
     advance = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     state = jax.block_until_ready(advance(state))
     held, whole = memory("VmRSS") - before, size(state)
@@ -92,11 +92,11 @@ def read(options: argparse.Namespace) -> None:
     shapes = parts.shapes._asdict()
     if options.act == "read":
         shapes = {"params": shapes["params"], "extra": shapes["extra"]}
-    like = layout(shapes, jax.tree.map(lambda _: here, shapes))
+    like = attach_shardings(shapes, jax.tree.map(lambda _: here, shapes))
     jax.block_until_ready(jax.numpy.zeros(1))
     before = reset()
     began = time.perf_counter()
-    found = newest(Path(options.workdir), like)
+    found = restore_newest(Path(options.workdir), like)
     taken = time.perf_counter() - began
     jax.block_until_ready(found.state)
     peak, whole = memory("VmHWM") - before, size(found.state)

@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.mask_tools.discovery import Sampler, samplers
-from maskmim.mask_tools.gallery.hints import hint_of, spread
-from maskmim.mask_tools.gallery.scene import scene_of
+from maskmim.mask_tools.gallery.hints import compute_hint, repeat_hints
+from maskmim.mask_tools.gallery.scene import photograph_scene
 from maskmim.types import Array, Context, Randomness
 
 RATIO = 0.75
@@ -71,12 +71,12 @@ def mae_step_gflop() -> float:
 @functools.cache
 def hint(name: str, grid: tuple[int, ...]) -> Array:
     """A hint as the gallery makes it from its photograph."""
-    return hint_of(scene_of(grid), name)
+    return compute_hint(photograph_scene(grid), name)
 
 
 def batch_hints(names: tuple[str, ...], grid: tuple[int, ...], batch: int) -> dict[str, Array]:
     """Hints for a batch of equal examples."""
-    return spread({name: hint(name, grid) for name in names}, batch)
+    return repeat_hints({name: hint(name, grid) for name in names}, batch)
 
 
 def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:

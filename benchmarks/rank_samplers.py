@@ -21,16 +21,16 @@ from maskmim import errors
 from maskmim.data.folder import labelled as labelled_folder
 from maskmim.data.grocery import grocery
 from maskmim.mask_tools.alignment import (
-    labelled,
+    prepare_images,
 )
 from maskmim.mask_tools.rank_samplers import (
     Ranked,
     Tokens,
-    pictures,
+    load_pictures,
     rank,
-    rankable,
-    references,
-    table,
+    rankable_samplers,
+    rank_references,
+    ranking_table,
 )
 from maskmim.runtime import exits
 
@@ -40,18 +40,18 @@ def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
     tokens = Tokens(options.size, options.patch, 1 if options.grey else 3)
     records = labelled_folder(path=options.folder) if options.folder else grocery(split="train")
-    small, labels = pictures(records, tokens, label_set=options.labels, most=options.images)
-    data = labelled(small, labels)
+    small, labels = load_pictures(records, tokens, label_set=options.labels, most=options.images)
+    data = prepare_images(small, labels)
     asked: Mapping = {"ratio": options.ratio, "widths": options.widths}
-    rows, failed = list(references(data, tokens, **asked)), []
-    found = rankable(options.samplers)
+    rows, failed = list(rank_references(data, tokens, **asked)), []
+    found = rankable_samplers(options.samplers)
     results = rank(data, tokens, found, draws=options.draws, seeds=options.seeds, **asked)
     for result in tqdm(results, total=len(found), desc="samplers", leave=False, disable=None):
         (rows if isinstance(result, Ranked) else failed).append(result)
     print(
         f"Alignment, % of what all {data.images.shape[1]} pixel values capture of the labels "
         f"'{options.labels}' ({len(np.unique(labels))} classes); {len(labels)} images, grid "
-        f"{tokens.grid[0]} x {tokens.grid[1]}\n\n{table(rows, options.widths)}"
+        f"{tokens.grid[0]} x {tokens.grid[1]}\n\n{ranking_table(rows, options.widths)}"
     )
     for name, error in failed:
         print(f"\nNot ranked: {name}: {error}")

@@ -24,7 +24,7 @@ from maskmim.config.defaults import base
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.models.vit import variant
 from maskmim.planning import cost
-from maskmim.training.build import assemble, born_sharded, jitted_step
+from maskmim.training.build import assemble, init_sharded, jitted_step
 
 
 def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], None], float]:
@@ -32,12 +32,14 @@ def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], 
     config = base()
     config.input.size = (224, 224)
     config.model = brick(
-        "maskmim.models.masked_vit.vit_mae", variant=options.variant, dtype=options.dtype
+        "maskmim.models.masked_vit.vit_mae",
+        variant=options.variant,
+        compute=brick("maskmim.models.layers.compute.compute", dtype=options.dtype),
     )
     config.train.batch_size = options.batch
     parts = assemble(config, TRAIN_IMAGES)
     step = jitted_step(config, parts)
-    state, frozen = born_sharded(parts, 0)
+    state, frozen = init_sharded(parts, 0)
     batch = {"image": jax.device_put(images)}
     held = [state]
 

@@ -1,7 +1,7 @@
 """ColorMAE: data-independent masks from filtered noise (arXiv 2407.13036), ImageNet-1k.
 
-  python -m maskmim.train --config configs/colormae.py:epochs=300 --workdir runs/colormae
-  python -m maskmim.train --config configs/colormae.py:mask=blue --workdir runs/colormae_blue
+  python -m maskmim.train --config colormae:epochs=300 --workdir runs/colormae
+  python -m maskmim.train --config colormae:mask=blue --workdir runs/colormae_blue
 
 After the colon: mask=green | red | blue | purple | white | bank (the official procedure: one stored
 bank of patterns, cropped once for each 512 images); variant and epochs as in configs/mae.py; tiny.
@@ -20,31 +20,76 @@ Published results to expect (official README and logs; not yet reproduced by us)
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import brick
-from maskmim.config.defaults import base, norm_pix_objective
-from maskmim.config.python_file import parse_argument
-from maskmim.config.recipes import mae_imagenet, tiny
+from maskmim.config import base, brick, parse_argument
+from maskmim.config.defaults import norm_pix_objective
+from maskmim.config.recipes import (
+    adamw_cosine,
+    choose,
+    imagenet_data,
+    tiny_images,
+    tiny_run,
+    tiny_schedule,
+    vit_size,
+)
+from maskmim.masks import bank, colour
+from maskmim.models.layers.compute import compute
+from maskmim.models.masked_vit import vit_mae
+from maskmim.teachers import noise_bank
 
 SYSTEMS = (1,)
 
+MASKS = {
+    "green": colour.green,
+    "red": colour.red,
+    "blue": colour.blue,
+    "purple": colour.purple,
+    "white": colour.white,
+    "bank": bank.cropped,
+}
+
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The config for what stands after the colon."""
+    """Return the config for what stands after the colon."""
     choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, tiny=False)
     config = base()
+    config.mask = brick(choose("mask", choice["mask"], MASKS), ratio=0.75)
+    if choice["mask"] == "bank":
+        config.teachers = {"noise": brick(noise_bank.generated)}
+    config.objectives = {"pixels": norm_pix_objective()}
     if choice["tiny"]:
         tiny(config)
     else:
-        mae_imagenet(config, choice["variant"], choice["epochs"])
-    colour_mask(config, choice["mask"])
-    config.objectives = {"pixels": norm_pix_objective()}
+        published(config, choice["variant"], choice["epochs"])
     return config
 
 
-def colour_mask(config: ConfigDict, mask: str) -> None:
-    """Sets the sampler: a colour filtered on the device, or the official bank of green noise."""
-    if mask == "bank":
-        config.mask = brick("maskmim.masks.bank.cropped", ratio=0.75)
-        config.teachers = {"noise": brick("maskmim.teachers.noise_bank.generated")}
-    else:
-        config.mask = brick(f"maskmim.masks.colour.{mask}", ratio=0.75)
+def published(config: ConfigDict, variant: str, epochs: float) -> None:
+    """Set MAE's recipe on ImageNet-1k."""
+    config.model = brick(
+        vit_mae,
+        **vit_size(variant),
+        decoder_depth=8,
+        decoder_width=512,
+        decoder_heads=16,
+        compute=brick(compute, dtype="bfloat16"),
+    )
+    imagenet_data(config)
+    config.train.epochs = epochs
+    config.train.batch_size = 4096
+    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+
+
+def tiny(config: ConfigDict) -> None:
+    """Set a few steps of a very small model."""
+    config.input.size = (32, 32)
+    config.model = brick(
+        vit_mae,
+        variant="nano",
+        patch=(8, 8),
+        decoder_depth=1,
+        decoder_width=32,
+        decoder_heads=2,
+    )
+    tiny_images(config)
+    tiny_run(config)
+    tiny_schedule(config)

@@ -1,15 +1,15 @@
 """MAE: Masked Autoencoders Are Scalable Vision Learners (arXiv 2111.06377), ImageNet-1k.
 
-  python -m maskmim.train --config configs/mae.py:variant=L/16,epochs=800 --workdir runs/mae_l16
+  python -m maskmim.train --config mae:variant=L/16,epochs=800 --workdir runs/mae_l16
 
-After the colon: variant=B/16 | L/16 | H/14 (and any of maskmim.models.variants), epochs=N,
+After the colon: variant=B/16 | L/16 | H/14 (and any of maskmim.models.vit.variant); epochs=N;
 tiny (a few steps of a very small model on the embedded photographs, for tests).
 
-ImageNet-1k is read through tensorflow-datasets: config.data.train.data_dir, prepared in advance; or
-from shards made of its tars, see docs/data.md.
+ImageNet-1k is read through tensorflow-datasets, prepared in config.data.train.data_dir, or from
+shards made of its tar files, see docs/data.md.
 The recipe is that of the official PRETRAIN.md: AdamW (0.9, 0.95), weight decay 0.05, learning rate
-1.5e-4 per 256 images at batch 4096, 40 epochs of warm-up, cosine to 0, crops of 20 to 100 % of the
-picture and flips, pixels normalised per patch. The paper's settings and the code's are the same.
+1.5e-4 per 256 images at batch size 4096, 40 epochs of warm-up, cosine to 0, crops of 20 to 100 % of
+the picture and flips, pixels normalised per patch. The paper and the code have the same settings.
 Difference: an epoch is every image exactly once; the official loader drops the last partial batch.
 
 Published results to expect (ImageNet-1k top-1 after fine-tuning; not yet reproduced by us):
@@ -20,22 +20,63 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning; not yet reprod
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import brick
-from maskmim.config.defaults import base, norm_pix_objective
-from maskmim.config.python_file import parse_argument
-from maskmim.config.recipes import mae_imagenet, tiny
+from maskmim.config import base, brick, parse_argument
+from maskmim.config.defaults import norm_pix_objective
+from maskmim.config.recipes import (
+    adamw_cosine,
+    imagenet_data,
+    tiny_images,
+    tiny_run,
+    tiny_schedule,
+    vit_size,
+)
+from maskmim.masks import uniform
+from maskmim.models.layers.compute import compute
+from maskmim.models.masked_vit import vit_mae
 
 SYSTEMS = (3,)
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The config for what stands after the colon."""
+    """Return the config for what stands after the colon."""
     choice = parse_argument(arg, variant="B/16", epochs=800.0, tiny=False)
     config = base()
+    config.mask = brick(uniform.random, ratio=0.75)
+    config.objectives = {"pixels": norm_pix_objective()}
     if choice["tiny"]:
         tiny(config)
     else:
-        mae_imagenet(config, choice["variant"], choice["epochs"])
-    config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
-    config.objectives = {"pixels": norm_pix_objective()}
+        published(config, choice["variant"], choice["epochs"])
     return config
+
+
+def published(config: ConfigDict, variant: str, epochs: float) -> None:
+    """Set the recipe on ImageNet-1k."""
+    config.model = brick(
+        vit_mae,
+        **vit_size(variant),
+        decoder_depth=8,
+        decoder_width=512,
+        decoder_heads=16,
+        compute=brick(compute, dtype="bfloat16"),
+    )
+    imagenet_data(config)
+    config.train.epochs = epochs
+    config.train.batch_size = 4096
+    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+
+
+def tiny(config: ConfigDict) -> None:
+    """Set a few steps of a very small model."""
+    config.input.size = (32, 32)
+    config.model = brick(
+        vit_mae,
+        variant="nano",
+        patch=(8, 8),
+        decoder_depth=1,
+        decoder_width=32,
+        decoder_heads=2,
+    )
+    tiny_images(config)
+    tiny_run(config)
+    tiny_schedule(config)

@@ -1,15 +1,15 @@
 """VideoMAE (arXiv 2203.12602), and VideoMAE V2's dual masking (arXiv 2303.16727).
 
-  python -m maskmim.train --config configs/videomae.py:path=/data/k400/train --workdir runs/videomae
-  python -m maskmim.train --config configs/videomae.py:dual,variant=g,path=/data/videos --workdir v2
+  python -m maskmim.train --config videomae:path=/data/k400/train --workdir runs/videomae
+  python -m maskmim.train --config videomae:dual,variant=g,path=/data/videos --workdir v2
 
 After the colon: path=DIR (videos, searched with all its subfolders); test=DIR (then the first level
-of subfolders of both names classes, and a linear probe and kNN come at the end); dual (V2);
+of subfolders of both names classes, and a linear probe and kNN run at the end); dual (V2);
 variant=S | B | L | H (dual: B | L | H | g); epochs=N (0: the published number); tiny (a few small
 steps on synthetic clips of the embedded photographs).
 
 Clips of 16 frames, every 4th of the video, in cubes of 2 x 16 x 16 pixels (V2's g: 2 x 14 x 14). A
-tube hides the same 176 of 196 places at all times; the encoder sees 160 of 1568 tokens without a
+tube hides the same 176 of 196 positions at all times; the encoder sees 160 of 1568 tokens without a
 class token. The target is pixels in [0, 1], normalised in each cube and channel, the loss the mean
 squared error on hidden cubes. With dual masking the decoder gets half of all tokens, in running
 cells, and the loss counts those of them that the encoder did not see.
@@ -18,10 +18,11 @@ weight decay 0.05, warm-up from 0, cosine to 1e-5 before scaling, four scales of
 Something-Something V2: --config.data.decode.stride=2 (and evals), 2400 epochs. UCF101:
 --config.mask.ratio=0.75 --config.optim.lr=3e-4 --config.train.batch_size=192, 3200 epochs.
 
-Differences: V2 reads each video once for 4 crops, whose masks and crops differ; here a batch as
-large holds as many videos, each with one crop, and an epoch of theirs is 4 of ours (epochs, warm-up
-and rate are converted). Its later stages, supervised on Kinetics-710, are not here. bfloat16, there
-float16. See also maskmim/models/videomae.py, data/clips.py and data/clip_transforms.py.
+Differences: V2 reads each video once for 4 crops, whose masks and crops differ; here a batch of
+the same size holds as many videos, each with one crop, and one of its epochs is 4 of ours (epochs,
+warm-up and learning rate are converted). Its later stages, supervised on Kinetics-710, are not
+included. bfloat16 instead of float16. See also maskmim/models/videomae.py, data/clips.py and
+data/clip_transforms.py.
 
 Published results to expect (top-1 after fine-tuning; not yet reproduced by us):
   VideoMAE, Kinetics-400: S 79.0, B 81.5, L 85.2, H 86.6 (1600 epochs); Something-Something V2: B
@@ -33,24 +34,37 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import brick
-from maskmim.config.defaults import base
-from maskmim.config.parse import ConfigError
-from maskmim.config.python_file import parse_argument
-from maskmim.config.recipes import adamw_cosine, clips, matched, pans, tiny, videos
+from maskmim.config import base, brick, parse_argument
+from maskmim.config.recipes import (
+    adamw_cosine,
+    choose,
+    clip_decoding,
+    match_objective,
+    tiny_run,
+    tiny_schedule,
+    tiny_videos,
+    video_data,
+)
+from maskmim.data import clip_transforms
+from maskmim.losses import squared_error
+from maskmim.masks import running_cell, video
+from maskmim.models.layers.compute import compute
+from maskmim.models.videomae import vit_videomae
+from maskmim.optim import adamw
+from maskmim.targets import cubes
 
 SYSTEMS = (21, 15)
 
 
 class Recipe(NamedTuple):
-    """What differs between the official scripts; clips of a batch, rate per `lr_per` of them."""
+    """What differs between the official scripts; the learning rate counts per `lr_per` clips."""
 
     decoder: str
-    batch: int
+    batch_size: int
     lr: float = 1.5e-4
     lr_per: int = 256
     epochs: float = 1600.0
-    warmup: float = 40.0
+    warmup_epochs: float = 40.0
     clip_norm: float = float("inf")
 
 
@@ -66,63 +80,62 @@ DUAL = {
     "H": Recipe("4x512x8", 8192, 1e-3, 1024, 1200.0, 120.0),
     "g": Recipe("4x512x8x2234", 8192, 6e-4, 1024, 1200.0, 120.0, 0.02),
 }
+NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The config for what stands after the colon."""
+    """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", test="", dual=False, variant="B", epochs=0.0, tiny=False)
-    recipes = DUAL if choice["dual"] else VIDEOMAE
-    if choice["variant"] not in recipes:
-        raise ConfigError(f"variant={choice['variant']}: use one of {', '.join(recipes)}")
+    variant = choice["variant"]
+    recipe = choose("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
     config = base()
     config.input.stream = "video"
-    config.data.augment = brick("maskmim.data.clip_transforms.multi_scale_crop")
-    config.evals.transform = brick("maskmim.data.clip_transforms.centre_crop")
+    config.mask = brick(running_cell.dual if choice["dual"] else video.tube, ratio=0.9)
+    target = cubes.normalised_cubes
+    config.objectives = {"pixels": match_objective("pixels", target, squared_error)}
+    config.data.augment = brick(clip_transforms.multi_scale_crop)
+    config.evals.transform = brick(clip_transforms.centre_crop)
     if choice["tiny"]:
-        small(config)
+        tiny(config)
     else:
-        published(config, recipes[choice["variant"]], choice["variant"], choice["epochs"])
-        videos(config, choice["path"], choice["test"])
-    config.optim.no_decay = (r"(^|/)(bias|scale|mask_token)$",)
-    sampler = "running_cell.dual" if choice["dual"] else "video.tube"
-    config.mask = brick(f"maskmim.masks.{sampler}", ratio=0.9)
-    cubes = matched("pixels", "targets.cubes.normalised_cubes", "losses.squared_error")
-    config.objectives = {"pixels": cubes}
+        published(config, recipe, variant, choice["epochs"])
+        video_data(config, choice["path"], choice["test"])
     return config
 
 
 def published(config: ConfigDict, recipe: Recipe, variant: str, epochs: float) -> None:
-    """Sizes and optimisation of the official scripts."""
+    """Set sizes and optimisation of the official scripts."""
     config.input.size = (16, 224, 224)
-    side = 14 if variant == "g" else 16
+    giant = variant == "g"
+    side = 14 if giant else 16
     config.model = brick(
-        "maskmim.models.videomae.vit_videomae",
+        vit_videomae,
         variant=variant,
         patch=(2, side, side),
         decoder=recipe.decoder,
-        remat="full" if variant == "g" else "none",
-        dtype="bfloat16",
+        compute=brick(compute, remat="full" if giant else "none", dtype="bfloat16"),
     )
+    clip_decoding(config, frames=16, stride=4)
     config.train.epochs = epochs or recipe.epochs
+    config.train.batch_size = recipe.batch_size
     adamw_cosine(
         config,
-        batch_size=recipe.batch,
         lr=recipe.lr,
         lr_per=recipe.lr_per,
         b2=0.95,
+        no_decay=NO_DECAY,
         clip_norm=recipe.clip_norm,
-        warmup_epochs=recipe.warmup * min(1.0, config.train.epochs / recipe.epochs),
+        warmup_epochs=recipe.warmup_epochs * min(1.0, config.train.epochs / recipe.epochs),
         final=1e-5 / recipe.lr,
     )
-    clips(config, frames=16, stride=4)
 
 
-def small(config: ConfigDict) -> None:
-    """A very small model on synthetic clips."""
-    tiny(config)
+def tiny(config: ConfigDict) -> None:
+    """Set a few steps of a very small model on synthetic clips."""
     config.input.size = (8, 32, 32)
-    config.model = brick(
-        "maskmim.models.videomae.vit_videomae", variant="nano", patch=(2, 8, 8), decoder="1x32x2"
-    )
-    pans(config)
-    clips(config, frames=8, stride=1)
+    config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
+    tiny_videos(config)
+    clip_decoding(config, frames=8, stride=1)
+    tiny_run(config)
+    config.optim = brick(adamw, no_decay=NO_DECAY)
+    tiny_schedule(config)

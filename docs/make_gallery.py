@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from maskmim.mask_tools.discovery import samplers
-from maskmim.mask_tools.gallery.page import Asked, write
+from maskmim.mask_tools.gallery.page import GallerySettings, write_gallery
 
 DOCS = Path(__file__).parent
 IMAGES = DOCS / "images" / "gallery"
@@ -24,7 +24,7 @@ def main() -> None:
     for old in IMAGES.glob("*.webp"):
         old.unlink()
     with tempfile.TemporaryDirectory() as folder:
-        write(samplers(), Path(folder), Asked(None, 0.75, 0))
+        write_gallery(samplers(), Path(folder), GallerySettings(None, 0.75, 0))
         page = (Path(folder) / "gallery.md").read_text(encoding="utf-8")
         for sheet in sorted(Path(folder).glob("*.png")):
             with Image.open(sheet) as picture:

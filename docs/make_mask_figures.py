@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 from maskmim.mask_tools.spectrum import spectrum
 from maskmim.mask_tools.statistics import mean_component_size, visible_map
 from maskmim.masks import colour
-from maskmim.masks.gaussian import evened, filtered_noise
+from maskmim.masks.gaussian import standardise, filtered_noise
 from maskmim.types import Context, Randomness
 
 IMAGES = Path(__file__).parent / "images"
@@ -41,7 +41,7 @@ def masks_of(name: str) -> tuple[np.ndarray, np.ndarray]:
     context = Context({}, {"image": GRID}, {})
     mask = jax.jit(lambda randomness: sampler(randomness, context, ratio=RATIO))(randomness)
     blurs = colour.filter_of(name)
-    field = evened(filtered_noise(randomness.each("mask")[:1], GRID, blurs), blurs)
+    field = standardise(filtered_noise(randomness.each("mask")[:1], GRID, blurs), blurs)
     return np.asarray(field[0]), visible_map(np.asarray(mask.visible), GRID)
 
 

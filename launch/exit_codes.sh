@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The contract of maskmim/runtime/exits.py for launchers; `again CODE` says whether to start again.
+# The exit codes of maskmim/errors.py for launchers; `again CODE` succeeds if a restart helps.
 # shellcheck disable=SC2034
 DONE=0 FAILED=1 USAGE=2 DIVERGED=65 BAD_DATA=66 STUCK=70 STORAGE=74 SAVED=75
 

@@ -4,12 +4,12 @@
 #   launch/local.sh --config configs/quickstart.py --workdir runs/quickstart
 #   RESTARTS=5 PROCESSES=2 launch/local.sh --config configs/mae.py --workdir runs/mae
 #
-# RESTARTS    how often a run that crashed or hung is started again (default 3)
-# PROCESSES   processes that share the training, over the loopback (default 1)
+# RESTARTS    restarts after a crash or a hang (default 3)
+# PROCESSES   processes of the training on this machine (default 1)
 # PORT        of their coordinator (default 4321)
 # PYTHON      the interpreter (default python)
 #
-# It leaves with the code of the training, of several processes with one that must not start again.
+# Exits with the code of the training; of several processes, with one that forbids a restart, if any.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 source launch/exit_codes.sh
@@ -18,8 +18,8 @@ if (($# == 0)); then
   exit "$USAGE"
 fi
 
-# Processes in groups of their own: Ctrl-C in a terminal reaches this script alone, which hands it on
-# once; a second signal would end a training that is saving.
+# Processes get their own groups: Ctrl-C in a terminal reaches this script only, which forwards it once;
+# a second signal would end a training that is saving.
 set -m
 restarts=${RESTARTS:-3}
 processes=${PROCESSES:-1}
@@ -34,7 +34,7 @@ forward() {
 trap 'forward TERM' TERM INT HUP
 trap 'forward USR1' USR1
 
-# Runs every process once; returns the code that tells most.
+# Runs every process once; returns the code that decides about a restart.
 attempt() {
   children=()
   local index code worst=0
@@ -54,13 +54,13 @@ attempt() {
       wait "$child"
       code=$?
     done
-    if tells_more "$code" "$worst"; then worst=$code; fi
+    if outweighs "$code" "$worst"; then worst=$code; fi
   done
   return "$worst"
 }
 
-# A code that forbids a new start tells more than one of those that its loss brought upon the others.
-tells_more() {
+# A code that forbids a restart outweighs those of processes that only lost the first one.
+outweighs() {
   if (($1 == DONE)); then return 1; fi
   if (($2 == DONE)); then return 0; fi
   if again "$1"; then again "$2" && (($1 > $2)); else again "$2"; fi
@@ -72,7 +72,7 @@ for ((try = 0; ; try++)); do
   if [[ -n $stopped || $code -eq $SAVED ]] || ! again "$code" || ((try >= restarts)); then
     exit "$code"
   fi
-  echo "launch/local.sh: exit code $code, start $((try + 1)) of $restarts again" >&2
+  echo "launch/local.sh: exit code $code, restart $((try + 1)) of $restarts" >&2
   sleep 2
   if [[ -n $stopped ]]; then exit "$code"; fi
 done

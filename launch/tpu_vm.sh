@@ -3,21 +3,21 @@
 #
 #   export TPU=maskmim-1 ZONE=us-central2-b TYPE=v4-32 RUNTIME=tpu-ubuntu2204-base
 #   launch/tpu_vm.sh create                  # SPOT=1 for spot capacity; waits in the queue
-#   launch/tpu_vm.sh wait                    # until the slice is there
-#   launch/tpu_vm.sh setup                   # HEAD of this checkout and its environment on every host
+#   launch/tpu_vm.sh wait                    # until the slice is ready
+#   launch/tpu_vm.sh setup                   # installs HEAD of this checkout on every host
 #   launch/tpu_vm.sh train --config configs/mae.py --workdir gs://bucket/runs/mae
 #   launch/tpu_vm.sh logs | stop | delete
-#   launch/tpu_vm.sh keep --config ... --workdir ...   # all of it, again after preemption; resumes
-#   launch/tpu_vm.sh --dry-run keep ...      # shows the commands of gcloud instead
+#   launch/tpu_vm.sh keep --config ... --workdir ...   # all of this, repeated after preemption; resumes
+#   launch/tpu_vm.sh --dry-run keep ...      # prints the gcloud commands instead
 #
 # TPU       name of the slice and of its queued resource
-# ZONE      where; PROJECT, if not gcloud's own
+# ZONE      zone; PROJECT, if not gcloud's default
 # TYPE      accelerator type, as v4-32, v5litepod-16, v5p-64, v6e-16
 # RUNTIME   runtime version of that type, see Google's list
-# RESTARTS  how often `keep` starts a run again that crashed or hung, and tries to make a slice
-#           (default 10); preemption and saves are not counted
-# The work directory must be one that all hosts see: a mounted file system, or gs:// with gcsfuse.
-# `stop` lets the run save; a `keep` that goes on elsewhere would start it again, so end that first.
+# RESTARTS  restarts by `keep` after a crash or a hang, and attempts to make a slice (default 10);
+#           preemptions and saves do not count
+# The work directory must be visible to all hosts: a mounted file system, or gs:// with gcsfuse.
+# `stop` lets the run save. End a `keep` that runs elsewhere first, or it starts the run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/exit_codes.sh
@@ -33,7 +33,7 @@ if [[ $1 == --dry-run ]]; then
 fi
 for name in TPU ZONE; do
   if [[ -z ${!name:-} ]]; then
-    echo "tpu_vm.sh: $name is not set; launch/tpu_vm.sh alone shows the use" >&2
+    echo "tpu_vm.sh: $name is not set; run launch/tpu_vm.sh without arguments for usage" >&2
     exit "$USAGE"
   fi
 done
@@ -50,11 +50,11 @@ cloud() {
   fi
 }
 
-everywhere() {
+on_all_hosts() {
   cloud tpu-vm ssh "$TPU" "${where[@]}" --worker=all --command="$1"
 }
 
-# What the queue says of the slice; NONE where it has none, and in a dry run.
+# Prints the state of the slice in the queue; NONE without a slice, and in a dry run.
 state() {
   if [[ -n $show ]]; then
     echo NONE
@@ -72,7 +72,7 @@ create() {
     "${capacity[@]}"
 }
 
-wait_for_it() {
+wait_until_active() {
   local now
   if [[ -n $show ]]; then return; fi
   while now=$(state); [[ $now != ACTIVE ]]; do
@@ -84,7 +84,7 @@ wait_for_it() {
   done
 }
 
-# The runtime's own Python may be older than what the package needs: uv brings one.
+# The runtime's Python may be older than the package needs: uv installs one.
 setup() {
   local archive code=0
   archive=$(mktemp)
@@ -94,40 +94,40 @@ setup() {
   } || code=$?
   rm "$archive"
   if ((code)); then return "$code"; fi
-  everywhere "mkdir -p maskmim && tar -xzf maskmim.tar.gz -C maskmim && cd maskmim \
+  on_all_hosts "mkdir -p maskmim && tar -xzf maskmim.tar.gz -C maskmim && cd maskmim \
     && python3 -m pip install -q --user uv && python3 -m uv venv -q --clear --python 3.12 .venv \
     && python3 -m uv pip install -q --python .venv/bin/python -r requirements.txt 'jax[tpu]>=0.10,<0.13'"
 }
 
-# Runs in the foreground on every host, once: a second start finds the lock and leaves with USAGE, as
-# when this machine lost its connection while the run went on. tee -p goes on without a reader.
+# Runs in the foreground on every host, once: a second start finds the lock and exits with USAGE, for
+# example if this machine lost its connection while the run went on. tee -p continues without a reader.
 train() {
   local words
   words=$(printf ' %q' "$@")
-  everywhere "cd maskmim && flock -n -o -E $USAGE ~/maskmim.lock .venv/bin/python -m maskmim.train \
+  on_all_hosts "cd maskmim && flock -n -o -E $USAGE ~/maskmim.lock .venv/bin/python -m maskmim.train \
     --coordinator auto$words 2>&1 | tee -p -a ~/train.log; exit \${PIPESTATUS[0]}"
 }
 
-# The pattern is of the training alone, not of the shells whose command line holds it.
+# The pattern matches the training, not the shells whose command line contains it.
 stop() {
-  everywhere "pkill -TERM -f '^[^ ]*python -m maskmim[.]train' || true"
+  on_all_hosts "pkill -TERM -f '^[^ ]*python -m maskmim[.]train' || true"
 }
 
 remove() {
   cloud queued-resources delete "$TPU" "${where[@]}" --force --quiet
 }
 
-# Makes a slice that is ready for training; one that was preempted or failed is made anew.
+# Makes a slice that is ready for training; replaces one that was preempted or failed.
 prepare() {
   case $(state) in
     ACTIVE)
-      everywhere "test -x maskmim/.venv/bin/python" || setup
+      on_all_hosts "test -x maskmim/.venv/bin/python" || setup
       return
       ;;
     FAILED | SUSPENDING | SUSPENDED) { remove && create; } || return ;;
     NONE) create || return ;;
   esac
-  wait_for_it && setup
+  wait_until_active && setup
 }
 
 keep() {
@@ -161,7 +161,7 @@ action=$1
 shift
 case $action in
   create) create ;;
-  wait) wait_for_it ;;
+  wait) wait_until_active ;;
   setup) setup ;;
   train | keep) with_arguments "$action" "$@" ;;
   logs) cloud tpu-vm ssh "$TPU" "${where[@]}" --worker=0 --command='tail -f train.log' ;;

@@ -12,9 +12,9 @@
 | 75   | SAVED       | stopped by a signal (TERM, INT, USR1, HUP), state saved   | yes, it resumes |
 | 130  | INTERRUPTED | a second Ctrl-C, or Ctrl-C while nothing trains           | yes             |
 
-All processes of a run leave with the code of the first that must leave. A process that is killed
-without the chance to return a code (SIGKILL: 137 in a shell) loses what came after the newest
-checkpoint; it may be started again.
+All processes of a run exit with the code of the first that ends. A process that is killed before it
+can return a code (SIGKILL: 137 in a shell) loses what came after the newest checkpoint; it may be
+started again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ INTERRUPTED = 130
 class UserError(Exception):
     """An error that its message explains in full; shown without a traceback.
 
-    Subclasses set `exit_code`. An exception of any other class that has an integer attribute of
-    that name is treated alike, so that a package can take part without importing this module.
+    Subclasses set `exit_code`. An exception of any other class with an integer attribute of that
+    name is treated alike, so that other packages need not import this module.
     """
 
     exit_code = USAGE
@@ -46,5 +46,5 @@ def exit_code_table() -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the start of an error's message, at most 300 characters."""
+    """Return the first line of an error's message, at most 300 characters; its class if empty."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

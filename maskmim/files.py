@@ -1,4 +1,4 @@
-"""Files written in one move, so that a reader or a crash never meets half of one."""
+"""Atomic writes: no reader, and no restart after a crash, finds half a file."""
 
 from __future__ import annotations
 

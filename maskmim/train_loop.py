@@ -1,4 +1,4 @@
-"""The train loop: batches in, steps, and what happens every so often."""
+"""The train loop: batches in, steps, and what happens every so many steps."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maskmim.checkpoints.writer import Checkpoints
-from maskmim.config.bricks import bind
 from maskmim.config.serialize import to_json
 from maskmim.data.pipeline import BadFiles, train_batches
 from maskmim.data.records import Records
-from maskmim.evals import method_pictures, run
+from maskmim.evals import method_pictures
+from maskmim.evals.evaluation import Evaluation, make_encoder
+from maskmim.evals.run import metrics_line, probe_during_training
 from maskmim.reporting.bad_steps import BadSteps
 from maskmim.reporting.goodput import Goodput
 from maskmim.reporting.metrics_log import Log
+from maskmim.reporting.profiler import StepProfiler
 from maskmim.reporting.progress import Progress
 from maskmim.runtime import processes
-from maskmim.runtime.signals import Asked, StopRequest
-from maskmim.runtime.timeline import Timeline
+from maskmim.runtime.signals import StopRequested, StopSignals
 from maskmim.training import sharding
 from maskmim.training.build import Assembly, jitted_step
 from maskmim.types import Array, State, Tree, Variables
 
-# What the pipeline says of a batch for the host alone.
+# Arrays of a batch that stay on the host.
 HOST_ONLY = ("record", "bad")
 
 
 class Cadence(NamedTuple):
-    """Every how many steps something happens; 0 for never."""
+    """How many steps lie between two events of a kind; 0 for never."""
 
     log: int
     checkpoint: int
@@ -45,7 +46,7 @@ class Cadence(NamedTuple):
 
     @classmethod
     def of(cls, config: ConfigDict, per_epoch: float) -> Cadence:
-        """From the config's steps and (fractional) epochs."""
+        """Return the cadence of a config, whose epochs may be fractional."""
 
         def steps(epochs: float) -> int:
             return max(1, round(epochs * per_epoch)) if epochs else 0
@@ -59,30 +60,45 @@ class Cadence(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What stays the same during a training; encode is `evaluate.encoder`, compiled once.
+    """What a training is made of, built by the command: `fit` trains it.
 
-    rates: f32[steps] the learning rate of each step, known beforehand: asking the schedule in the
-    loop would queue behind the running step, and wait for it.
+    records: the training data. frozen: see Variables. stop: signals that ask for the end.
+    profile: steps to trace, see `reporting.profiler`.
     """
 
     config: ConfigDict
     workdir: Path
     parts: Assembly
+    records: Records
+    checkpoints: Checkpoints
     frozen: Tree
+    stop: StopSignals
+    goodput: Goodput
+    profile: int = 0
+
+
+class Reporters(NamedTuple):
+    """What `fit` opens for a run to be told of its steps.
+
+    rates: f32[steps] the learning rate of each step, computed in advance: asking the schedule in
+           the loop would queue behind the running step, and wait for it.
+    """
+
     cadence: Cadence
     log: Log
     progress: Progress
-    times: Timeline
-    goodput: Goodput
     bad_steps: BadSteps
+    bad_files: BadFiles
+    profiler: StepProfiler
     encode: Callable
     rates: np.ndarray
 
 
-class Done(NamedTuple):
-    """A step that the devices were given: told of one step later, so that nothing waits for it.
+class FinishedStep(NamedTuple):
+    """A step that the devices work on, reported one step later, so that nothing waits for it.
 
-    waited: seconds for its batch. records: i64[b] of this process's share of it.
+    waited:  seconds that its batch was waited for.
+    records: i64[b] indices of this process's share of the batch.
     """
 
     step: int
@@ -91,152 +107,114 @@ class Done(NamedTuple):
     records: np.ndarray
 
 
-def fit(
-    config: ConfigDict,
-    workdir: Path,
-    parts: Assembly,
-    records: Records,
-    checkpoints: Checkpoints,
-    state: State,
-    frozen: Tree,
-    stop: StopRequest,
-    goodput: Goodput,
-) -> State:
-    """Trains from the state's step to the end, or to the step after a stop was requested.
+def fit(run: Run, state: State) -> State:
+    """Train from the state's step to the end, or to the step after a stop was requested.
 
     Returns the state, which is saved. Raises Diverged, and DataError where the data are too few or
     too many images are bad.
     """
-    start, total, times = int(state.step), parts.span.steps, stop.times
-    take = jitted_step(config, parts)
-    bad_files = BadFiles(
-        records,
-        workdir,
-        max_bad_share=config.data.max_bad_share,
-        decode=bind(config.data.decode),
-        channels=parts.spec.channels,
-        process=jax.process_index(),
-    )
-    position = {"fingerprint": records.fingerprint, "examples": len(records)}
-
-    def save(step: int, state: State) -> None:
-        with aside(run, "checkpoint"):
-            checkpoints.save(step, state, {"step": step, **position}, to_json(config))
-
-    with begun(config, workdir, parts, records, frozen, start, times, goodput) as run:
+    start, total, timeline = int(state.step), run.parts.span.steps, run.stop.timeline
+    train_step = jitted_step(run.config, run.parts)
+    with open_reporters(run, start) as reporters:
         if start == 0:
-            show_masks(run, state)
-        agreement = processes.agreement(parts.mesh)
-        batches = until_asked(open_batches(config, parts, records, start), stop, times)
-        # None where only the last evaluation is left to do.
+            draw_initial_masks(run, reporters, state)
+        stop_vote = processes.make_stop_vote(run.parts.mesh)
+        batches = open_batches(run.config, run.parts, run.records, start)
+        batches = until_stopped(batches, run.stop)
+        # No batch where only the last evaluation is left to do.
         batches = itertools.islice(batches, max(total - start, 0))
-        done: Done | None = None
+        current: FinishedStep | None = None
         for step, (batch, waited) in enumerate(batches, start + 1):
-            bad_files.see(batch)
-            before = done
-            with times.during("step" if before else "compile"):
-                state, metrics = take(state, frozen, place(batch, parts))
-                done = Done(step, metrics, waited, batch["record"])
-                jax.block_until_ready((before or done).metrics)
-                last = step == total or agreement.ask(bool(stop.requested))
-            report(run, before)
+            reporters.bad_files.see(batch)
+            previous = current
+            with timeline.during("step" if previous else "compile"), reporters.profiler.step(step):
+                state, metrics = train_step(state, run.frozen, place_on_mesh(batch, run.parts))
+                current = FinishedStep(step, metrics, waited, batch["record"])
+                jax.block_until_ready((previous or current).metrics)
+                last = step == total or stop_vote.poll(bool(run.stop.requested))
+            report_step(run, reporters, previous)
+            if note := reporters.profiler.after(step, metrics):
+                reporters.progress.note(note)
             if last:
                 break
-            looks = due(step, run.cadence.pictures) or due(step, run.cadence.evaluation)
-            if looks or due(step, run.cadence.checkpoint):
-                save(step, state)
-            look(run, step, state)
-        if done is not None:
-            save(done.step, state)
-            report(run, done)
+            if due_now(reporters.cadence, step):
+                save(run, reporters, step, state)
+            draw_and_evaluate(run, reporters, step, state)
+        if current is not None:
+            save(run, reporters, current.step, state)
+            report_step(run, reporters, current)
     return state
 
 
 @contextlib.contextmanager
-def begun(
-    config: ConfigDict,
-    workdir: Path,
-    parts: Assembly,
-    records: Records,
-    frozen: Tree,
-    start: int,
-    times: Timeline,
-    goodput: Goodput,
-) -> Iterator[Run]:
-    """A run with its log and progress open; its time is 'other' where nothing else is said."""
-    leads, total, images = processes.leads(), parts.span.steps, config.train.batch_size
-    rates = np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak
-    bad_steps = BadSteps(
-        records, workdir, most=config.train.max_bad_steps, process=jax.process_index()
+def open_reporters(run: Run, start: int) -> Iterator[Reporters]:
+    """Open the log and the progress of a run; time counts as 'other' where no phase is entered."""
+    config, parts, total = run.config, run.parts, run.parts.span.steps
+    is_main, process = processes.is_main(), jax.process_index()
+    images = config.train.batch_size
+    bad_files = BadFiles(
+        run.records,
+        run.workdir,
+        max_bad_share=config.data.max_bad_share,
+        decode=parts.data.decode,
+        channels=parts.spec.channels,
+        process=process,
     )
-    times.enter("other")
+    run.stop.timeline.enter("other")
     with (
-        Log(workdir, step=start, enabled=leads) as log,
-        Progress(total, start, images_per_step=images, enabled=leads) as progress,
+        Log(run.workdir, step=start, enabled=is_main) as log,
+        Progress(total, start, images_per_step=images, enabled=is_main) as progress,
+        StepProfiler(run.workdir / "profile", steps=run.profile, first=start + 1) as profiler,
     ):
-        yield Run(
-            config=config,
-            workdir=workdir,
-            parts=parts,
-            frozen=frozen,
+        yield Reporters(
             cadence=Cadence.of(config, parts.span.per_epoch),
             log=log,
             progress=progress,
-            times=times,
-            goodput=goodput,
-            bad_steps=bad_steps,
-            encode=run.encoder(config, parts),
-            rates=rates,
+            bad_steps=BadSteps(
+                run.records, run.workdir, most=config.train.max_bad_steps, process=process
+            ),
+            bad_files=bad_files,
+            profiler=profiler,
+            encode=make_encoder(config, parts),
+            rates=np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak,
         )
 
 
-def until_asked(
-    batches: Iterator[Mapping[str, Any]], stop: StopRequest, times: Timeline
+def until_stopped(
+    batches: Iterator[Mapping[str, Any]], stop: StopSignals
 ) -> Iterator[tuple[Mapping[str, Any], float]]:
-    """Batches with the seconds that each was waited for.
+    """Yield batches with the seconds that each was waited for, until a stop is requested.
 
-    A single process that is asked to stop while it waits gets no more of them; several must first
-    agree on the step. What goes wrong with worker processes after that, as they may have had the
-    same signal, is no error.
+    A single process that is asked to stop while it waits gets no more batches; several processes
+    must first agree on the step. Errors of worker processes after the request are ignored, as the
+    workers may have had the same signal.
     """
-    breaks = contextlib.nullcontext if processes.several() else stop.breaks
+    breaks = contextlib.nullcontext if processes.is_distributed() else stop.raise_on_stop
     while True:
         began = time.perf_counter()
         try:
-            with times.during("data"), breaks():
+            with stop.timeline.during("data"), breaks():
                 batch = next(batches)
-        except Asked:
+        except StopRequested:
             return
         except Exception:
-            if stop.requested and not processes.several():
+            if stop.requested and not processes.is_distributed():
                 return
             raise
         yield batch, time.perf_counter() - began
 
 
-@contextlib.contextmanager
-def aside(run: Run, phase: str) -> Iterator[None]:
-    """Time for something else than steps, which is in no rate of theirs."""
-    with run.times.during(phase), run.progress.pause():
-        yield
-
-
-def due(step: int, every: int) -> bool:
-    """Whether something that happens every so many steps happens now."""
-    return every > 0 and step % every == 0
-
-
 def open_batches(
     config: ConfigDict, parts: Assembly, records: Records, start: int
 ) -> Iterator[Mapping[str, Any]]:
-    """This process's share of the batches from batch number `start` on."""
+    """Return this process's share of the batches, from batch number `start` on."""
     return train_batches(
         records,
         spec=parts.spec,
         batch_size=config.train.batch_size,
         seed=config.seed,
-        decode=bind(config.data.decode),
-        augment=bind(config.data.augment),
+        decode=parts.data.decode,
+        augment=parts.data.augment,
         start_batch=start,
         workers=config.data.workers,
         threads=config.data.threads,
@@ -245,59 +223,91 @@ def open_batches(
     )
 
 
-def place(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
-    """A batch on the mesh, without what only the host wants."""
-    wanted = {name: value for name, value in batch.items() if name not in HOST_ONLY}
-    return jax.tree.map(lambda array: sharding.put(array, parts.mesh), wanted)
+def place_on_mesh(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
+    """Put a batch on the mesh, without the arrays that only the host reads."""
+    arrays = {name: value for name, value in batch.items() if name not in HOST_ONLY}
+    return jax.tree.map(lambda array: sharding.put(array, parts.mesh), arrays)
 
 
-def report(run: Run, done: Done | None) -> None:
-    """Tells of a step that has ended; nothing to tell before the first.
+def save(run: Run, reporters: Reporters, step: int, state: State) -> None:
+    """Start saving a checkpoint of a step, with the position in the data."""
+    data = {
+        "step": step,
+        "fingerprint": run.records.fingerprint,
+        "examples": len(run.records),
+    }
+    with paused(run, reporters, "checkpoint"):
+        run.checkpoints.save(step, state, data, to_json(run.config))
+
+
+@contextlib.contextmanager
+def paused(run: Run, reporters: Reporters, phase: str) -> Iterator[None]:
+    """Leave the time inside out of the speed of steps; it counts for another phase."""
+    with run.stop.timeline.during(phase), reporters.progress.pause():
+        yield
+
+
+def is_due(step: int, every: int) -> bool:
+    """Return whether an event that happens every `every` steps happens now; never for 0."""
+    return every > 0 and step % every == 0
+
+
+def due_now(cadence: Cadence, step: int) -> bool:
+    """Return whether a checkpoint is due: by itself, or before pictures or an evaluation."""
+    return any(is_due(step, every) for every in cadence._replace(log=0))
+
+
+def report_step(run: Run, reporters: Reporters, finished: FinishedStep | None) -> None:
+    """Log a step that has ended and show its progress; there is none before the first.
 
     Raises Diverged where too many steps in a row were not finite.
     """
-    if done is None:
+    if finished is None:
         return
-    step, metrics, waited, records = done
+    step, metrics, waited, records = finished
     values = {name: float(value) for name, value in metrics.items()}
-    rate = float(run.rates[step - 1])
-    run.progress.update(step, loss=values["loss"], lr=rate, waited=waited)
-    if step == 1 or due(step, run.cadence.log) or step == run.parts.span.steps:
-        run.log.write(step, {**values, "lr": rate, **run.progress.figures()})
+    rate = float(reporters.rates[step - 1])
+    reporters.progress.update(step, loss=values["loss"], lr=rate, waited=waited)
+    if step == 1 or is_due(step, reporters.cadence.log) or step == run.parts.span.steps:
+        reporters.log.write(step, {**values, "lr": rate, **reporters.progress.figures()})
     run.goodput.reached(step)
-    if note := run.bad_steps.see(step, values, records):
-        run.progress.note(note)
+    if note := reporters.bad_steps.see(step, values, records):
+        reporters.progress.note(note)
 
 
-def show_masks(run: Run, state: State) -> None:
-    """Draws the sampler's masks before the first step, where the method has a mask."""
+def evaluation_of(run: Run, reporters: Reporters, step: int, state: State) -> Evaluation:
+    """Return what pictures and probes of a state are made of."""
+    variables = Variables(state.params, state.extra, run.frozen)
+    return Evaluation(run.config, run.workdir, run.parts, variables, step, reporters.encode)
+
+
+def draw_initial_masks(run: Run, reporters: Reporters, state: State) -> None:
+    """Draw the sampler's masks before the first step, where the method has a mask."""
     if "mask" not in run.parts.method.apply:
         return
-    variables = Variables(state.params, state.extra, run.frozen)
-    with aside(run, "pictures"):
-        sheet = method_pictures.draw_masks(run.config, run.workdir, run.parts, variables)
-        run.log.picture(0, "masks", sheet)
+    with paused(run, reporters, "pictures"):
+        sheet = method_pictures.draw_masks(evaluation_of(run, reporters, 0, state))
+        reporters.log.picture(0, "masks", sheet)
 
 
-def draw(run: Run, step: int, variables: Variables) -> None:
-    """Draws what the method can show of itself."""
-    place = run.config, run.workdir, run.parts, variables, step
-    if "reconstruct" in run.parts.method.apply:
-        drawn = method_pictures.draw_reconstruction(*place)
-        run.log.write(step, drawn.errors)
-        run.log.picture(step, "reconstruction", drawn.sheet)
-    for name, sheet in method_pictures.draw_sheets(*place).items():
-        run.log.picture(step, name, sheet)
+def draw_and_evaluate(run: Run, reporters: Reporters, step: int, state: State) -> None:
+    """Draw the pictures and run the probes that are due during training."""
+    evaluation = evaluation_of(run, reporters, step, state)
+    if is_due(step, reporters.cadence.pictures):
+        with paused(run, reporters, "pictures"):
+            draw_pictures(reporters.log, evaluation)
+    if is_due(step, reporters.cadence.evaluation) and run.parts.evals.test:
+        with paused(run, reporters, "evaluation"):
+            metrics = probe_during_training(evaluation)
+            reporters.log.write(step, metrics)
+            reporters.progress.note(f"step {step}: {metrics_line(metrics)}")
 
 
-def look(run: Run, step: int, state: State) -> None:
-    """Pictures and probes that are due during training."""
-    variables = Variables(state.params, state.extra, run.frozen)
-    if due(step, run.cadence.pictures):
-        with aside(run, "pictures"):
-            draw(run, step, variables)
-    if due(step, run.cadence.evaluation) and run.config.evals.test:
-        with aside(run, "evaluation"):
-            found = run.during(run.config, run.parts, run.encode, variables)
-            run.log.write(step, found)
-            run.progress.note(f"step {step}: {run.one_line(found)}")
+def draw_pictures(log: Log, evaluation: Evaluation) -> None:
+    """Draw what the method can show of itself."""
+    if "reconstruct" in evaluation.parts.method.apply:
+        reconstruction = method_pictures.draw_reconstruction(evaluation)
+        log.write(evaluation.step, reconstruction.errors)
+        log.picture(evaluation.step, "reconstruction", reconstruction.sheet)
+    for name, sheet in method_pictures.draw_sheets(evaluation).items():
+        log.picture(evaluation.step, name, sheet)

@@ -42,6 +42,8 @@ OWN_PROGRAMS = set_environment()
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+pytest_plugins = ["tests.costs"]
+
 LONGEST = (
     "test_catalogue.py",
     "masks/test_every_sampler.py",

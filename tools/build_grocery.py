@@ -57,7 +57,7 @@ def build(source: Path, out: Path, quality: int | None = None) -> int:
     lists = {split: read_list(source, split) for split in SPLITS}
     labels = read_classes(source)
     small = {
-        path: reduced((source / "dataset" / path).read_bytes())
+        path: reduce_photograph((source / "dataset" / path).read_bytes())
         for path, _, _ in tqdm([row for rows in lists.values() for row in rows], desc="reduce")
     }
     if quality is None:
@@ -66,7 +66,7 @@ def build(source: Path, out: Path, quality: int | None = None) -> int:
     shards = []
     for split, rows in lists.items():
         examples = (
-            (path, {"fine": fine, "coarse": coarse}, webp(small[path], quality))
+            (path, {"fine": fine, "coarse": coarse}, encode_webp(small[path], quality))
             for path, fine, coarse in tqdm(rows, desc=split)
         )
         shards.append(write_shard(out / f"{split}.array_record", examples, tag=split))
@@ -100,7 +100,7 @@ def read_classes(source: Path) -> dict[str, tuple[str, ...]]:
     return {name: tuple(found[i] for i in range(len(found))) for name, found in pairs.items()}
 
 
-def reduced(encoded: bytes) -> Image.Image:
+def reduce_photograph(encoded: bytes) -> Image.Image:
     """The photograph with 96 pixels on its short side."""
     image = Image.fromarray(decode(encoded, channels=3))
     factor = SHORT_SIDE / min(image.size)
@@ -108,7 +108,7 @@ def reduced(encoded: bytes) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def webp(image: Image.Image, quality: int) -> bytes:
+def encode_webp(image: Image.Image, quality: int) -> bytes:
     """The image as a WebP file, with the slowest and best encoder setting."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=quality, method=6)
@@ -119,7 +119,7 @@ def fitting_quality(images: list[Image.Image]) -> int:
     """The highest quality whose estimated size, from every 16th image, leaves 3 % to spare."""
     sample = images[::16]
     for quality in QUALITIES:
-        mean = sum(len(webp(image, quality)) for image in sample) / len(sample)
+        mean = sum(len(encode_webp(image, quality)) for image in sample) / len(sample)
         if (mean + 200) * len(images) < 0.97 * LIMIT:
             return quality
     raise DataError(f"no quality in {QUALITIES} brings the photographs below {LIMIT:,} bytes")

@@ -1,1 +1,1 @@
-"""Checkpoints."""
+"""Checkpoints and the work directory of a run."""

@@ -1,4 +1,4 @@
-"""Checksums of the files below a folder, kept in a file that holds a checksum of itself too."""
+"""Checksums of the files in a folder, stored in a file that holds its own checksum too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from maskmim.files import write_atomic
 
 
-def of_folder(folder: Path) -> dict[str, str]:
-    """sha256 of every file below a folder, by relative path."""
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a folder, by relative path."""
     sums = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -23,39 +23,39 @@ def of_folder(folder: Path) -> dict[str, str]:
 
 
 def write(path: Path, sums: Mapping[str, str]) -> None:
-    """Writes sums in one move, so that there is never half of them; makes the folder."""
+    """Write checksums to a file, atomically; make its folder."""
     path.parent.mkdir(exist_ok=True)
-    stored = {"files": dict(sums), "sha256": _own(sums)}
+    stored = {"files": dict(sums), "sha256": _digest(sums)}
     write_atomic(path, json.dumps(stored, indent=1), sync=True)
 
 
 def read(path: Path) -> dict[str, str] | None:
-    """The sums of a file; None where it is missing or damaged itself, so that it proves nothing."""
+    """Return the checksums in a file; None where it is missing or itself damaged."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         sums = stored["files"]
-        return sums if stored["sha256"] == _own(sums) else None
+        return sums if stored["sha256"] == _digest(sums) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def damage(folder: Path, sums: Mapping[str, str]) -> str:
-    """What differs between a folder and its sums, as a few words; '' where nothing does.
+def describe_damage(folder: Path, sums: Mapping[str, str]) -> str:
+    """Return how a folder differs from its checksums, in a few words; '' where it does not.
 
     Raises PermissionError where files may not be read.
     """
     try:
-        found = of_folder(folder)
+        actual = hash_files(folder)
     except PermissionError:
         raise
     except OSError as error:
         return f"{type(error).__name__}: {error}"
-    bad = [name for name in sorted(sums) if found.get(name) != sums[name]]
+    bad = [name for name in sorted(sums) if actual.get(name) != sums[name]]
     return f"{len(bad)} damaged or missing files, first {bad[0]}" if bad else ""
 
 
-def sync(folder: Path) -> None:
-    """Brings a folder, with its name and all that is in it, to the disk."""
+def sync_to_disk(folder: Path) -> None:
+    """Flush a folder, its name and everything in it to the disk."""
     for path in [folder.parent, folder, *folder.rglob("*")]:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -67,5 +67,5 @@ def sync(folder: Path) -> None:
             os.close(handle)
 
 
-def _own(sums: Mapping[str, str]) -> str:
+def _digest(sums: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A finished or running training as a value: its method and its newest weights, from its folder."""
+"""Loading a finished or running training from its folder: its method and newest weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.reader import attach_shardings, restore_newest
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.parse import ConfigError
 from maskmim.training.build import build_method
@@ -19,11 +19,10 @@ from maskmim.types import Method, Spec, Variables
 PARTS = "params", "extra"
 
 
-class Trained(NamedTuple):
-    """What a work directory holds.
+class TrainedRun(NamedTuple):
+    """The contents of a work directory.
 
-    variables: params and extra as numpy arrays; frozen is (), `method.freeze()` makes it where it
-               is wanted.
+    variables: params and extra as numpy arrays; frozen is (): call `method.freeze()` for it.
     step:      of the checkpoint that was read.
     """
 
@@ -34,25 +33,26 @@ class Trained(NamedTuple):
     step: int
 
 
-def trained(workdir: str | Path) -> Trained:
-    """The method and the newest weights of a run, for use as a teacher, a tokenizer or by hand.
+def load_trained(workdir: str | Path) -> TrainedRun:
+    """Load the method and the newest weights of a run, as a teacher, a tokenizer or by hand.
 
-    Read on one device of this process, on whatever mesh they were trained; what the optimiser keeps
-    is not read, and nothing in the folder is changed.
-    Raises ConfigError where there is no run or no checkpoint, CheckpointError where it cannot be
-    read.
+    Reads onto one device of this process, whatever mesh they were trained on. Does not read the
+    optimiser's state, and changes nothing in the folder.
+    Raises ConfigError where the folder holds no run or no checkpoint, CheckpointError where none
+    can be read.
     """
     workdir = Path(workdir).expanduser()
     config = load_config(workdir)
     spec, method = build_method(config)
     shapes = dict(zip(PARTS, jax.eval_shape(method.init, jax.random.key(config.seed)), strict=True))
-    here = SingleDeviceSharding(jax.local_devices()[0])
-    # Shapes of frozen arrays are asked for under a trace, where reading would fail.
+    one_device = SingleDeviceSharding(jax.local_devices()[0])
+    like = attach_shardings(shapes, jax.tree.map(lambda _: one_device, shapes))
+    # Callers may be under a trace (shapes of frozen arrays), where reading would fail.
     with jax.ensure_compile_time_eval():
-        restored = newest(workdir, layout(shapes, jax.tree.map(lambda _: here, shapes)))
+        restored = restore_newest(workdir, like)
         if restored is None:
             raise ConfigError(
                 f"{workdir} has no checkpoint yet: let the training run until its first one"
             )
         params, extra = (jax.tree.map(np.asarray, restored.state[part]) for part in PARTS)
-    return Trained(config, spec, method, Variables(params, extra, ()), restored.step)
+    return TrainedRun(config, spec, method, Variables(params, extra, ()), restored.step)

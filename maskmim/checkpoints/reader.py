@@ -1,6 +1,6 @@
-"""Reading stored checkpoints: which there are, what one holds, and the newest that is sound.
+"""Reading checkpoints: the stored steps, the arrays of one, and the newest that is intact.
 
-Nothing here writes, so that a run can be read while it trains; maskmim/checkpoints/writer.py writes.
+Nothing here writes, so that a run can be read while it trains; `checkpoints.writer` writes.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ log = logging.getLogger("maskmim")
 
 FOLDER = "checkpoints"
 SUMS = "checksums"
-# Of what is read, so much may be on its way at a time: the inverse.
+# Read at most 1/SHARES of the bytes concurrently.
 SHARES = 16
-# Folders are made before a save returns: where that fails, Orbax's threads would wait for minutes.
+# Make folders before a save returns: where that fails in a thread, Orbax waits for minutes.
 FOLDERS_FIRST = ocp.options.AsyncOptions(create_directories_asynchronously=False)
 
 
 class CheckpointError(errors.UserError, ValueError):
-    """No usable checkpoint where one is needed."""
+    """A checkpoint that is needed, and is missing or does not fit."""
 
 
-class Unreadable(CheckpointError):
-    """A sound checkpoint that this process cannot read now; exit code STORAGE."""
+class UnreadableCheckpoint(CheckpointError):
+    """An intact checkpoint that this process cannot read now; exit code STORAGE."""
 
     exit_code = errors.STORAGE
 
 
 class Restored(NamedTuple):
-    """A checkpoint: its step, the arrays, and the two JSON parts as dicts."""
+    """A checkpoint: its step, its arrays, the position in the data, and the config as JSON."""
 
     step: int
     state: Tree
@@ -50,24 +50,24 @@ class Restored(NamedTuple):
     config: str
 
 
-def steps(folder: Path) -> list[int]:
-    """The steps of a folder of checkpoints, ascending; Orbax names one when it is complete."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(int(path.name) for path in found if path.name.isdigit())
+def stored_steps(folder: Path) -> list[int]:
+    """Return the complete steps in a folder of checkpoints, ascending."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
-def sums_of(folder: Path, step: int) -> Path:
-    """Where the checksums of a step are."""
+def checksums_path(folder: Path, step: int) -> Path:
+    """Return the path of a step's checksums."""
     return folder / SUMS / f"{step}.json"
 
 
-def handler(in_flight: int | None = None) -> ocp.CompositeCheckpointHandler:
-    """The format: three items; arrays are not compressed, as the digits of floats hardly are.
+def make_handler(concurrent_bytes: int | None = None) -> ocp.CompositeCheckpointHandler:
+    """Return the Orbax handler of our format: three items, arrays uncompressed.
 
-    in_flight: bytes of arrays that are read at a time.
+    concurrent_bytes: of arrays that are read at a time; None for no limit.
     """
     arrays = ocp.BasePyTreeCheckpointHandler(
-        use_compression=False, restore_concurrent_bytes=in_flight
+        use_compression=False, restore_concurrent_bytes=concurrent_bytes
     )
     return ocp.CompositeCheckpointHandler(
         composite_options=ocp.CompositeOptions(async_options=FOLDERS_FIRST),
@@ -77,25 +77,26 @@ def handler(in_flight: int | None = None) -> ocp.CompositeCheckpointHandler:
     )
 
 
-def told_by_us(record: logging.LogRecord) -> bool:
-    """A filter of absl's log: leaves out what Orbax tells, with tracebacks, of errors it raises."""
+def not_from_orbax(record: logging.LogRecord) -> bool:
+    """Drop Orbax's records from absl's log: they repeat errors that it raises, with tracebacks."""
     return "orbax" not in record.pathname
 
 
-def newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
-    """The newest sound checkpoint of a run, or parts of it; None where there is none.
+def restore_newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
+    """Restore the newest intact checkpoint of a run, or parts of it; return None without any.
 
-    like: as for `attempt`. Damaged checkpoints are passed over with a warning and left where they
-    are. Raises CheckpointError where there are some and none can be read.
+    like: as for `try_restore`.
+    Skips damaged checkpoints with a warning, and leaves them where they are. Raises CheckpointError
+    where there are checkpoints and none can be read.
     """
     folder = Path(workdir).absolute() / FOLDER
     tried: list[int] = []
-    while left := [step for step in steps(folder) if step not in tried]:
-        restored, problem = attempt(folder, left[-1], like)
+    while left := [step for step in stored_steps(folder) if step not in tried]:
+        restored, problem = try_restore(folder, left[-1], like)
         if restored is not None:
             return restored
         tried.append(left[-1])
-        if left[-1] in steps(folder):  # else the training has removed it in the meantime
+        if left[-1] in stored_steps(folder):  # else the training has removed it meanwhile
             log.warning("checkpoint %d in %s is unreadable (%s)", left[-1], folder, problem)
     if tried:
         raise CheckpointError(
@@ -105,116 +106,118 @@ def newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
     return None
 
 
-def attempt(folder: Path, step: int, like: Mapping[str, Tree]) -> tuple[Restored | None, str]:
-    """What a checkpoint holds, or None and what is wrong with it; the same in all processes.
+def try_restore(folder: Path, step: int, like: Mapping[str, Tree]) -> tuple[Restored | None, str]:
+    """Restore a checkpoint, or return None and the problem; all processes return the same.
 
     like: the state, or some of its parts by name, as jax.ShapeDtypeStruct with the shardings that
-          the arrays shall have, on any mesh. Only what is asked for is read into memory.
-    Raises CheckpointError where a sound checkpoint holds other arrays, Unreadable where its files
-    are sound by their checksums and reading fails all the same.
+          the arrays get, on any mesh. Nothing else is read into memory.
+    Raises CheckpointError where an intact checkpoint holds other arrays, UnreadableCheckpoint where
+    the files match their checksums and reading fails all the same.
     """
-    logging.getLogger("absl").addFilter(told_by_us)
-    sealed, problem = _checked(folder, step) if processes.leads() else (False, "")
-    if not processes.every(not problem):
+    logging.getLogger("absl").addFilter(not_from_orbax)
+    has_sums, problem = _verify(folder, step) if processes.is_main() else (False, "")
+    if not processes.all_true(not problem):
         return None, problem or "damaged files"
     restored = None
     try:
-        compare(folder, step, like)
-        restored = read(folder, step, like)
+        check_shapes(folder, step, like)
+        restored = read_checkpoint(folder, step, like)
     except CheckpointError:
         raise
     except Exception as error:  # whatever the storage layers raise on broken files
         problem = f"{type(error).__name__}: {first_line(error)}"
-        if sealed:
-            raise Unreadable(
-                f"checkpoint {step} in {folder} is whole by its checksums but cannot be read now "
-                f"({problem}): the same command tries again"
+        if has_sums:
+            raise UnreadableCheckpoint(
+                f"checkpoint {step} in {folder} matches its checksums but cannot be read now "
+                f"({problem}): run the same command again"
             ) from error
-    if processes.every(restored is not None):
+    if processes.all_true(restored is not None):
         return restored, ""
     return None, problem or "another process could not read it"
 
 
-def _checked(folder: Path, step: int) -> tuple[bool, str]:
-    """Whether a step has checksums, and what they tell of damage ('' for none)."""
-    place = folder / str(step)
-    if not place.is_dir():
+def _verify(folder: Path, step: int) -> tuple[bool, str]:
+    """Return whether a step has checksums, and the damage that they show ('' for none)."""
+    if not (folder / str(step)).is_dir():
         return False, "not a folder"
-    sums = checksums.read(sums_of(folder, step))
-    if sums is None and sums_of(folder, step).exists():
-        log.warning("the checksums of checkpoint %d are damaged: it is read without them", step)
+    sums = checksums.read(checksums_path(folder, step))
+    if sums is None and checksums_path(folder, step).exists():
+        log.warning("the checksums of checkpoint %d are damaged: reading it without them", step)
     if sums is None:
         return False, ""
     try:
-        return True, checksums.damage(place, sums)
+        return True, checksums.describe_damage(folder / str(step), sums)
     except PermissionError as error:
-        raise Unreadable(f"checkpoint {step} in {folder} may not be read: {error}") from error
+        raise UnreadableCheckpoint(
+            f"no permission to read checkpoint {step} in {folder}: {error}"
+        ) from error
 
 
-def read(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
-    """The arrays asked for and the JSON parts of a checkpoint; any exception where it is broken.
+def read_checkpoint(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
+    """Read the arrays of `like` and the JSON parts of a checkpoint.
 
-    An array takes its memory three times while it is read: large ones are read first, one by one.
+    Reads large arrays first, one by one, as each takes three times its memory while it is read.
+    Raises any exception where the checkpoint is broken.
     """
     leaves, tree = jax.tree.flatten(like)
-    found: dict[int, jax.Array] = {}
-    place = folder / str(step)
-    for group in large_first([leaf.size * leaf.dtype.itemsize for leaf in leaves]):
-        chosen = [leaf if i in group else ocp.PLACEHOLDER for i, leaf in enumerate(leaves)]
-        arrays = jax.tree.leaves(_read_some(place, jax.tree.unflatten(tree, chosen)))
-        found |= {i: arrays[i] for i in group}
-    state = jax.tree.unflatten(tree, [found[i] for i in range(len(leaves))])
+    arrays: dict[int, jax.Array] = {}
+    path = folder / str(step)
+    for group in group_large_first([leaf.size * leaf.dtype.itemsize for leaf in leaves]):
+        selected = [leaf if i in group else ocp.PLACEHOLDER for i, leaf in enumerate(leaves)]
+        restored = jax.tree.leaves(_read_arrays(path, jax.tree.unflatten(tree, selected)))
+        arrays |= {i: restored[i] for i in group}
+    state = jax.tree.unflatten(tree, [arrays[i] for i in range(len(leaves))])
     json_parts = {"data": ocp.args.JsonRestore(), "config": ocp.args.JsonRestore()}
-    items = _restored(place, handler(), json_parts)
+    items = _read_items(path, make_handler(), json_parts)
     return Restored(step, state, items["data"], json.dumps(items["config"]))
 
 
-def large_first(sizes: list[int]) -> list[list[int]]:
-    """Which arrays to read together: each above a sixteenth of all alone, then the rest."""
+def group_large_first(sizes: list[int]) -> list[list[int]]:
+    """Group the arrays to read together: each above 1/SHARES of the total alone, then the rest."""
     order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
     alone = [i for i in order if sizes[i] > sum(sizes) // SHARES]
     groups = [*([i] for i in alone), order[len(alone) :]]
     return [group for group in groups if group] or [[]]
 
 
-def _read_some(place: Path, like: Tree) -> Tree:
-    """The arrays of a checkpoint, without those that `like` has a placeholder for."""
+def _read_arrays(path: Path, like: Tree) -> Tree:
+    """Read the arrays of a checkpoint, except those that `like` has a placeholder for."""
     leaves = [leaf for leaf in jax.tree.leaves(like) if leaf is not ocp.PLACEHOLDER]
     sizes = [leaf.size * leaf.dtype.itemsize for leaf in leaves]
-    at_once = max(sum(sizes) // SHARES, max(sizes, default=0) + 1, 1 << 20)
+    concurrent_bytes = max(sum(sizes) // SHARES, max(sizes, default=0) + 1, 1 << 20)
     arrays = ocp.args.PyTreeRestore(
         item=like,
         restore_args=ocp.checkpoint_utils.construct_restore_args(like),
         partial_restore=True,
     )
-    return _restored(place, handler(at_once), {"state": arrays})["state"]
+    return _read_items(path, make_handler(concurrent_bytes), {"state": arrays})["state"]
 
 
-def _restored(
-    place: Path, items: ocp.CompositeCheckpointHandler, wanted: Mapping[str, Any]
+def _read_items(
+    path: Path, handler: ocp.CompositeCheckpointHandler, items: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Some items of a checkpoint."""
-    reader = ocp.Checkpointer(items)
-    found = reader.restore(place, args=ocp.args.Composite(**wanted))
+    """Read some items of a checkpoint."""
+    reader = ocp.Checkpointer(handler)
+    restored = reader.restore(path, args=ocp.args.Composite(**items))
     reader.close()
-    return found
+    return restored
 
 
-def compare(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
-    """CheckpointError where a checkpoint holds other arrays than are asked for."""
-    stored = ocp.PyTreeCheckpointHandler().metadata(folder / str(step) / "state").tree
-    wanted = {name: tuple(leaf.shape) for name, leaf in named_leaves(like)}
-    parts = {name.partition("/")[0] for name in wanted}
-    found = {
+def check_shapes(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
+    """Raise CheckpointError unless a checkpoint holds arrays of the shapes in `like`."""
+    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / str(step) / "state").tree
+    expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(like)}
+    parts = {name.partition("/")[0] for name in expected}
+    stored = {
         name: tuple(leaf.shape)
-        for name, leaf in named_leaves(stored)
+        for name, leaf in named_leaves(metadata)
         if name.partition("/")[0] in parts
     }
-    if found != wanted:
+    if stored != expected:
         lines = [
-            f"{name}: {found.get(name, 'missing')} in the file, {wanted.get(name, 'none')} here"
-            for name in sorted(found.keys() | wanted.keys())
-            if found.get(name) != wanted.get(name)
+            f"{name}: {stored.get(name, 'missing')} in the file, {expected.get(name, 'none')} here"
+            for name in sorted(stored.keys() | expected.keys())
+            if stored.get(name) != expected.get(name)
         ]
         more = [f"and {len(lines) - 5} more"] if lines[5:] else []
         listed = "\n  ".join([*lines[:5], *more])
@@ -225,10 +228,12 @@ def compare(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
         )
 
 
-def layout(shapes: Tree, shardings: Tree) -> Tree:
-    """A tree of shapes with the shardings attached, for `attempt` and `Checkpoints.restore`."""
+def attach_shardings(shapes: Tree, shardings: Tree) -> Tree:
+    """Return shapes with shardings attached, for `try_restore` and `Checkpoints.restore`."""
 
-    def place(shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    def attach(
+        shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding
+    ) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
-    return jax.tree.map(place, shapes, shardings)
+    return jax.tree.map(attach, shapes, shardings)

@@ -1,4 +1,4 @@
-"""The work directory of a run: its config, and what may change when the run is continued."""
+"""The work directory of a run: its config, and which settings may change when it continues."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from maskmim.runtime import processes
 
 
 class Rule(NamedTuple):
-    """Whether a key, or a section with its keys, may change when a run is continued, and why."""
+    """Whether a key, or a section with all its keys, may change when a run continues, and why."""
 
     key: str
     free: bool
     why: str
 
 
-# The first rule that fits a key counts.
+# The first rule that matches a key counts.
 RULES = (
     Rule(
         "train.epochs",
@@ -52,43 +52,45 @@ RULES = (
 REST = Rule("anything else", False, "it changes what is learnt")
 
 
-def save_config(workdir: Path, config: ConfigDict, *, begun: bool, write: bool = True) -> None:
-    """Writes config.json, after checking that it continues the run that is there.
+def save_config(
+    workdir: Path, config: ConfigDict, *, has_checkpoint: bool, write: bool = True
+) -> None:
+    """Write config.json, after checking that it may continue the run in the folder.
 
-    begun: whether there is a checkpoint; without one nothing is lost by another config.
-    write: False for all processes but one, which check only.
-    Says what changed where that is allowed. Raises ConfigError listing what differs, where that
-    would change the results of the run.
+    has_checkpoint: whether the run has one; without, any config may replace the old one.
+    write:          False in all processes but one; they only check.
+    Prints the changes that are allowed. Raises ConfigError with those that would change the results
+    of the run.
     """
     path = workdir / "config.json"
-    if begun and path.exists():
-        for line in check_continues(load_config(workdir), config, workdir):
-            processes.say(f"changed for the rest of the run: {line}")
+    if has_checkpoint and path.exists():
+        for line in check_changes(load_config(workdir), config, workdir):
+            processes.print_once(f"changed for the rest of the run: {line}")
     if write:
         write_atomic(path, to_json(config))
 
 
-def check_continues(old: ConfigDict, new: ConfigDict, workdir: Path) -> list[str]:
-    """What `new` changes, a line for each key; ConfigError where a run may not change it."""
-    found = [(line, rule_of(line.partition(":")[0])) for line in differences(old, new)]
-    denied = [f"{line}  ({rule.why})" for line, rule in found if not rule.free]
-    if denied:
-        listed = "\n  ".join(denied)
+def check_changes(old: ConfigDict, new: ConfigDict, workdir: Path) -> list[str]:
+    """Return what `new` changes, a line for each key; raise ConfigError for forbidden changes."""
+    changes = [(line, find_rule(line.partition(":")[0])) for line in differences(old, new)]
+    forbidden = [f"{line}  ({rule.why})" for line, rule in changes if not rule.free]
+    if forbidden:
+        listed = "\n  ".join(forbidden)
         raise ConfigError(
             f"{workdir} holds a run with another config:\n  {listed}\n"
             "Use the same values to continue it, or another --workdir to begin a new run"
         )
-    return [f"{line}  ({rule.why})" for line, rule in found]
+    return [f"{line}  ({rule.why})" for line, rule in changes]
 
 
-def rule_of(key: str) -> Rule:
-    """The rule for a dotted key: the first that names it or a section that it is in."""
-    fitting = (rule for rule in RULES if key == rule.key or key.startswith(f"{rule.key}."))
-    return next(fitting, REST)
+def find_rule(key: str) -> Rule:
+    """Return the rule for a dotted key: the first that names it or a section above it."""
+    matching = (rule for rule in RULES if key == rule.key or key.startswith(f"{rule.key}."))
+    return next(matching, REST)
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """Return the config of a run, brought to this version; ConfigError where there is none."""
+    """Return the config of a run, upgraded to this version; raise ConfigError without any."""
     path = workdir / "config.json"
     if not path.exists():
         raise ConfigError(
@@ -97,8 +99,8 @@ def load_config(workdir: Path) -> ConfigDict:
     return upgrade(from_json(path.read_text(encoding="utf-8")))
 
 
-def table() -> str:
-    """What may change when a run is continued, as a Markdown table for the docs."""
+def continuation_table() -> str:
+    """Return which settings may change when a run continues, as a Markdown table for the docs."""
     rows = [
         f"| {f'`{rule.key}`' if rule is not REST else rule.key} | "
         f"{'yes' if rule.free else 'no'} | {rule.why} |"

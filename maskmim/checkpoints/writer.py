@@ -1,11 +1,11 @@
-"""Checkpoints: Orbax composites of state, data position and config, with checksums of the files.
+"""Writing checkpoints: Orbax composites of state, data position and config, with checksums.
 
 Layout: `<workdir>/checkpoints/<step>/` (Orbax), `<workdir>/checkpoints/checksums/<step>.json`, and
-`<workdir>/checkpoints-damaged/` for what could not be read and was set aside.
+`<workdir>/checkpoints-damaged/` for checkpoints that could not be read.
 
-A name that is a step is a whole checkpoint at every instant: Orbax writes under another name and
-renames, and one that is removed is renamed first. What a killed process leaves under other names is
-cleaned up by the next one that opens the folder to write.
+A folder named after a step is a complete checkpoint at every instant: Orbax writes under another
+name and renames, and a checkpoint is renamed before it is removed. The next process that opens the
+folder to write removes what a killed one left under other names.
 """
 
 from __future__ import annotations
@@ -28,22 +28,19 @@ from maskmim.checkpoints.reader import (
     SUMS,
     CheckpointError,
     Restored,
-    attempt,
-    handler,
-    layout,
-    steps,
-    sums_of,
-    told_by_us,
+    checksums_path,
+    make_handler,
+    not_from_orbax,
+    stored_steps,
+    try_restore,
 )
 from maskmim.errors import first_line
 from maskmim.runtime import processes
 from maskmim.types import Tree
 
-__all__ = ["CheckpointError", "Checkpoints", "NotSaved", "Restored", "layout"]
-
 log = logging.getLogger("maskmim")
 
-# Processes wait so long for one of them to move a damaged checkpoint.
+# How long processes wait for one of them to move a damaged checkpoint.
 MOVE_SECONDS = 300
 UNFINISHED = ".orbax-checkpoint-tmp"
 REMOVED = ".removed"
@@ -58,11 +55,11 @@ class NotSaved(errors.UserError, OSError):
 class Checkpoints:
     """The checkpoints of one work directory, written in the background, newest restored first.
 
-    For the one training that writes there; readers use `maskmim.checkpoints.reader.newest`.
+    For the one training that writes there; readers use `maskmim.checkpoints.reader.restore_newest`.
 
-    keep_latest: so many newest ones stay, at least 1. keep_every: steps divisible by it stay for
-                 ever (0: none).
-    failures:    how many saves have failed in this process.
+    keep_latest: number of newest checkpoints to keep, at least 1.
+    keep_every:  also keep the steps divisible by it (0: none).
+    failures:    number of saves that failed in this process.
     """
 
     def __init__(self, workdir: Path, *, keep_latest: int = 2, keep_every: int = 0):
@@ -74,25 +71,25 @@ class Checkpoints:
         self._keep = keep_latest, keep_every
         self._unsaved: int | None = None
         self._thread: threading.Thread | None = None
-        self._writer = ocp.AsyncCheckpointer(handler(), async_options=FOLDERS_FIRST)
-        logging.getLogger("absl").addFilter(told_by_us)
-        if processes.leads():
+        self._writer = ocp.AsyncCheckpointer(make_handler(), async_options=FOLDERS_FIRST)
+        logging.getLogger("absl").addFilter(not_from_orbax)
+        if processes.is_main():
             self.folder.mkdir(parents=True, exist_ok=True)
-            clean(self.folder)
+            remove_leftovers(self.folder)
 
     @property
     def latest(self) -> int | None:
-        """The newest step that was saved completely."""
-        return max(steps(self.folder), default=None)
+        """Return the newest step that is saved completely."""
+        return max(stored_steps(self.folder), default=None)
 
     def save(self, step: int, state: Tree, data: Mapping[str, Any], config: str) -> None:
-        """Starts saving; returns as soon as the state is copied. A step that exists is kept.
+        """Start saving, and return as soon as the state is copied; keep a step that exists.
 
-        Waits for the save before it. A save that fails is counted in `failures` and warned of, the
-        checkpoints before it stay, and the next one is tried as if nothing had happened.
+        Waits for the save before it. A save that fails adds to `failures` and logs a warning; older
+        checkpoints stay, and later saves are tried as usual.
         """
         self.wait()
-        if step in steps(self.folder):
+        if step in stored_steps(self.folder):
             return
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -107,40 +104,40 @@ class Checkpoints:
         self._begin(self._finish, step)
 
     def wait(self) -> None:
-        """Returns when all that was started is on disk, or has failed."""
+        """Wait until every started save is on disk or has failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def close(self) -> None:
-        """Finishes and lets go of the files; NotSaved where the last save failed."""
+        """Finish saving and release the files; raise NotSaved if the last save failed."""
         self.wait()
         self._writer.close()
         if self._unsaved is not None:
             raise NotSaved(
                 f"step {self._unsaved} could not be saved in {self.folder} (the reason is above): "
-                f"{self._newest()}. Make room, and the same command continues from there"
+                f"{self._newest()}. Make room, then run the same command to continue from there"
             )
 
     def restore(self, like: Tree) -> Restored | None:
-        """The newest readable checkpoint laid out as `like`; None where there is none.
+        """Restore the newest readable checkpoint, laid out as `like`; return None without any.
 
-        like: a tree of jax.ShapeDtypeStruct with the shardings that the arrays shall have, on any
-        mesh. A checkpoint with damaged files is set aside with a warning and the one before it is
-        tried; CheckpointError when there were some and none could be read. What was cut off after
-        the commit is made good: checksums, and the removal of old steps.
+        like: a tree of jax.ShapeDtypeStruct with the shardings that the arrays get, on any mesh.
+        Moves a damaged checkpoint aside with a warning and tries the one before it. Completes what
+        was cut off after a commit: the checksums, and the removal of old steps.
+        Raises CheckpointError where there are checkpoints and none can be read.
         """
         self.wait()
         tried: list[int] = []
-        while left := [step for step in steps(self.folder) if step not in tried]:
+        while left := [step for step in stored_steps(self.folder) if step not in tried]:
             step = left[-1]
-            restored, problem = attempt(self.folder, step, like)
+            restored, problem = try_restore(self.folder, step, like)
             if restored is not None:
                 self._begin(self._complete, step)
                 return restored
             tried.append(step)
-            if processes.leads():
-                set_aside(self.folder, step, problem)
+            if processes.is_main():
+                move_to_damaged(self.folder, step, problem)
             processes.barrier(f"aside {step}", seconds=MOVE_SECONDS)
         if tried:
             raise CheckpointError(
@@ -154,7 +151,7 @@ class Checkpoints:
         self._thread.start()
 
     def _finish(self, step: int) -> None:
-        """Waits for Orbax to commit a step."""
+        """Wait for Orbax to commit a step, then complete it."""
         try:
             self._writer.wait_until_finished()
         except Exception as error:
@@ -164,18 +161,18 @@ class Checkpoints:
         self._complete(step)
 
     def _complete(self, step: int) -> None:
-        """What follows a commit, or was cut off after it: checksums, then removing old steps."""
-        if not processes.leads():
+        """Write the checksums of a committed step, if missing, and remove old steps."""
+        if not processes.is_main():
             return
-        if checksums.read(sums_of(self.folder, step)) is None:
+        if checksums.read(checksums_path(self.folder, step)) is None:
             self._seal(step)
-        for old in superseded(steps(self.folder), *self._keep):
-            remove(self.folder, old)
+        for old in steps_to_remove(stored_steps(self.folder), *self._keep):
+            remove_checkpoint(self.folder, old)
 
     def _failed(self, step: int, error: Exception) -> None:
         self.failures += 1
         self._unsaved = step
-        if processes.leads():  # its half takes the room that the next one needs
+        if processes.is_main():  # half a save takes the room that the next one needs
             shutil.rmtree(self.folder / f"{step}{UNFINISHED}", ignore_errors=True)
         log.warning(
             "checkpoint %d could not be saved (%s: %s): training goes on and the next save tries "
@@ -191,50 +188,50 @@ class Checkpoints:
         return "nothing is saved" if self.latest is None else f"the newest is {self.latest}"
 
     def _seal(self, step: int) -> None:
-        """Writes the checksums of a committed step, which is on the disk when they are there."""
+        """Flush a committed step to the disk, then write its checksums."""
         try:
-            checksums.sync(self.folder / str(step))
-            sums = checksums.of_folder(self.folder / str(step))
-            checksums.write(sums_of(self.folder, step), sums)
+            checksums.sync_to_disk(self.folder / str(step))
+            sums = checksums.hash_files(self.folder / str(step))
+            checksums.write(checksums_path(self.folder, step), sums)
         except OSError as error:
             log.warning("checkpoint %d is saved, but its checksums are not (%s)", step, error)
 
 
-def superseded(found: list[int], keep_latest: int, keep_every: int) -> list[int]:
-    """Which of the steps found, ascending, are to be removed."""
-    return [step for step in found[:-keep_latest] if not (keep_every and step % keep_every == 0)]
+def steps_to_remove(steps: list[int], keep_latest: int, keep_every: int) -> list[int]:
+    """Return the steps to remove; `steps` are ascending."""
+    return [step for step in steps[:-keep_latest] if not (keep_every and step % keep_every == 0)]
 
 
-def remove(folder: Path, step: int) -> None:
-    """Removes a step, so that its name is gone before the first of its files is."""
-    doomed = folder / f"{step}{REMOVED}"
+def remove_checkpoint(folder: Path, step: int) -> None:
+    """Remove a checkpoint; its name goes before its first file, so that it is never half there."""
+    renamed = folder / f"{step}{REMOVED}"
     try:
-        (folder / str(step)).rename(doomed)
-        sums_of(folder, step).unlink(missing_ok=True)
+        (folder / str(step)).rename(renamed)
+        checksums_path(folder, step).unlink(missing_ok=True)
     except OSError as error:
         log.warning("the old checkpoint %d could not be removed (%s)", step, error)
-    shutil.rmtree(doomed, ignore_errors=True)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
-def clean(folder: Path) -> None:
-    """Removes what killed processes left: halves of saves and of removals, sums of no step."""
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left: half saves, half removals, checksums without a step."""
     for path in folder.iterdir():
         if UNFINISHED in path.name or path.name.endswith(REMOVED):
             shutil.rmtree(path, ignore_errors=True)
-    kept = {f"{step}.json" for step in steps(folder)}
+    sums_files = {f"{step}.json" for step in stored_steps(folder)}
     for path in (folder / SUMS).glob("*"):
-        if path.name not in kept:
+        if path.name not in sums_files:
             path.unlink(missing_ok=True)
 
 
-def set_aside(folder: Path, step: int, problem: str) -> None:
-    """Moves a damaged step to the folder `checkpoints-damaged`, under a name that is free."""
+def move_to_damaged(folder: Path, step: int, problem: str) -> None:
+    """Move a damaged checkpoint to the folder `checkpoints-damaged`, under a free name."""
     target = Path(f"{folder}-damaged")
     target.mkdir(exist_ok=True)
-    place, copies = target / str(step), 1
-    while place.exists():
-        place = target / f"{step}-{copies}"
+    path, copies = target / str(step), 1
+    while path.exists():
+        path = target / f"{step}-{copies}"
         copies += 1
-    log.warning("checkpoint %d is unreadable (%s): moved to %s", step, problem, place)
-    (folder / str(step)).rename(place)
-    sums_of(folder, step).unlink(missing_ok=True)
+    log.warning("checkpoint %d is unreadable (%s): moved to %s", step, problem, path)
+    (folder / str(step)).rename(path)
+    checksums_path(folder, step).unlink(missing_ok=True)

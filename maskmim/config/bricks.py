@@ -25,7 +25,7 @@ from maskmim.errors import UserError
 # Paths that stored configs may hold, and where their functions are now.
 MOVED = {
     "maskmim.clustering.assigned": "maskmim.targets.clusters.assigned",
-    "maskmim.clustering.fit": "maskmim.objectives.fit",
+    "maskmim.clustering.fit": "maskmim.objectives.fit_prototypes",
     "maskmim.clustering.prototypes": "maskmim.teachers.clusters.prototypes",
     "maskmim.codebook.averaged": "maskmim.quantize.averaged",
     "maskmim.distillation.distillation": "maskmim.losses.distillation",
@@ -39,6 +39,7 @@ MOVED = {
     "maskmim.models.resized_positions.with_offset": (
         "maskmim.models.layers.resized_positions.with_offset"
     ),
+    "maskmim.objectives.fit": "maskmim.objectives.fit_prototypes",
     "maskmim.optim_by_path.adamw_by_path": "maskmim.optim.adamw_by_path",
     "maskmim.optim_dino.adamw_dino": "maskmim.optim.adamw_dino",
     "maskmim.picture_codes.fresh": "maskmim.teachers.picture_codes.fresh",

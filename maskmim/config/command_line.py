@@ -1,4 +1,4 @@
-"""The command line of every command."""
+"""The command line that the commands share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NoReturn
 from maskmim import errors
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
+from maskmim.config.print_config import print_config
 
 
 def command_line(
@@ -24,18 +25,19 @@ def command_line(
     flags: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> argparse.Namespace:
-    """The command line that the commands share.
+    """Parse the command line of a command.
 
     argv:        arguments without the program, None for sys.argv.
     description: text of --help, the module's docstring.
-    config:      takes --config FILE[:argument] and --config.KEY=VALUE; the result's `config` is
-                 what `load` returns.
-    workdir:     takes --workdir DIR; the result's `workdir` is a Path.
-    overrides:   without config, for commands that read a stored one: takes --config.KEY=VALUE; the
+    config:      take --config FILE[:ARGUMENT], --config.KEY=VALUE and --print-config; the
+                 result's `config` is what `load` returns.
+    workdir:     take --workdir DIR; the result's `workdir` is a Path.
+    overrides:   for commands that read a stored config instead: take --config.KEY=VALUE; the
                  result's `overrides` are texts for `override`.
     flags:       {name: help} of switches, False unless given.
     options:     {name: help} of texts, None unless given.
-    Raises ConfigError for all that cannot be right; `--help` prints and raises SystemExit(0).
+    Raises ConfigError for a wrong command line; --help and --print-config print and raise
+    SystemExit(0).
     """
     parser = _parser(description, config, workdir, flags or {}, options or {})
     words = list(sys.argv[1:] if argv is None else argv)
@@ -45,19 +47,27 @@ def command_line(
     result, unknown = parser.parse_known_args(words)
     if unknown:
         raise ConfigError(_unknown_argument(unknown[0], ["help", *vars(result)]))
-    for name in ("config", "workdir"):
-        if name in result and getattr(result, name) is None:
-            raise ConfigError(f"--{name} is missing; --help shows the use")
-    result.overrides = changes
-    if workdir:
-        result.workdir = Path(result.workdir)
     if config:
-        result.config = load(result.config, changes)
+        result.config = load(_given(result, "config"), changes)
+        if result.print_config:
+            print(print_config(result.config))
+            raise SystemExit(errors.DONE)
+    if workdir:
+        result.workdir = Path(_given(result, "workdir"))
+    result.overrides = changes
     return result
 
 
+def _given(result: argparse.Namespace, name: str) -> str:
+    """Return the value of a flag; ConfigError where it is missing."""
+    value = getattr(result, name)
+    if value is None:
+        raise ConfigError(f"--{name} is missing; --help shows the use")
+    return value
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse that raises ConfigError instead of printing its usage and leaving."""
+    """An argparse parser that raises ConfigError instead of printing its usage and leaving."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
@@ -82,8 +92,14 @@ def _parser(
     if config:
         parser.add_argument(
             "--config",
-            metavar="FILE[:ARGUMENT]",
-            help="config file; --config.KEY=VALUE changes one value, as --config.mask.ratio=0.6",
+            metavar="NAME[:ARGUMENT]",
+            help="config file, or its name in configs/, as mae:variant=L/16; --config.KEY=VALUE "
+            "changes one value, as --config.mask.ratio=0.6",
+        )
+        parser.add_argument(
+            "--print-config",
+            action="store_true",
+            help="print every key with its value, type and default, and leave",
         )
     if workdir:
         parser.add_argument("--workdir", metavar="DIR", help="folder of the run")
@@ -95,7 +111,7 @@ def _parser(
 
 
 def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """(other arguments, overrides) from '--config.a=1' and '--config.a 1'."""
+    """Return (other arguments, overrides) from '--config.a=1' and '--config.a 1'."""
     others, changes = [], []
     rest = iter(words)
     for word in rest:
@@ -113,7 +129,7 @@ def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _unknown_argument(word: str, names: Sequence[str]) -> str:
-    """What is wrong with an argument that nothing takes, and what may have been meant."""
+    """Return what is wrong with an unknown argument, and the nearest known flag."""
     known = sorted(f"--{name}" for name in names)
     if not word.startswith("-"):
         return f"unexpected argument {word!r}; flags are {', '.join(known)}"

@@ -24,16 +24,20 @@ _INNER = (
 )
 
 
+# Where a clone keeps configs/, whatever the current folder is.
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
 class ArgumentError(ConfigError):
-    """A mistake in what stands after the colon of `--config FILE:argument`."""
+    """A mistake after the colon of `--config FILE:argument`."""
 
 
 def parse_argument(text: str, **defaults: Any) -> dict[str, Any]:
-    """What stands after the colon: 'variant=L/16,epochs=800', or 'tiny' for a boolean default.
+    """Return the choices after the colon: 'variant=L/16,epochs=800', or 'tiny' for a switch.
 
-    defaults: every name there is, with its default, whose type the value follows.
-    Returns a value for each of them. Raises ConfigError for a name that is not there, twice there,
-    or without a value, and for a value of another type.
+    defaults: every known name with its default, whose type the value must have.
+    Returns a value for each name. Raises ConfigError for an unknown name, a repeated one, one
+    without a value, and a value of another type.
     """
     values = dict(defaults)
     given = set()
@@ -45,7 +49,7 @@ def parse_argument(text: str, **defaults: Any) -> dict[str, Any]:
             hint = bricks.did_you_mean(name, defaults)
             raise ArgumentError(f"no {name!r}{hint}\n  it takes {_argument_text(defaults)}")
         if name in given:
-            raise ArgumentError(f"{name!r} is there twice")
+            raise ArgumentError(f"{name!r} is given twice: give it once")
         given.add(name)
         default = defaults[name]
         if not equals and default is not False:
@@ -64,13 +68,14 @@ def _argument_text(defaults: dict[str, Any]) -> str:
 
 
 def run_file(argument: str) -> ConfigDict:
-    """What `get_config` of a file returns; argument: 'FILE' or 'FILE:what get_config is given'.
+    """Run a config file and return what its `get_config` returns.
 
+    argument: 'FILE' or 'FILE:argument of get_config'; FILE may be a name, see `find_config`.
     The file is executed: it is code. Raises ConfigError for a missing file, for one without
     get_config, and for mistakes of the config inside it, with file and line.
     """
     name, colon, rest = argument.partition(":")
-    path = _existing(Path(name))
+    path = find_config(name)
     module = ModuleType(f"config_{path.stem}")
     module.__file__ = str(path)
     try:
@@ -92,20 +97,39 @@ def run_file(argument: str) -> ConfigDict:
     return config
 
 
-def _existing(path: Path) -> Path:
-    """The path, if a file is there; else ConfigError with those that are."""
+def find_config(name: str) -> Path:
+    """Return the path of a config: a file, or a name such as 'mae' for mae.py below configs/.
+
+    Names are looked up in ./configs first, then in the configs/ beside the package, with all their
+    subfolders. Raises ConfigError naming the nearest configs where there is none.
+    """
+    path = Path(name)
     if path.is_file():
         return path
-    folder = path.parent if path.parent.is_dir() else Path("configs")
-    there = sorted(str(file) for file in folder.glob("*.py")) if folder.is_dir() else []
-    near = difflib.get_close_matches(str(path), there, 1, 0.6)
+    files = config_files()
+    if path.name == name and path.stem in files:
+        return files[path.stem]
+    if path.suffix == ".py" and path.parent.is_dir():
+        names = sorted(str(file) for file in path.parent.glob("*.py"))
+    else:
+        names = sorted(files)
+    near = difflib.get_close_matches(name, names, 1, 0.6)
     hint = f"; did you mean {near[0]}?" if near else ""
-    listed = f"\n  there are {', '.join(there)}" if there else ""
-    raise ConfigError(f"there is no config file {str(path)!r}{hint}{listed}")
+    listed = f"\n  there are {', '.join(names)}" if names else ""
+    raise ConfigError(f"there is no config file {name!r}{hint}{listed}")
+
+
+def config_files() -> dict[str, Path]:
+    """Return the configs that a name finds, {name: file}, the nearest folder first."""
+    files: dict[str, Path] = {}
+    for folder in (Path("configs"), REPOSITORY / "configs"):
+        for file in sorted(folder.rglob("*.py")):
+            files.setdefault(file.stem, file)
+    return files
 
 
 def _located(error: Exception, path: Path, argument: str) -> Exception:
-    """A ConfigError with file, line and nearest key; the error itself for a bug elsewhere."""
+    """Return a ConfigError with file, line and nearest key; a bug elsewhere stays as it is."""
     if isinstance(error, ArgumentError):
         return ConfigError(f"--config {argument}: {error}")
     if isinstance(error, SyntaxError):
@@ -133,13 +157,13 @@ def _located(error: Exception, path: Path, argument: str) -> Exception:
 
 
 def _short(file: str) -> str:
-    """A path as seen from the current folder, where it lies inside it."""
+    """Return a path relative to the current folder where it lies inside it."""
     here = Path.cwd()
     return str(Path(file).relative_to(here)) if Path(file).is_relative_to(here) else file
 
 
 def _section_mistake(error: Exception, frame: FrameType) -> str | None:
-    """What a ConfigDict refused, in words; None where the error is not one of its refusals."""
+    """Return what a ConfigDict refused, in words; None where it did not raise the error."""
     names = frame.f_locals
     section = names.get("self")
     if not isinstance(section, ConfigDict):

@@ -1,53 +1,60 @@
-"""Recipes that several configs share: functions that set sections of a config in place."""
+"""Parts of recipes that configs share; no two parts set the same key.
+
+Bricks are named by path here and by function in config files: what configures a run is imported by
+the modules that these paths lead to.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import brick
+from maskmim.config.parse import ConfigError
+
+T = TypeVar("T")
 
 
-def mae_imagenet(config: ConfigDict, variant: str, epochs: float) -> None:
-    """MAE's published recipe on ImageNet-1k (official PRETRAIN.md)."""
-    name, patch = variant.split("/")
-    config.model = brick(
-        "maskmim.models.masked_vit.vit_mae",
-        variant=name,
-        patch=(int(patch), int(patch)),
-        decoder_depth=8,
-        decoder_width=512,
-        decoder_heads=16,
-        dtype="bfloat16",
-    )
-    config.data.train = brick("maskmim.data.tfds_source.tfds", name="imagenet2012", split="train")
-    config.evals.train = config.data.train
-    config.evals.test = brick(
-        "maskmim.data.tfds_source.tfds", name="imagenet2012", split="validation"
-    )
-    config.data.workers = 16
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    config.optim = brick("maskmim.optim.adamw", lr=1.5e-4, b1=0.9, b2=0.95, weight_decay=0.05)
-    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+def choose(name: str, value: str, options: Mapping[str, T]) -> T:
+    """Return the option that an argument names; raise ConfigError, listing them, if none is."""
+    if value in options:
+        return options[value]
+    *others, last = options
+    known = f"{', '.join(others)} or {last}" if others else last
+    raise ConfigError(f"{name}={value}: use {known}")
+
+
+def vit_size(name: str) -> dict[str, Any]:
+    """Split the name of a ViT into keywords: 'L/16' -> {'variant': 'L', 'patch': (16, 16)}."""
+    variant, _, patch = name.partition("/")
+    if not patch.isdigit():
+        raise ConfigError(f"variant={name}: name the width and the patch size, as in L/16")
+    return {"variant": variant, "patch": (int(patch), int(patch))}
+
+
+def match_objective(head: str, target: Callable, loss: Callable) -> ConfigDict:
+    """Return an objective that compares a head with a target, both bricks with their defaults."""
+    return brick("maskmim.objectives.match", head=head, target=brick(target), loss=brick(loss))
 
 
 def adamw_cosine(
     config: ConfigDict,
     *,
-    batch_size: int,
     lr: float,
     lr_per: int = 0,
     b2: float = 0.999,
     weight_decay: float = 0.05,
-    clip_norm: float = float("inf"),
     warmup_epochs: float,
     final: float = 0.0,
+    **others: Any,
 ) -> None:
-    """AdamW with beta 1 0.9, a warm-up and half a cosine, as most successors of BEiT train.
+    """Set `optim` and `schedule`: AdamW with beta 1 of 0.9, a warm-up and half a cosine.
 
-    lr, lr_per: as `maskmim.optim.adamw`. final: the last rate as a share of the peak.
+    lr, lr_per, others: as in `maskmim.optim.adamw`. final: the last learning rate as a share of the
+    peak.
     """
-    config.train.batch_size = batch_size
     config.optim = brick(
         "maskmim.optim.adamw",
         lr=lr,
@@ -55,63 +62,68 @@ def adamw_cosine(
         b1=0.9,
         b2=b2,
         weight_decay=weight_decay,
-        clip_norm=clip_norm,
+        **others,
     )
     config.schedule = brick(
         "maskmim.schedules.warmup_cosine", warmup_epochs=warmup_epochs, final=final
     )
 
 
-def matched(head: str, target: str, loss: str) -> ConfigDict:
-    """An objective that matches a head with a target, both bricks as they come.
-
-    target, loss: dotted paths within maskmim, such as 'targets.pixels.patches'.
-    """
-    return brick(
-        "maskmim.objectives.match",
-        head=head,
-        target=brick(f"maskmim.{target}"),
-        loss=brick(f"maskmim.{loss}"),
-    )
-
-
-def tiny(config: ConfigDict) -> None:
-    """A few steps of a very small model on the embedded photographs."""
-    config.input.size = (32, 32)
-    config.model = brick(
-        "maskmim.models.masked_vit.vit_mae",
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-    )
-    config.data.train = brick("maskmim.data.grocery.grocery", split="val")
-    config.train.epochs = 0.25
-    config.train.batch_size = 16
-    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)
-    config.evals.at_end = ("reconstruction",)
-    config.log.every_steps = 1
-
-
-def videos(config: ConfigDict, path: str, test: str) -> None:
-    """Videos below a folder; with a test folder both have classes as first subfolders."""
-    kind = "labelled" if test else "unlabelled"
-    config.data.train = brick(f"maskmim.data.video_folder.{kind}", path=path)
-    config.evals.train = config.data.train if test else None
-    config.evals.test = brick("maskmim.data.video_folder.labelled", path=test) if test else None
+def imagenet_data(config: ConfigDict) -> None:
+    """Set the images of `data` and `evals`: ImageNet-1k of tensorflow-datasets."""
+    config.data.train = imagenet("train")
     config.data.workers = 16
+    config.evals.train = imagenet("train")
+    config.evals.test = imagenet("validation")
+
+
+def imagenet(split: str) -> ConfigDict:
+    """Return a split of ImageNet-1k as a data source."""
+    return brick("maskmim.data.tfds_source.tfds", name="imagenet2012", split=split)
+
+
+def video_data(config: ConfigDict, path: str, test: str) -> None:
+    """Set the videos of `data` and `evals`: those below a folder.
+
+    test: '' for a folder without classes, or another folder; then the first level of subfolders of
+    both names the classes.
+    """
+    labelled = "maskmim.data.video_folder.labelled"
+    unlabelled = "maskmim.data.video_folder.unlabelled"
+    config.data.train = brick(labelled if test else unlabelled, path=path)
+    config.data.workers = 16
+    config.evals.train = brick(labelled, path=path) if test else None
+    config.evals.test = brick(labelled, path=test) if test else None
     config.evals.batch_size = 64
 
 
-def pans(config: ConfigDict) -> None:
-    """Synthetic clips of the embedded photographs."""
-    config.data.train = brick("maskmim.data.pans.pans", split="val", frames=12, side=40)
-    config.evals.train = config.data.train
-    config.evals.test = config.data.train
-
-
-def clips(config: ConfigDict, *, frames: int, stride: int) -> None:
-    """How frames are taken from a video: so many, every `stride`-th."""
+def clip_decoding(config: ConfigDict, *, frames: int, stride: int) -> None:
+    """Set `decode` of `data` and `evals`: clips of every `stride`-th frame of a video."""
     config.data.decode = brick("maskmim.data.clips.random_clip", frames=frames, stride=stride)
     config.evals.decode = brick("maskmim.data.clips.centre_clip", frames=frames, stride=stride)
+
+
+def tiny_images(config: ConfigDict) -> None:
+    """Set the images of `data`: the smallest split of the embedded photographs."""
+    config.data.train = brick("maskmim.data.grocery.grocery", split="val")
+
+
+def tiny_videos(config: ConfigDict) -> None:
+    """Set the videos of `data` and `evals`: synthetic clips of the embedded photographs."""
+    clips = brick("maskmim.data.pans.pans", split="val", frames=12, side=40)
+    config.data.train = config.evals.train = config.evals.test = clips
+
+
+def tiny_run(
+    config: ConfigDict, *, epochs: float = 0.25, at_end: tuple[str, ...] = ("reconstruction",)
+) -> None:
+    """Set the length of a few small steps, their log, and the evaluation at the end."""
+    config.train.epochs = epochs
+    config.train.batch_size = 16
+    config.log.every_steps = 1
+    config.evals.at_end = at_end
+
+
+def tiny_schedule(config: ConfigDict) -> None:
+    """Set `schedule`: a short warm-up and half a cosine."""
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)

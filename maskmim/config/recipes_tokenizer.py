@@ -1,4 +1,4 @@
-"""What the configs of a picture tokenizer and of models of its codes share."""
+"""Parts of recipes that the tokenizer of pictures and the models of its codes share."""
 
 from __future__ import annotations
 
@@ -6,43 +6,56 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import brick
-from maskmim.config.recipes import mae_imagenet, tiny
+from maskmim.config.recipes import imagenet_data, tiny_images, tiny_run
 from maskmim.imagenet import TRAIN_IMAGES
 
-# Steps in an epoch of ImageNet-1k in batches of 256.
-EPOCH = TRAIN_IMAGES / 256
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 8, "levels": (1, 2, 2), "codes": 32, "codes_width": 16},
-    "small": {"width": 8, "levels": (1, 2, 4, 8), "codes": 256, "codes_width": 64},
+BATCH_SIZE = 256  # of the published recipes
+STEPS_PER_EPOCH = TRAIN_IMAGES / BATCH_SIZE
+# Keywords of models.vq_autoencoder for smaller pictures.
+SMALL_AUTOENCODER: dict[str, Any] = {
+    "width": 8,
+    "levels": (1, 2, 4, 8),
+    "blocks": 1,
+    "groups": 4,
+    "codes": 256,
+    "codes_width": 64,
+}
+TINY_AUTOENCODER: dict[str, Any] = SMALL_AUTOENCODER | {
+    "levels": (1, 2, 2),
+    "codes": 32,
+    "codes_width": 16,
 }
 
 
-def pictures(config: ConfigDict, size: str) -> None:
-    """Pictures, batch and length: '' as published (ImageNet-1k at 256 pixels), 'small' or 'tiny'.
+def published_pictures(config: ConfigDict, epochs: float) -> None:
+    """Set `input`, `data` and `train`: ImageNet-1k at 256 pixels, in [0, 1]."""
+    config.input.size = (256, 256)
+    pixel_range(config, mean=0.0, std=1.0)
+    imagenet_data(config)
+    config.train.epochs = epochs
+    config.train.batch_size = BATCH_SIZE
 
-    Pixels are in [0, 1]; in a short training errors of pixels shall weigh more, so the small ones
-    are normalised.
+
+def small_pictures(config: ConfigDict) -> None:
+    """Set `input` and `train`: the embedded photographs at 64 pixels, 20 epochs.
+
+    Pixels are normalised, as their errors must weigh more in so short a training.
     """
-    if size == "tiny":
-        tiny(config)
-    elif size == "small":
-        config.input.size = (64, 64)
-        config.train.epochs, config.train.batch_size = 20.0, 16
-    else:
-        mae_imagenet(config, "B/16", 300.0)
-        config.input.size, config.train.batch_size = (256, 256), 256
-    mean, std = (0.5, 0.25) if size == "small" else (0.0, 1.0)
-    config.input.mean, config.input.std = (mean,) * 3, (std,) * 3
-    config.objectives = ConfigDict()
+    config.input.size = (64, 64)
+    pixel_range(config, mean=0.5, std=0.25)
+    config.train.epochs = 20.0
+    config.train.batch_size = 16
 
 
-def autoencoder(size: str) -> ConfigDict:
-    """The tokenizer's model, of the same sizes."""
-    given = {**SIZES[size], "blocks": 1, "groups": 4} if size else {}
-    return brick("maskmim.models.vq_autoencoder.vq_autoencoder", **given)
+def tiny_pictures(config: ConfigDict) -> None:
+    """Set `input`, `data`, `train` and `evals.at_end`: a few steps on the embedded photographs."""
+    config.input.size = (32, 32)
+    pixel_range(config, mean=0.0, std=1.0)
+    tiny_images(config)
+    tiny_run(config, at_end=())
 
 
-def size_of(choice: dict[str, Any]) -> str:
-    """The size that the arguments after the colon name: 'tiny', 'small' or ''."""
-    return next((name for name in SIZES if choice[name]), "")
+def pixel_range(config: ConfigDict, *, mean: float, std: float) -> None:
+    """Set the statistics of `input`, the same for all channels."""
+    config.input.mean = (mean,) * 3
+    config.input.std = (std,) * 3

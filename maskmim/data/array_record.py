@@ -1,4 +1,4 @@
-"""Images from ArrayRecord shards, as `python -m maskmim.convert` writes them."""
+"""Images from the ArrayRecord shards that `python -m maskmim.convert` writes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from maskmim.data.shard_format import Shard, read_index, unpack
 class ShardRecords:
     """Records of some shards of one folder, in the order of the shards.
 
-    A record that is damaged, which its shard's checksums tell, is a bad image like any other.
-    Raises DataError where a shard is missing, cannot be opened, or does not hold as many records as
-    the index says.
+    A record that fails its shard's checksum is treated as a bad image.
+    Raises DataError where a shard is missing, cannot be opened, or holds another number of records
+    than the index says.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class ShardRecords:
             raise DataError(f"the shards in {folder} hold no images: convert a folder with images")
         self._files = [folder / shard.file for shard in shards]
         self._ends = list(itertools.accumulate(shard.records for shard in shards))
-        found = self._opened()
-        if found != expected:
+        count = self._open()
+        if count != expected:
             raise DataError(
-                f"the shards in {folder} hold {found} images, their index says {expected}: run "
+                f"the shards in {folder} hold {count} images, their index says {expected}: run "
                 "python -m maskmim.convert again"
             )
 
-    def _opened(self) -> int:
-        """Opens the shards; how many records they hold."""
+    def _open(self) -> int:
+        """Open the shards; return the number of their records."""
         try:
             self._source = ArrayRecordDataSource([str(path) for path in self._files])
             return len(self._source)
@@ -72,7 +72,7 @@ class ShardRecords:
         return self._unpacked(index)[1]
 
     def name(self, index: int) -> str:
-        """The name that the image had when the shard was written, else the place in the shard."""
+        """Return the image's name when the shard was written, for a damaged record its position."""
         try:
             return self._unpacked(index)[0]
         except BadImage:
@@ -82,14 +82,16 @@ class ShardRecords:
 
 
 def shards(*, path: str, tag: str = "") -> ShardRecords:
-    """Records of a folder that `python -m maskmim.convert` wrote.
+    """Return the records of a folder that `python -m maskmim.convert` wrote.
 
     path: the folder with `index.json`. tag: only shards with this tag; empty for all.
     Raises DataError where the folder, the index or shards are missing.
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise DataError(f"there is no folder {path}: name the folder that convert wrote")
+        raise DataError(
+            f"{path} is not a folder: name the folder that python -m maskmim.convert wrote"
+        )
     index = read_index(folder)
     chosen = [shard for shard in index.shards if not tag or shard.tag == tag]
     if not chosen:

@@ -1,4 +1,4 @@
-"""Images that lie in memory as one array."""
+"""Images in memory, as one array."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class ArrayRecords:
     """Records of an array of pictures.
 
     images:  u8[n, H, W, C]. labels: {label set: int[n]}. classes: {label set: class names}.
-    title:   names a record, as title[index].
-    digest:  something that changes with the content, for the fingerprint.
+    title:   a record is named title[index].
+    digest:  a value that changes with the content, for the fingerprint.
     Raises DataError where shapes, types or label sets do not fit.
     """
 
@@ -28,9 +28,9 @@ class ArrayRecords:
         digest: str = "",
     ):
         if images.dtype != np.uint8 or images.ndim != 4:
-            raise DataError(f"{title}: u8[n, H, W, C] expected, got {images.dtype}{images.shape}")
+            raise DataError(f"{title}: expected u8[n, H, W, C], got {images.dtype}{images.shape}")
         if set(labels) != set(classes) or any(len(v) != len(images) for v in labels.values()):
-            raise DataError(f"{title}: one label per image is needed for each of {sorted(classes)}")
+            raise DataError(f"{title}: needs one label per image for each of {sorted(classes)}")
         self.labels = class_names(classes)
         self.fingerprint = manifest_digest([(f"{title} {digest}", images.size)])
         self._images = images
@@ -47,5 +47,5 @@ class ArrayRecords:
         return Example(self._images[index], labels)
 
     def name(self, index: int) -> str:
-        """The title and the index."""
+        """Return the title and the index."""
         return f"{self._title}[{index}]"

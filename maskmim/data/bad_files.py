@@ -1,4 +1,4 @@
-"""Keeps count of images that cannot be read, tells which they are, and stops when they are many."""
+"""A list of the images that cannot be read; too many of them end the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TOLERATED = 10
 
 
 class BadFiles:
-    """Reads the 'bad' entries of batches and lists each bad file once in `bad_files.txt`.
+    """The list of bad files, `bad_files.txt`, from the 'bad' entries of batches; each listed once.
 
-    A line is: name, tab, reason. A file of an earlier run in the same folder is continued.
-    The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (a small
-    folder with a few odd files trains), but never more than half of the records; with
-    max_bad_share 0 no bad file is tolerated. With several processes each counts what it meets.
-    process: which of several; all but the first list theirs in `bad_files-<process>.txt`.
-    decode, channels: as the pipeline reads them; used once more to tell why a file is bad.
+    A line is: name, tab, reason. A later run in the same folder appends to the file.
+    The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (so that
+    a small folder with a few odd files trains), but at most half of the records; max_bad_share 0
+    tolerates none. Each of several processes counts the files that it reads.
+    process: index of this process; all but the first write `bad_files-<process>.txt`.
+    decode, channels: as in the pipeline; a bad file is decoded again to find the reason.
 
     Raises TooManyBadImages from `see` above the limit.
     """
@@ -50,11 +50,11 @@ class BadFiles:
 
     @property
     def count(self) -> int:
-        """The number of distinct bad files, those of earlier runs included."""
+        """Return the number of distinct bad files, including those of earlier runs."""
         return len(self._names)
 
     def see(self, batch: Mapping[str, Any]) -> None:
-        """Notes the bad files of a batch; TooManyBadImages where there are too many by now."""
+        """List the bad files of a batch. Raises TooManyBadImages above the limit."""
         new = sorted({int(i) for i in batch["bad"] if i >= 0} - self._known)
         for index in new:
             self._known.add(index)
@@ -64,19 +64,19 @@ class BadFiles:
                 self._write(name, self._reason(index))
         if new and self.count > self._limit:
             raise TooManyBadImages(
-                f"{self.count} of {len(self._records)} images cannot be read, more than allowed "
-                f"(max_bad_share {self._max_bad_share}); they are listed in {self.path}: repair or "
-                "remove them, or raise data.max_bad_share"
+                f"{self.count} of {len(self._records)} images cannot be read, more than "
+                f"data.max_bad_share = {self._max_bad_share} allows: repair or remove them (listed "
+                f"in {self.path}), or raise data.max_bad_share"
             )
 
     def _reason(self, index: int) -> str:
-        """Why the image is bad. It is decoded once more, here, because that is rare."""
+        """Decode the image again and return why that fails."""
         try:
             rng = np.random.default_rng(0)
             self._decode(rng, self._records[index].encoded, channels=self._channels)
         except BadImage as error:
             return error.reason
-        return "could not be read at first, but later"
+        return "could not be read the first time, only when tried again"
 
     def _write(self, name: str, reason: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

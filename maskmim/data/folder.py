@@ -1,4 +1,4 @@
-"""Images in folders: one folder per class, or no classes at all."""
+"""Images in folders, with one folder per class or without classes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LABEL_SET = "class"
 
 
 class FileRecords(abc.ABC):
-    """Records of files, wherever they lie; a subclass reads them by `_content`.
+    """Records of files in any kind of storage; a subclass reads them by `_content`.
 
-    files: (name with '/' as separator, size in bytes) of each. classes: names of the classes, none
+    files: (name with '/' as separator, size in bytes) of each. classes: names of the classes, empty
     for unlabelled files; the class of a file is the first part of its name.
     """
 
@@ -43,18 +43,18 @@ class FileRecords(abc.ABC):
         return Example(self._content(index), labels)
 
     def name(self, index: int) -> str:
-        """The name of the file: its path below the folder or inside its archive."""
+        """Return the name of the file: its path below the folder or inside its archive."""
         return self._names[index]
 
     @abc.abstractmethod
     def _content(self, index: int) -> bytes:
-        """The bytes of a file; BadImage where they cannot be read."""
+        """Return the bytes of a file. Raises BadImage where they cannot be read."""
 
 
 class FolderRecords(FileRecords):
-    """Records of the files below a folder, in the order of their names; see `FileRecords`.
+    """Records of the files below a folder, ordered by name; see `FileRecords`.
 
-    files: their names are paths below root.
+    files: (path below root, size in bytes) of each.
     """
 
     def __init__(self, root: Path, files: Sequence[tuple[str, int]], classes: Sequence[str] = ()):
@@ -69,55 +69,55 @@ class FolderRecords(FileRecords):
 
 
 def unlabelled(*, path: str) -> FolderRecords:
-    """All image files below a folder, nested or flat, without labels.
+    """Return all image files below a folder, at any depth, without labels.
 
-    Endings jpg, jpeg, png, webp, bmp, tif, tiff and gif, in upper or lower case; files and folders
-    whose names begin with a dot are passed over, links are followed.
+    Suffixes jpg, jpeg, png, webp, bmp, tif, tiff and gif, in upper or lower case. Skips files and
+    folders whose names begin with a dot; follows links.
     Raises DataError where the folder is missing or holds no images.
     """
-    root = existing(path)
+    root = existing_folder(path)
     return FolderRecords(root, _images(root))
 
 
 def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
-    """Image files in one subfolder per class, nested below it or not; label set 'class'.
+    """Return the image files in one subfolder per class, at any depth below it; label set 'class'.
 
     classes: names of the subfolders in the order of their class indices; by default all subfolders
-    in the order of their names. Name them where two folders (training, test) must agree and one may
-    lack a class. Files beside the subfolders are passed over. For the rest see `unlabelled`.
+    sorted by name. Name them where two folders (training, test) must agree and one may lack a
+    class. Skips files beside the subfolders. Otherwise as `unlabelled`.
     Raises DataError where the folder is missing, has no subfolders or no images in them, or has a
     subfolder that `classes` does not name.
     """
-    root = existing(path)
-    found = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and _shown(entry.name)
+    root = existing_folder(path)
+    subfolders = sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and _visible(entry.name)
     )
-    strange = sorted(set(found) - set(classes)) if classes else []
-    if strange:
-        raise DataError(f"{path} has subfolders that are not among the classes: {strange[:5]}")
-    files = [(name, size) for name, size in _images(root) if "/" in name] if found else []
+    unknown = sorted(set(subfolders) - set(classes)) if classes else []
+    if unknown:
+        raise DataError(f"{path} has subfolders that are not among the classes: {unknown[:5]}")
+    files = [(name, size) for name, size in _images(root) if "/" in name] if subfolders else []
     if not files:
         raise DataError(
-            f"{path} has no subfolders with images, one for each class: for images without classes "
-            "use maskmim.data.folder.unlabelled"
+            f"{path} has no subfolders with images, one per class: for images without classes use "
+            "maskmim.data.folder.unlabelled"
         )
-    return FolderRecords(root, files, tuple(classes) or found)
+    return FolderRecords(root, files, tuple(classes) or subfolders)
 
 
-def existing(path: str) -> Path:
-    """The folder at a path; DataError where there is none."""
+def existing_folder(path: str) -> Path:
+    """Return the folder at a path. Raises DataError where it does not exist."""
     root = Path(path).expanduser()
     if not path or not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
-        raise DataError(f"the folder {path!r} {what}: set the path to a folder with data")
+        fault = "is a file" if root.is_file() else "does not exist"
+        raise DataError(f"the folder {path!r} {fault}: set the path to a folder with data")
     return root
 
 
 def _images(root: Path) -> list[tuple[str, int]]:
-    """(name, size) of the images below a folder, ordered by name; DataError where there is none."""
+    """Return (name, size) of the images below a folder, by name. Raises DataError for no images."""
     others = 0
     files = []
-    for name, size in files_below(root):
+    for name, size in walk_files(root):
         if name.lower().endswith(SUFFIXES):
             files.append((name, size))
         else:
@@ -125,27 +125,27 @@ def _images(root: Path) -> list[tuple[str, int]]:
     if not files:
         endings = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(
-            f"there are no images ({endings}) in {root} or below it, only {others} other files: "
-            "set the path to a folder with images"
+            f"no images ({endings}) in {root} or below it, only {others} other files: set the path "
+            "to a folder with images"
         )
     return sorted(files)
 
 
-def files_below(root: Path) -> Iterator[tuple[str, int]]:
-    """(path below root, size) of the files that are not hidden; a folder is entered once."""
+def walk_files(root: Path) -> Iterator[tuple[str, int]]:
+    """Yield (path below root, size) of the files that are not hidden; enter each folder once."""
     entered = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        subfolders[:] = sorted(filter(_shown, subfolders)) if real not in entered else []
+        subfolders[:] = sorted(filter(_visible, subfolders)) if real not in entered else []
         if real in entered:
             continue
         entered.add(real)
-        for name in filter(_shown, names):
+        for name in filter(_visible, names):
             path = os.path.join(folder, name)
-            # A dangling link stays in the list, with size 0: it is reported as a bad file.
+            # A dangling link stays in the list, with size 0, and is reported as a bad file.
             size = os.stat(path).st_size if os.path.exists(path) else 0
             yield os.path.relpath(path, root).replace(os.sep, "/"), size
 
 
-def _shown(name: str) -> bool:
+def _visible(name: str) -> bool:
     return not name.startswith(".")

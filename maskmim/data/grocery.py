@@ -13,11 +13,12 @@ SPLITS = ("train", "val", "test")
 
 
 def grocery(*, split: str) -> ShardRecords:
-    """The embedded photographs of fruit, vegetables and cartons, 96 pixels on the short side.
+    """Return the embedded photographs of fruit, vegetables and cartons.
 
+    The short side has 96 pixels.
     split: 'train' (2,640), 'val' (296), 'test' (2,485) or several joined by +, as 'train+val'.
-    Label sets: 'fine' (81 classes) and 'coarse' (43: the authors' text says 42, their lists and
-    classes.csv number 43).
+    Label sets: 'fine' (81 classes) and 'coarse' (43 classes: the paper says 42, its lists and
+    classes.csv have 43).
     Raises DataError for an unknown split.
     Source: Klasson et al., A Hierarchical Grocery Store Image Dataset (arXiv 1901.00711),
     repository marcusklasson/GroceryStoreDataset; official splits. Reduced by

@@ -1,4 +1,4 @@
-"""A random crop of a picture whose colours are changed."""
+"""Random crops with colour jitter."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def jittered_crop_flip(
     scale: tuple[float, float] = (0.2, 1.0),
     flip: float = 0.5,
 ) -> np.ndarray:
-    """`transforms.random_resized_crop_flip` of the picture with other colours.
+    """Jitter the colours of the picture, then crop as `transforms.random_resized_crop_flip`.
 
     jitter: limits x of the changes of brightness, contrast and saturation, in a random order: each
-    is multiplied with a factor from 1 - x to 1 + x.
+    is multiplied by a factor from 1 - x to 1 + x.
     Raises DataError unless the picture has three channels.
     Source: DataAugmentationForBEiT of datasets.py, microsoft/unilm, folders beit and beit2, with
-    torchvision's ColorJitter on Pillow images, which comes before the crop there too.
+    torchvision's ColorJitter on Pillow images, also before the crop.
     """
     if image.shape[-1] != 3:
         raise DataError(
-            f"jittered_crop_flip changes colours, and pictures of {image.shape[-1]} channels have "
-            "none: set input.channels to 3"
+            f"jittered_crop_flip needs pictures of 3 channels, not {image.shape[-1]} channels: set "
+            "input.channels to 3"
         )
     picture = Image.fromarray(image)
     factors = [rng.uniform(max(0.0, 1.0 - limit), 1.0 + limit) for limit in jitter]
-    for place in rng.permutation(len(ENHANCE)):
-        picture = ENHANCE[place](picture).enhance(factors[place])
+    for index in rng.permutation(len(ENHANCE)):
+        picture = ENHANCE[index](picture).enhance(factors[index])
     return random_resized_crop_flip(rng, np.asarray(picture), size, scale=scale, flip=flip)

@@ -1,7 +1,7 @@
 """Synthetic clips: a camera that pans over or zooms into the embedded photographs.
 
-No file from outside the package is needed. Nothing moves in these clips but the camera: they serve
-tests and trials, and say nothing about real videos.
+They need no file from outside the package. Only the camera moves in these clips: they serve tests
+and trials, and results on them do not carry over to real videos.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from maskmim.data.transforms import resize
 
 MOTIONS = ("left", "right", "up", "down", "in", "out")
 _CHANNELS = 3
-# The share of a photograph's short side that a window has, and of the way there is that it takes.
+# Limits of a window's share of the short side, and of the share of the free range that it travels.
 _WINDOW = (0.45, 0.65)
-_WAY = (0.5, 1.0)
+_TRAVEL = (0.5, 1.0)
 
 Box = tuple[float, float, float]
 
 
 class PanRecords:
-    """One clip u8[frames, side, side, 3] of each photograph, the same one at every reading.
+    """One clip u8[frames, side, side, 3] of each photograph, the same at every reading.
 
-    photographs: records with images. Their label sets are kept; the label set 'motion' is what the
-    camera does, one of MOTIONS, drawn for each photograph.
-    Raises DataError unless there are at least 2 frames.
+    photographs: records with images. Adds to their label sets 'motion', the motion of the camera,
+    one of MOTIONS, drawn for each photograph.
+    Raises DataError for fewer than 2 frames.
     """
 
     def __init__(self, photographs: Records, *, frames: int, side: int):
         if frames < 2 or side < 1:
-            raise DataError(f"{frames} frames of {side} pixels: a camera moves over 2 or more")
+            raise DataError(f"{frames} frames of {side} pixels: set frames to 2 or more")
         self.labels = {**photographs.labels, "motion": MOTIONS}
         title = f"pans over {photographs.fingerprint}, {frames} frames"
         self.fingerprint = manifest_digest([(title, side)])
@@ -47,14 +47,14 @@ class PanRecords:
         photograph = decode(example.encoded, channels=_CHANNELS)
         rng = np.random.default_rng(index)
         motion = int(rng.integers(len(MOTIONS)))
-        first, last = windows(rng, photograph.shape[:2], MOTIONS[motion])
+        first, last = random_windows(rng, photograph.shape[:2], MOTIONS[motion])
         shares = np.linspace(0, 1, self._frames)[:, None]
         path = (1 - shares) * np.array(first) + shares * np.array(last)
         clip = np.stack([self._frame(photograph, *window) for window in path])
         return Example(clip, {**example.labels, "motion": motion})
 
     def name(self, index: int) -> str:
-        """The name of the photograph."""
+        """Return the name of the photograph."""
         return f"pan over {self._photographs.name(index)}"
 
     def _frame(self, photograph: np.ndarray, top: float, left: float, side: float) -> np.ndarray:
@@ -63,21 +63,26 @@ class PanRecords:
 
 
 def pans(*, split: str, frames: int = 32, side: int = 72) -> PanRecords:
-    """Synthetic clips of the embedded photographs: pans in four directions, zooms in and out.
+    """Return synthetic clips of the embedded photographs: pans in four directions and zooms.
 
-    split: as `grocery.grocery` takes it. frames: of a video, from which `data.decode` takes clips.
+    split: as in `grocery.grocery`. frames: of a video, from which `data.decode` takes clips.
     side: pixels of the square frames. Label sets 'fine' and 'coarse' of the photographs and
     'motion' (6 classes, see MOTIONS; the direction is the camera's).
     """
     return PanRecords(grocery(split=split), frames=frames, side=side)
 
 
-def windows(rng: np.random.Generator, shape: tuple[int, int], motion: str) -> tuple[Box, Box]:
-    """The first and the last square window (top, left, side) of a motion over (rows, columns)."""
+def random_windows(
+    rng: np.random.Generator, shape: tuple[int, int], motion: str
+) -> tuple[Box, Box]:
+    """Draw the first and the last square window (top, left, side) of a motion.
+
+    shape: (rows, columns) of the photograph.
+    """
     short = min(shape)
     side = short * rng.uniform(*_WINDOW)
     if motion in ("in", "out"):
-        wide = side + (short - side) * rng.uniform(*_WAY)
+        wide = side + (short - side) * rng.uniform(*_TRAVEL)
         room = np.array(shape) - wide
         corner = rng.uniform(0, 1, 2) * room
         inner = corner + (wide - side) / 2
@@ -86,9 +91,9 @@ def windows(rng: np.random.Generator, shape: tuple[int, int], motion: str) -> tu
     axis = 1 if motion in ("left", "right") else 0
     room = np.array(shape) - side
     start = rng.uniform(0, 1, 2) * room
-    way = room[axis] * rng.uniform(*_WAY)
-    start[axis] = rng.uniform(0, room[axis] - way)
+    travel = room[axis] * rng.uniform(*_TRAVEL)
+    start[axis] = rng.uniform(0, room[axis] - travel)
     end = start.copy()
-    end[axis] += way
+    end[axis] += travel
     low, high = (*start, side), (*end, side)
     return (high, low) if motion in ("left", "up") else (low, high)

@@ -1,10 +1,11 @@
 """Batches for training and for evaluation, from any source, through grain.
 
 The training stream is endless: its element g is record `order(seed, g // n)[g % n]` of n records,
-augmented with random numbers that depend on (seed, g) alone. Batch b of the whole machine is the
-elements b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p of P
-gets the p-th of P equal, contiguous parts of it. Neither processes nor workers nor threads change
-what comes, and beginning at batch k costs nothing, so the state of the data is one integer.
+augmented with random numbers that depend only on (seed, g). Global batch b is the elements
+b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p of P gets the
+p-th of P equal, contiguous parts of it. The batches do not depend on the number of processes,
+workers and threads, and starting at batch k costs nothing, so the state of the data loader is one
+integer.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ import grain
 import numpy as np
 from absl import flags
 
+from maskmim.config.facts import bound_keywords, facts_of
 from maskmim.data.bad_files import BadFiles
 from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
-from maskmim.data.workers import live_with_parent, revived
+from maskmim.data.workers import live_with_parent, restart_dead_workers
 from maskmim.types import Spec
 
-__all__ = ["BadFiles", "eval_batches", "made_of", "train_batches"]
+__all__ = ["BadFiles", "eval_batches", "output_shapes", "train_batches"]
 
 Batch = dict[str, Any]
 Decode = Callable[..., np.ndarray]
 Transform = Callable[..., np.ndarray | dict[str, np.ndarray]]
 
-# After so many unreadable images in a row something is wrong with the data as a whole.
+# After this many unreadable images in a row the data as a whole must be wrong.
 TRIES = 64
 
 
@@ -51,26 +53,27 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Endless training batches of this process, from global batch number `start_batch` on.
+    """Return the endless training batches of this process, from global batch `start_batch` on.
 
     spec: of an example. batch_size: of all processes together.
-    decode:  brick `(rng, encoded, *, channels) -> array`, what a record holds as an array: an
-             image u8[h, w, C], frames of a clip, a waveform.
+    decode:  brick `(rng, encoded, *, channels) -> array`, from a record to an array: an image
+             u8[h, w, C], frames of a clip, a waveform.
     augment: brick `(rng, array, *, size) -> array of spec.shape and spec.dtype`, or a dict of
-             several arrays whose names and shapes its attribute `makes` says, see `made_of`. Both
-             draw from one Generator of this example alone.
-    workers: processes that prepare batches, 0 for none; threads: in each of them, or in this one.
+             several arrays, see `output_shapes`. decode and augment draw from one Generator of this
+             example alone.
+    workers: data loader processes, 0 for none. threads: in each worker, or in this process.
 
     A batch holds, for b = batch_size / process_count:
       spec.stream ('image')  spec.dtype[b, *spec.shape], or the arrays that augment makes
       'label'  {label set: i32[b]}, {} without labels
-      'record' i64[b] the index of the record whose turn it was
+      'record' i64[b] the index of the record that was due
       'bad'    i64[b] that index where the record could not be read, else -1; picture and labels
-               are then those of the next record that can be (index + 1, ..., then from 0).
+               are then those of the next readable record (index + 1, ..., then from 0).
     Each epoch takes each record once, in a new order.
-    Raises DataError for fewer records than batch_size, a batch that does not divide, a negative
-    seed; while iterating TooManyBadImages, where 64 records in a row cannot be read, and
-    WorkersDied, where workers die again and again (a death now and then is healed, see `workers`).
+    Raises DataError for fewer records than batch_size, a batch size that does not divide among the
+    processes, a negative seed; while iterating TooManyBadImages where 64 records in a row cannot be
+    read, and WorkersDied where workers die repeatedly (they restart after a single death, see
+    `workers`).
     """
     slots = _slots(batch_size, process_index, process_count)
     if len(records) < batch_size:
@@ -80,7 +83,7 @@ def train_batches(
         )
     if seed < 0:
         raise DataError(f"the seed must be 0 or more, got {seed}")
-    # grain shuffles epoch e with shuffle seed + e: unless spread, seeds 0 and 1 share their orders.
+    # grain shuffles epoch e with seed + e: unless seeds are spread, 0 and 1 share their orders.
     shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
     reader = _Reader(records, spec, decode, augment, seed, threads)
@@ -90,7 +93,7 @@ def train_batches(
         batches = grain.MapDataset.range(sys.maxsize // batch_size)[number:].map(load)
         return iter(_prefetched(batches, workers))
 
-    return revived(begin, start_batch) if workers else begin(start_batch)
+    return restart_dead_workers(begin, start_batch) if workers else begin(start_batch)
 
 
 def eval_batches(
@@ -104,52 +107,51 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """One pass over the records in their order; the last batch is padded to full size.
+    """Return one pass over the records in order, with the last batch padded to full size.
 
-    Batches are as those of `train_batches`, and 'valid' bool[b] is True where the picture is that
-    of its record: False for padding (black, labels and record -1) and for substitutes of bad ones.
-    Raises DataError without records or where the batch does not divide among the processes.
+    Batches as of `train_batches`, and 'valid' bool[b]: False for padding (black, labels and record
+    -1) and for the substitutes of bad records, else True.
+    Raises DataError where there are no records and where the batch size does not divide among the
+    processes.
     """
     slots = _slots(batch_size, process_index, process_count)
     if not len(records):
-        raise DataError("there are no images to evaluate: name a source with images in evals")
+        raise DataError("no images to evaluate: name a source with images in evals")
     count = -(-len(records) // batch_size)
     reader = _Reader(records, spec, decode, transform, 0, threads)
     batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
     return iter(_prefetched(batches, workers=0))
 
 
-def made_of(augment: Transform, spec: Spec) -> dict[str, tuple[int, ...]]:
-    """The arrays that an augmentation makes of one example, by name: their shapes.
+def output_shapes(augment: Transform, spec: Spec) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays that an augmentation makes of one example, by name.
 
-    It says so by the attribute `makes`, (size, channels, **its keywords) -> {name: shape}; without
-    one it makes {spec.stream: spec.shape}.
+    One array, {spec.stream: spec.shape}, unless `Facts.makes` of the augmentation says otherwise.
     """
-    function = getattr(augment, "func", augment)
-    makes = getattr(function, "makes", None)
-    if makes is None:
+    shapes = facts_of(augment).makes
+    if shapes is None:
         return {spec.stream: spec.shape}
-    return makes(spec.size, spec.channels, **getattr(augment, "keywords", {}))
+    return shapes(spec.size, spec.channels, **bound_keywords(augment))
 
 
 def _slots(batch_size: int, index: int, count: int) -> range:
-    """The places of the global batch that belong to process `index` of `count`."""
+    """Return the slots of the global batch that belong to process `index` of `count`."""
     if batch_size < 1 or batch_size % count:
         raise DataError(
-            f"a batch of {batch_size} cannot be divided equally among {count} processes: choose a "
-            f"multiple of {count}"
+            f"a batch size of {batch_size} does not divide equally among {count} processes: choose "
+            f"a multiple of {count}"
         )
     share = batch_size // count
     return range(index * share, (index + 1) * share)
 
 
 def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
-    """Batches in order, the next ones made ahead: an element is a whole batch, so few are kept."""
+    """Prefetch batches in order; an element is a whole batch, so the buffer is small."""
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else 2)
     ready = batches.to_iter_dataset(ahead)
     if not workers:
         return ready
-    if not flags.FLAGS.is_parsed():  # grain reads its flags, which nobody else here uses
+    if not flags.FLAGS.is_parsed():  # grain reads absl flags; nothing else here does
         flags.FLAGS.mark_as_parsed()
     processes = grain.MultiprocessingOptions(num_workers=workers)
     return ready.mp_prefetch(processes, worker_init_fn=live_with_parent)
@@ -157,7 +159,7 @@ def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes arrays of records: reads, decodes and transforms them."""
+    """A reader that turns records into arrays: reads, decodes and transforms them."""
 
     records: Records
     spec: Spec
@@ -167,11 +169,11 @@ class _Reader:
     threads: int
 
     def batch(self, positions: Sequence[int], indices: Sequence[int]) -> Batch:
-        """The batch of the records `indices`, with the randomness of the stream's `positions`."""
+        """Return the batch of records `indices`, with the randomness of the stream `positions`."""
         count = len(positions)
         arrays = {
             name: np.zeros((count, *shape), self.spec.dtype)
-            for name, shape in made_of(self.transform, self.spec).items()
+            for name, shape in output_shapes(self.transform, self.spec).items()
         }
         batch: Batch = {
             **arrays,
@@ -180,13 +182,13 @@ class _Reader:
             "bad": np.full(count, -1, np.int64),
         }
 
-        def fill(places: Iterable[int]) -> None:
-            for place in places:
-                used = self._fill(arrays, batch["label"], place, positions[place], indices[place])
-                if used != indices[place]:
-                    batch["bad"][place] = indices[place]
+        def fill(slots: Iterable[int]) -> None:
+            for slot in slots:
+                used = self._fill(arrays, batch["label"], slot, positions[slot], indices[slot])
+                if used != indices[slot]:
+                    batch["bad"][slot] = indices[slot]
 
-        # Several images to a task: handing over one costs a tenth of decoding a small one.
+        # Several images per task: submitting a task costs a tenth of decoding a small image.
         step = max(1, count // (4 * max(1, self.threads)))
         tasks = [range(i, min(i + step, count)) for i in range(0, count, step)]
         for _ in _pool(max(1, self.threads)).map(fill, tasks):
@@ -197,27 +199,27 @@ class _Reader:
         self,
         arrays: dict[str, np.ndarray],
         labels: dict[str, np.ndarray],
-        place: int,
+        slot: int,
         position: int,
         index: int,
     ) -> int:
-        """Fills one place of a batch; the index of the record that it was made of."""
-        # A counter-based generator: any (seed, position) is a stream of its own, at no cost.
+        """Fill one slot of a batch; return the index of the record that was used."""
+        # A counter-based generator: every (seed, position) is an independent stream, at no cost.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
-        decoded, given, used = self._readable(rng, index)
-        made = self.transform(rng, decoded, size=self.spec.size)
-        if not isinstance(made, dict):
-            made = {self.spec.stream: made}
+        decoded, example_labels, used = self._readable(rng, index)
+        outputs = self.transform(rng, decoded, size=self.spec.size)
+        if not isinstance(outputs, dict):
+            outputs = {self.spec.stream: outputs}
         for name, array in arrays.items():
-            array[place] = made[name]
+            array[slot] = outputs[name]
         for name, column in labels.items():
-            column[place] = given[name]
+            column[slot] = example_labels[name]
         return used
 
     def _readable(
         self, rng: np.random.Generator, index: int
     ) -> tuple[np.ndarray, dict[str, int], int]:
-        """Array and labels of the first readable record from `index` on, and which it is."""
+        """Return array, labels and index of the first readable record from `index` on."""
         total = len(self.records)
         first: BadImage | None = None
         for offset in range(min(TRIES, total)):
@@ -236,7 +238,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _TrainBatch:
-    """Global batch number -> this process's part of it."""
+    """A callable from a global batch number to this process's part of the batch."""
 
     reader: _Reader
     order: Any
@@ -250,7 +252,7 @@ class _TrainBatch:
 
 @dataclass(frozen=True)
 class _EvalBatch:
-    """Batch number -> this process's part of it, padded."""
+    """A callable from a batch number to this process's part of the batch, padded."""
 
     reader: _Reader
     batch_size: int
@@ -258,12 +260,12 @@ class _EvalBatch:
 
     def __call__(self, number: int) -> Batch:
         indices = [int(number) * self.batch_size + slot for slot in self.slots]
-        there = [index for index in indices if index < len(self.reader.records)]
-        batch = self.reader.batch(there, there)
-        absent = len(indices) - len(there)
+        present = [index for index in indices if index < len(self.reader.records)]
+        batch = self.reader.batch(present, present)
+        absent = len(indices) - len(present)
         padded = {
             name: np.pad(batch[name], [(0, absent)] + [(0, 0)] * (batch[name].ndim - 1))
-            for name in made_of(self.reader.transform, self.reader.spec)
+            for name in output_shapes(self.reader.transform, self.reader.spec)
         }
         padded |= {
             "label": {name: _padded(column, absent) for name, column in batch["label"].items()},
@@ -279,5 +281,5 @@ def _padded(column: np.ndarray, absent: int) -> np.ndarray:
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The decoding threads of this process; not part of a reader, which must be picklable."""
+    """Return this process's decoding threads; a reader must be picklable and cannot hold them."""
     return ThreadPoolExecutor(threads, thread_name_prefix="maskmim-decode")

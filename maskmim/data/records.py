@@ -1,4 +1,4 @@
-"""What every source of images is: records that can be read in any order."""
+"""The interface of data sources: records with random access."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """The data cannot be used as asked; the message says what to do.
+    """The data cannot be used as requested; the message says what to do.
 
-    exit_code: of a command that it ends, see maskmim.runtime.exits: USAGE.
+    exit_code: USAGE, see maskmim.errors.
     """
 
     exit_code = 2
@@ -33,7 +33,7 @@ class BadImage(Exception):
 
     @classmethod
     def of(cls, error: Exception) -> BadImage:
-        """With the message of another error as reason, in one line."""
+        """Return a BadImage whose reason is the message of another error, in one line."""
         return cls(" ".join(str(error).split())[:200] or type(error).__name__)
 
 
@@ -50,7 +50,7 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Records(Protocol):
-    """A source of images with random access; can be pickled and read from several threads.
+    """A source of images with random access, picklable and readable from several threads.
 
     labels:      {label set: names of its classes}, empty where the images have no labels.
     fingerprint: hex sha256 of the manifest, see `manifest_digest`; a resumed run compares it.
@@ -60,23 +60,23 @@ class Records(Protocol):
     fingerprint: str
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         ...
 
     def __getitem__(self, index: int) -> Example:
-        """Record `index`; BadImage where its file cannot be read, IndexError past the end."""
+        """Return record `index`. Raises BadImage for an unreadable file, IndexError past the end."""
         ...
 
     def name(self, index: int) -> str:
-        """What people call the record: a path, or a key inside an archive."""
+        """Return the record's name for people: a path, or a key inside an archive."""
         ...
 
 
 def manifest_digest(entries: Iterable[tuple[str, int]]) -> str:
-    """The hex sha256 of a manifest: (name, size in bytes) of every record, in any order.
+    """Return the hex sha256 of a manifest: (name, size in bytes) of every record, in any order.
 
-    Names and sizes only, not pixels, so that it costs no reading; an image that was replaced by
-    another one of the same name and size goes unnoticed.
+    Covers names and sizes, not pixels, so that no image is read; an image replaced by another of
+    the same name and size goes unnoticed.
     """
     digest = hashlib.sha256()
     for name, size in sorted(entries):
@@ -85,7 +85,7 @@ def manifest_digest(entries: Iterable[tuple[str, int]]) -> str:
 
 
 def class_names(labels: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-    """Class names as tuples; DataError where a label set names no class or one class twice."""
+    """Return class names as tuples. Raises DataError for a label set with none or duplicates."""
     names = {label_set: tuple(classes) for label_set, classes in labels.items()}
     for label_set, classes in names.items():
         if not classes or len(set(classes)) != len(classes):

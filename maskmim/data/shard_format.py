@@ -1,9 +1,9 @@
-"""How records lie in ArrayRecord shards, and the index that stands beside the shards.
+"""The format of records in ArrayRecord shards, and of the index beside the shards.
 
 A record is: u32 little-endian length of the header, the header (JSON in UTF-8: name and labels),
-then the bytes of the image file as they are. `index.json` holds the class names and, for each
-shard, its file name, its number of records, the digest of its manifest, a free tag (a split), its
-size and its sha256.
+then the unchanged bytes of the image file. `index.json` holds the class names and, for each shard,
+its file name, its number of records, the digest of its manifest, a free tag (a split), its size and
+its sha256.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from array_record.python import array_record_module
 from maskmim import errors
 from maskmim.data.records import DataError, Example, manifest_digest
 from maskmim.errors import UserError
+from maskmim.files import write_atomic
 
 FORMAT = "maskmim-shards-1"
 INDEX = "index.json"
-PARTIAL = ".partial"  # Ending of what is not whole yet.
+PART = ".part"  # Suffix of incomplete files, the same as that of `write_atomic`.
 _LENGTH = struct.Struct("<I")
 
 
 class NoRoom(UserError):
-    """A file could not be written: the disk is full, or a limit on its size was reached."""
+    """A file could not be written: the disk is full, or a file size limit was reached."""
 
     exit_code = errors.STORAGE
 
@@ -39,7 +40,7 @@ class NoRoom(UserError):
 class Shard:
     """One shard: file name, number of records, digest of its manifest, tag.
 
-    size, sha256: of the file; 0 and '' in an index that was written before they were kept.
+    size, sha256: of the file; 0 and '' in an older index without them.
     """
 
     file: str
@@ -59,13 +60,13 @@ class Index:
 
 
 def pack(name: str, labels: Mapping[str, int], encoded: bytes) -> bytes:
-    """One record as bytes."""
+    """Return one record as bytes."""
     header = json.dumps({"name": name, "labels": dict(labels)}, separators=(",", ":")).encode()
     return _LENGTH.pack(len(header)) + header + encoded
 
 
 def unpack(record: bytes) -> tuple[str, Example]:
-    """The name and the example of a packed record; DataError where it is not one."""
+    """Return the name and the example of a packed record. Raises DataError where it is not one."""
     try:
         (length,) = _LENGTH.unpack_from(record)
         end = _LENGTH.size + length
@@ -81,25 +82,25 @@ def unpack(record: bytes) -> tuple[str, Example]:
 def write_shard(
     path: Path, examples: Iterable[tuple[str, Mapping[str, int], bytes]], tag: str = ""
 ) -> Shard:
-    """Writes (name, labels, encoded) as one shard; the file appears whole or not at all.
+    """Write examples (name, labels, encoded) as one shard, atomically.
 
     Raises NoRoom where it cannot be written.
     """
-    return seal(path, fill(path, examples), tag)
+    return seal_shard(path, fill_shard(path, examples), tag)
 
 
-def fill(
+def fill_shard(
     path: Path, examples: Iterable[tuple[str, Mapping[str, int], bytes]]
 ) -> list[tuple[str, int]]:
-    """Writes the records of a shard beside its place; returns its manifest, for `seal`.
+    """Write the records of a shard to its part file; return the manifest, for `seal_shard`.
 
-    Records are stored one by one (group_size 1), which random access needs, and uncompressed,
-    because image files are compressed already. The same records make the same bytes.
+    Records are stored one by one (group_size 1), as random access needs, and uncompressed, as image
+    files are compressed already. The same records give the same bytes.
     """
     entries = []
     with _explained(path):
         writer = array_record_module.ArrayRecordWriter(
-            str(_partial(path)), "group_size:1,uncompressed"
+            str(_part(path)), "group_size:1,uncompressed"
         )
     try:
         for name, labels, encoded in examples:
@@ -107,7 +108,7 @@ def fill(
                 writer.write(pack(name, labels, encoded))
             entries.append((name, len(encoded)))
     except BaseException:
-        with contextlib.suppress(RuntimeError):  # it complains again of what it could not write
+        with contextlib.suppress(RuntimeError):  # closing raises the same write error again
             writer.close()
         raise
     with _explained(path):
@@ -115,39 +116,39 @@ def fill(
     return entries
 
 
-def seal(path: Path, entries: Iterable[tuple[str, int]], tag: str = "") -> Shard:
-    """Brings a filled shard to the disk, then to its place; returns what the index says of it."""
-    entries, partial = list(entries), _partial(path)
-    with _explained(path), partial.open("rb") as file:
+def seal_shard(path: Path, entries: Iterable[tuple[str, int]], tag: str = "") -> Shard:
+    """Flush a filled shard to the disk and rename its part file; return its entry for the index."""
+    entries, part = list(entries), _part(path)
+    with _explained(path), part.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = os.fstat(file.fileno()).st_size
-    os.replace(partial, path)
+    os.replace(part, path)
     return Shard(path.name, len(entries), manifest_digest(entries), tag, size, digest)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(path.name + PARTIAL)
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + PART)
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turns what a writer raises into NoRoom, without the half of a file that is there."""
+    """Turn the error of a writer into NoRoom, and delete the part file."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
-            _partial(path).unlink(missing_ok=True)
+            _part(path).unlink(missing_ok=True)
         raise NoRoom(
-            f"{path} cannot be written ({' '.join(str(error).split())}): make room there; whole "
-            "shards are kept, and the same command continues after them"
+            f"{path} cannot be written ({' '.join(str(error).split())}): make room on that disk; "
+            "finished shards are kept, and the same command continues after them"
         ) from error
 
 
-def damaged(folder: Path, shard: Shard) -> str:
-    """What is wrong with the file of a shard, '' for nothing; reads all of it.
+def find_damage(folder: Path, shard: Shard) -> str:
+    """Read the file of a shard and return what is damaged, '' for nothing.
 
-    A shard without a checksum in the index is only looked for.
+    Of a shard without a checksum in the index, only checks that it exists.
     """
     path = folder / shard.file
     try:
@@ -158,40 +159,41 @@ def damaged(folder: Path, shard: Shard) -> str:
             return f"{size:,} bytes instead of {shard.size:,}"
         with path.open("rb") as file:
             same = hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
-        return "" if same else "other bytes than were written"
+        return "" if same else "its sha256 differs from the index"
     except OSError as error:
         return error.strerror or str(error)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file that appears whole or not at all; NoRoom where it cannot be written."""
-    partial = _partial(path)
-    with _explained(path), partial.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write a text file atomically. Raises NoRoom where it cannot be written."""
+    with _explained(path):
+        write_atomic(path, text.encode("utf-8", "surrogateescape"), sync=True)
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Writes `index.json` into the folder of the shards."""
+    """Write `index.json` into the folder of the shards."""
     content = {"format": FORMAT, **asdict(index)}
     write_text(folder / INDEX, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_index(folder: Path) -> Index:
-    """Reads `index.json`; DataError where it is missing or of another kind."""
+    """Read `index.json`. Raises DataError where it is missing or has another format."""
     path = folder / INDEX
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise DataError(f"{path} says format {content['format']!r}, expected {FORMAT!r}")
+            raise DataError(
+                f"{path} has the format {content['format']!r}, expected {FORMAT!r}: make the "
+                "shards again with python -m maskmim.convert"
+            )
         labels = {name: tuple(classes) for name, classes in content["labels"].items()}
         return Index(labels, tuple(Shard(**shard) for shard in content["shards"]))
     except FileNotFoundError:
         raise DataError(
-            f"there is no {INDEX} in {folder}: name the folder that "
-            "python -m maskmim.convert wrote, or run it to the end"
+            f"{folder} has no {INDEX}: name the folder that python -m maskmim.convert wrote, or "
+            "run it to the end"
         ) from None
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}): make the shards anew") from error
+        raise DataError(
+            f"{path} is damaged ({error}): make the shards again with python -m maskmim.convert"
+        ) from error

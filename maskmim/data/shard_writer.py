@@ -1,4 +1,4 @@
-"""Write images into ArrayRecord shards: whole shards or none, resumable, verifiable."""
+"""Conversion of images to ArrayRecord shards: atomic, resumable and verifiable."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from maskmim.data import archives, folder, imagenet
 from maskmim.data.decode import decode
 from maskmim.data.records import BadImage, DataError, Records, manifest_digest
 from maskmim.data.shard_format import (
-    PARTIAL,
+    PART,
     Index,
     Shard,
-    damaged,
-    fill,
+    fill_shard,
+    find_damage,
     read_index,
-    seal,
+    seal_shard,
     write_index,
     write_text,
 )
@@ -42,66 +42,66 @@ BAD = "bad_files.txt"
 
 
 class Damaged(DataError):
-    """Shards are not what the index says."""
+    """Shards differ from their index."""
 
     exit_code = errors.BAD_DATA
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the content of the shards. short_side 0 keeps the files' bytes."""
+    """The settings that determine the content of the shards; short_side 0 keeps files unchanged."""
 
-    fingerprint: str
+    digest_of_splits: str
     short_side: int
     quality: int
     shard_size: int
 
 
 class Finished(NamedTuple):
-    """A whole shard, and (name, reason) of the bad files among its images."""
+    """A finished shard, and (name, reason) of the bad files among its images."""
 
     shard: Shard
     bad: tuple[tuple[str, str], ...]
 
 
 class Task(NamedTuple):
-    """A shard to be made: file name, tag, the records and which of them."""
+    """A shard to write: file name, tag, the records and the indices of those it takes."""
 
     file: str
     tag: str
     records: Records
-    places: range
+    indices: range
 
 
 def open_source(source: str, only: str = "", val_labels: str = "") -> dict[str, Records]:
-    """The records of 'folder:PATH' and 'labelled:PATH' under the tag '', or ImageNet's splits.
+    """Open 'folder:PATH' or 'labelled:PATH', under the tag '', or ImageNet's splits by their names.
 
     Raises DataError for anything else.
     """
     kind, colon, path = source.partition(":")
     if colon and kind == "imagenet":
-        return imagenet.splits(Path(path).expanduser(), only, val_labels)
+        return imagenet.open_splits(Path(path).expanduser(), only, val_labels)
     if not colon or kind not in FOLDERS:
-        raise DataError(f"--source {source!r}: write {KINDS}")
+        raise DataError(f"--source {source!r} is not a known source: write {KINDS}")
     if only or val_labels:
         raise DataError(f"--only and --val-labels are for --source imagenet:PATH, not {source!r}")
     openers = ARCHIVES if Path(path).expanduser().is_file() else FOLDERS
     return {"": openers[kind](path=path)}
 
 
-def fingerprint(splits: Mapping[str, Records]) -> str:
-    """One digest of all splits: that of the records where there is one without a tag."""
+def digest_of_splits(splits: Mapping[str, Records]) -> str:
+    """Return one digest for all splits, that of the records for one split without a tag."""
     if list(splits) == [""]:
         return splits[""].fingerprint
     return manifest_digest((f"{tag} {r.fingerprint}", len(r)) for tag, r in splits.items())
 
 
-def remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
-    """What people should know of a source before it is converted."""
+def source_remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
+    """Yield lines about a source for the user: skipped entries, unexpected numbers of images."""
     for tag, records in splits.items():
         passed = records.passed if isinstance(records, archives.ArchiveRecords) else 0
         if passed:
-            yield f"{passed} entries are links or have names that lead elsewhere: passed over"
+            yield f"{passed} entries were skipped: links, or names that point outside the archive"
         expected = imagenet.PUBLISHED[tag] if source.startswith("imagenet:") else len(records)
         if len(records) != expected:
             yield f"{tag}: {len(records):,} images, ImageNet-1k has {expected:,}"
@@ -110,63 +110,69 @@ def remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
 def convert(
     splits: Mapping[str, Records], out: Path, settings: Settings, *, workers: int
 ) -> list[Finished]:
-    """Makes the shards that are missing, then the index; returns all of them in order.
+    """Write the missing shards, then the index; return all shards in order.
 
-    Raises DataError where `out` holds shards of other images or settings, another process writes
-    there or no image can be read, and NoRoom where the disk is full.
+    Raises DataError where `out` holds shards of other images or settings, where another process
+    writes to it, and where no image can be read; NoRoom where the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with only_writer(out):
-        done = _begun(out, settings)
-        tasks = list(tasks_of(splits, settings.shard_size))
+    with lock_folder(out):
+        done = _finished_shards(out, settings)
+        tasks = list(plan_shards(splits, settings.shard_size))
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(
-                total=sum(len(task.places) for task in tasks),
-                initial=sum(len(task.places) for task in tasks if task.file in done),
+                total=sum(len(task.indices) for task in tasks),
+                initial=sum(len(task.indices) for task in tasks if task.file in done),
                 unit=" images",
                 desc="convert",
                 mininterval=0.2 if sys.stderr.isatty() else 30,
             ) as bar,
         ):
-            _make([t for t in tasks if t.file not in done], done, out, settings, pool, workers, bar)
+            missing = [task for task in tasks if task.file not in done]
+            _write_shards(missing, done, out, settings, pool, workers, bar)
         finished = [done[task.file] for task in tasks]
-        bad = [pair for each in finished for pair in each.bad]
+        bad = [pair for item in finished for pair in item.bad]
         if bad:
             write_text(out / BAD, "".join(f"{name}\t{reason}\n" for name, reason in bad))
         for tag, records in splits.items():
-            if not any(each.shard.records for each in finished if each.shard.tag == tag):
+            if not any(item.shard.records for item in finished if item.shard.tag == tag):
                 raise DataError(f"none of the {len(records)} images can be read: see {out / BAD}")
         labels = next(iter(splits.values())).labels
-        write_index(out, Index(dict(labels), tuple(each.shard for each in finished)))
+        write_index(out, Index(dict(labels), tuple(item.shard for item in finished)))
     return finished
 
 
 @contextlib.contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Keeps a second process from writing to the same folder; DataError there."""
+def lock_folder(out: Path) -> Iterator[None]:
+    """Lock a folder against a second process, which gets a DataError."""
     handle = os.open(out, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise DataError(f"another process converts into {out}: wait for it") from None
+        raise DataError(
+            f"another process converts into {out}: wait for it, or choose another --out"
+        ) from None
     finally:
         os.close(handle)
 
 
-def tasks_of(splits: Mapping[str, Records], shard_size: int) -> Iterator[Task]:
-    """The shards that make up some splits."""
+def plan_shards(splits: Mapping[str, Records], shard_size: int) -> Iterator[Task]:
+    """Yield the shards to write for some splits."""
     for tag, records in splits.items():
         for number, start in enumerate(range(0, len(records), shard_size)):
-            places = range(start, min(start + shard_size, len(records)))
-            yield Task(f"{tag or 'images'}-{number:05d}.array_record", tag, records, places)
+            indices = range(start, min(start + shard_size, len(records)))
+            yield Task(f"{tag or 'images'}-{number:05d}.array_record", tag, records, indices)
 
 
-def _begun(out: Path, settings: Settings) -> dict[str, Finished]:
-    """The whole shards that are there, by file name, of earlier runs with the same settings."""
-    for partial in out.glob(f"*{PARTIAL}"):
-        partial.unlink()
+def _finished_shards(out: Path, settings: Settings) -> dict[str, Finished]:
+    """Delete part files; return the finished shards of earlier runs by file name.
+
+    Raises DataError where those runs had other settings.
+    """
+    for part in out.glob(f"*{PART}"):
+        part.unlink()
     path = out / PROGRESS
     if not path.exists():
         return {}
@@ -176,15 +182,15 @@ def _begun(out: Path, settings: Settings) -> dict[str, Finished]:
             f"{out} holds shards of other images or with another --short-side, --quality or "
             "--shard-size: choose another --out, or delete that folder"
         )
-    found = [
-        Finished(Shard(**each["shard"]), tuple((name, reason) for name, reason in each["bad"]))
-        for each in stored["finished"]
+    listed = [
+        Finished(Shard(**item["shard"]), tuple((name, reason) for name, reason in item["bad"]))
+        for item in stored["finished"]
     ]
-    there = {path.name: path.stat().st_size for path in out.glob("*.array_record")}
-    return {f.shard.file: f for f in found if there.get(f.shard.file) == f.shard.size}
+    sizes = {path.name: path.stat().st_size for path in out.glob("*.array_record")}
+    return {f.shard.file: f for f in listed if sizes.get(f.shard.file) == f.shard.size}
 
 
-def _make(
+def _write_shards(
     tasks: Sequence[Task],
     done: dict[str, Finished],
     out: Path,
@@ -193,12 +199,12 @@ def _make(
     workers: int,
     bar: tqdm,
 ) -> None:
-    """Makes shards and adds them to `done` and to the file of progress.
+    """Write shards and add them to `done` and to the progress file.
 
-    The checksum of one shard is taken while the next one is written.
+    The checksum of one shard is computed while the next one is written.
     """
 
-    def note(sealing: Future[Shard], bad: list[tuple[str, str]]) -> None:
+    def record(sealing: Future[Shard], bad: list[tuple[str, str]]) -> None:
         shard = sealing.result()
         done[shard.file] = Finished(shard, tuple(bad))
         finished = [{"shard": asdict(f.shard), "bad": f.bad} for _, f in sorted(done.items())]
@@ -209,13 +215,13 @@ def _make(
         for task in tasks:
             bad: list[tuple[str, str]] = []
             path = out / task.file
-            entries = fill(path, _readable(task, settings, pool, 4 * workers, bad, bar))
+            entries = fill_shard(path, _readable(task, settings, pool, 4 * workers, bad, bar))
             if last:
-                note(*last)
-            last = pool.submit(seal, path, entries, task.tag), bad
-    finally:  # also where the next one fails: this one is whole
+                record(*last)
+            last = pool.submit(seal_shard, path, entries, task.tag), bad
+    finally:  # also where the next shard fails: this one is complete
         if last:
-            note(*last)
+            record(*last)
 
 
 def _readable(
@@ -226,28 +232,29 @@ def _readable(
     bad: list[tuple[str, str]],
     bar: tqdm,
 ) -> Iterator[tuple[str, dict[str, int], bytes]]:
-    """(name, labels, bytes) of the images that can be read; the others are added to `bad`."""
+    """Yield (name, labels, bytes) of the readable images; append the others to `bad`."""
     records = task.records
 
-    def one(index: int) -> tuple[dict[str, int], bytes] | BadImage:
+    def read(index: int) -> tuple[dict[str, int], bytes] | BadImage:
         try:
             example = records[index]
-            return example.labels, stored_bytes(example.encoded, settings)
+            return example.labels, reduce_image(example.encoded, settings)
         except BadImage as error:
             return error
 
-    for index, found in zip(task.places, in_order(pool, one, task.places, ahead), strict=True):
+    results = map_in_order(pool, read, task.indices, ahead)
+    for index, result in zip(task.indices, results, strict=True):
         bar.update()
-        if isinstance(found, BadImage):
-            bad.append((" ".join(records.name(index).split()), found.reason))
+        if isinstance(result, BadImage):
+            bad.append((" ".join(records.name(index).split()), result.reason))
         else:
-            yield records.name(index), *found
+            yield records.name(index), *result
 
 
-def in_order(
+def map_in_order(
     pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], ahead: int
 ) -> Iterator[Any]:
-    """function(item) of each item, worked off by a pool that is `ahead` items in front at most."""
+    """Yield function(item) for each item; a pool computes at most `ahead` items in advance."""
     waiting: deque[Future] = deque()
     try:
         for item in items:
@@ -261,10 +268,10 @@ def in_order(
             future.cancel()
 
 
-def stored_bytes(encoded: bytes, settings: Settings) -> bytes:
-    """The file's bytes, or a smaller JPEG where its short side is too long; BadImage if unreadable.
+def reduce_image(encoded: bytes, settings: Settings) -> bytes:
+    """Return the file's bytes, or a smaller JPEG where its short side is too long.
 
-    A reduced image is RGB and upright; one that is small enough keeps its bytes.
+    A reduced image is RGB and upright. Raises BadImage where the file cannot be read.
     """
     pixels = decode(encoded, channels=3)
     rows, columns = pixels.shape[:2]
@@ -276,20 +283,19 @@ def stored_bytes(encoded: bytes, settings: Settings) -> bytes:
 
 
 def verify(out: Path, workers: int) -> int:
-    """Compares every shard of a folder with its checksum; Damaged where one differs."""
+    """Compare every shard of a folder with its checksum. Raises Damaged where one differs."""
     shards = read_index(out).shards
     with ThreadPoolExecutor(workers) as pool:
-        found = in_order(pool, lambda shard: damaged(out, shard), shards, 2 * workers)
-        reasons = list(tqdm(found, total=len(shards), unit=" shards", desc="verify", disable=None))
-    wrong = [f"{s.file}: {why}" for s, why in zip(shards, reasons, strict=True) if why]
-    if wrong:
-        listed = "".join(f"\n  {line}" for line in wrong)
+        results = map_in_order(pool, lambda shard: find_damage(out, shard), shards, 2 * workers)
+        damage = list(tqdm(results, total=len(shards), unit=" shards", desc="verify", disable=None))
+    lines = [f"\n  {s.file}: {fault}" for s, fault in zip(shards, damage, strict=True) if fault]
+    if lines:
         raise Damaged(
-            f"{len(wrong)} of {len(shards)} shards in {out} are damaged: delete them and run the "
-            f"command that made them again{listed}"
+            f"{len(lines)} of {len(shards)} shards in {out} are damaged: delete them and run the "
+            f"command that made them again{''.join(lines)}"
         )
     unknown = sum(not shard.sha256 for shard in shards)
-    print(f"{out}: {len(shards) - unknown} of {len(shards)} shards are as they were written")
+    print(f"{out}: {len(shards) - unknown} of {len(shards)} shards match their checksums")
     if unknown:
-        print(f"{unknown} shards were only looked for: their index holds no checksums")
+        print(f"{unknown} shards were not verified: their index has no checksums")
     return errors.DONE

@@ -1,9 +1,9 @@
-"""What is done to a waveform before it enters a batch: a log-mel spectrogram of fixed size.
+"""Augmentations of waveforms to log-mel spectrograms of fixed size.
 
 Every brick is `(rng, samples, *, size, ...) -> f32[time, mel, 1]` with samples f32[n] as
-`maskmim.data.sound.waveform` gives them. Values are not normalised here: that is `input.mean` and
-`input.std`, of log energies. A frame that the recording lacks is 0, which is a loud sound, as in
-the official code, where zeros are added before the normalisation.
+`maskmim.data.sound.waveform` returns them. Values are not normalised here, but with `input.mean`
+and `input.std` of log energies. Frames after the end of the recording are 0, which is a loud sound;
+the official code, too, pads with zeros before the normalisation.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ def random_stretch(
     rate: int = RATE,
     loudness: float = 10.0,
 ) -> np.ndarray:
-    """A random stretch of the recording, at a random loudness.
+    """Return a random stretch of the recording, at a random loudness.
 
-    size:     (time frames of 10 ms, mel bands). A recording that is shorter is taken whole, and
-              frames of 0 follow it.
+    size:     (time frames of 10 ms, mel bands). A shorter recording is taken in full and padded
+              with frames of 0.
     loudness: a, for a factor of the amplitude drawn from Beta(a, a) + 0.5, about 0.85 to 1.15 for
-              10; 0 leaves it.
+              10; 0 leaves the amplitude unchanged.
     Source: AudiosetDataset of dataset.py, facebookresearch/AudioMAE.
-    Differences: there the first 1024 frames are taken, of recordings that are hardly longer. The
-    recording is meant to be rolled there too, but the code always rolls it by 0 (its issue 26).
+    Differences: the official code takes the first 1024 frames, of recordings that are hardly
+    longer. It also means to roll the recording, but always rolls it by 0 (its issue 26).
     """
-    spare = len(samples) - samples_of(size[0], rate)
+    spare = len(samples) - sample_count(size[0], rate)
     if spare > 0:
         samples = samples[int(rng.integers(0, spare + 1)) :]
     if loudness:
@@ -43,13 +43,13 @@ def random_stretch(
 def first_stretch(
     rng: np.random.Generator, samples: np.ndarray, size: tuple[int, int], *, rate: int = RATE
 ) -> np.ndarray:
-    """The beginning of the recording, without randomness, for evaluation; see `random_stretch`."""
+    """Return the start of the recording, for evaluation; keywords as `random_stretch`."""
     frames, bands = size
-    found = log_mel(samples[: samples_of(frames, rate)], rate=rate, bands=bands)
-    return np.pad(found, ((0, frames - len(found)), (0, 0)))[..., None]
+    energies = log_mel(samples[: sample_count(frames, rate)], rate=rate, bands=bands)
+    return np.pad(energies, ((0, frames - len(energies)), (0, 0)))[..., None]
 
 
-def samples_of(frames: int, rate: int) -> int:
-    """How many samples so many frames span."""
+def sample_count(frames: int, rate: int) -> int:
+    """Return the number of samples that some frames span."""
     length, hop = frame_samples(rate)
     return length + (frames - 1) * hop

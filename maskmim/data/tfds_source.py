@@ -6,7 +6,7 @@ from typing import Any
 
 from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 
-# Features that name the image, in datasets that have one.
+# Features that may hold the name of the image.
 _NAMES = ("file_name", "filename", "image/filename", "image_name", "id")
 
 
@@ -20,7 +20,7 @@ class TfdsRecords:
         self._title = f"{builder.info.full_name}/{split}"
         self._image = image
         self._source = source
-        # As names and sizes of the manifest: shards, and which of their records are taken.
+        # The manifest lists shards and which of their records are taken.
         self.fingerprint = manifest_digest(
             (f"{builder.info.full_name}/{part.filename.rsplit('/', 1)[-1]}@{part.skip}", part.take)
             for part in builder.info.splits[split].file_instructions
@@ -30,40 +30,40 @@ class TfdsRecords:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Example:
-        found = self._found(index)
-        return Example(found[self._image], {key: int(found[key]) for key in self.labels})
+        features = self._features(index)
+        return Example(features[self._image], {key: int(features[key]) for key in self.labels})
 
     def name(self, index: int) -> str:
-        """Dataset, split and number, and the file name where the dataset holds one."""
+        """Return dataset, split and index, and the file name where the dataset has one."""
         title = f"{self._title}[{index}]"
         if self._names is None:
             return title
         try:
-            name = self._found(index)[self._names]
+            name = self._features(index)[self._names]
         except BadImage:
             return title
         return f"{title} {name.decode(errors='replace') if isinstance(name, bytes) else name}"
 
-    def _found(self, index: int) -> dict[str, Any]:
+    def _features(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
             return self._source[index]
-        except RuntimeError as error:  # a checksum of the shard that does not fit
+        except RuntimeError as error:  # a wrong checksum in the shard
             raise BadImage.of(error) from error
 
 
 def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> TfdsRecords:
-    """A split of a dataset of tensorflow-datasets that was prepared as ArrayRecord.
+    """Return a split of a dataset of tensorflow-datasets that was prepared as ArrayRecord.
 
-    name:     as in tfds, with configuration and version where wanted: 'imagenet2012',
+    name:     as in tfds, optionally with configuration and version: 'imagenet2012',
               'cifar100:3.0.2'. split: any expression of tfds: 'train', 'train[:90%]'.
-    data_dir: where datasets are prepared; empty for the default of tensorflow-datasets.
-    image:    the feature with the picture; its bytes are decoded by maskmim.
+    data_dir: the directory of prepared datasets; empty for the default of tensorflow-datasets.
+    image:    the feature with the picture; maskmim decodes its bytes.
     Label sets are the dataset's scalar ClassLabel features, by name.
-    A directory that was prepared with file_format='array_record', on any machine, is read without
-    TensorFlow. Nothing is downloaded or prepared here.
-    Raises DataError where the dataset, the split or the picture is missing, or the format another.
+    Reads a directory prepared with file_format='array_record' on any machine, without TensorFlow.
+    Downloads and prepares nothing.
+    Raises DataError where the dataset, the split or the picture is missing, or for other formats.
     """
     import tensorflow_datasets
 
@@ -72,13 +72,14 @@ def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> 
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None, try_gcs=False)
     except tensorflow_datasets.core.registered.DatasetNotFoundError:
         raise DataError(
-            f"tensorflow-datasets knows no dataset {name!r} and {where} holds none of that name"
+            f"the dataset {name!r} is neither in tensorflow-datasets nor in {where}: check its "
+            "name, or set data_dir"
         ) from None
     if not builder.info.splits:
         raise DataError(
             f"the dataset {name!r} is not prepared in {where}: prepare it once with "
-            f"tfds build {name} --file_format=array_record (that may need TensorFlow), or set "
-            "data_dir to where it is"
+            f"tfds build {name} --file_format=array_record (which may need TensorFlow), or set "
+            "data_dir to its directory"
         )
     features = builder.info.features
     if image not in features:
@@ -94,13 +95,13 @@ def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> 
     except (ValueError, KeyError) as error:
         splits = ", ".join(sorted(builder.info.splits))
         raise DataError(
-            f"the dataset {name!r} cannot give split {split!r}; it has {splits} ({error})"
+            f"the dataset {name!r} has no split {split!r} ({error}): it has {splits}"
         ) from None
     return TfdsRecords(source, builder, split, image)
 
 
 def _class_labels(features: Any) -> list[str]:
-    """Keys of the scalar class labels: features that have names and no shape."""
+    """Return the keys of the scalar class labels: features with names and without a shape."""
     return [
         key
         for key, feature in features.items()

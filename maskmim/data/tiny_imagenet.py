@@ -1,4 +1,4 @@
-"""Tiny-ImageNet-200 from a folder that was downloaded before."""
+"""Tiny-ImageNet-200 from a downloaded folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPLITS = ("train", "val")
 
 
 class TinyImageNetRecords:
-    """Records of (path below root, size, class index), in the order given."""
+    """Records of files (path below root, size, class index)."""
 
     def __init__(self, root: Path, files: Sequence[tuple[str, int, int]], classes: Sequence[str]):
         self.labels = class_names({LABEL_SET: classes})
@@ -33,12 +33,12 @@ class TinyImageNetRecords:
             raise BadImage(error.strerror or str(error)) from error
 
     def name(self, index: int) -> str:
-        """The path of the file below the folder."""
+        """Return the path of the file below the folder."""
         return self._files[index][0]
 
 
 def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
-    """Tiny-ImageNet-200: 64 x 64 pictures of 200 classes of ImageNet.
+    """Return Tiny-ImageNet-200: 64 x 64 pictures of 200 classes of ImageNet.
 
     path: the folder tiny-imagenet-200 with wnids.txt, words.txt, train/<wnid>/images/*.JPEG,
     val/val_annotations.txt and val/images.
@@ -52,8 +52,8 @@ def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
         )
     root = Path(path).expanduser()
     wnids = _lines(root / "wnids.txt")
-    number = {wnid: index for index, wnid in enumerate(wnids)}
-    listed = _train(root, number) if split == "train" else _val(root, number)
+    numbers = {wnid: index for index, wnid in enumerate(wnids)}
+    listed = _train_files(root, numbers) if split == "train" else _val_files(root, numbers)
     if not listed:
         raise DataError(f"{root / split} holds no pictures: unpack Tiny-ImageNet-200 again")
     files = [(name, (root / name).stat().st_size, label) for name, label in listed]
@@ -72,30 +72,35 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _train(root: Path, number: dict[str, int]) -> list[tuple[str, int]]:
-    """(path, class) of the training pictures, ordered by path."""
-    found = []
-    for wnid, label in number.items():
+def _train_files(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
+    """Return (path, class) of the training pictures, ordered by path."""
+    files = []
+    for wnid, label in numbers.items():
         folder = root / "train" / wnid / "images"
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist: unpack Tiny-ImageNet-200 again")
-        found += [
+        files += [
             (f"train/{wnid}/images/{file.name}", label)
             for file in folder.iterdir()
             if file.suffix.upper() == ".JPEG" and not file.name.startswith(".")
         ]
-    return sorted(found)
+    return sorted(files)
 
 
-def _val(root: Path, number: dict[str, int]) -> list[tuple[str, int]]:
-    """(path, class) of the validation pictures, in the order of their list."""
+def _val_files(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
+    """Return (path, class) of the validation pictures, in the order of their list."""
     listing = root / "val" / "val_annotations.txt"
-    found = []
+    files = []
     for line in _lines(listing):
         name, wnid = line.split("\t")[:2]
-        if wnid not in number:
-            raise DataError(f"{listing} names the class {wnid!r}, which wnids.txt lacks")
+        if wnid not in numbers:
+            raise DataError(
+                f"{listing} names the class {wnid!r}, which wnids.txt lacks: unpack "
+                "Tiny-ImageNet-200 again"
+            )
         if not (root / "val" / "images" / name).is_file():
-            raise DataError(f"{root / 'val' / 'images' / name} does not exist: unpack it again")
-        found.append((f"val/images/{name}", number[wnid]))
-    return found
+            raise DataError(
+                f"{root / 'val' / 'images' / name} does not exist: unpack Tiny-ImageNet-200 again"
+            )
+        files.append((f"val/images/{name}", numbers[wnid]))
+    return files

@@ -1,4 +1,4 @@
-"""Synthetic sounds, for tests and demonstrations that need no files."""
+"""Synthetic sounds, for tests and demonstrations without files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NOISE = 0.003
 
 
 def rising(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """A tone that climbs by one to three octaves."""
+    """Return a tone that rises by one to three octaves."""
     return _sweep(rng, times, rng.uniform(1, 3))
 
 
 def falling(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """A tone that falls by one to three octaves."""
+    """Return a tone that falls by one to three octaves."""
     return _sweep(rng, times, -rng.uniform(1, 3))
 
 
 def harmonics(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """A steady note of 80 to 400 Hz with twelve overtones, slightly wavering."""
+    """Return a steady note of 80 to 400 Hz with twelve overtones and slight vibrato."""
     pitch = 80 * 5 ** rng.uniform()
     waver = 0.02 * np.sin(2 * np.pi * rng.uniform(3, 7) * times)
     phase = 2 * np.pi * pitch * np.cumsum(1 + waver) * (times[1] - times[0])
@@ -33,7 +33,7 @@ def harmonics(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
 
 
 def bursts(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Short bursts of noise at a steady pace of 3 to 8 a second, each dying away."""
+    """Return decaying bursts of noise at a steady rate of 3 to 8 per second."""
     pace, first = rng.uniform(3, 8), rng.uniform()
     since = ((times * pace + first) % 1) / pace
     return np.exp(-since * rng.uniform(20, 60)) * rng.normal(size=len(times)) / 3
@@ -55,7 +55,7 @@ KINDS: dict[str, Sound] = {
 
 
 class ToneRecords:
-    """Records of generated sounds; sound i is a function of (seed, i), its kind is i mod 4."""
+    """Records of synthetic sounds; sound i depends only on (seed, i), its kind is i mod 4."""
 
     def __init__(self, count: int, samples: int, rate: int, seed: int):
         self.labels = class_names({"kind": KINDS})
@@ -76,19 +76,19 @@ class ToneRecords:
         return Example(sound.astype(np.float32), {"kind": kind})
 
     def name(self, index: int) -> str:
-        """The kind and the index."""
+        """Return the kind and the index."""
         return f"{list(KINDS)[index % len(KINDS)]}[{index}]"
 
 
 def tones(
     *, count: int = 256, seconds: float = 1.0, rate: int = RATE, seed: int = 0
 ) -> ToneRecords:
-    """Synthetic sounds of four kinds, over faint white noise: no recordings, no files.
+    """Return synthetic sounds of four kinds, over faint white noise; they need no files.
 
-    count: of sounds. seconds, rate: of each, samples f32[seconds * rate]. seed: another one gives
-    other sounds, as for a test set. Label set 'kind': the keys of KINDS.
-    Raises DataError for fewer than one sound or 0.1 s.
+    count: number of sounds. seconds, rate: of each, samples f32[seconds * rate]. seed: another seed
+    gives other sounds, for example for a test set. Label set 'kind': the keys of KINDS.
+    Raises DataError for fewer than one sound or less than 0.1 s.
     """
     if count < 1 or seconds < 0.1:
-        raise DataError(f"{count} sounds of {seconds} s: ask for at least one, of 0.1 s or more")
+        raise DataError(f"{count} sounds of {seconds} s: set count to 1, seconds to 0.1 or more")
     return ToneRecords(count, round(seconds * rate), rate, seed)

@@ -1,4 +1,4 @@
-"""What is done to a picture before it enters a batch.
+"""Augmentations of pictures.
 
 Every brick is `(rng, image, *, size, ...) -> image`: rng a numpy Generator of this picture alone,
 image u8[H, W, C] with any number of channels, size (h, w), result u8[h, w, C].
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image
 
-# Pillow first shrinks by whole factors where the picture is at least twice this much too large.
+# Pillow first shrinks by whole factors where the picture is at least twice this factor too large.
 REDUCING_GAP = 3.0
 
 
@@ -24,15 +24,15 @@ def random_resized_crop_flip(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.5,
 ) -> np.ndarray:
-    """A random part of the picture, resized with bicubic interpolation, mirrored half of the time.
+    """Crop a random part, resize it with bicubic interpolation and mirror it half of the time.
 
     scale: limits of the part's share of the area. ratio: limits of its width / height before
     resizing. flip: probability of mirroring left and right.
-    Source: MAE's pretraining transform (main_pretrain.py), that is torchvision's RandomResizedCrop
-    with its sampling rule. Difference: parts at least six times too large are first shrunk by a
-    whole factor, which is faster and hardly visible.
+    Source: MAE's pretraining transform (main_pretrain.py), torchvision's RandomResizedCrop with its
+    sampling rule. Difference: parts at least six times too large are first shrunk by a whole
+    factor, which is faster and hardly visible.
     """
-    top, left, height, width = crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
+    top, left, height, width = random_crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
     part = image[top : top + height, left : left + width]
     return resize(part, size, mirror=rng.random() < flip)
 
@@ -44,12 +44,12 @@ def resize_center_crop(
     *,
     crop_fraction: float = 0.875,
 ) -> np.ndarray:
-    """The centre of the picture, without randomness, for evaluation.
+    """Crop the centre of the picture, without randomness, for evaluation.
 
-    The largest centred part with the aspect of `size`, reduced by crop_fraction, is resized with
-    bicubic interpolation. For a square size this is MAE's evaluation transform: resize the short
-    side to size / crop_fraction (256 for 224), crop the centre; here resizing and cropping are one
-    operation, which agrees within rounding of the crop's place.
+    Takes the largest centred part with the aspect ratio of `size`, reduces it by crop_fraction and
+    resizes it with bicubic interpolation. For a square size this is MAE's evaluation transform:
+    resize the short side to size / crop_fraction (256 for 224), then crop the centre.
+    Difference: resizing and cropping are one operation, equal up to rounding of the position.
     """
     rows, columns = image.shape[:2]
     factor = crop_fraction * min(rows / size[0], columns / size[1])
@@ -58,17 +58,18 @@ def resize_center_crop(
     return resize(image, size, box=(left, top, left + width, top + height))
 
 
-def crop_box(
+def random_crop_box(
     rng: np.random.Generator,
     shape: tuple[int, int],
     *,
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """A random part of a picture (rows, columns): top, left, height, width in whole pixels.
+    """Draw a random part of a picture (rows, columns): top, left, height, width in whole pixels.
 
-    Ten tries with an area uniform in `scale` and a logarithm of the ratio uniform; then the largest
-    centred part whose ratio is allowed. Source: torchvision's RandomResizedCrop.get_params.
+    Tries ten times with a uniform area in `scale` and a uniform logarithm of the ratio; then takes
+    the largest centred part whose ratio is allowed.
+    Source: torchvision's RandomResizedCrop.get_params.
     """
     rows, columns = shape
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -94,10 +95,10 @@ def resize(
     box: tuple[float, float, float, float] | None = None,
     mirror: bool = False,
 ) -> np.ndarray:
-    """The picture, or its part box (left, top, right, bottom), at size (h, w): u8 -> u8[h, w, C].
+    """Resize the picture, or its part box (left, top, right, bottom), to (h, w): u8 -> u8[h, w, C].
 
-    Pillow's antialiased bicubic filter. Channels are resized independently of each other: a fourth
-    one is data here, not alpha, and weights nothing. mirror: left and right are exchanged then.
+    Uses Pillow's antialiased bicubic filter. Channels are resized independently of each other: a
+    fourth one is data, not alpha, and weights nothing. mirror: exchange left and right.
     """
     channels = image.shape[-1]
     if channels == 3:
@@ -116,6 +117,6 @@ def _resized(
     small = picture.resize(
         (width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=REDUCING_GAP
     )
-    if mirror:  # by Pillow, which is six times as fast at it as a copy of a reversed array
+    if mirror:  # by Pillow, six times as fast as copying a reversed array
         small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(small)

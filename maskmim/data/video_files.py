@@ -1,4 +1,4 @@
-"""Frames from the bytes of a video file or of an animated picture."""
+"""Decoding of video files and animated pictures to frames."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from maskmim.data.decode import MAX_PIXELS
-from maskmim.data.extras import extra
+from maskmim.data.extras import import_extra
 from maskmim.data.records import BadImage, DataError
 
 if TYPE_CHECKING:
     import av
 
-# The content decides what a file is, and some formats (playlists) would open further files.
+# The content decides the format, and some formats (playlists) would open further files.
 FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,m4v"
 _PIXELS = {1: ("L", "gray"), 3: ("RGB", "rgb24"), 4: ("RGBA", "rgba")}
 
@@ -30,18 +30,18 @@ def read_frames(
     channels: int = 3,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Chosen frames of a video: u8[frames, H, W, channels].
+    """Return chosen frames of a video: u8[frames, H, W, channels].
 
     encoded:    MP4, MOV, WebM, Matroska, AVI, MPEG, FLV, WMV, Ogg (through FFmpeg), animated WebP,
                 GIF or PNG (through Pillow), or frames u8[T, H, W, C].
-    choose:     number of frames of the video -> ascending places of the wanted ones, which may
-                repeat; only what they need is decoded.
-    channels:   1 grey, 3 RGB, 4 RGBA; frames given as an array may have any number.
+    choose:     number of frames of the video -> ascending indices of frames, which may repeat; only
+                what these frames need is decoded.
+    channels:   1 grey, 3 RGB, 4 RGBA; frames passed as an array may have any number.
     max_pixels: limit on H * W, checked before any pixel is decoded.
-    A rotation noted in a file is not applied; sound is passed over.
+    Does not apply the rotation in a file's metadata; ignores sound.
 
-    Raises BadImage for whatever cannot be read, DataError where files are asked for with channels
-    not 1, 3, 4.
+    Raises BadImage where the file cannot be read, DataError for a file where channels is not 1, 3
+    or 4.
     """
     if isinstance(encoded, np.ndarray):
         return _checked_array(encoded, channels)[np.asarray(choose(len(encoded)))]
@@ -60,9 +60,9 @@ def read_frames(
 
 def _checked_array(frames: np.ndarray, channels: int) -> np.ndarray:
     if frames.dtype != np.uint8 or frames.ndim != 4 or 0 in frames.shape:
-        raise BadImage(f"frames u8[T, H, W, C] expected, got {frames.dtype}{list(frames.shape)}")
+        raise BadImage(f"expected frames u8[T, H, W, C], got {frames.dtype}{list(frames.shape)}")
     if frames.shape[-1] != channels:
-        raise BadImage(f"{frames.shape[-1]} channels, {channels} asked")
+        raise BadImage(f"{frames.shape[-1]} channels, expected {channels}")
     return frames
 
 
@@ -81,20 +81,20 @@ def _animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -
     with Image.open(io.BytesIO(encoded), formats=("WEBP", "GIF", "PNG")) as image:
         _check_size(*image.size, max_pixels)
         count = getattr(image, "n_frames", 1)
-        if count > len(encoded):  # a number in the header, which may be any
+        if count > len(encoded):  # the header can state any number
             raise BadImage(f"{count} frames in {len(encoded)} bytes")
-        places = choose(count)
-        found = {}
-        for place in sorted(set(places)):
-            image.seek(place)
-            found[place] = np.asarray(image.convert(mode))
-    return _stacked([found[place] for place in places], channels)
+        indices = choose(count)
+        frames = {}
+        for index in sorted(set(indices)):
+            image.seek(index)
+            frames[index] = np.asarray(image.convert(mode))
+    return _stacked([frames[index] for index in indices], channels)
 
 
 def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
-    av = extra("av", name="video", what="videos")
-    # Opening decodes a first frame already, and frames may be larger than the header says: FFmpeg
-    # itself must know a limit. It counts padding, so that the exact one is checked here besides.
+    av = import_extra("av", name="video", what="videos")
+    # Opening already decodes a frame, and frames may be larger than the header says, so FFmpeg gets
+    # a limit too. FFmpeg counts padding; the exact limit is checked below.
     limit = {"max_pixels": str(2 * max_pixels + 2**20)}
     with av.open(io.BytesIO(encoded), options={"format_whitelist": FORMATS, **limit}) as container:
         if not container.streams.video:
@@ -102,46 +102,46 @@ def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np
         stream = container.streams.video[0]
         _check_size(stream.width, stream.height, max_pixels)
         stream.codec_context.options = limit
-        stream.codec_context.thread_count = 1  # the pipeline has threads, one for each file
+        stream.codec_context.thread_count = 1  # the pipeline decodes one file per thread
         times = _times(container, stream)
         if not times:
             raise BadImage("no frames in the file")
-        wanted = [times[place] for place in choose(len(times))]
-        found = _decoded(container, stream, wanted, wanted[0], channels)
-        if len(found) < len(set(wanted)):  # what a seek reached came too late, or needs more before
-            found = _decoded(container, stream, wanted, times[0], channels)
-        for frame in found.values():
+        chosen = [times[index] for index in choose(len(times))]
+        frames = _decode_at(container, stream, chosen, chosen[0], channels)
+        if len(frames) < len(set(chosen)):  # the seek went too far, or frames need earlier ones
+            frames = _decode_at(container, stream, chosen, times[0], channels)
+        for frame in frames.values():
             _check_size(frame.shape[1], frame.shape[0], max_pixels)
-    missing = len(set(wanted) - set(found))
+    missing = len(set(chosen) - set(frames))
     if missing:
-        raise BadImage(f"{missing} of {len(set(wanted))} frames cannot be decoded")
-    return _stacked([found[time] for time in wanted], channels)
+        raise BadImage(f"{missing} of {len(set(chosen))} frames cannot be decoded")
+    return _stacked([frames[time] for time in chosen], channels)
 
 
 def _times(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
-    """The times at which frames are shown, ascending, read from the packets without decoding."""
+    """Return the presentation times of frames, ascending, from the packets without decoding."""
     packets = container.demux(stream)
     return sorted({p.pts for p in packets if p.pts is not None and not p.is_discard})
 
 
-def _decoded(
+def _decode_at(
     container: av.container.InputContainer,
     stream: av.VideoStream,
-    wanted: Sequence[int],
+    times: Sequence[int],
     start: int,
     channels: int,
 ) -> dict[int, np.ndarray]:
-    """The wanted frames by their times, as far as they come after a seek to `start`."""
+    """Seek to `start` and decode; return the frames with these times that follow, by time."""
     _, pixels = _PIXELS[channels]
     container.seek(start, stream=stream)
-    left, found = set(wanted), {}
+    left, frames = set(times), {}
     for frame in container.decode(stream):
         if frame.pts in left:
             left.remove(frame.pts)
-            found[frame.pts] = frame.to_ndarray(format=pixels)
+            frames[frame.pts] = frame.to_ndarray(format=pixels)
         if not left:
             break
-    return found
+    return frames
 
 
 def _stacked(frames: Sequence[np.ndarray], channels: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Video files in folders: one folder per class, or no classes at all."""
+"""Video files in folders, with one folder per class or without classes."""
 
 from __future__ import annotations
 
@@ -16,44 +16,43 @@ SUFFIXES = (
 
 
 def unlabelled(*, path: str) -> FolderRecords:
-    """All video files below a folder, nested or flat, without labels; otherwise as `folder`.
+    """Return all video files below a folder, at any depth, without labels; otherwise as `folder`.
 
-    Endings mp4, m4v, mov, webm, mkv, avi, mpg, mpeg, wmv, flv, ogv, webp and gif in any case.
+    Suffixes mp4, m4v, mov, webm, mkv, avi, mpg, mpeg, wmv, flv, ogv, webp and gif in any case.
     Raises DataError where the folder is missing or holds no videos.
     """
-    root = folder.existing(path)
+    root = folder.existing_folder(path)
     return FolderRecords(root, _videos(root))
 
 
 def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
-    """Video files in one subfolder per class, nested below it or not; label set 'class'.
+    """Return the video files in one subfolder per class, at any depth below it; label set 'class'.
 
     classes: names of the subfolders in the order of their class indices; by default those that
-    hold videos, in the order of their names. Files beside the subfolders are passed over.
+    hold videos, sorted by name. Skips files beside the subfolders.
     Raises DataError where the folder is missing, has no videos in subfolders, or has a subfolder
     with videos that `classes` does not name.
     """
-    root = folder.existing(path)
+    root = folder.existing_folder(path)
     files = [(name, size) for name, size in _videos(root) if "/" in name]
-    found = sorted({name.split("/")[0] for name, _ in files})
-    strange = sorted(set(found) - set(classes)) if classes else []
-    if strange:
-        raise DataError(f"{path} has subfolders that are not among the classes: {strange[:5]}")
+    subfolders = sorted({name.split("/")[0] for name, _ in files})
+    unknown = sorted(set(subfolders) - set(classes)) if classes else []
+    if unknown:
+        raise DataError(f"{path} has subfolders that are not among the classes: {unknown[:5]}")
     if not files:
         raise DataError(
-            f"{path} has no subfolders with videos, one for each class: for videos without classes "
-            "use maskmim.data.video_folder.unlabelled"
+            f"{path} has no subfolders with videos, one per class: for videos without classes use "
+            "maskmim.data.video_folder.unlabelled"
         )
-    return FolderRecords(root, files, tuple(classes) or found)
+    return FolderRecords(root, files, tuple(classes) or subfolders)
 
 
 def _videos(root: Path) -> list[tuple[str, int]]:
-    files = sorted(folder.files_below(root))
-    found = [file for file in files if file[0].lower().endswith(SUFFIXES)]
-    if not found:
+    files = sorted(folder.walk_files(root))
+    videos = [file for file in files if file[0].lower().endswith(SUFFIXES)]
+    if not videos:
         endings = ", ".join(suffix[1:] for suffix in SUFFIXES)
         raise DataError(
-            f"there are no videos ({endings}) in {root} or below it: set the path to a folder with "
-            "videos"
+            f"no videos ({endings}) in {root} or below it: set the path to a folder with videos"
         )
-    return found
+    return videos

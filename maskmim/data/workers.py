@@ -1,7 +1,7 @@
-"""Worker processes that prepare batches: how they end, and what happens when one dies.
+"""The start, restart and end of the data loader's worker processes.
 
-grain starts them and notices within a second that one has died. Since a batch is a function of its
-number, all of them can be begun again at the batch that was due, and nothing is lost or repeated.
+grain starts workers and notices within a second when one has died. As a batch is a function of its
+number, all workers can restart at the batch that was due, and no batch is lost or repeated.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Any
 
 from maskmim.errors import STUCK, UserError
 
-# Deaths after which no further one is healed, unless so many batches came between them.
+# Give up at the next death after this many within this many batches.
 DEATHS = 3
 WITHIN_BATCHES = 1000
-# A worker that is asked to close finishes its batch first.
+# A closing worker finishes its batch first.
 CLOSE_SECONDS = 5.0
-# After SIGTERM, which schedulers send to every process of a job: time to save for the process that
-# trains, which still wants its batch.
+# Delay after SIGTERM, which schedulers send to every process of a job: the training process still
+# needs its batch and saves a checkpoint.
 LEAVE_SECONDS = 20.0
 
-# Sent by terminals and schedulers to every process of a job.
-HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+# Signals that terminals and schedulers send to every process of a job.
+JOB_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 _DIED = re.compile(r"[Pp]rocess was terminated unexpectedly with exit code (-?\d+)")
 _NAME = "grain-process-prefetch"
@@ -45,43 +45,43 @@ _HINTS = {
 
 
 class WorkersDied(UserError, RuntimeError):
-    """Processes that prepare batches died again and again; exit code STUCK."""
+    """Data loader workers died repeatedly; exit code STUCK."""
 
     exit_code = STUCK
 
 
-def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
-    """The batches from number `first` on, also where processes that make them die.
+def restart_dead_workers(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
+    """Yield the batches from number `first` on; restart the workers when one dies.
 
     begin: batch number -> grain's iterator of the batches from that number on, with workers.
-    Each death is told on stderr. Raises WorkersDied at the fourth death within 1000 batches.
+    Reports each death on stderr. Raises WorkersDied at the fourth death within 1000 batches.
     """
     number, deaths = first, deque(maxlen=DEATHS)
-    # Bound here: when the interpreter ends, grain has ended its workers and modules are empty.
+    # Bound here: at interpreter exit grain has ended its workers and modules are empty.
     ending = sys.is_finalizing
     batches: Iterator[Any] | None = None
     try:
         while True:
             try:
                 if batches is None:
-                    batches, batch = begun(begin, number)
+                    batches, batch = start_workers(begin, number)
                 else:
                     batch = next(batches)
             except RuntimeError as error:
-                code = exit_code_of_worker(error)
+                code = worker_exit_code(error)
                 if code is None:
                     raise
                 if batches is not None:
-                    close(batches)
+                    close_workers(batches)
                 if len(deaths) == DEATHS and number - deaths[0] < WITHIN_BATCHES:
                     raise WorkersDied(
-                        f"processes that prepare batches died {DEATHS + 1} times within "
-                        f"{number - deaths[0] + 1} batches, the last by {told(code)}"
+                        f"data loader workers died {DEATHS + 1} times within "
+                        f"{number - deaths[0] + 1} batches, the last by {describe_exit(code)}"
                     ) from error
                 deaths.append(number)
                 print(
-                    f"maskmim: a process that prepares batches died by {told(code)}; all of them "
-                    f"begin again at batch {number}, nothing is lost",
+                    f"maskmim: a data loader worker died by {describe_exit(code)}; all workers "
+                    f"restart at batch {number}, no batch is lost",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -91,45 +91,46 @@ def revived(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
             yield batch
     finally:
         if batches is not None and not ending():
-            close(batches)
+            close_workers(batches)
 
 
-def begun(begin: Callable[[int], Iterator[Any]], number: int) -> tuple[Iterator[Any], Any]:
-    """The iterator from a batch on, and that batch: signals wait until workers can take them.
+def start_workers(begin: Callable[[int], Iterator[Any]], number: int) -> tuple[Iterator[Any], Any]:
+    """Start the workers; return the iterator from a batch on, and that batch.
 
-    A worker that died before `live_with_parent` would leave grain writing to a pipe that nobody
-    reads. Which signals wait is inherited by the threads and processes that a thread starts, so
-    that this one starts them all, and the calling thread goes on hearing.
+    Blocks signals in the workers until `live_with_parent` runs: a worker that died before would
+    leave grain writing to a pipe that nobody reads. Threads and processes inherit blocked signals
+    from the thread that starts them, so a new thread starts the workers, and the calling thread
+    still receives signals.
     """
-    done: Future[tuple[Iterator[Any], Any]] = Future()
+    ready: Future[tuple[Iterator[Any], Any]] = Future()
 
     def start() -> None:
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-            # Starting Python's tracker of shared memory, which inherits this too, undoes a part.
+            signal.pthread_sigmask(signal.SIG_BLOCK, JOB_SIGNALS)
+            # Starting Python's shared memory tracker, which must inherit this too, unblocks some.
             resource_tracker.ensure_running()
-            signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+            signal.pthread_sigmask(signal.SIG_BLOCK, JOB_SIGNALS)
             batches = begin(number)
             try:
-                done.set_result((batches, next(batches)))
+                ready.set_result((batches, next(batches)))
             except BaseException:
-                close(batches)
+                close_workers(batches)
                 raise
         except BaseException as error:
-            done.set_exception(error)
+            ready.set_exception(error)
 
     threading.Thread(target=start, name="workers", daemon=True).start()
-    return done.result()
+    return ready.result()
 
 
-def exit_code_of_worker(error: BaseException) -> int | None:
-    """The exit code of the worker whose death grain reports so; None for any other error."""
-    found = _DIED.search(str(error))
-    return int(found[1]) if found else None
+def worker_exit_code(error: BaseException) -> int | None:
+    """Return the exit code of the worker whose death grain reports; None for any other error."""
+    match = _DIED.search(str(error))
+    return int(match[1]) if match else None
 
 
-def told(code: int) -> str:
-    """An exit code in words, with what may have caused it."""
+def describe_exit(code: int) -> str:
+    """Return an exit code in words, with a hint at the cause."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -139,8 +140,8 @@ def told(code: int) -> str:
     return f"{number.name} ({_HINTS[number]})" if number in _HINTS else number.name
 
 
-def close(batches: Any) -> None:
-    """Ends the workers of grain's iterator, and kills those that take more than 5 s."""
+def close_workers(batches: Any) -> None:
+    """End the workers of grain's iterator; kill those that take more than CLOSE_SECONDS."""
     closing = threading.Thread(target=_quietly, args=(batches.close,), daemon=True)
     closing.start()
     closing.join(CLOSE_SECONDS)
@@ -151,22 +152,22 @@ def close(batches: Any) -> None:
 
 
 def _quietly(function: Callable[[], None]) -> None:
-    # What a dead worker left half done in its queues can raise nearly anything.
+    # What a dead worker left in its queues can raise nearly any error.
     with contextlib.suppress(Exception):
         function()
 
 
 def live_with_parent(index: int, count: int) -> None:
-    """Begins a worker, see grain's `worker_init_fn`: it ends when its parent does, and not before.
+    """Initialise a worker (grain's `worker_init_fn`) to end with its parent and not before.
 
-    Ctrl-C and the signals of schedulers reach every process of a job. The one that trains saves and
-    stops; its workers must not die before it. They do not outlive it either, even where it was
-    killed and could not tell them.
+    Ctrl-C and the signals of schedulers reach every process of a job. The training process saves
+    and stops; its workers must not die before it. They do not outlive it either, even where it was
+    killed and could not end them.
     """
-    for number in HELD:
+    for number in JOB_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_later)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # see `begun`
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, JOB_SIGNALS)  # see `start_workers`
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Features that nobody trained: the floors below which an encoder has learnt nothing useful."""
+"""Features without training: an encoder below these baselines has learnt nothing useful."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from maskmim.types import Array, Spec
 
 @functools.partial(jax.jit, static_argnames="size")
 def raw_pixels(images: Array, *, size: tuple[int, int] = (16, 16)) -> Array:
-    """Pixels of the image shrunk by area averaging: u8[B, H, W, C] -> f32[B, h * w * C] in [0, 1].
+    """Return the pixels of the image shrunk by area averaging, in [0, 1].
 
-    size: (h, w) pixels after shrinking; each is the mean of the area that it covers, fractions of
-          source pixels included, so any H and W do. 16 x 16 x 3 is 768 values, the width of ViT-B.
-    Nothing is centred: the cosine that kNN uses then keeps overall colour, which makes it the
-    stronger floor on photographs of products.
+    u8[B, H, W, C] -> f32[B, h * w * C].
+    size: (h, w) pixels after shrinking; each is the mean of the area that it covers, including
+          fractions of source pixels, so any H and W fit. 16 x 16 x 3 is 768 values, the width of
+          ViT-B.
+    Values are not centred: so the cosine of kNN keeps the overall colour, which makes this the
+    stronger baseline on photographs of products.
     Raises FeatureError where `size` is larger than the image.
     """
     height, width = images.shape[1:3]
     if not (0 < size[0] <= height and 0 < size[1] <= width):
         raise FeatureError(
-            f"raw_pixels shrinks images: size {size} does not fit {height} x {width}"
+            f"raw_pixels shrinks images: size {size} is not within {height} x {width}"
         )
     rows, columns = _area_weights(height, size[0]), _area_weights(width, size[1])
     values = images.astype(jnp.float32) / 255.0
@@ -37,7 +39,7 @@ def raw_pixels(images: Array, *, size: tuple[int, int] = (16, 16)) -> Array:
 
 
 def _area_weights(length: int, cells: int) -> np.ndarray:
-    """f32[cells, length]: the share that each source pixel has in each cell of equal width."""
+    """Return the share of each source pixel in each cell of equal width: f32[cells, length]."""
     edges = np.linspace(0.0, length, cells + 1)
     pixel = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
@@ -47,12 +49,12 @@ def _area_weights(length: int, cells: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="bins")
 def colour_histogram(images: Array, *, bins: int = 8) -> Array:
-    """Square root of the joint colour histogram: u8[B, H, W, C] -> f32[B, bins ** C].
+    """Return the square root of the joint colour histogram: u8[B, H, W, C] -> f32[B, bins ** C].
 
-    bins: equal bins per channel over 0..255; 8 of 3 channels is 512 values.
-    The histogram is of joint values (RGB for photographs), in shares of the pixels. After the
-    square root (Hellinger) rows have length 1 and the cosine of two images is the Bhattacharyya
-    coefficient of their colours. Where things are in the picture plays no part.
+    bins: equal bins per channel over 0..255; 8 for 3 channels gives 512 values.
+    The histogram counts joint values (RGB for photographs), in shares of the pixels. After the
+    square root (Hellinger) rows have length 1, and the cosine of two images is the Bhattacharyya
+    coefficient of their colours. Positions in the picture have no influence.
     Raises FeatureError for fewer than 2 bins and for more than 65,536 values.
     """
     channels = images.shape[-1]
@@ -69,10 +71,10 @@ def colour_histogram(images: Array, *, bins: int = 8) -> Array:
     return jnp.sqrt(counts / flat.shape[1]).astype(jnp.float32)
 
 
-def untrained(spec: Spec) -> dict[str, Callable[[Array], Array]]:
-    """The floors that suit a stream, by the names that tables give them.
+def untrained_encoders(spec: Spec) -> dict[str, Callable[[Array], Array]]:
+    """Return the baselines for a stream, {name in tables: encode}.
 
-    Of a clip the middle frame stands for its pixels, all frames for its colours.
+    Of clips, the raw pixels are those of the middle frame, the colours those of all frames.
     """
     if spec.stream == "audio":
         return {"log-mel statistics": band_statistics}
@@ -83,7 +85,7 @@ def untrained(spec: Spec) -> dict[str, Callable[[Array], Array]]:
 
 @jax.jit
 def band_statistics(spectrograms: Array) -> Array:
-    """Mean and deviation over time of every band: f32[B, time, mel, C] -> f32[B, 2 * mel * C]."""
+    """Return each band's mean and deviation: f32[B, time, mel, C] -> f32[B, 2 * mel * C]."""
     values = spectrograms.astype(jnp.float32)
     both = jnp.stack([values.mean(axis=1), values.std(axis=1)], axis=1)
     return both.reshape(len(both), -1)

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder, computed once and kept: what every probe works on."""
+"""Features of a frozen encoder, computed once and shared by all probes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Encode = Callable[[np.ndarray], Array]
 
 
 class FeatureError(UserError, ValueError):
-    """Images, labels or features that do not fit together."""
+    """Images, labels or features do not fit together."""
 
 
 class Unsuitable(UserError, ValueError):
@@ -37,7 +37,7 @@ class Split(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What an evaluator is given: `Features.of` checks that the parts fit.
+    """The input of an evaluator; `Features.of` checks that the parts fit.
 
     classes: {label set: names of its classes}; a label is an index into them.
     """
@@ -48,7 +48,7 @@ class Features(NamedTuple):
 
     @classmethod
     def of(cls, train: Split, test: Split, classes: Mapping[str, tuple[str, ...]]) -> Features:
-        """Features after a check of widths and labels; FeatureError where they do not fit."""
+        """Return Features after a check. Raises FeatureError where widths or labels do not fit."""
         for title, split in (("train", train), ("test", test)):
             _check_labels(title, split, classes)
         if train.features.shape[1] != test.features.shape[1]:
@@ -62,7 +62,7 @@ class Features(NamedTuple):
 def _check_labels(title: str, split: Split, classes: Mapping[str, tuple[str, ...]]) -> None:
     if set(split.labels) != set(classes):
         raise FeatureError(
-            f"the {title} images have the label sets {sorted(split.labels)}, but classes are named "
+            f"the {title} images have the label sets {sorted(split.labels)}, but classes has names "
             f"for {sorted(classes)}: both must be the same"
         )
     for name, labels in split.labels.items():
@@ -72,60 +72,62 @@ def _check_labels(title: str, split: Split, classes: Mapping[str, tuple[str, ...
             )
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes[name]):
             raise FeatureError(
-                f"{title}: labels {name!r} reach from {labels.min()} to {labels.max()}, but there "
-                f"are {len(classes[name])} classes"
+                f"{title}: labels {name!r} reach from {labels.min()} to {labels.max()}, but "
+                f"classes names {len(classes[name])} classes"
             )
 
 
 def extract(encode: Encode, batches: Iterable[Mapping], *, name: str = "encoder") -> Split:
-    """Features of all valid images of the batches: `extract_each` for one encoder.
+    """Return the features of all valid images of the batches: `extract_all` for one encoder.
 
-    name: what errors call the encoder.
+    name: of the encoder in error messages.
     """
-    return extract_each({name: encode}, batches)[name]
+    return extract_all({name: encode}, batches)[name]
 
 
-def extract_each(
+def extract_all(
     encoders: Mapping[str, Encode], batches: Iterable[Mapping], *, stream: str = "image"
 ) -> dict[str, Split]:
-    """Features by several encoders in one pass over the batches, so that images are decoded once.
+    """Return the features by several encoders, in one pass over the batches: images decode once.
 
-    encoders: {name: encode}, encode [b, *size, C] -> f32[b, D], jitted; it never masks. Its result
-              must be readable in whole by this process, see `pooled_encoder`.
+    encoders: {name: encode}, encode [b, *size, C] -> f32[b, D], jitted and without masking. This
+              process must be able to read the full result, see `pooled_encoder`.
     batches:  {stream: [b, *size, C], 'label': {label set: i32[b]}, 'valid': bool[b]} as numpy;
-              every batch has the same b so that encoders are compiled once, rows that are not valid
-              are padding and are dropped. With several processes each must see the same batches.
-    Returns {name: Split} in the order of the batches, held in host memory. One batch is read while
-    the device works on the next.
-    Raises FeatureError without any image and where a feature is not finite.
+              every batch has the same b, so that encoders are compiled once. Rows that are not
+              valid are padding and are dropped. All processes must see the same batches.
+    Returns {name: Split} in the order of the batches, in host memory. One batch is read while the
+    device works on the next.
+    Raises FeatureError where the batches have no image and where a feature is not finite.
     """
-    found: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
     labels: list[dict[str, np.ndarray]] = []
-    waiting: tuple[dict[str, Array], np.ndarray] | None = None
+    pending: tuple[dict[str, Array], np.ndarray] | None = None
     for batch in batches:
         valid = np.asarray(batch["valid"], bool)
-        coming = ({name: run(batch[stream]) for name, run in encoders.items()}, valid)
+        started = ({name: run(batch[stream]) for name, run in encoders.items()}, valid)
         labels.append({s: np.asarray(v, np.int32)[valid] for s, v in batch["label"].items()})
-        _collect(found, waiting)
-        waiting = coming
-    _collect(found, waiting)
-    if not sum(len(rows) for part in found.values() for rows in part):
+        _collect(rows, pending)
+        pending = started
+    _collect(rows, pending)
+    if not sum(len(part) for parts in rows.values() for part in parts):
         raise FeatureError("the batches hold no valid image: nothing to extract features from")
     sets = {s: np.concatenate([part[s] for part in labels]) for s in labels[0]}
-    return {name: Split(_finite(name, np.concatenate(part)), sets) for name, part in found.items()}
+    features = {name: np.concatenate(parts) for name, parts in rows.items()}
+    return {name: Split(_check_finite(name, array), sets) for name, array in features.items()}
 
 
 def _collect(
-    found: dict[str, list[np.ndarray]], waiting: tuple[dict[str, Array], np.ndarray] | None
+    rows: dict[str, list[np.ndarray]], pending: tuple[dict[str, Array], np.ndarray] | None
 ) -> None:
-    if waiting is None:
+    """Read the outputs of a batch from the device and append its valid rows."""
+    if pending is None:
         return
-    outputs, valid = waiting
+    outputs, valid = pending
     for name, output in outputs.items():
-        found[name].append(np.asarray(output, np.float32)[valid])
+        rows[name].append(np.asarray(output, np.float32)[valid])
 
 
-def _finite(name: str, features: np.ndarray) -> np.ndarray:
+def _check_finite(name: str, features: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(features)).any(axis=1).sum())
     if bad:
         raise FeatureError(
@@ -136,26 +138,28 @@ def _finite(name: str, features: np.ndarray) -> np.ndarray:
 
 
 def pool_class(encoded: Encoded) -> Array:
-    """The class token, the first prefix token: Encoded -> f32[B, D].
+    """Return the class token, the first prefix token: Encoded -> f32[B, D].
 
-    An encoder with registers and no class token cannot be told apart here; do not use it there.
-    Raises FeatureError where there is no prefix token at all.
+    Do not use for an encoder with registers and no class token, which looks the same here.
+    Raises FeatureError where the encoder has no prefix token.
     """
     if encoded.prefix.shape[1] == 0:
-        raise FeatureError("pooling 'class' needs a class token, this encoder has none: use 'mean'")
+        raise FeatureError(
+            "pooling 'class' needs a class token, this encoder has none: set evals.pooling to 'mean'"
+        )
     return encoded.prefix[:, 0].astype(jnp.float32)
 
 
 def pool_mean(encoded: Encoded) -> Array:
-    """The mean of the patch tokens, prefix tokens left out: Encoded -> f32[B, D]."""
+    """Return the mean of the patch tokens, without prefix tokens: Encoded -> f32[B, D]."""
     return encoded.tokens.astype(jnp.float32).mean(axis=1)
 
 
 POOLINGS: Mapping[str, Callable[[Encoded], Array]] = {"class": pool_class, "mean": pool_mean}
 
 
-def pooling_named(name: str) -> Callable[[Encoded], Array]:
-    """The pooling function of a name; FeatureError with the known names for any other."""
+def pooling_by_name(name: str) -> Callable[[Encoded], Array]:
+    """Return the pooling function of a name. Raises FeatureError for an unknown name."""
     if name not in POOLINGS:
         raise FeatureError(f"unknown pooling {name!r}: use one of {', '.join(sorted(POOLINGS))}")
     return POOLINGS[name]
@@ -168,29 +172,30 @@ def pooled_encoder(
     place: NamedSharding | None = None,
     stream: str = "image",
 ) -> Callable[[Tree, np.ndarray], Array]:
-    """A jitted (variables, arrays [b, *size, C]) -> f32[b, D] from a method's `apply['encode']`.
+    """Return a jitted (variables, arrays [b, *size, C]) -> f32[b, D] of `apply['encode']`.
 
-    Make it once per training and bind the variables of the moment with functools.partial: as they
-    are an argument, evaluating again does not compile again.
+    Build it once per run and bind the current variables with functools.partial: they are an
+    argument, so evaluating again does not compile again.
 
+    encode:  a method's `apply['encode']`.
     pooling: a name in POOLINGS.
-    place:   how a batch lies on the mesh (`sharding.by_example(mesh)`); the features then return
-             replicated, so that every process of several reads all of them. Each process passes the
-             same global batch. None runs on the default device.
-    stream:  what the encoder's batch calls the arrays.
+    place:   the sharding of a batch (`sharding.by_example(mesh)`); the features are then replicated,
+             so that every process reads all of them. Each process passes the same global batch.
+             None runs on the default device.
+    stream:  the key of the arrays in the encoder's batch.
     """
-    pool = pooling_named(pooling)
+    pool = pooling_by_name(pooling)
 
     def pooled(variables: Tree, images: Array) -> Array:
         return pool(encode(variables, {stream: images}))
 
     if place is None:
         return jax.jit(pooled)
-    whole = NamedSharding(place.mesh, PartitionSpec())
-    run = jax.jit(on_mesh(pooled, place.mesh), out_shardings=whole)
+    replicated = NamedSharding(place.mesh, PartitionSpec())
+    run = jax.jit(on_mesh(pooled, place.mesh), out_shardings=replicated)
 
-    def spread(variables: Tree, images: np.ndarray) -> Array:
-        laid = jax.make_array_from_callback(images.shape, place, lambda index: images[index])
-        return run(variables, laid)
+    def run_sharded(variables: Tree, images: np.ndarray) -> Array:
+        sharded = jax.make_array_from_callback(images.shape, place, lambda index: images[index])
+        return run(variables, sharded)
 
-    return spread
+    return run_sharded

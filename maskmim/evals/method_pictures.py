@@ -16,13 +16,14 @@ from maskmim.config.bricks import bind
 from maskmim.config.describe import title
 from maskmim.data.pipeline import eval_batches
 from maskmim.data.records import Records
+from maskmim.evals.evaluation import Evaluation
 from maskmim.evals.reconstruction import reconstruction
 from maskmim.reporting import sheets
-from maskmim.reporting.streams import cover, look
+from maskmim.reporting.streams import colourise, grey_hidden
 from maskmim.runtime import processes
 from maskmim.training import sharding
 from maskmim.training.build import Assembly
-from maskmim.types import Randomness, Variables
+from maskmim.types import Randomness
 
 logger = logging.getLogger("maskmim")
 
@@ -45,23 +46,23 @@ class Spread:
         return self.records[int(self.places[index])]
 
     def name(self, index: int) -> str:
-        """The name of the record."""
+        """Return the name of a record."""
         return self.records.name(int(self.places[index]))
 
 
-def images_of(config: ConfigDict, parts: Assembly, count: int) -> dict[str, np.ndarray]:
-    """`count` images spread over the test data (the training data where there are none), ready."""
-    source = config.evals.test or config.data.train
-    records = Spread(bind(source)(), count)
-    # As many images for each device; a remainder is left out.
+def example_batch(parts: Assembly, count: int) -> dict[str, np.ndarray]:
+    """Return `count` examples spread over the test data, or the training data without test data."""
+    source = parts.evals.test or parts.data.train
+    records = Spread(source(), count)
+    # As many examples for each device; a remainder is left out.
     devices = parts.mesh.size
     size = max(devices, len(records) // devices * devices)
     batches = eval_batches(
         records,
         spec=parts.spec,
         batch_size=size,
-        decode=bind(config.evals.decode),
-        transform=bind(config.evals.transform),
+        decode=parts.evals.decode,
+        transform=parts.evals.transform,
     )
     return {parts.spec.stream: next(iter(batches))[parts.spec.stream]}
 
@@ -73,17 +74,16 @@ class Drawn(NamedTuple):
     errors: dict[str, float]
 
 
-def draw_masks(
-    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables
-) -> np.ndarray:
-    """Writes images/masks.png, what the sampler hides of some examples, and returns the picture."""
-    batch = images_of(config, parts, SHOWN)
-    randomness = _randomness(config, batch)
-    found = everywhere(parts, parts.method.apply["mask"])(variables, batch, randomness)
+def draw_masks(evaluation: Evaluation) -> np.ndarray:
+    """Write images/masks.png, what the sampler hides of some examples, and return the picture."""
+    config, workdir, parts, variables, *_ = evaluation
+    batch = example_batch(parts, SHOWN)
+    draw = jit_replicated(parts, parts.method.apply["mask"])
+    masked = draw(variables, batch, _randomness(config, batch))
     net, stream = parts.method.net, parts.spec.stream
-    sheet = sheets.mask_sheet(
-        np.asarray(net.display(found["inputs"])),
-        np.asarray(found["mask"].hidden),
+    sheet = sheets.draw_mask_sheet(
+        np.asarray(net.display(masked["inputs"])),
+        np.asarray(masked["mask"].hidden),
         next(iter(net.grids.values())),
         title=title(bind(config.mask)),
         stream=stream,
@@ -92,66 +92,66 @@ def draw_masks(
     return sheet
 
 
-def draw_reconstruction(
-    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables, step: int
-) -> Drawn:
-    """Writes images/reconstruction-<step>.png of a few examples and measures more of them."""
-    batch = images_of(config, parts, MEASURED)
-    place = sharding.replicated(parts.mesh)
-    found = reconstruction(parts.method, variables, batch, _randomness(config, batch), place=place)
+def draw_reconstruction(evaluation: Evaluation) -> Drawn:
+    """Write images/reconstruction-<step>.png of a few examples, and measure more of them."""
+    config, workdir, parts, variables, step, _ = evaluation
+    batch = example_batch(parts, MEASURED)
+    place, randomness = sharding.replicated(parts.mesh), _randomness(config, batch)
+    results = reconstruction(parts.method, variables, batch, randomness, place=place)
     count = len(next(iter(batch.values())))
     shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
     stream, grid = parts.spec.stream, next(iter(parts.method.net.grids.values()))
     example, raw, restored = (
-        look(stream, np.asarray(found[name])[shown]) for name in ("image", "raw", "restored")
+        colourise(stream, np.asarray(results[name])[shown]) for name in ("image", "raw", "restored")
     )
-    masked = cover(example, np.asarray(found["hidden"])[shown], grid)
-    sheet = sheets.sheet(
+    masked = grey_hidden(example, np.asarray(results["hidden"])[shown], grid)
+    sheet = sheets.draw_sheet(
         sheets.reconstruction_columns(example, masked, raw, restored),
         title=f"step {step}, {title(bind(config.mask))}",
         stream=stream,
     )
     _save(workdir, f"reconstruction-{step}.png", sheet)
-    errors = {name: float(v) for name, v in found.items() if name.startswith("reconstruction/")}
+    errors = {name: float(v) for name, v in results.items() if name.startswith("reconstruction/")}
     return Drawn(sheet, errors)
 
 
-def draw_sheets(
-    config: ConfigDict, workdir: Path, parts: Assembly, variables: Variables, step: int
-) -> dict[str, np.ndarray]:
-    """Writes images/<name>-<step>.png for each of the method's own sheets; {name: picture}."""
+def draw_sheets(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Write images/<name>-<step>.png for each sheet of the method; return {name: picture}."""
+    config, workdir, parts, variables, step, _ = evaluation
     if not parts.method.sheets:
         return {}
-    batch = images_of(config, parts, SHOWN)
-    drawn = {}
+    batch = example_batch(parts, SHOWN)
+    pictures = {}
     for name, draw in parts.method.sheets.items():
-        columns = in_order(parts, draw)(variables, batch, _randomness(config, batch))
-        shown = {label: look(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
+        columns = jit_in_order(parts, draw)(variables, batch, _randomness(config, batch))
+        shown = {label: colourise(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
         heading = f"step {step}, {name}"
-        drawn[name] = sheets.sheet(shown, title=heading, stream=parts.spec.stream)
-        _save(workdir, f"{name}-{step}.png", drawn[name])
-    return drawn
+        pictures[name] = sheets.draw_sheet(shown, title=heading, stream=parts.spec.stream)
+        _save(workdir, f"{name}-{step}.png", pictures[name])
+    return pictures
 
 
-def everywhere(parts: Assembly, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under jit with results that every process of several can read."""
+def jit_replicated(parts: Assembly, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Jit a function, with results that every process can read."""
     return jax.jit(function, out_shardings=sharding.replicated(parts.mesh))
 
 
-def in_order(parts: Assembly, draw: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """`everywhere` with results in the function's own order: jit returns keys sorted."""
+def jit_in_order(
+    parts: Assembly, draw: Callable[..., dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    """Jit as `jit_replicated`, keys in the function's order; jit itself returns them sorted."""
     names: list[str] = []
 
     def values(*given: Any) -> list[Any]:
-        found = draw(*given)
-        names[:] = found
-        return list(found.values())
+        columns = draw(*given)
+        names[:] = columns
+        return list(columns.values())
 
-    traced = everywhere(parts, values)
+    traced = jit_replicated(parts, values)
 
     def run(*given: Any) -> dict[str, Any]:
-        made = traced(*given)
-        return dict(zip(names, made, strict=True))
+        arrays = traced(*given)
+        return dict(zip(names, arrays, strict=True))
 
     return run
 
@@ -161,8 +161,8 @@ def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
 
 
 def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:
-    """Writes a picture; where that fails (a full disk) it is warned of, as none is worth a run."""
-    if not processes.leads():
+    """Write a picture; log a warning where that fails: a picture must not end a run."""
+    if not processes.is_main():
         return
     try:
         files.save_png(workdir / "images" / name, sheet)

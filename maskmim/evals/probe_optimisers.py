@@ -12,14 +12,14 @@ from maskmim.types import Tree
 def lars(
     rate: Schedule, *, momentum: float = 0.9, trust_coefficient: float = 0.001
 ) -> optax.GradientTransformation:
-    """LARS without weight decay: steps of a length in proportion to the length of the weights.
+    """Build LARS without weight decay: steps in proportion to the norm of the weights.
 
     rate: step -> learning rate.
-    A gradient g of weights w counts as g * trust_coefficient * |w| / |g| (as g where either length
-    is 0); arrays of one dimension, biases, count as g. Then momentum, then the rate.
+    Scales a gradient g of weights w to g * trust_coefficient * |w| / |g| (unchanged where either
+    norm is 0); leaves arrays of one dimension, biases, unchanged. Then momentum, then the rate.
     Source: arXiv 1708.03888 as used by MAE (util/lars.py). `optax.lars` has the same trust ratio
-    but multiplies with the rate before the momentum, so a past gradient keeps its past rate; under
-    a schedule the two differ, hence this chain.
+    but multiplies by the rate before the momentum, so a past gradient keeps its past rate; under a
+    schedule the two differ, hence this chain.
     """
 
     def matrices(params: Tree) -> Tree:
@@ -32,8 +32,8 @@ def lars(
 
 
 def sgd(rate: Schedule, *, momentum: float = 0.9) -> optax.GradientTransformation:
-    """Gradient descent with momentum, no weight decay; momentum before the rate, as in torch.
+    """Build SGD with momentum, without weight decay; momentum before the rate, as in torch.
 
-    rate: step -> learning rate. Its good rates are far from those of LARS: sweep others.
+    rate: step -> learning rate. Good rates differ much from those of LARS: sweep others.
     """
     return optax.chain(optax.trace(momentum), optax.scale_by_learning_rate(rate))

@@ -1,4 +1,4 @@
-"""Training of the linear probe: BatchNorm and one linear layer, all learning rates side by side."""
+"""Training of the linear probe: BatchNorm and one linear layer, all learning rates in parallel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Optimiser = Callable[[Schedule], optax.GradientTransformation]
 
 
 class Protocol(NamedTuple):
-    """How to train, whatever the number of images; see `linear_probe` for each."""
+    """The training settings that do not depend on the number of images; see `linear_probe`."""
 
     epochs: int
     warmup_epochs: float
@@ -33,7 +33,7 @@ class Protocol(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Static numbers of one training: examples of a batch, steps of an epoch, epochs, warm-up."""
+    """Static numbers of one training: batch size, steps per epoch, epochs, warm-up epochs."""
 
     batch: int
     steps: int
@@ -42,16 +42,16 @@ class Plan(NamedTuple):
 
     @property
     def schedule(self) -> Schedule:
-        """Step -> factor of the peak rate."""
+        """Return the schedule: step -> factor of the peak learning rate."""
         span = Span(self.steps * self.epochs, self.steps)
         return warmup_cosine(span, warmup_epochs=self.warmup_epochs)
 
 
-def plan_of(count: int, protocol: Protocol) -> Plan:
-    """The plan for `count` training images: the batch is min(batch_size, count // least_steps).
+def training_plan(count: int, protocol: Protocol) -> Plan:
+    """Return the plan for `count` training images, with batches of min(batch_size, count // least_steps).
 
-    Raises Unsuitable below two images in a batch (BatchNorm needs two) and FeatureError where the
-    warm-up does not end before the training.
+    Raises Unsuitable for fewer than two images in a batch (BatchNorm needs two) and FeatureError
+    where the warm-up does not end before the training.
     """
     epochs, warmup_epochs, batch_size, least_steps = protocol
     if not 0 <= warmup_epochs < epochs:
@@ -62,13 +62,14 @@ def plan_of(count: int, protocol: Protocol) -> Plan:
     if batch < 2:
         raise Unsuitable(
             f"a linear probe with least_steps = {least_steps} needs {2 * least_steps} training "
-            f"images after holding some out, there are {count}"
+            f"images beside the held-out ones, this set has {count}: lower least_steps, or name a "
+            "larger set in evals.train"
         )
     return Plan(batch, count // batch, epochs, warmup_epochs)
 
 
 class Sweep(NamedTuple):
-    """Classifiers of all L learning rates over one BatchNorm.
+    """The classifiers of all L learning rates and their common BatchNorm.
 
     params:   {label set: {'kernel': f32[L, D, C], 'bias': f32[L, C]}}.
     mean, variance: f32[D] running statistics.
@@ -80,7 +81,7 @@ class Sweep(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("classes", "plan", "solver"))
-def fit(
+def train_sweep(
     features: Array,
     labels: Labels,
     rates: Labels,
@@ -90,32 +91,32 @@ def fit(
     plan: Plan,
     solver: Optimiser,
 ) -> Sweep:
-    """One scan over all steps: f32[n, D], labels {label set: i32[n]} -> Sweep.
+    """Train the classifiers of all learning rates: f32[n, D], {label set: i32[n]} -> Sweep.
 
     rates: {label set: f32[L]} peak learning rates.
-    Learning rates share the initial weights, the order of the images and the BatchNorm, which sits
-    on frozen features and so is the same for all; label sets share the last two. Each epoch draws
-    its own order.
+    Learning rates share the initial weights, the order of the images and the BatchNorm, which is
+    the same for all as features are frozen; label sets share the last two. Each epoch draws another
+    order.
     """
     features = jnp.asarray(features, jnp.float32)
     width, schedule = features.shape[1], plan.schedule
 
-    def at(rate: Array) -> optax.GradientTransformation:
+    def optimiser(rate: Array) -> optax.GradientTransformation:
         return solver(lambda step: rate * schedule(step))
 
-    def begin(rate: Array, layer: Tree) -> tuple[Tree, Tree]:
-        return layer, at(rate).init(layer)
+    def initial_learner(rate: Array, layer: Tree) -> tuple[Tree, Tree]:
+        return layer, optimiser(rate).init(layer)
 
-    def advance(rate: Array, learner: tuple[Tree, Tree], inputs: Array, wanted: Array):
+    def update(rate: Array, learner: tuple[Tree, Tree], inputs: Array, targets: Array):
         params, state = learner
-        gradient = jax.grad(cross_entropy)(params, inputs, wanted)
-        updates, state = at(rate).update(gradient, state, params)
+        gradient = jax.grad(cross_entropy)(params, inputs, targets)
+        updates, state = optimiser(rate).update(gradient, state, params)
         return optax.apply_updates(params, updates), state
 
     def step(carry: tuple, rows: Array):
         learners, mean, variance = carry
         inputs, mean, variance = batch_norm(features[rows], mean, variance)
-        sweep = jax.vmap(advance, (0, 0, None, None))
+        sweep = jax.vmap(update, (0, 0, None, None))
         learners = {
             name: sweep(rates[name], learner, inputs, labels[name][rows])
             for name, learner in learners.items()
@@ -128,14 +129,15 @@ def fit(
         return jax.lax.scan(step, carry, rows)[0], None
 
     layers = initial_layers(jax.random.fold_in(key, 0), width, classes)
-    learners = {n: jax.vmap(begin, (0, None), 0)(rates[n], layer) for n, layer in layers.items()}
+    begin = jax.vmap(initial_learner, (0, None), 0)
+    learners = {name: begin(rates[name], layer) for name, layer in layers.items()}
     carry = (learners, jnp.zeros(width), jnp.ones(width))
     (learners, mean, variance), _ = jax.lax.scan(epoch, carry, jnp.arange(1, plan.epochs + 1))
     return Sweep({name: layer for name, (layer, _) in learners.items()}, mean, variance)
 
 
 def initial_layers(key: Array, width: int, classes: ClassCounts) -> Tree:
-    """Kernels N(0, .01) f32[D, C] and zero biases f32[C] of each label set."""
+    """Return kernels N(0, .01) f32[D, C] and zero biases f32[C] of each label set."""
     keys = jax.random.split(key, len(classes))
     return {
         name: {"kernel": 0.01 * jax.random.normal(k, (width, count)), "bias": jnp.zeros(count)}
@@ -144,10 +146,10 @@ def initial_layers(key: Array, width: int, classes: ClassCounts) -> Tree:
 
 
 def batch_norm(batch: Array, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
-    """The normalised batch f32[b, D] and the new running mean and variance f32[D].
+    """Return the normalised batch f32[b, D] and the new running mean and variance f32[D].
 
-    As torch's BatchNorm1d without affine part: the batch is divided by its biased deviation, the
-    running variance takes the unbiased one, with momentum .1.
+    As torch's BatchNorm1d without affine part: divides the batch by its biased deviation and
+    updates the running variance with the unbiased one, momentum .1.
     """
     centre, spread = batch.mean(axis=0), batch.var(axis=0)
     unbiased = spread * (len(batch) / (len(batch) - 1))
@@ -156,23 +158,25 @@ def batch_norm(batch: Array, mean: Array, variance: Array) -> tuple[Array, Array
     return normalised, mean, (1 - BN_MOMENTUM) * variance + BN_MOMENTUM * unbiased
 
 
-def cross_entropy(layer: Tree, inputs: Array, wanted: Array) -> Array:
-    """Mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[]."""
+def cross_entropy(layer: Tree, inputs: Array, labels: Array) -> Array:
+    """Return the mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[]."""
     logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, wanted).mean()
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def score(sweep: Sweep, name: str, split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Top-1 share and mean cross-entropy of each learning rate, f32[L] each, on rows of a split."""
+def score_sweep(
+    sweep: Sweep, name: str, split: Split, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return top-1 and mean cross-entropy of each learning rate, f32[L] each, on rows of a split."""
     layer = sweep.params[name]
     labels = split.labels[name][rows]
-    right, loss = _score(layer, sweep.mean, sweep.variance, split.features[rows], labels)
-    return np.asarray(right) / len(rows), np.asarray(loss) / len(rows)
+    correct, loss = _score(layer, sweep.mean, sweep.variance, split.features[rows], labels)
+    return np.asarray(correct) / len(rows), np.asarray(loss) / len(rows)
 
 
 @jax.jit
 def _score(layer: Tree, mean: Array, variance: Array, features: Array, labels: Array):
-    def one(example: tuple[Array, Array]) -> tuple[Array, Array]:
+    def score_example(example: tuple[Array, Array]) -> tuple[Array, Array]:
         row, label = example
         inputs = (row - mean) * jax.lax.rsqrt(variance + EPSILON)
         logits = jnp.einsum("d,ldc->lc", inputs, layer["kernel"], precision=EXACT) + layer["bias"]
@@ -181,5 +185,5 @@ def _score(layer: Tree, mean: Array, variance: Array, features: Array, labels: A
         )
         return (logits.argmax(axis=-1) == label).astype(jnp.int32), loss
 
-    right, loss = jax.lax.map(one, (features, labels), batch_size=1024)
-    return right.sum(axis=0), loss.sum(axis=0)
+    correct, loss = jax.lax.map(score_example, (features, labels), batch_size=1024)
+    return correct.sum(axis=0), loss.sum(axis=0)

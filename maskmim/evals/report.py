@@ -1,4 +1,4 @@
-"""The results of probes as a table for people and as a structure for results.json."""
+"""The results of probes as a text table and as the content of results.json."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TOP1 = "top1"
 
 
 def standard_error(share: float, images: int) -> float:
-    """One standard error of a share of correct images: sqrt(p (1 - p) / n)."""
+    """Return the standard error of a share of correct images: sqrt(p (1 - p) / n)."""
     return math.sqrt(max(share * (1.0 - share), 0.0) / images)
 
 
-def results_structure(
+def build_results(
     metrics: Mapping[str, Mapping[str, float]],
     *,
     dimensions: Mapping[str, int],
@@ -32,13 +32,13 @@ def results_structure(
     skipped: Mapping[str, str],
     seconds: Mapping[str, float],
 ) -> Results:
-    """What results.json holds: the metrics and the facts of the protocol, as plain JSON values.
+    """Return the content of results.json, metrics and protocol, as plain JSON values.
 
     metrics:    {encoder: {'knn/fine/top1': share in [0, 1], ...}}.
     dimensions: {encoder: width of its features}.
     classes:    {label set: number of classes}.
     evaluators: {evaluator: {'brick': dotted path, 'keywords': hyperparameters}}.
-    skipped:    {evaluator: sentence why it was not measured}.
+    skipped:    {evaluator: sentence saying why it did not run}.
     seconds:    {part: wall time}.
     """
     return {
@@ -59,16 +59,16 @@ def results_structure(
 
 
 def as_json(results: Results) -> str:
-    """The text of results.json; ValueError for a number that is not finite."""
+    """Return the text of results.json. Raises ValueError for a number that is not finite."""
     return json.dumps(results, indent=2, allow_nan=False) + "\n"
 
 
-def table(results: Results) -> str:
-    """The results as plain text of at most 80 columns: a row per encoder, a column per top-1.
+def probe_table(results: Results) -> str:
+    """Return the results as a text table of at most 80 columns: encoders by evaluators.
 
-    Columns come in the order of the evaluators, label sets with fewer classes first; what does not
-    fit into the width continues in a further block. Each number is a percentage with one standard
-    error. Evaluators that were skipped are named below with their reason.
+    Every column is the top-1 of an evaluator on a label set, in the order of the evaluators, label
+    sets with fewer classes first; columns beyond the width continue in another block. Each number
+    is a percentage with one standard error. Lists skipped evaluators below with their reasons.
     """
     protocol = results["protocol"]
     columns = _columns(results)
@@ -78,8 +78,8 @@ def table(results: Results) -> str:
         for block in _blocks(columns, _name_width(results)):
             lines += [*_block(results, block), ""]
         lines += [
-            "± is one standard error from the number of test images; the spread over training",
-            "seeds is not in it.",
+            "± is one standard error over the test images; it does not include the spread",
+            "over training seeds.",
         ]
     for name, reason in results["skipped"].items():
         lines += textwrap.wrap(f"{name} skipped: {reason}", WIDTH)
@@ -87,17 +87,17 @@ def table(results: Results) -> str:
 
 
 def _columns(results: Results) -> list[tuple[str, str]]:
-    """(evaluator, label set) of every top-1 that any encoder has."""
+    """Return (evaluator, label set) of every top-1 that any encoder has."""
     classes = results["protocol"]["classes"]
-    found: list[tuple[str, str]] = []
+    columns: list[tuple[str, str]] = []
     for encoder in results["encoders"].values():
         for name in encoder["metrics"]:
             evaluator, _, rest = name.partition("/")
             label_set, _, kind = rest.rpartition("/")
-            if kind == TOP1 and (evaluator, label_set) not in found:
-                found.append((evaluator, label_set))
-    order = list(dict.fromkeys(evaluator for evaluator, _ in found))
-    return sorted(found, key=lambda c: (order.index(c[0]), classes[c[1]], c[1]))
+            if kind == TOP1 and (evaluator, label_set) not in columns:
+                columns.append((evaluator, label_set))
+    order = list(dict.fromkeys(evaluator for evaluator, _ in columns))
+    return sorted(columns, key=lambda c: (order.index(c[0]), classes[c[1]], c[1]))
 
 
 def _heading(protocol: Mapping[str, Any]) -> str:
@@ -134,7 +134,7 @@ def _block(results: Results, columns: Sequence[tuple[str, str]]) -> Iterator[str
 
 
 def _spanned(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """The evaluators' titles, each over its columns."""
+    """Yield the evaluators' titles, each centred over its columns."""
     for evaluator in dict.fromkeys(evaluator for evaluator, _ in columns):
         width = CELL * sum(1 for other, _ in columns if other == evaluator)
         heading = f" {TITLES.get(evaluator, evaluator)} "

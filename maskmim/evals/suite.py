@@ -1,17 +1,17 @@
-"""All probes of all encoders: features once, then every evaluator on them."""
+"""All probes on all encoders, with features computed once."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from maskmim.config.describe import title
-from maskmim.evals.features import Encode, Features, Split, Unsuitable, extract_each
-from maskmim.evals.report import Results, results_structure
+from maskmim.config.facts import bound_keywords, facts_of, function_of
+from maskmim.evals.features import Encode, Features, Split, Unsuitable, extract_all
+from maskmim.evals.report import Results, build_results
 
 Evaluator = Callable[[Features], Iterator[tuple[str, float]]]
 Batches = Callable[[], Iterable[Mapping]]
@@ -27,43 +27,43 @@ def run_probes(
     stream: str = "image",
     say: Callable[[str], None] = lambda line: None,
 ) -> Results:
-    """Runs every evaluator on the features of every encoder; see report.results_structure.
+    """Run every evaluator on the features of every encoder; see report.build_results.
 
     encoders:   {name: encode}, [b, *size, C] -> f32[b, D], in the order of the table's rows.
-    train_batches, test_batches: called once each for one pass over the images; for the batches see
-                features.extract_each.
-    classes:    {label set: names}, {} for images without labels: evaluators marked `needs_labels`
-                are then skipped, with a sentence in the results, and images are not even read where
-                no evaluator is left.
+    train_batches, test_batches: each called once for one pass over the images; for the batches see
+                features.extract_all.
+    classes:    {label set: names}, {} for images without labels: evaluators with `needs_labels`
+                are then skipped, with a sentence in the results; no image is read where none is
+                left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
-    stream:     what batches call the examples, see types.Spec.
-    say:        gets short lines on what is being done.
-    An evaluator that raises Unsuitable is skipped too, with its metrics of all encoders.
+    stream:     the key of the examples in batches, see types.Spec.
+    say:        receives short progress lines.
+    Skips an evaluator that raises Unsuitable for any encoder.
     """
     skipped = {} if classes else _skip_labelled(evaluators)
-    wanted = {name: brick for name, brick in evaluators.items() if name not in skipped}
+    active = {name: brick for name, brick in evaluators.items() if name not in skipped}
     seconds: dict[str, float] = {}
     with _timed(seconds, "features"):
-        splits = _both(encoders, train_batches, test_batches, stream, say) if wanted else {}
+        splits = _extract_both(encoders, train_batches, test_batches, stream, say) if active else {}
     metrics: dict[str, dict[str, float]] = {name: {} for name in encoders}
-    for name, brick in wanted.items():
+    for name, brick in active.items():
         say(f"{name} of {', '.join(splits)}")
         with _timed(seconds, name):
             try:
-                found = {e: dict(brick(Features.of(*pair, classes))) for e, pair in splits.items()}
+                scores = {e: dict(brick(Features.of(*pair, classes))) for e, pair in splits.items()}
             except Unsuitable as reason:
                 skipped[name] = str(reason)
                 continue
-        for encoder, values in found.items():
+        for encoder, values in scores.items():
             metrics[encoder].update(values)
-    some_train, some_test = next(iter(splits.values()), (None, None))
-    return results_structure(
+    any_train, any_test = next(iter(splits.values()), (None, None))
+    return build_results(
         metrics,
         dimensions={e: splits[e][0].features.shape[1] if splits else 0 for e in encoders},
         classes={name: len(names) for name, names in classes.items()},
-        train_images=len(some_train.features) if some_train else 0,
-        test_images=len(some_test.features) if some_test else 0,
-        evaluators={name: protocol_of(brick) for name, brick in evaluators.items()},
+        train_images=len(any_train.features) if any_train else 0,
+        test_images=len(any_test.features) if any_test else 0,
+        evaluators={name: brick_protocol(brick) for name, brick in evaluators.items()},
         skipped=skipped,
         seconds=seconds,
     )
@@ -71,14 +71,10 @@ def run_probes(
 
 def _skip_labelled(evaluators: Mapping[str, Evaluator]) -> dict[str, str]:
     sentence = "these images have no labels; name a labelled set in evals.train and evals.test"
-    return {
-        name: sentence
-        for name, brick in evaluators.items()
-        if getattr(_function(brick), "needs_labels", False)
-    }
+    return {name: sentence for name, brick in evaluators.items() if facts_of(brick).needs_labels}
 
 
-def _both(
+def _extract_both(
     encoders: Mapping[str, Encode],
     train: Batches,
     test: Batches,
@@ -86,27 +82,23 @@ def _both(
     say: Callable[[str], None],
 ) -> dict[str, tuple[Split, Split]]:
     say(f"features of the training images by {', '.join(encoders)}")
-    of_train = extract_each(encoders, train(), stream=stream)
+    train_splits = extract_all(encoders, train(), stream=stream)
     say(f"features of the test images by {', '.join(encoders)}")
-    of_test = extract_each(encoders, test(), stream=stream)
-    return {name: (of_train[name], of_test[name]) for name in encoders}
+    test_splits = extract_all(encoders, test(), stream=stream)
+    return {name: (train_splits[name], test_splits[name]) for name in encoders}
 
 
-def protocol_of(brick: Callable) -> dict[str, Any]:
-    """A brick's dotted path and its hyperparameters, defaults included, as JSON values."""
-    function = _function(brick)
-    bound = dict(brick.keywords) if isinstance(brick, functools.partial) else {}
+def brick_protocol(brick: Callable) -> dict[str, Any]:
+    """Return a brick's dotted path and its hyperparameters, including defaults, as JSON values."""
+    function = function_of(brick)
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    keywords = {name: _plain(value) for name, value in {**defaults, **bound}.items()}
+    values = {**defaults, **bound_keywords(brick)}
+    keywords = {name: _plain(value) for name, value in values.items()}
     return {"brick": f"{function.__module__}.{function.__qualname__}", "keywords": keywords}
-
-
-def _function(brick: Callable) -> Callable:
-    return brick.func if isinstance(brick, functools.partial) else brick
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Pictures out of models of masked tokens: decoding loops that know tokens, and no model."""
+"""Generation with models of masked tokens: decoding loops that are independent of the model."""

@@ -1,4 +1,4 @@
-"""What differs between the arrays that a network needs and those of a file, in few lines."""
+"""Differences between the arrays that a network needs and those of a file, in few lines."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from maskmim.interop.layout import Shapes, WeightsError
+from maskmim.errors import UserError
 
-MOST = 6  # Lines of each kind.
+Shapes = Mapping[str, tuple[int, ...]]
+
+MOST_LINES = 6  # Of each kind of difference.
 
 
-def check_equal(expected: Shapes, given: Shapes, where: str) -> None:
-    """WeightsError unless names and shapes are equal.
+class WeightsError(UserError, ValueError):
+    """Weights that do not fit a network."""
 
-    Names that differ by their number alone ('layer.3.norm') are one line; what is missing comes
-    with the nearest name that is unexpected, as most often one has become the other.
+
+def check_equal(expected: Shapes, actual: Shapes, where: str) -> None:
+    """Raise WeightsError unless names and shapes are equal.
+
+    Names that differ only by their number ('layer.3.norm') share a line; a missing name comes with
+    the nearest unexpected one, as a rename is the usual cause.
     """
-    missing = _grouped({name: expected[name] for name in expected if name not in given})
-    unexpected = _grouped({name: given[name] for name in given if name not in expected})
-    other = _grouped(
+    missing = _group({name: str(tuple(expected[name])) for name in expected if name not in actual})
+    unexpected = _group({name: str(tuple(actual[name])) for name in actual if name not in expected})
+    reshaped = _group(
         {
-            name: f"{tuple(given[name])}, the network has {tuple(expected[name])}"
+            name: f"{tuple(actual[name])}, the network has {tuple(expected[name])}"
             for name in expected
-            if name in given and tuple(given[name]) != tuple(expected[name])
+            if name in actual and tuple(actual[name]) != tuple(expected[name])
         }
     )
+    missing = {name: text + _nearest(name, unexpected) for name, text in missing.items()}
     lines = [
-        *_lines(
-            "missing", {name: text + _near(name, unexpected) for name, text in missing.items()}
-        ),
+        *_lines("missing", missing),
         *_lines("unexpected", unexpected),
-        *_lines("of another shape", other),
+        *_lines("of another shape", reshaped),
     ]
     if lines:
         raise WeightsError(
@@ -40,24 +45,23 @@ def check_equal(expected: Shapes, given: Shapes, where: str) -> None:
         )
 
 
-def _grouped(found: Mapping[str, object]) -> dict[str, str]:
-    """{name with numbers as *: what was found, and how often}."""
+def _group(differences: Mapping[str, str]) -> dict[str, str]:
+    """Group differences by name with numbers as *; return the first of each group and its size."""
     groups: dict[str, list[str]] = {}
-    for name, what in found.items():
-        shape = what if isinstance(what, str) else str(tuple(what))
-        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", name), []).append(shape)
+    for name, text in differences.items():
+        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", name), []).append(text)
     return {
-        name: shapes[0] + (f" x {len(shapes)}" if len(shapes) > 1 else "")
-        for name, shapes in groups.items()
+        name: texts[0] + (f" x {len(texts)}" if len(texts) > 1 else "")
+        for name, texts in groups.items()
     }
 
 
-def _near(name: str, others: Mapping[str, str]) -> str:
+def _nearest(name: str, others: Mapping[str, str]) -> str:
     near = difflib.get_close_matches(name, others, 1, 0.6)
     return f"; nearest in the file: {near[0]}" if near else ""
 
 
 def _lines(title: str, groups: Mapping[str, str]) -> list[str]:
-    lines = [f"  {title}: {name} {text}" for name, text in list(groups.items())[:MOST]]
-    more = len(groups) - MOST
+    lines = [f"  {title}: {name} {text}" for name, text in list(groups.items())[:MOST_LINES]]
+    more = len(groups) - MOST_LINES
     return [*lines, f"  {title}: {more} kinds more"] if more > 0 else lines

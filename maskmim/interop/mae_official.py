@@ -10,76 +10,36 @@ The model must be built with norm_eps=1e-6.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from maskmim.interop import masked_autoencoder as mae
-from maskmim.interop.layout import Arrays, Entry, Source, convolution, flat, linear, norm, same
-from maskmim.types import Net, Tree
+from maskmim.interop.blocks import BlockNames, stack_entries
+from maskmim.interop.layout import Entry, convolution, linear, norm, tensor, vector
+from maskmim.interop.masked_autoencoder import Layout
 
-
-def load(net: Net, source: Source) -> Tree:
-    """A model's parameters from a safetensors file or a dict of numpy arrays, as numpy float32.
-
-    Raises WeightsError listing names that are missing, unexpected or of another shape, and for a
-    position table that is not the model's.
-    """
-    return mae.load(LAYOUT, net, source)
-
-
-def load_encoder(net: Net, source: Source) -> Tree:
-    """`params['encoder']` alone, from a file with or without a decoder; raises as `load` does."""
-    return mae.load_encoder(LAYOUT, net, source)
-
-
-def export(net: Net, params: Tree) -> Arrays:
-    """A model's parameters under the official names, float32, position tables included.
-
-    Raises WeightsError for a model with parts that the layout has no place for (registers, other
-    heads than 'pixels') or without a class token.
-    """
-    return mae.export(LAYOUT, net, params)
-
-
-def save(net: Net, params: Tree, path: str | os.PathLike) -> None:
-    """Writes `export` as a safetensors file."""
-    mae.save(LAYOUT, net, params, path)
+BLOCK = BlockNames("norm1", ("attn.qkv",), "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 
 def _encoder(patch: tuple[int, int, int], depth: int) -> Sequence[Entry]:
     return [
-        same("cls_token", "encoder/class_token"),
+        tensor("cls_token", "encoder/class_token"),
         convolution("patch_embed.proj.weight", "encoder/embed/kernel", patch),
-        flat("patch_embed.proj.bias", "encoder/embed/bias"),
-        *_blocks("blocks", "encoder", depth),
-        flat("norm.weight", "encoder/norm/norm/scale"),
-        flat("norm.bias", "encoder/norm/norm/bias"),
+        vector("patch_embed.proj.bias", "encoder/embed/bias"),
+        *stack_entries(BLOCK, "blocks", "encoder/stack/blocks", depth),
+        *norm("norm", "encoder/norm"),
     ]
 
 
 def _decoder(depth: int) -> Sequence[Entry]:
     return [
-        same("mask_token", "decoder/mask_token"),
+        tensor("mask_token", "decoder/mask_token"),
         *linear("decoder_embed", "decoder/embed"),
-        *_blocks("decoder_blocks", "decoder", depth),
+        *stack_entries(BLOCK, "decoder_blocks", "decoder/stack/blocks", depth),
         *norm("decoder_norm", "decoder/norm"),
         *linear("decoder_pred", "decoder/head_pixels"),
     ]
 
 
-def _blocks(there: str, part: str, depth: int) -> Iterator[Entry]:
-    here = f"{part}/stack/blocks"
-    for layer in range(depth):
-        name, at = f"{there}.{layer}", (layer,)
-        yield from norm(f"{name}.norm1", f"{here}/norm1", at)
-        yield from linear(f"{name}.attn.qkv", f"{here}/attention/qkv", at)
-        yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
-        yield from norm(f"{name}.norm2", f"{here}/norm2", at)
-        yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
-        yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
-
-
-LAYOUT = mae.Layout(
+LAYOUT = Layout(
     title="the layout of facebookresearch/mae",
     encoder=_encoder,
     decoder=_decoder,
@@ -88,3 +48,4 @@ LAYOUT = mae.Layout(
     canonical=dict,
     of_decoder=lambda name: name.startswith("decoder_") or name == "mask_token",
 )
+load, load_encoder, export, save = LAYOUT.load, LAYOUT.load_encoder, LAYOUT.export, LAYOUT.save

@@ -1,4 +1,4 @@
-"""Position tables of MAE's layouts: a row of the class token, then the grid's, as [1, 1 + N, D]."""
+"""Position tables of MAE's layouts, [1, 1 + N, D]: a row of the class token, then the grid's."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskmim.interop.layout import Arrays, Shapes, WeightsError
+from maskmim.interop.difference import Shapes, WeightsError
+from maskmim.interop.layout import Arrays
 from maskmim.models.layers.posembed import sincos
 
-# Where the encoder's table is in our parameters, if it is learnt.
+# The path of the encoder's table in our parameters, if it is learned.
 LEARNED = "encoder/positions"
-# Tables are computed in float64 or float32 by different code; larger differences are another table.
+# Implementations compute tables in float64 or float32; a larger difference means another table.
 TOLERANCE = 1e-5
 
 
 class Table(NamedTuple):
-    """A position table of another layout: its name, the width it is made for, and the grid."""
+    """A position table of another layout: its name, its width and its grid."""
 
     name: str
     width: int
@@ -24,39 +25,39 @@ class Table(NamedTuple):
 
     @property
     def fixed(self) -> np.ndarray:
-        """The sin-cos table f32[1, 1 + N, D], zeros for the class token."""
+        """Return the sin-cos table f32[1, 1 + N, D], zeros for the class token."""
         grid = sincos(self.width, self.grid)
         return np.concatenate([np.zeros((1, self.width), np.float32), grid])[None]
 
 
 def take_fixed(arrays: Arrays, table: Table) -> Arrays:
-    """The arrays without the table, which is no parameter of ours.
+    """Return the arrays without the table, which is not a parameter of ours.
 
-    A file may lack it. Raises WeightsError where it is not the sin-cos table that the model uses.
+    A file may lack it. Raises WeightsError unless it is the sin-cos table that the model uses.
     """
     rest = dict(arrays)
-    given = rest.pop(table.name, None)
-    if given is None:
+    theirs = rest.pop(table.name, None)
+    if theirs is None:
         return rest
     fixed = table.fixed
-    if given.shape != fixed.shape:
+    if theirs.shape != fixed.shape:
         raise WeightsError(
-            f"{table.name} is {given.shape}, but the model's grid {table.grid} and width "
+            f"{table.name} is {theirs.shape}, but the model's grid {table.grid} and width "
             f"{table.width} make {fixed.shape}: choose the image and patch size of the weights"
         )
-    difference = float(np.max(np.abs(given - fixed)))
+    difference = float(np.max(np.abs(theirs - fixed)))
     if not difference <= TOLERANCE:
         raise WeightsError(
             f"{table.name} is not the sin-cos table of the grid {table.grid} (largest difference "
-            f"{difference:.2g}): for an encoder's table that was learnt use positions='learned'"
+            f"{difference:.2g}): if the encoder's table is learned, use positions='learned'"
         )
     return rest
 
 
 def take_learned(arrays: Arrays, table: Table, class_token: str) -> Arrays:
-    """The arrays with the class token's row of the table added to the class token.
+    """Return the arrays with the class token's row of the table added to the class token.
 
-    Our prefix tokens have no positions of their own; the sum is what their model computes.
+    Our prefix tokens have no positions; their model computes the same sum.
     """
     rest = dict(arrays)
     if table.name in rest and class_token in rest and rest[table.name].ndim == 3:
@@ -67,12 +68,12 @@ def take_learned(arrays: Arrays, table: Table, class_token: str) -> Arrays:
 
 
 def put_learned(arrays: Arrays, table: Table) -> Arrays:
-    """The arrays with a row of zeros for the class token in front of the table."""
+    """Return the arrays with a row of zeros for the class token in front of the table."""
     rows = arrays[table.name]
     first = np.zeros((1, 1, rows.shape[-1]), np.float32)
     return {**arrays, table.name: np.concatenate([first, rows], axis=1)}
 
 
 def is_learned(shapes: Shapes) -> bool:
-    """Whether the encoder of a model learns its positions."""
+    """Return whether the encoder of a model learns its positions."""
     return LEARNED in shapes

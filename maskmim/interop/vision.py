@@ -1,7 +1,7 @@
-"""Reading vision transformers that stay as they are, for any layout of `vision_layouts`.
+"""Reading of frozen vision transformers, in any layout of `vision_layouts`.
 
-Their class token has a position of its own and DINOv2's branches have factors; both are
-multiplied and added into what they act on, which computes the same with nothing to remember.
+Their class token has a position and DINOv2's branches have factors; both are folded into the
+arrays that they act on, so that our encoder computes the same without them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskmim.interop.difference import check_equal
-from maskmim.interop.layout import Arrays, Entry, Shapes, WeightsError, params_of, read, same
+from maskmim.interop.difference import Shapes, WeightsError
+from maskmim.interop.layout import Arrays, Entry, params_of, read_arrays, tensor
 from maskmim.types import Tree
 
 TABLE = "encoder/table"
@@ -28,7 +28,8 @@ class Layout(NamedTuple):
     canonical: arrays -> arrays under the names that the entries have.
     entries:   (patch (rows, columns, channels), depth) -> entries, paths from 'encoder/' on.
     table:     (name of the position table, dimensions in front of [1 + N, D]).
-    others:    pattern of names that files may have beside the network (heads, texts, buffers).
+    others:    pattern of names to ignore: what files hold besides the network (heads, texts,
+               buffers).
     """
 
     title: str
@@ -46,59 +47,57 @@ def load(
     *,
     keep: Sequence[str] = (),
 ) -> Tree:
-    """The parameters of an encoder as numpy float32, its square position table as 'positions'.
+    """Load the parameters of an encoder as numpy float32, its square position table as 'positions'.
 
-    layouts: that the file may have; the first whose position table is there is taken.
+    layouts: that the file may have; the first one whose position table is in the file is used.
     shapes:  of the encoder's parameters without the positions, by path.
     patch:   (rows, columns, channels).
     keep:    names of further arrays, which are returned under these names.
-    Raises WeightsError for a file that is missing or no safetensors file, and where names or
+    Raises WeightsError for a file that is missing or not a safetensors file, and where names or
     shapes differ from the network's.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise WeightsError(f"no weights at {path!r}: give the safetensors file of the network")
-    layout, arrays = _recognised(layouts, read(file))
+    layout, arrays = _recognise(layouts, read_arrays(file))
     arrays = {n: a for n, a in arrays.items() if n in keep or not re.search(layout.others, n)}
     where = f"{path}, read as {layout.title}"
     missing = [name for name in keep if name not in arrays]
     if missing:
-        raise WeightsError(f"{where}: there is no {', '.join(missing)}")
-    kept = {name: arrays.pop(name) for name in keep}
-    shapes = {f"encoder/{own}": shape for own, shape in shapes.items()}
-    entries, shapes = _complete(layout, shapes, patch, arrays)
-    check_equal(_expected(entries, shapes), {n: a.shape for n, a in arrays.items()}, where)
-    return {**simplified(params_of(entries, shapes, arrays)["encoder"]), **kept}
+        raise WeightsError(f"{where}: the file lacks {', '.join(missing)}")
+    further = {name: arrays.pop(name) for name in keep}
+    shapes = {f"encoder/{name}": shape for name, shape in shapes.items()}
+    entries, shapes = _with_constants(layout, shapes, patch, arrays)
+    params = params_of(entries, shapes, arrays, where=where)
+    return {**fold_constants(params["encoder"]), **further}
 
 
-def _recognised(layouts: Sequence[Layout], given: Arrays) -> tuple[Layout, Arrays]:
-    """The layout of a file's arrays, and the arrays under its names."""
-    spelt = [(layout, layout.canonical(given)) for layout in layouts]
-    return next((found for found in spelt if found[0].table[0] in found[1]), spelt[0])
+def _recognise(layouts: Sequence[Layout], arrays: Arrays) -> tuple[Layout, Arrays]:
+    """Return the layout of a file's arrays, and the arrays under its names."""
+    candidates = [(layout, layout.canonical(arrays)) for layout in layouts]
+    matches = (pair for pair in candidates if pair[0].table[0] in pair[1])
+    return next(matches, candidates[0])
 
 
-def _complete(
+def _with_constants(
     layout: Layout, shapes: Shapes, patch: tuple[int, int, int], arrays: Arrays
 ) -> tuple[list[Entry], Shapes]:
-    """Entries and shapes with those of the position table and of the branches' factors."""
+    """Return entries and shapes including the position table and the branches' factors."""
     name, lead = layout.table
     depth = next(shape[0] for path, shape in shapes.items() if path.endswith("qkv/kernel"))
     width = shapes["encoder/class_token"][-1]
     rows = arrays[name].shape[-2] if name in arrays and arrays[name].ndim > 1 else 1
     if math.isqrt(rows - 1) ** 2 != rows - 1:
-        raise WeightsError(f"{name} has {rows - 1} places beside the class token's: no square grid")
-    entries = [*layout.entries(patch, depth), same(name, TABLE, lead=lead)]
+        raise WeightsError(
+            f"{name} has {rows - 1} positions besides the class token's: not a square grid"
+        )
+    entries = [*layout.entries(patch, depth), tensor(name, TABLE, lead=lead)]
     factors = {entry.path for entry in entries} - set(shapes) - {TABLE}
     return entries, {**shapes, TABLE: (rows, width), **dict.fromkeys(factors, (depth, width))}
 
 
-def _expected(entries: Sequence[Entry], shapes: Shapes) -> Shapes:
-    blank = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}
-    return {entry.name: entry.theirs_of(blank[entry.path][entry.index]).shape for entry in entries}
-
-
-def simplified(encoder: Tree) -> Tree:
-    """The class token's position added to it, the branches' factors multiplied into their ends."""
+def fold_constants(encoder: Tree) -> Tree:
+    """Add the class token's position to it and multiply the branches' factors into their ends."""
     encoder = dict(encoder)
     table = encoder.pop("table")
     encoder["class_token"] = encoder["class_token"] + table[:1]
@@ -108,13 +107,13 @@ def simplified(encoder: Tree) -> Tree:
         return encoder
     first, second = blocks.pop("scale1")["scale"], blocks.pop("scale2")["scale"]
     attention, mlp = blocks["attention"], blocks["mlp"]
-    blocks["attention"] = {**attention, "out": _times(attention["out"], first)}
-    blocks["mlp"] = {**mlp, "down": _times(mlp["down"], second)}
+    blocks["attention"] = {**attention, "out": _scale_outputs(attention["out"], first)}
+    blocks["mlp"] = {**mlp, "down": _scale_outputs(mlp["down"], second)}
     return {**encoder, "stack": {"blocks": blocks}}
 
 
-def _times(dense: Tree, factors: np.ndarray) -> Tree:
-    """Stacked dense layers times factors [depth, D] of what leaves them."""
+def _scale_outputs(dense: Tree, factors: np.ndarray) -> Tree:
+    """Multiply the outputs of stacked dense layers by factors [depth, D]."""
     inner = (1,) * (dense["kernel"].ndim - 2)
     kernels = dense["kernel"] * factors.reshape(len(factors), *inner, -1)
     return {"kernel": kernels, "bias": dense["bias"] * factors}

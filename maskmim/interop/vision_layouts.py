@@ -3,107 +3,81 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from maskmim.interop import huggingface, mae_official
-from maskmim.interop.layout import Arrays, Entry, convolution, flat, kernel, same
+from maskmim.interop.blocks import BlockNames, stack_entries
+from maskmim.interop.layout import Arrays, Entry, convolution, norm, tensor, vector
 from maskmim.interop.vision import Layout
 
-
-class BlockNames(NamedTuple):
-    """Names of the parts of a block, as the layouts spell them."""
-
-    norm1: str
-    query: str
-    key: str
-    value: str
-    out: str
-    norm2: str
-    up: str
-    down: str
-
-
-def blocks_of(there: str, here: str, names: BlockNames, depth: int) -> Iterator[Entry]:
-    """Entries of blocks whose query, key and value are maps of their own."""
-    for layer in range(depth):
-        name, at = f"{there}.{layer}", (layer,)
-        for role in ("norm1", "norm2"):
-            norm = f"{name}.{getattr(names, role)}"
-            yield flat(f"{norm}.weight", f"{here}/{role}/norm/scale", at)
-            yield flat(f"{norm}.bias", f"{here}/{role}/norm/bias", at)
-        for which, role in enumerate((names.query, names.key, names.value)):
-            own, qkv = f"{name}.{role}", f"{here}/attention/qkv"
-            yield kernel(f"{own}.weight", f"{qkv}/kernel", (layer, slice(None), which))
-            yield flat(f"{own}.bias", f"{qkv}/bias", (layer, which))
-        out = f"{name}.{names.out}"
-        yield kernel(f"{out}.weight", f"{here}/attention/out/kernel", at, inputs=2)
-        yield flat(f"{out}.bias", f"{here}/attention/out/bias", at)
-        for own, path in ((names.up, "up"), (names.down, "down")):
-            yield kernel(f"{name}.{own}.weight", f"{here}/mlp/{path}/kernel", at)
-            yield flat(f"{name}.{own}.bias", f"{here}/mlp/{path}/bias", at)
-
-
-def norm_of(there: str, here: str) -> list[Entry]:
-    """Entries of a layer norm."""
-    return [flat(f"{there}.weight", f"{here}/scale"), flat(f"{there}.bias", f"{here}/bias")]
+_DINOV2_BLOCK = BlockNames(
+    norm1="norm1",
+    qkv=tuple(f"attention.attention.{role}" for role in ("query", "key", "value")),
+    out="attention.output.dense",
+    norm2="norm2",
+    up="mlp.fc1",
+    down="mlp.fc2",
+)
+_CLIP_BLOCK = BlockNames(
+    norm1="layer_norm1",
+    qkv=tuple(f"self_attn.{role}_proj" for role in "qkv"),
+    out="self_attn.out_proj",
+    norm2="layer_norm2",
+    up="mlp.fc1",
+    down="mlp.fc2",
+)
 
 
 def _dinov2(registers: bool) -> Callable[[tuple[int, int, int], int], Sequence[Entry]]:
-    attention = "attention.attention"
-    names = BlockNames(
-        *("norm1", f"{attention}.query", f"{attention}.key", f"{attention}.value"),
-        *("attention.output.dense", "norm2", "mlp.fc1", "mlp.fc2"),
-    )
-    projection, here = "embeddings.patch_embeddings.projection", "encoder/stack/blocks"
+    projection, blocks = "embeddings.patch_embeddings.projection", "encoder/stack/blocks"
 
     def entries(patch: tuple[int, int, int], depth: int) -> list[Entry]:
-        found = [
-            same("embeddings.cls_token", "encoder/class_token"),
-            convolution(f"{projection}.weight", "encoder/embed/kernel", patch),
-            flat(f"{projection}.bias", "encoder/embed/bias"),
-            *blocks_of("encoder.layer", here, names, depth),
-            *norm_of("layernorm", "encoder/norm/norm"),
+        factors = [
+            vector(
+                f"encoder.layer.{layer}.layer_scale{branch}.lambda1",
+                f"{blocks}/scale{branch}/scale",
+                (layer,),
+            )
+            for layer in range(depth)
+            for branch in (1, 2)
         ]
-        for layer in range(depth):
-            for branch in (1, 2):
-                name = f"encoder.layer.{layer}.layer_scale{branch}.lambda1"
-                found.append(flat(name, f"{here}/scale{branch}/scale", (layer,)))
-        if registers:
-            found.append(same("embeddings.register_tokens", "encoder/registers"))
-        return found
+        tokens = [tensor("embeddings.register_tokens", "encoder/registers")] if registers else []
+        return [
+            tensor("embeddings.cls_token", "encoder/class_token"),
+            convolution(f"{projection}.weight", "encoder/embed/kernel", patch),
+            vector(f"{projection}.bias", "encoder/embed/bias"),
+            *stack_entries(_DINOV2_BLOCK, "encoder.layer", blocks, depth),
+            *norm("layernorm", "encoder/norm"),
+            *factors,
+            *tokens,
+        ]
 
     return entries
 
 
 def _clip(patch: tuple[int, int, int], depth: int) -> list[Entry]:
-    attention = "self_attn"
-    names = BlockNames(
-        *("layer_norm1", f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
-        *(f"{attention}.out_proj", "layer_norm2", "mlp.fc1", "mlp.fc2"),
-    )
     embedding = "vision_model.embeddings.patch_embedding.weight"
     return [
-        flat("vision_model.embeddings.class_embedding", "encoder/class_token"),
+        vector("vision_model.embeddings.class_embedding", "encoder/class_token"),
         convolution(embedding, "encoder/embed/kernel", patch),
-        *norm_of("vision_model.pre_layrnorm", "encoder/first_norm/norm"),
-        *blocks_of("vision_model.encoder.layers", "encoder/blocks", names, depth),
-        *norm_of("vision_model.post_layernorm", "encoder/norm/norm"),
+        *norm("vision_model.pre_layrnorm", "encoder/first_norm"),
+        *stack_entries(_CLIP_BLOCK, "vision_model.encoder.layers", "encoder/blocks", depth),
+        *norm("vision_model.post_layernorm", "encoder/norm"),
     ]
 
 
-def _spelt(*rules: tuple[str, str]) -> Callable[[Arrays], Arrays]:
-    """Renaming by patterns, all of them on every name."""
+def _renaming(*rules: tuple[str, str]) -> Callable[[Arrays], Arrays]:
+    """Return a function that applies all (pattern, replacement) rules to every name."""
 
     def canonical(arrays: Arrays) -> Arrays:
-        for pattern, wanted in rules:
-            arrays = {re.sub(pattern, wanted, name): array for name, array in arrays.items()}
+        for pattern, replacement in rules:
+            arrays = {re.sub(pattern, replacement, name): array for name, array in arrays.items()}
         return arrays
 
     return canonical
 
 
-_DINOV2_NAMES = _spelt(
+_DINOV2_NAMES = _renaming(
     (r"^dinov2(_with_registers)?\.", ""),
     (r"\.attention\.([qkv])_proj\.", r".attention.attention.\1."),
     (r"attention\.attention\.q\.", "attention.attention.query."),
@@ -116,7 +90,7 @@ _DINOV2_OTHERS = r"^(classifier\.|embeddings\.mask_token$)"
 
 VIT = Layout(
     "transformers' ViTModel",
-    huggingface.published,
+    huggingface.to_published_names,
     huggingface.LAYOUT.encoder,
     (huggingface.LAYOUT.positions[0], 1),
     r"^(vit\.pooler|pooler|classifier|decoder)\.|\.mask_token$",
@@ -140,7 +114,7 @@ DINOV2_WITH_REGISTERS = Layout(
 )
 CLIP = Layout(
     "transformers' CLIPVisionModel",
-    _spelt((r"^(embeddings|encoder|pre_layrnorm|post_layernorm)\.", r"vision_model.\1.")),
+    _renaming((r"^(embeddings|encoder|pre_layrnorm|post_layernorm)\.", r"vision_model.\1.")),
     _clip,
     ("vision_model.embeddings.position_embedding.weight", 0),
     r"^(text_model|text_projection|visual_projection|logit_scale)|position_ids$",

@@ -1,4 +1,4 @@
-"""Self-distillation: sharpened and centred targets of a teacher, and the losses against them."""
+"""Losses of self-distillation, and the sharpened and centred targets of the teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskmim.types import Array
 
 
 class Distillation(NamedTuple):
-    """How a student is compared with its teacher, see `distillation`."""
+    """The settings of the losses between student and teacher, see `distillation`."""
 
     student_temperature: float
     class_temperature: Callable[[Array], Array]
@@ -31,7 +31,7 @@ def distillation(
     class_scale: float = 1.0,
     patch_scale: float = 1.0,
 ) -> Distillation:
-    """The settings of the losses; DINO's and iBOT's where there are defaults.
+    """Return the settings of the losses; the defaults are those of DINO and iBOT.
 
     class_temperature, patch_temperature: bricks, progress -> f32[], of the teacher's softmax.
     centre_momentum: share of the centres that an update keeps.
@@ -48,34 +48,41 @@ def distillation(
     )
 
 
-def targets(logits: Array, centre: Array, temperature: Array | float) -> Array:
-    """What the teacher says, centred and sharpened: f32[..., K], f32[K] -> f32[..., K] that sum to
-    1. No gradient passes."""
+def teacher_targets(logits: Array, centre: Array, temperature: Array | float) -> Array:
+    """Return the teacher's centred and sharpened probabilities: f32[..., K], f32[K] -> f32[..., K].
+
+    No gradient passes.
+    """
     return jax.lax.stop_gradient(jax.nn.softmax((logits - centre) / temperature, axis=-1))
 
 
 def class_loss(student: Array, target: Array, temperature: float) -> Array:
-    """Cross-entropy of every view against the targets of every other view, the mean: f32[B].
+    """Return the mean cross-entropy of every view against every other view's target: f32[B].
 
     student: f32[B, S, K] logits of S views. target: f32[B, T, K] of the first T of these views.
     """
-    said = jax.nn.log_softmax(student / temperature, axis=-1)
-    pairs = -jnp.einsum("btk,bsk->bts", target, said, precision=jax.lax.Precision.HIGHEST)
+    log_probabilities = jax.nn.log_softmax(student / temperature, axis=-1)
+    pairs = -jnp.einsum(
+        "btk,bsk->bts", target, log_probabilities, precision=jax.lax.Precision.HIGHEST
+    )
     other = ~jnp.eye(target.shape[1], student.shape[1], dtype=bool)
     return jnp.sum(pairs, axis=(1, 2), where=other) / jnp.sum(other)
 
 
 def patch_loss(student: Array, target: Array, weight: Array, temperature: float) -> Array:
-    """Cross-entropy of tokens against the same tokens' targets, the mean over those that weigh.
+    """Return the weighted mean cross-entropy of tokens against the same tokens' targets: f32[B].
 
     student, target: f32[B, P, K]. weight: f32[B, P], 1 on masked tokens and 0 elsewhere.
-    Returns f32[B], 0 for an example without any masked token.
+    The result is 0 for an example without masked tokens.
     """
-    said = jax.nn.log_softmax(student / temperature, axis=-1)
-    per_token = -jnp.sum(target * said, axis=-1)
+    log_probabilities = jax.nn.log_softmax(student / temperature, axis=-1)
+    per_token = -jnp.sum(target * log_probabilities, axis=-1)
     return jnp.sum(per_token * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
 
 
-def moved(centre: Array, total: Array, count: Array, momentum: float) -> Array:
-    """The centre after a batch whose logits sum to `total` f32[K] over `count` of them."""
+def update_centre(centre: Array, total: Array, count: Array, momentum: float) -> Array:
+    """Return the EMA of the centre after a batch: f32[K].
+
+    total: f32[K] sum of the batch's logits. count: f32[] number of logits summed.
+    """
     return momentum * centre + (1.0 - momentum) * total / count

@@ -1,1 +1,1 @@
-"""Tools for masks."""
+"""Tools that inspect, measure and compare masks."""

@@ -1,11 +1,7 @@
-"""Finds every sampler of `maskmim.masks` by its signature, so that no list of them is kept.
+"""Discovery of the samplers of `maskmim.masks` by their signatures; no list of them is kept.
 
 A sampler is a public function `(randomness, context, *, ...)` that returns a `Mask`, or a tuple of
-them, one for each view. What it says of itself beyond its docstring are attributes:
-
-axes:   numbers of grid axes it serves, `tube.axes = (3,)`; any where there is none.
-needs:  names of the hints that it reads.
-counts: `(grid, *, ratio, ...) -> (visible, predicted)`, where that is not `split_counts`.
+them, one per view. The decorator `config.facts.sampler` declares what the signature cannot say.
 """
 
 from __future__ import annotations
@@ -19,19 +15,18 @@ from typing import NamedTuple
 
 import maskmim.masks
 from maskmim.config.describe import needs_of
-
-ANY_AXES = (1, 2, 3)
+from maskmim.config.facts import facts_of
 
 
 class Sampler(NamedTuple):
-    """A sampler and what it says of itself.
+    """A sampler and its declarations.
 
     name:     its module in maskmim.masks and its name, such as 'colour.green'.
     function: the sampler.
     axes:     numbers of grid axes it serves.
     needs:    names of the hints it reads.
     views:    whether it returns a tuple of masks.
-    takes:    names of keywords without a default: ('ratio',) for most; combinators have others.
+    takes:    names of keywords without a default: ('ratio',) for most, others for combinators.
     """
 
     name: str
@@ -43,23 +38,22 @@ class Sampler(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The first sentence of its docstring, on one line."""
-        text = " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
-        return text
+        """Return the first paragraph of the docstring, on one line."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
 
 
 @functools.cache
 def samplers() -> tuple[Sampler, ...]:
-    """Every sampler of the package, by name."""
-    found = []
+    """Return every sampler of the package, sorted by name."""
+    described = []
     for entry in pkgutil.iter_modules(maskmim.masks.__path__):
         if entry.ispkg:
             continue
         module = importlib.import_module(f"maskmim.masks.{entry.name}")
         for name, value in vars(module).items():
             if _is_sampler(module.__name__, name, value):
-                found.append(_described(f"{entry.name}.{name}", value))
-    return tuple(sorted(found))
+                described.append(_describe(f"{entry.name}.{name}", value))
+    return tuple(sorted(described))
 
 
 def _is_sampler(module: str, name: str, value: object) -> bool:
@@ -72,14 +66,14 @@ def _is_sampler(module: str, name: str, value: object) -> bool:
     )
 
 
-def _described(name: str, function: Callable) -> Sampler:
+def _describe(name: str, function: Callable) -> Sampler:
     signature = inspect.signature(function)
-    rest = list(signature.parameters.values())[2:]
+    keywords = list(signature.parameters.values())[2:]
     return Sampler(
         name=name,
         function=function,
-        axes=tuple(getattr(function, "axes", ANY_AXES)),
+        axes=facts_of(function).axes,
         needs=needs_of(function),
         views=str(signature.return_annotation).startswith("tuple"),
-        takes=tuple(each.name for each in rest if each.default is inspect.Parameter.empty),
+        takes=tuple(k.name for k in keywords if k.default is inspect.Parameter.empty),
     )

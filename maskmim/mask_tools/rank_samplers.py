@@ -1,7 +1,7 @@
-"""Rank mask samplers on labelled images, without training.
+"""Ranking of mask samplers on labelled images, without training.
 
-How much of the labels do the first K features of the optimal linear autoencoder under the masks of
-a sampler capture, relative to all pixels? See maskmim.mask_tools.alignment.
+The score is how much of the labels the first K features of the optimal linear autoencoder under a
+sampler's masks capture, relative to all pixels, see maskmim.mask_tools.alignment.
 `python -m benchmarks.rank_samplers` prints the table.
 """
 
@@ -18,14 +18,14 @@ from maskmim.data.decode import decode
 from maskmim.data.records import BadImage, DataError, Records
 from maskmim.data.transforms import resize_center_crop
 from maskmim.mask_tools.alignment import (
-    Labelled,
+    LabelledImages,
     Moments,
     alignment,
     independent_moments,
-    masked,
-    noisy,
-    on_pixels,
-    optimum,
+    mask_corruption,
+    noise_corruption,
+    optimal_autoencoder,
+    pixel_moments,
     sampler_moments,
 )
 from maskmim.mask_tools.discovery import Sampler, samplers
@@ -36,7 +36,7 @@ INDEPENDENT = "(independent)"
 
 
 class Tokens(NamedTuple):
-    """How pictures are cut into tokens: size pixels a side, patch pixels a token, channels."""
+    """The tokens of square pictures: pixels per side, pixels per side of a token, channels."""
 
     size: int
     patch: int
@@ -44,12 +44,16 @@ class Tokens(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(rows, columns) of tokens."""
+        """Return the (rows, columns) of tokens."""
         return (self.size // self.patch,) * 2
 
 
 class Ranked(NamedTuple):
-    """A sampler's result. hidden: the measured share; curves: f64[seeds, widths] alignment."""
+    """A sampler's result.
+
+    hidden: measured share of hidden tokens.
+    curves: f64[seeds, widths] alignment.
+    """
 
     name: str
     hidden: float
@@ -57,41 +61,43 @@ class Ranked(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The mean over widths and seeds, which ranks."""
+        """Return the mean over widths and seeds, by which samplers are ranked."""
         return float(self.curves.mean())
 
 
-def rankable(names: Sequence[str] = ()) -> tuple[Sampler, ...]:
-    """Samplers that serve images and need only a ratio, all or those named.
+def rankable_samplers(names: Sequence[str] = ()) -> tuple[Sampler, ...]:
+    """Return the samplers that serve images and need only a ratio, all or those named.
 
-    Raises MaskError for a name that is none of them.
+    Raises MaskError for any other name.
     """
-    found = {
-        each.name: each
-        for each in samplers()
-        if 2 in each.axes and not each.needs and each.takes == ("ratio",)
+    by_name = {
+        sampler.name: sampler
+        for sampler in samplers()
+        if 2 in sampler.axes and not sampler.needs and sampler.takes == ("ratio",)
     }
-    unknown = sorted(set(names) - set(found))
+    unknown = ", ".join(sorted(set(names) - set(by_name)))
     if unknown:
-        raise MaskError(f"cannot rank {', '.join(unknown)}: choose from {', '.join(sorted(found))}")
-    return tuple(found[name] for name in names or sorted(found))
+        raise MaskError(f"cannot rank {unknown}: choose from {', '.join(sorted(by_name))}")
+    return tuple(by_name[name] for name in names or sorted(by_name))
 
 
 def rank(
-    data: Labelled,
+    data: LabelledImages,
     tokens: Tokens,
-    found: Sequence[Sampler],
+    selected: Sequence[Sampler],
     *,
     ratio: float,
     widths: Sequence[int],
     draws: int = 4096,
     seeds: int = 3,
 ) -> Iterator[Ranked | tuple[str, MaskError]]:
-    """The alignment of each sampler, one after the other; (name, error) where it cannot be drawn.
+    """Yield the alignment of each sampler in turn, or (name, error) where it cannot be drawn.
 
-    widths: the numbers K of features. draws: masks that moments are taken of; seeds: how often.
+    widths: numbers K of features.
+    draws:  masks from which moments are measured.
+    seeds:  number of such measurements.
     """
-    for sampler in found:
+    for sampler in selected:
         bound = functools.partial(sampler.function, ratio=ratio)
         try:
             moments = [
@@ -100,68 +106,77 @@ def rank(
         except MaskError as error:
             yield sampler.name, error
         else:
-            yield _ranked(sampler.name, moments, data, tokens, widths)
+            yield _rank_moments(sampler.name, moments, data, tokens, widths)
 
 
-def references(
-    data: Labelled, tokens: Tokens, *, ratio: float, widths: Sequence[int]
+def rank_references(
+    data: LabelledImages, tokens: Tokens, *, ratio: float, widths: Sequence[int]
 ) -> tuple[Ranked, Ranked]:
-    """No mask, and tokens that are hidden independently of each other (no exact count)."""
-    without = alignment(optimum(noisy(data.clean, sigma=0.0)).encoder[:, : max(widths)], data)
+    """Return the results of no mask, and of tokens hidden independently (no exact count)."""
+    unmasked = alignment(
+        optimal_autoencoder(noise_corruption(data.clean, sigma=0.0)).encoder[:, : max(widths)], data
+    )
     independent = independent_moments(tokens.grid[0] * tokens.grid[1], hidden=ratio)
     return (
-        Ranked(NO_MASK, 0.0, without[None, np.asarray(widths) - 1]),
-        _ranked(INDEPENDENT, [independent], data, tokens, widths),
+        Ranked(NO_MASK, 0.0, unmasked[None, np.asarray(widths) - 1]),
+        _rank_moments(INDEPENDENT, [independent], data, tokens, widths),
     )
 
 
-def _ranked(
-    name: str, moments: Sequence[Moments], data: Labelled, tokens: Tokens, widths: Sequence[int]
+def _rank_moments(
+    name: str,
+    moments: Sequence[Moments],
+    data: LabelledImages,
+    tokens: Tokens,
+    widths: Sequence[int],
 ) -> Ranked:
-    """The alignment of masks with given moments on tokens, one row for each of them.
+    """Return the alignment of masks with these moments on tokens, one curve for each of them.
 
-    Where some pixels are never visible there may be fewer features than the largest width: more
-    of them then capture as much as all.
+    Where some pixels are never visible, the number of features may be below the largest width; such
+    a width has the alignment of all features.
     """
-    rows = []
-    for each in moments:
-        pixels = on_pixels(each, tokens.grid, patch=tokens.patch, channels=tokens.channels)
-        curve = alignment(optimum(masked(data.clean, pixels)).encoder[:, : max(widths)], data)
-        rows.append(curve[np.minimum(widths, len(curve)) - 1])
-    hidden = 1 - float(np.mean([each.mean for each in moments]))
-    return Ranked(name, hidden, np.stack(rows))
+    curves = []
+    for of_seed in moments:
+        pixels = pixel_moments(of_seed, tokens.grid, patch=tokens.patch, channels=tokens.channels)
+        curve = alignment(
+            optimal_autoencoder(mask_corruption(data.clean, pixels)).encoder[:, : max(widths)], data
+        )
+        curves.append(curve[np.minimum(widths, len(curve)) - 1])
+    hidden = 1 - float(np.mean([of_seed.mean for of_seed in moments]))
+    return Ranked(name, hidden, np.stack(curves))
 
 
-def pictures(
+def load_pictures(
     records: Records, tokens: Tokens, *, label_set: str, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Small pictures u8[N, size, size, channels] and labels i64[N], at most `most`, spread evenly.
+    """Load at most `most` small pictures u8[N, size, size, channels] and their labels i64[N].
 
-    The largest centred square of each, resized; unreadable images are left out.
-    Raises DataError for a label set that the images do not have, and where none can be read.
+    Records are spread evenly. A picture is the largest centred square, resized; unreadable images
+    are skipped.
+    Raises DataError where the images lack the label set, and where no image can be read.
     """
     if label_set not in records.labels:
         raise DataError(f"no labels {label_set!r}: --labels may be {', '.join(records.labels)}")
     rng, side = np.random.default_rng(0), (tokens.size, tokens.size)
     small, labels = [], []
-    places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
-    for place in tqdm(places, desc="images", unit="images", leave=False, disable=None):
+    indices = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
+    for index in tqdm(indices, desc="images", unit="images", leave=False, disable=None):
         try:
-            example = records[int(place)]
+            example = records[int(index)]
             picture = decode(example.encoded, channels=tokens.channels)
         except BadImage:
             continue
         small.append(resize_center_crop(rng, picture, side, crop_fraction=1.0))
         labels.append(example.labels[label_set])
     if not small:
-        raise DataError(f"none of {len(places)} images can be read: name another --folder")
+        raise DataError(f"none of {len(indices)} images can be read: name another --folder")
     return np.stack(small), np.asarray(labels)
 
 
-def table(rows: Sequence[Ranked], widths: Sequence[int]) -> str:
-    """The rows as text, best first: percentages of what all pixels capture.
+def ranking_table(rows: Sequence[Ranked], widths: Sequence[int]) -> str:
+    """Return the rows as text, best first, in percent of what all pixels capture.
 
-    'spread' is the largest standard deviation over the draws of masks, at any K.
+    'spread' is the largest standard deviation over seeds at any K.
     """
     longest = max(len(row.name) for row in rows)
     heads = "".join(f"{f'K={width}':>8}" for width in widths)
@@ -169,7 +184,7 @@ def table(rows: Sequence[Ranked], widths: Sequence[int]) -> str:
     for row in sorted(rows, key=lambda row: -row.score):
         cells = "".join(f"{100 * value:8.2f}" for value in row.curves.mean(0))
         spread = 100 * row.curves.std(0).max()
-        shown = f"{spread:8.2f}" if len(row.curves) > 1 else " " * 8
+        deviation = f"{spread:8.2f}" if len(row.curves) > 1 else ""
         hidden = f"{100 * row.hidden:7.1f} %"
-        lines.append(f"{row.name:<{longest}}{hidden}{cells}{100 * row.score:8.2f}{shown}".rstrip())
+        lines.append(f"{row.name:<{longest}}{hidden}{cells}{100 * row.score:8.2f}{deviation}")
     return "\n".join(lines)

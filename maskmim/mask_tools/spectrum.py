@@ -1,4 +1,4 @@
-"""What the sigmas of colour noise do: its radial power spectrum, computed and measured."""
+"""Radial power spectra of colour noise, computed from its sigmas and measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskmim.masks.gaussian import Filter, filtered_noise, kernel, sigmas_of
 class Spectrum(NamedTuple):
     """A radially averaged power spectrum; white noise of variance 1 has power 1 everywhere.
 
-    frequency: f64[rings] middle of each ring, cycles per token; 0.5 is the finest a grid can hold.
+    frequency: f64[rings] middle of each ring, cycles per token; 0.5 is the highest of a grid.
     analytic:  f64[rings] |H(f)|^2 of the filter, averaged over the same frequencies.
     measured:  f64[rings] from fields of filtered noise.
     """
@@ -26,9 +26,9 @@ class Spectrum(NamedTuple):
 
 
 def transfer(frequencies: np.ndarray, blurs: Filter) -> np.ndarray:
-    """H(f), the gain of a filter: f64[..., axes] cycles per token -> f64[...].
+    """Return H(f), the gain of a filter: f64[..., axes] cycles per token -> f64[...].
 
-    The exact transform of the truncated, sampled kernels, which are symmetric, so it is real.
+    The exact transform of the truncated, sampled kernels; real, as they are symmetric.
     """
     total = np.zeros(frequencies.shape[:-1])
     for blur in blurs:
@@ -51,12 +51,13 @@ def spectrum(
     rings: int = 24,
     seed: int = 0,
 ) -> Spectrum:
-    """The radial power spectrum of a colour's noise, analytic and measured, before any ranking.
+    """Return the radial power spectrum of a colour's noise before any ranking.
 
     sigmas: of the colour's blurs, () for the defaults of `colour`.
-    grid:   size of the fields; larger resolves finer. count: how many fields. rings: resolution.
-
-    Fields are tapered with a Hann window, else power leaks from strong to weak frequencies.
+    grid:   size of the fields; larger ones resolve finer.
+    count:  number of fields.
+    rings:  resolution of the spectrum.
+    Fields are tapered with a Hann window; without it power leaks from strong to weak frequencies.
     Raises ValueError for an unknown colour or sigmas that do not fit it.
     """
     blurs = filter_of(colour, sigmas)
@@ -65,12 +66,12 @@ def spectrum(
     gain[0, 0] = np.nan
     frequency, analytic = ring_mean(gain, rings=rings)
     fields = filtered_noise(jax.random.split(jax.random.key(seed), count), grid, blurs)
-    _, measured = radial_power(_tapered(np.asarray(fields, np.float64)), rings=rings)
+    _, measured = radial_power(_taper(np.asarray(fields, np.float64)), rings=rings)
     return Spectrum(frequency, analytic, measured)
 
 
-def _tapered(fields: np.ndarray) -> np.ndarray:
-    """Fields [B, h, w] under a Hann window of mean square 1, so that power is kept."""
+def _taper(fields: np.ndarray) -> np.ndarray:
+    """Multiply fields [B, h, w] by a Hann window of mean square 1, which keeps their power."""
     rows, columns = (np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in fields.shape[1:])
     window = np.outer(rows, columns)
     return fields * window / np.sqrt((window**2).mean())

@@ -1,4 +1,4 @@
-"""What masks look like, in numbers: numpy on maps of visible tokens, bool[B, *grid].
+"""Statistics of masks, in numpy on maps of visible tokens, bool[B, *grid].
 
 A grid has any number of axes. Neighbours are tokens one step apart along one axis: 2 in a sequence,
 4 in an image, 6 in a clip.
@@ -11,18 +11,18 @@ from jax.scipy.special import betainc
 
 
 def visible_map(visible: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """Indices i32[B, K] of visible tokens as a map bool[B, *grid]."""
-    shown = np.zeros((len(visible), int(np.prod(grid))), bool)
-    np.put_along_axis(shown, np.asarray(visible), True, axis=1)
-    return shown.reshape(len(visible), *grid)
+    """Return the map bool[B, *grid] of the indices i32[B, K] of visible tokens."""
+    maps = np.zeros((len(visible), int(np.prod(grid))), bool)
+    np.put_along_axis(maps, np.asarray(visible), True, axis=1)
+    return maps.reshape(len(visible), *grid)
 
 
 def component_labels(visible: np.ndarray) -> np.ndarray:
-    """Labels i64[B, *grid] of connected groups of visible tokens; 0 where nothing is visible.
+    """Return labels i64[B, *grid] of connected groups of visible tokens; 0 for other tokens.
 
-    A group's label is the place of its first token in its map, counted from 1. Each round hands
-    the smallest label to neighbours and then follows labels to the labels of the tokens they
-    name, until nothing changes.
+    A group's label is the index of its first token in its map, counted from 1. Each round gives
+    neighbours the smallest label among them, then replaces each label by the label of the token
+    that it names, until nothing changes.
     """
     count, grid = len(visible), visible.shape[1:]
     cells = int(np.prod(grid))
@@ -39,7 +39,7 @@ def component_labels(visible: np.ndarray) -> np.ndarray:
 
 
 def _smallest_nearby(labels: np.ndarray, nothing: int) -> np.ndarray:
-    """The smallest label of each token and its neighbours, `nothing` beyond the rim."""
+    """Return the smallest label of each token and its neighbours, `nothing` beyond the rim."""
     low = labels
     for axis in range(1, labels.ndim):
         rim = np.full_like(labels.take([0], axis), nothing)
@@ -50,7 +50,7 @@ def _smallest_nearby(labels: np.ndarray, nothing: int) -> np.ndarray:
 
 
 def mean_component_size(visible: np.ndarray) -> np.ndarray:
-    """Mean number of tokens f64[B] of each map's connected groups of visible tokens.
+    """Return the mean number of tokens f64[B] of each map's connected groups of visible tokens.
 
     Raises ValueError for a map without a visible token.
     """
@@ -63,21 +63,22 @@ def mean_component_size(visible: np.ndarray) -> np.ndarray:
 
 
 def coverage(visible: np.ndarray) -> np.ndarray:
-    """Share f64[*grid] of the maps in which each token is visible: bool[B, *grid]."""
+    """Return the share of the maps in which each token is visible: bool[B, *grid] -> f64[*grid]."""
     return visible.mean(0, dtype=np.float64)
 
 
 def coverage_chi_square(visible: np.ndarray) -> tuple[float, int]:
-    """Whether every token is visible equally often: (statistic, degrees of freedom).
+    """Test whether every token is visible equally often: (statistic, degrees of freedom).
 
-    visible: [B, *grid] maps drawn independently, or `pooled` ones. Under equal coverage the
-    statistic follows chi-square for B much larger than the number of tokens. Tokens of one map are
-    not independent, so this is Wald's form with their measured covariance, not the sum of squares
-    over tokens; each map's own mean is taken off first, for counts may vary. The degrees are the
-    rank of that covariance: N - 1, fewer where tokens are always shown or hidden together. The
-    statistic is infinite where some tokens differ from others in the same way in every map.
+    visible: [B, *grid] maps drawn independently, or shares of `pool`.
+    Under equal coverage the statistic follows chi-square for B much larger than the number of
+    tokens. Tokens of one map are not independent, so this is Wald's form with their measured
+    covariance, not the sum of squares over tokens; each map's mean is subtracted first, as counts
+    may vary. The degrees of freedom are the rank of that covariance: N - 1, fewer where tokens are
+    always visible or hidden together. The statistic is infinite where some tokens differ from
+    others in the same way in every map.
 
-    Raises ValueError where there are not more maps than degrees of freedom and one.
+    Raises ValueError unless the number of maps exceeds the degrees of freedom plus one.
     """
     flat = visible.reshape(len(visible), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
@@ -85,19 +86,22 @@ def coverage_chi_square(visible: np.ndarray) -> tuple[float, int]:
     varies = values > max(1e-9 * values[-1], 1e-12)
     degrees = int(varies.sum())
     if len(flat) <= degrees + 1:
-        raise ValueError(f"{len(flat)} maps do not suffice for {degrees} degrees of freedom")
-    off = vectors.T @ flat.mean(0)
-    if np.abs(off[~varies]).max(initial=0.0) > 1e-6:
+        raise ValueError(
+            f"{len(flat)} maps are too few for {degrees} degrees of freedom: draw more masks, or "
+            "pool tokens"
+        )
+    offsets = vectors.T @ flat.mean(0)
+    if np.abs(offsets[~varies]).max(initial=0.0) > 1e-6:
         return float("inf"), degrees
-    return float(len(flat) * (off[varies] ** 2 / values[varies]).sum()), degrees
+    return float(len(flat) * (offsets[varies] ** 2 / values[varies]).sum()), degrees
 
 
 def coverage_p_value(visible: np.ndarray) -> float:
-    """How probable coverage as uneven as that of the maps is, if all tokens are equally likely.
+    """Return the probability of coverage at least this uneven if all tokens are equally likely.
 
-    Hotelling's correction of `coverage_chi_square`, which allows for the covariance being measured
-    on the same maps: with 2,000 of them and 195 degrees of freedom the statistic is on average 216,
-    not 195. Arguments and errors as there.
+    Applies Hotelling's correction to `coverage_chi_square`, as the covariance is measured on the
+    same maps: with 2,000 maps and 195 degrees of freedom the statistic is on average 216, not 195.
+    Arguments and errors are those of `coverage_chi_square`.
     """
     statistic, degrees = coverage_chi_square(visible)
     count = len(visible)
@@ -107,11 +111,11 @@ def coverage_p_value(visible: np.ndarray) -> float:
     return float(betainc((count - degrees) / 2, degrees / 2, beyond))
 
 
-def pooled(visible: np.ndarray, *, cells: int) -> np.ndarray:
-    """Shares f64[B, *fewer] of visible tokens in blocks of neighbours, at most `cells` of them.
+def pool(visible: np.ndarray, *, cells: int) -> np.ndarray:
+    """Return the shares f64[B, *smaller grid] of visible tokens in at most `cells` blocks.
 
-    Blocks are 2 tokens long along every axis, then 4, and so on, as far as needed; those at the far
-    rim are shorter where the grid is no multiple.
+    Blocks are 2 tokens long along every axis, then 4, and so on, until they are few enough; those
+    at the far rim are shorter where the grid is not a multiple.
     """
     shares, length = visible.astype(np.float64), 1
     while np.prod(shares.shape[1:]) > cells:
@@ -126,7 +130,7 @@ def pooled(visible: np.ndarray, *, cells: int) -> np.ndarray:
 
 
 def pairwise_overlap(visible: np.ndarray) -> float:
-    """Mean share of a map's visible tokens that are visible in another map too, over all pairs.
+    """Return the mean share of a map's visible tokens that another map shows too, over all pairs.
 
     bool[B, *grid] with the same number of visible tokens in every map; K / N for independent,
     uniform masks, 1 for equal ones. Raises ValueError for fewer than two maps.
@@ -140,14 +144,14 @@ def pairwise_overlap(visible: np.ndarray) -> float:
 
 
 def distance_to_visible(visible: np.ndarray) -> np.ndarray:
-    """Euclidean distance f64[B, *grid], in tokens, from each token to the nearest visible one.
+    """Return the Euclidean distance f64[B, *grid], in tokens, to the nearest visible token.
 
     0 at visible tokens. Raises ValueError for a map without a visible token.
     """
-    shown = visible.reshape(len(visible), -1).any(1)
-    if not shown.all():
+    measurable = visible.reshape(len(visible), -1).any(1)
+    if not measurable.all():
         raise ValueError(
-            f"map {int(np.argmin(shown))} has no visible token: no distance to measure"
+            f"map {int(np.argmin(measurable))} has no visible token: no distance to measure"
         )
     squares = np.where(visible, 0.0, np.inf)
     for axis in range(1, visible.ndim):
@@ -156,20 +160,20 @@ def distance_to_visible(visible: np.ndarray) -> np.ndarray:
 
 
 def _nearest_along(squares: np.ndarray, axis: int) -> np.ndarray:
-    """Each token's smallest sum of a token's value on its line and the square of their distance."""
+    """Return the minimum over the tokens of each token's line of value + squared distance."""
     size = squares.shape[axis]
     line = np.moveaxis(squares, axis, -1)
     least = np.full(line.shape, np.inf)
-    for place in range(size):
-        away = (np.arange(size) - place) ** 2
-        np.minimum(least, line[..., place : place + 1] + away, out=least)
+    for index in range(size):
+        distances = (np.arange(size) - index) ** 2
+        np.minimum(least, line[..., index : index + 1] + distances, out=least)
     return np.moveaxis(least, -1, axis)
 
 
 def mean_hidden_distance(visible: np.ndarray) -> np.ndarray:
-    """Mean distance f64[B], in tokens, of each map's hidden tokens to the nearest visible one.
+    """Return the mean distance f64[B], in tokens, of hidden tokens to the nearest visible one.
 
-    nan for a map that hides nothing. Raises ValueError for a map without a visible token.
+    One mean per map; nan for a map that hides nothing. Raises ValueError for a map without a visible token.
     """
     distances = distance_to_visible(visible).reshape(len(visible), -1)
     hidden = (~visible).reshape(len(visible), -1).sum(1)
@@ -177,10 +181,10 @@ def mean_hidden_distance(visible: np.ndarray) -> np.ndarray:
 
 
 def power_spectrum(fields: np.ndarray) -> np.ndarray:
-    """Power f64[*grid] of every frequency in numpy's FFT order, averaged over fields [B, *grid].
+    """Return the power f64[*grid] of every frequency in numpy's FFT order, averaged over fields.
 
-    fields: of any real type (masks, noise); each field's mean is taken off first. Units in which
-    white noise of variance 1 has power 1; nan for the constant.
+    fields: [B, *grid] of any real type (masks, noise); each field's mean is subtracted first.
+    White noise of variance 1 has power 1; nan for the constant.
     """
     fields = np.asarray(fields, np.float64)
     axes = tuple(range(1, fields.ndim))
@@ -191,7 +195,7 @@ def power_spectrum(fields: np.ndarray) -> np.ndarray:
 
 
 def radial_power(fields: np.ndarray, *, rings: int) -> tuple[np.ndarray, np.ndarray]:
-    """Power spectrum averaged over maps and over rings of equal frequency.
+    """Return the power spectrum averaged over maps and over rings of equal frequency.
 
     fields: [B, *grid], see `power_spectrum`.
     rings:  number of rings between 0 and half a cycle per token.
@@ -202,30 +206,31 @@ def radial_power(fields: np.ndarray, *, rings: int) -> tuple[np.ndarray, np.ndar
 
 
 def ring_mean(power: np.ndarray, *, rings: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over rings of a spectrum [*grid] in numpy's FFT order; nan entries are left out.
+    """Average a spectrum [*grid] in numpy's FFT order over rings; nan entries are left out.
 
     Returns the middle frequencies f64[rings], cycles per token up to 0.5, and means f64[rings].
     """
     ring = np.ceil(frequencies(power.shape) * 2 * rings - 1e-9).astype(int) - 1
-    kept = (ring >= 0) & (ring < rings) & ~np.isnan(power)
-    totals = np.bincount(ring[kept], power[kept], minlength=rings)
-    counts = np.bincount(ring[kept], minlength=rings)
+    counted = (ring >= 0) & (ring < rings) & ~np.isnan(power)
+    totals = np.bincount(ring[counted], power[counted], minlength=rings)
+    counts = np.bincount(ring[counted], minlength=rings)
     middles = (np.arange(rings) + 0.5) / (2 * rings)
     with np.errstate(invalid="ignore"):
         return middles, totals / counts
 
 
 def frequencies(grid: tuple[int, ...]) -> np.ndarray:
-    """Radial frequency f64[*grid], cycles per token, in numpy's FFT order."""
+    """Return the radial frequency f64[*grid], cycles per token, in numpy's FFT order."""
     axes = np.meshgrid(*(np.fft.fftfreq(size) for size in grid), indexing="ij")
     return np.sqrt(sum(axis**2 for axis in axes))
 
 
 def band_powers(fields: np.ndarray) -> np.ndarray:
-    """Power f64[3] at low, middle and high frequencies beside white noise of the same variance.
+    """Return the power f64[3] at low, middle and high frequencies, relative to white noise.
 
-    Low ends at 1/6 of a cycle per token, middle at 1/3, high holds the rest with the corners of the
-    spectrum. 1, 1, 1 for white noise; nan for a band without frequencies, and for constant fields.
+    White noise of the same variance has 1, 1, 1. Low ends at 1/6 of a cycle per token, middle at
+    1/3; high is the rest, with the corners of the spectrum. nan for a band without frequencies and
+    for constant fields.
     """
     power = power_spectrum(fields)
     frequency = frequencies(power.shape)

@@ -1,10 +1,11 @@
-"""ColorMAE's own procedure: masks cut out of a stored bank of noise patterns."""
+"""Masks of ColorMAE's own procedure: windows of a stored bank of noise patterns."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -12,13 +13,12 @@ from maskmim.types import Array, Context, Mask, Randomness
 def bank_windows(
     bank: Array, slices: Array, offsets: Array, flips: Array, *, grid: tuple[int, int]
 ) -> Array:
-    """The patterns that are ranked: windows of the bank, flipped, each divided by its maximum.
+    """Cut windows out of the bank, flip them and divide each by its maximum: f32[B, *grid].
 
-    bank: f32[L, M, N]; slices: i32[B] which pattern; offsets: i32[B, 2] first row and column of the
-    window; flips: bool[B, 2] whether left and right, top and bottom are exchanged; returns
-    f32[B, *grid]. A window whose maximum is negative has its order turned over by the division, so
-    that its weakest values become the strongest: the official code does the same. A maximum of
-    exactly 0 gives infinities.
+    bank: f32[L, M, N]; slices: i32[B] the pattern; offsets: i32[B, 2] first row and column of the
+    window; flips: bool[B, 2] whether left and right, top and bottom are exchanged. As in the
+    official code, the division reverses the order of a window whose maximum is negative, so that
+    its weakest values become the strongest. A maximum of exactly 0 gives infinities.
     Source: NormalizeBySliceMax and extract_windows of models/utils/masking_generator.py,
     carlosh93/ColorMAE.
     """
@@ -30,9 +30,9 @@ def bank_windows(
         return jnp.where(flip[1], window[::-1], window)
 
     windows = jax.vmap(cut)(slices, offsets, flips)
-    most = jnp.broadcast_to(windows.max((1, 2), keepdims=True), windows.shape)
-    # Else XLA multiplies by 1 / max, which rounds otherwise than the official division.
-    return windows / jax.lax.optimization_barrier(most)
+    maxima = jnp.broadcast_to(windows.max((1, 2), keepdims=True), windows.shape)
+    # Without the barrier XLA multiplies by 1 / max, which rounds differently.
+    return windows / jax.lax.optimization_barrier(maxima)
 
 
 def bank_masks(
@@ -44,30 +44,32 @@ def bank_masks(
     grid: tuple[int, int],
     ratio: float,
 ) -> Mask:
-    """The masks of given windows of a bank: the strongest values stay visible; nothing is random.
+    """Hide the weakest values of given windows of a bank; nothing is random.
 
     Arguments as `bank_windows`; ratio: share of hidden tokens.
-    Source: color_noise_mask of the same file. Difference: `round(ratio * N)` tokens are hidden,
-    where the official code keeps `int(N * (1 - ratio))`: the same number, 49, for 0.75 of 196, one
-    fewer for some others.
+    Source: color_noise_mask of the same file.
+    Differences: `round(ratio * N)` tokens are hidden, where the official code keeps
+    `int(N * (1 - ratio))`: the same number, 49, for 0.75 of 196, one fewer for some others.
     """
     windows = bank_windows(bank, slices, offsets, flips, grid=grid)
     return from_scores(windows.reshape(windows.shape[0], -1), ratio=ratio)
 
 
+@facts.sampler(needs=("noise_bank",), axes=(2,))
 def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: int = 512) -> Mask:
-    """Masks by the official procedure: a chunk of images shares one crop and two flips of the bank.
+    """Hide where a noise pattern is weak, by ColorMAE's own crops of a stored bank.
 
-    Image i of a chunk takes pattern i; a chunk longer than the bank starts over with another crop
-    and flips. So with the official 512 images a device only the first 512 of the 3,072 patterns are
-    ever used; here chunks are cut from the global batch by slot, whatever the devices. Patterns
-    come as the hint 'noise_bank' f32[L, M, N], see teachers/noise_bank.py.
+    The images of a chunk share one crop and two flips of the bank. Image i of a chunk uses pattern
+    i; a chunk longer than the bank starts over with another crop and flips. So with the official
+    512 images per device only the first 512 of the 3,072 patterns are used.
 
     ratio: share of hidden tokens. chunk: images that share a draw, the official batch of a device.
+    Reads the hint 'noise_bank' f32[L, M, N], see teachers/noise_bank.py.
     Raises MaskError unless the grid has two axes and fits into the patterns, and for a chunk
     below 1.
     Source: extract_windows of models/utils/masking_generator.py, carlosh93/ColorMAE; chunk: its
     configs (8xb512).
+    Differences: chunks are cut from the global batch by slot, whatever the devices.
     """
     bank, grid = context.hints["noise_bank"], context.grid
     count, *size = bank.shape
@@ -82,7 +84,7 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
     turns = -(-chunk // count)
     groups = slots // chunk * turns + slots % chunk // count
     keys = jax.vmap(jax.random.fold_in, (None, 0))(randomness.shared("mask"), groups)
-    room = jnp.array([whole - cells + 1 for whole, cells in zip(size, grid, strict=True)])
+    room = jnp.array([side - cells + 1 for side, cells in zip(size, grid, strict=True)])
 
     def draw(key: Array) -> tuple[Array, Array]:
         for_offset, for_flips = jax.random.split(key)
@@ -91,7 +93,3 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
 
     offsets, flips = jax.vmap(draw)(keys)
     return bank_masks(bank, slots % chunk % count, offsets, flips, grid=grid, ratio=ratio)
-
-
-cropped.needs = ("noise_bank",)
-cropped.axes = (2,)

@@ -2,8 +2,8 @@
 
 Published generators of blocks stop short of the number when no further block fits, so that
 examples differ in their number of hidden tokens. A step of static shape needs the exact number:
-here a fixed number of blocks is tried, each by the published law, and what is still missing then
-comes from the tokens that touch a hidden one, in random order (`topped_up`).
+here a fixed number of blocks is tried, each by the published law; then tokens that touch a hidden
+one are hidden in random order until the number is reached (`top_up`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks import rectangles
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
@@ -31,25 +32,25 @@ def beit(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     trials: int = 128,
 ) -> Mask:
-    """Hides blocks of random sizes and aspects, one after the other, until the number is reached.
+    """Hide blocks of random sizes and aspects, one by one, until the number is reached.
 
     ratio: share of hidden tokens, exact after rounding. smallest: tokens of the smallest block.
     aspect: smallest and largest height over width. trials: blocks tried, see `beit_blocks`.
-    Works on a grid of one to three axes. Raises MaskError for arguments that cannot be.
+    Works on a grid of one to three axes. Raises MaskError for invalid arguments.
 
     The middle of the grid is hidden more often than its rim: on 14 x 14 at 0.4 a corner in 4.5 %
-    of the masks and the middle in 74 %, as by the official code (see tests/masks/test_blocks.py).
+    of the masks and the middle in 74 %, as in the official code (see tests/masks/test_blocks.py).
 
     Source: BEiT (arXiv 2106.08254, section 2.3, algorithm 1); beit/masking_generator.py of
     microsoft/unilm, which BEiT v2, CAE and MaskFeat use as well. BEiT hides 75 of 196 tokens,
     CAE 98, MaskFeat 78 with `smallest` 15.
-    Differences: see `beit_blocks` and `topped_up`.
+    Differences: see `beit_blocks` and `top_up`.
     """
     grid = context.grid
     _, count = split_counts(math.prod(grid), ratio)
     uniforms, order = _noise(randomness, trials, 2 * len(grid), grid)
     hidden = beit_blocks(uniforms, grid, count=count, smallest=smallest, aspect=aspect)
-    return from_hidden(topped_up(hidden, order, count=count), count=count)
+    return from_hidden(top_up(hidden, order, count=count), count=count)
 
 
 def beit_blocks(
@@ -60,19 +61,19 @@ def beit_blocks(
     smallest: int = 16,
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Array:
-    """Up to `count` hidden tokens in whole blocks, from given noise; nothing is random.
+    """Hide up to `count` tokens in whole blocks, from given noise; nothing is random.
 
-    A block's area is uniform between `smallest` and the number of tokens still missing. It is
-    taken if it is shorter than the grid on every axis and hides at least one new token and not
-    more than are missing.
+    The area of a block is uniform between `smallest` and the number of tokens still missing. It is
+    accepted if it is shorter than the grid on every axis and hides at least one new token and at
+    most as many as are missing.
 
     uniforms: f32[B, trials, 2 axes] in [0, 1): for each block its area, aspects and place.
     Returns bool[B, *grid].
-    Differences: the official code stops after ten blocks in a row that could not be taken; on
-    14 x 14 at 0.4 it reaches the number for 69 % of the masks. CAE's goes on until it is reached,
-    with no bound: 10 blocks at the median there, 70 at the 99th percentile. Where no aspect of the
-    range fits the grid with a block's area, the nearest that does is taken; the official code
-    never takes such a block, so that on 32 x 4 it hides only 30 of 51 tokens.
+    Differences: the official code stops after ten rejected blocks in a row; on 14 x 14 at 0.4 it
+    reaches the number for 69 % of the masks. CAE's code continues without a bound until it is
+    reached: 10 blocks at the median, 70 at the 99th percentile. Where no aspect of the range fits
+    the grid with a block's area, the nearest that does is used; the official code rejects such
+    blocks, so that on 32 x 4 it hides only 30 of 51 tokens.
     """
     if smallest < 1:
         raise MaskError(f"smallest {smallest}: a block has at least one token")
@@ -83,9 +84,10 @@ def beit_blocks(
         sides = _sides(noise[:, 1:axes], area, grid, aspect)
         return sides, rectangles.places(noise[:, axes:], jnp.array(grid) - sides + 1)
 
-    return _added(uniforms, grid, count, propose, limits=_shorter(grid))
+    return _add_blocks(uniforms, grid, count, propose, limits=_longest_sides(grid))
 
 
+@facts.sampler(axes=(3,))
 def cubes(
     randomness: Randomness,
     context: Context,
@@ -95,30 +97,27 @@ def cubes(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     trials: int = 128,
 ) -> Mask:
-    """Hides cubes of a clip: blocks in space, each over a random window of time.
+    """Hide cubes of a clip: blocks in space, each over a random window of time.
 
     ratio: share of hidden tokens, exact after rounding. area: smallest and largest block, as shares
     of the tokens of one time step. aspect: smallest and largest height over width. trials: cubes
     tried, see `cube_blocks`.
-    Raises MaskError unless the grid is (time, rows, columns), and for arguments that cannot be.
+    Raises MaskError unless the grid is (time, rows, columns), and for invalid arguments.
 
     Source: MaskFeat (arXiv 2112.09133); MaskingGenerator3D of
     slowfast/datasets/transform.py, facebookresearch/SlowFast.
     Differences: MaskFeat draws on the 8 x 7 x 7 grid of MViT's last stage; here the grid is that of
-    the tokens. See `cube_blocks` and `topped_up`.
+    the tokens. See `cube_blocks` and `top_up`.
     """
     grid = context.grid
-    if len(grid) not in cubes.axes:
+    if len(grid) != 3:
         raise MaskError(
             f"cubes need a token grid of (time, rows, columns), got {grid}: use blocks.beit"
         )
     _, count = split_counts(math.prod(grid), ratio)
     uniforms, order = _noise(randomness, trials, 6, grid)
     hidden = cube_blocks(uniforms, grid, count=count, area=area, aspect=aspect)
-    return from_hidden(topped_up(hidden, order, count=count), count=count)
-
-
-cubes.axes = (3,)
+    return from_hidden(top_up(hidden, order, count=count), count=count)
 
 
 def cube_blocks(
@@ -129,17 +128,17 @@ def cube_blocks(
     area: tuple[float, float] = (0.2, 1.0),
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> Array:
-    """Up to `count` hidden tokens in whole cubes, from given noise; nothing is random.
+    """Hide up to `count` tokens in whole cubes, from given noise; nothing is random.
 
-    A cube's area in space is uniform in the range of `area`, whatever is missing, and its length
-    in time uniform from one step to all. It is taken if it is shorter than the grid on both axes of
-    space and hides at least one new token and not more than are missing.
+    The area of a cube in space is uniform in the range of `area`, however many tokens are missing,
+    and its length in time uniform from one step to all. It is accepted if it is shorter than the
+    grid on both axes of space and hides at least one new token and at most as many as are missing.
 
     uniforms: f32[B, trials, 6] in [0, 1): for each cube its area, aspect, length and place.
     Returns bool[B, *grid].
-    Differences: the official code stops after a hundred cubes in a row that could not be taken; on
-    8 x 7 x 7 at 0.4 its masks hide 155.7 of 157 tokens on average. 128 cubes in all come to nearly
-    the same (155.5). Aspects that cannot fit are exchanged as in `beit_blocks`.
+    Differences: the official code stops after a hundred rejected cubes in a row; on 8 x 7 x 7 at
+    0.4 its masks hide 155.7 of 157 tokens on average, 128 cubes in all nearly as many (155.5).
+    Aspects that do not fit are replaced as in `beit_blocks`.
     """
     time, *space = grid
     tokens = math.prod(space)
@@ -154,7 +153,7 @@ def cube_blocks(
         sides = jnp.concatenate([length, sides], axis=1)
         return sides, rectangles.places(noise[:, 3:], jnp.array(grid) - sides + 1)
 
-    return _added(uniforms, grid, count, propose, limits=[time, *_shorter(space)])
+    return _add_blocks(uniforms, grid, count, propose, limits=[time, *_longest_sides(space)])
 
 
 def inverse(
@@ -164,17 +163,17 @@ def inverse(
     ratio: float,
     aspect: tuple[float, float] = (0.5, 2.0),
 ) -> Mask:
-    """Shows one rectangle, shifted by any number of tokens around the grid, and hides the rest.
+    """Hide all but one rectangle, shifted cyclically at random around the grid.
 
     ratio: share of hidden tokens, exact after rounding. aspect: smallest and largest height over
     width of the visible rectangle. Every token is visible equally often.
-    Works on a grid of one to three axes. Raises MaskError for aspects that cannot be.
+    Works on a grid of one to three axes. Raises MaskError for an invalid aspect.
 
     Source: CAPI (arXiv 2502.08769); InverseBlockMasking of data.py,
     facebookresearch/capi, with its default roll.
     Differences: `round(ratio * N)` tokens are hidden, where the official code hides
     `int(N * ratio)`: the same number, 166, for 0.65 of 256. CAPI predicts a random twentieth of the
-    hidden tokens; that is not a matter of this sampler.
+    hidden tokens: wrap this sampler in `roles.partly_predicted`.
     """
     grid = context.grid
     visible, hidden = split_counts(math.prod(grid), ratio)
@@ -182,10 +181,10 @@ def inverse(
     return from_hidden(~shown.reshape(len(shown), -1), count=hidden)
 
 
-def topped_up(hidden: Array, order: Array, *, count: int) -> Array:
-    """Hides further tokens until `count` are hidden: bool[B, *grid] -> bool[B, N].
+def top_up(hidden: Array, order: Array, *, count: int) -> Array:
+    """Hide further tokens until `count` are hidden: bool[B, *grid] -> bool[B, N].
 
-    Tokens that touch a hidden one come first, then the others, either in the given order.
+    Tokens that touch a hidden one come first, then the others, both in the given order.
     hidden: at most `count` true in every example. order: f32[B, N] in [0, 1), the largest first.
     """
     touching = jnp.zeros(hidden.shape, bool)
@@ -202,7 +201,7 @@ def topped_up(hidden: Array, order: Array, *, count: int) -> Array:
 def _noise(
     randomness: Randomness, trials: int, numbers: int, grid: Sequence[int]
 ) -> tuple[Array, Array]:
-    """Noise f32[B, trials, numbers] of the blocks and f32[B, N] of the order of other tokens."""
+    """Draw the noise of blocks f32[B, trials, numbers] and the order of tokens f32[B, N]."""
     if trials < 1:
         raise MaskError(f"trials {trials}: at least one block must be tried")
 
@@ -214,29 +213,29 @@ def _noise(
     return jax.vmap(draw)(randomness.each("mask"))
 
 
-def _shorter(grid: Sequence[int]) -> list[int]:
-    """The longest sides of blocks that are shorter than the grid, on axes that can be shorter."""
+def _longest_sides(grid: Sequence[int]) -> list[int]:
+    """Return the longest sides of blocks that are shorter than the grid; 1 on an axis of 1."""
     return [max(size - 1, 1) for size in grid]
 
 
 def _sides(uniforms: Array, area: Array, grid: Sequence[int], aspect: tuple[float, float]) -> Array:
-    """Rounded sides i32[B, axes] of blocks, by the official law where some aspect fits the grid."""
-    limits = [side + 0.49 for side in _shorter(grid)]
-    real = rectangles.real_sides(uniforms, area, limits, aspect, within=where_any_fits)
+    """Return rounded sides i32[B, axes] of blocks, by the official law where an aspect fits."""
+    limits = [side + 0.49 for side in _longest_sides(grid)]
+    real = rectangles.real_sides(uniforms, area, limits, aspect, within=range_or_nearest)
     return jnp.round(jnp.stack(real, -1)).astype(jnp.int32)
 
 
-def where_any_fits(low: Array, high: Array, least: Array, most: Array) -> tuple[Array, Array]:
-    """A range where some of it fits, else the nearest value that does."""
+def range_or_nearest(low: Array, high: Array, least: Array, most: Array) -> tuple[Array, Array]:
+    """Return a range where some of it fits, else the nearest value that does."""
     fits = (high >= least) & (low <= most)
     nearest = rectangles.narrowed(low, high, least, most)
     return jnp.where(fits, low, nearest[0]), jnp.where(fits, high, nearest[1])
 
 
-def _added(
+def _add_blocks(
     uniforms: Array, grid: Sequence[int], count: int, propose: Proposal, *, limits: Sequence[int]
 ) -> Array:
-    """Tries one block after the other and keeps those that fit: bool[B, *grid]."""
+    """Try one block after the other and hide those that fit: bool[B, *grid]."""
 
     def attempt(trial: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         hidden, missing = state
@@ -244,9 +243,9 @@ def _added(
         block = rectangles.boxes(sides, starts, grid, count=math.prod(grid))
         new = block & ~hidden
         gain = new.sum(range(1, new.ndim))
-        taken = (gain <= missing) & (sides <= jnp.array(limits)).all(1)
-        new &= taken.reshape(-1, *[1] * len(grid))
-        return hidden | new, missing - jnp.where(taken, gain, 0)
+        accepted = (gain <= missing) & (sides <= jnp.array(limits)).all(1)
+        new &= accepted.reshape(-1, *[1] * len(grid))
+        return hidden | new, missing - jnp.where(accepted, gain, 0)
 
     start = jnp.zeros((len(uniforms), *grid), bool), jnp.full(len(uniforms), count)
     return jax.lax.fori_loop(0, uniforms.shape[1], attempt, start)[0]

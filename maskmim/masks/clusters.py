@@ -1,16 +1,16 @@
-"""Masks from clusters of patch features: the main object is found without labels and hidden.
+"""Masks from clusters of patch features, which find the main object without labels and hide it.
 
 Patches are nodes of a graph whose edges are similarities of features; a normalised cut splits them
-in two, and one side is taken for the object. Similarities stay products of features, so memory
-grows with N D, not N N.
+in two, and one side counts as the object. Similarities stay products of features, so memory grows
+with N D, not N N.
 
 Source: Self-Guided MAE (NeurIPS 2024), section 4; the rule which side is the object: TokenCut
 (CVPR 2022), section 3.
 Uncertain: no code of Self-Guided MAE is published, and we know its details at second hand only.
-Ours are: edges of (1 + cosine) / 2, never negative; the rule of TokenCut (it also cuts edges off
-at a threshold, which would need N N numbers); the share of hints and drawing them uniformly. Which
-layer gives the features is up to the teacher. The paper begins with random masks and changes over
-early in training.
+Our choices: edges of (1 + cosine) / 2, never negative; the rule of TokenCut (which also cuts off
+edges at a threshold; that would need N N numbers); the share of hints and drawing them uniformly.
+The teacher decides which layer the features come from. The paper starts with random masks and
+changes over early in training.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 PRECISE = jax.lax.Precision.HIGHEST
 
 
+@facts.sampler(needs=("features",))
 def self_guided(
     randomness: Randomness,
     context: Context,
@@ -32,7 +34,7 @@ def self_guided(
     hints: float = 0.05,
     rounds: int = 32,
 ) -> Mask:
-    """Hides the tokens most similar to the main object, but for a few of it left visible as hints.
+    """Hide the tokens most similar to the main object, except a few of its own as hints.
 
     ratio: share of hidden tokens, exact after rounding. Other keywords: `self_guided_scores`.
     Source, and what is uncertain: see the module.
@@ -42,15 +44,13 @@ def self_guided(
     )
 
 
-self_guided.needs = ("features",)
-
-
+@facts.scores(needs=("features",))
 def self_guided_scores(
     randomness: Randomness, context: Context, *, hints: float = 0.05, rounds: int = 32
 ) -> Array:
-    """Scores f32[B, N] of `self_guided`; the largest stay visible.
+    """Draw the scores f32[B, N] that `self_guided` ranks; the largest stay visible.
 
-    Reads the hint 'features' f32[B, N, D], taken on the intact image without gradient.
+    Reads the hint 'features' f32[B, N, D], computed on the unmasked image without gradient.
     hints: share of the object's tokens left visible, drawn at random; they are hidden last.
     rounds: of the iteration that finds the cut, see `fiedler`.
     Raises MaskError for hints outside [0, 1].
@@ -59,32 +59,35 @@ def self_guided_scores(
         raise MaskError(f"hints {hints}: a share of the object's tokens, from 0 to 1")
 
     def score(key: Array, features: Array) -> Array:
-        nodes = directions(features)
+        nodes = unit_features(features)
         inside = object_side(fiedler(nodes, rounds=rounds))
-        likeness = cluster_similarity(nodes, inside)
+        similarity = cluster_similarity(nodes, inside)
         noise = jax.random.uniform(key, inside.shape)
         place = jnp.argsort(jnp.argsort(jnp.where(inside, noise, 2.0)))
         shown = inside & (place < jnp.round(hints * inside.sum()))
-        return jnp.where(shown, 2.0 + noise, -likeness)
+        return jnp.where(shown, 2.0 + noise, -similarity)
 
     return jax.vmap(score)(randomness.each("mask"), context.hints["features"])
 
 
-def directions(features: Array) -> Array:
-    """Features f32[N, D] scaled to length 1; zero ones stay zero."""
+def unit_features(features: Array) -> Array:
+    """Scale features f32[N, D] to length 1; zero ones stay zero."""
     norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
     return features / jnp.maximum(norm, 1e-12)
 
 
 def cluster_similarity(nodes: Array, inside: Array) -> Array:
-    """Mean cosine similarity f32[N] of each token to those inside: f32[N, D], bool[N]."""
+    """Return each token's mean cosine similarity f32[N] to the tokens inside a cluster.
+
+    nodes: f32[N, D] unit features; inside: bool[N].
+    """
     inside = inside.astype(nodes.dtype)
     mean = jnp.matmul(inside, nodes, precision=PRECISE) / jnp.maximum(inside.sum(), 1.0)
     return jnp.matmul(nodes, mean, precision=PRECISE)
 
 
 def object_side(vector: Array) -> Array:
-    """The side of a cut that holds its largest absolute entry: f32[N] -> bool[N].
+    """Return the side of a cut that holds its largest absolute entry: f32[N] -> bool[N].
 
     The cut is at the mean; the sign of the vector does not matter.
     Source: TokenCut, section 3.
@@ -95,14 +98,15 @@ def object_side(vector: Array) -> Array:
 
 
 def fiedler(nodes: Array, *, rounds: int = 32, block: int = 8) -> Array:
-    """The vector of the normalised cut in two, up to its sign: unit directions f32[N, D] -> f32[N].
+    """Return the vector f32[N] of the normalised cut in two, up to its sign.
 
-    With W = (1 + nodes nodes') / 2 and degrees D it is the second smallest solution of
-    (D - W) y = lambda D y, so that the split of its entries by their mean cuts W. W is a product
-    of factors, so D^-1/2 W D^-1/2 has no negative eigenvalue and repeated multiplication finds the
-    vector; the first eigenvector, the roots of the degrees, is known and taken out each time.
-    rounds: multiplications, a fixed number. block: vectors iterated together, which makes the
-    error shrink with the ratio of eigenvalue block + 2 to eigenvalue 2 in each round.
+    nodes: f32[N, D] unit features. With W = (1 + nodes nodes') / 2 and degrees D the vector is the
+    second smallest solution of (D - W) y = lambda D y, so that splitting its entries by their mean
+    cuts W. W is a product of factors, so D^-1/2 W D^-1/2 has no negative eigenvalue and repeated
+    multiplication finds the vector; the first eigenvector, the roots of the degrees, is known and
+    subtracted each time.
+    rounds: multiplications, a fixed number. block: vectors iterated together; the error shrinks
+    with the ratio of eigenvalue block + 2 to eigenvalue 2 in each round.
     """
     length = nodes.shape[0]
     factors = jnp.concatenate([jnp.ones((length, 1), nodes.dtype), nodes], axis=-1) * 0.5**0.5
@@ -110,7 +114,7 @@ def fiedler(nodes: Array, *, rounds: int = 32, block: int = 8) -> Array:
     scaled = factors / jnp.sqrt(degrees)[:, None]
     first = jnp.sqrt(degrees / degrees.sum())
 
-    def apart(block: Array) -> Array:
+    def without_first(block: Array) -> Array:
         return block - first[:, None] * jnp.matmul(first, block, precision=PRECISE)
 
     def multiply(block: Array) -> Array:
@@ -118,11 +122,11 @@ def fiedler(nodes: Array, *, rounds: int = 32, block: int = 8) -> Array:
         return jnp.matmul(scaled, short, precision=PRECISE)
 
     def step(_: int, block: Array) -> Array:
-        return jnp.linalg.qr(apart(multiply(block)))[0]
+        return jnp.linalg.qr(without_first(multiply(block)))[0]
 
     count = min(block, length - 1)
     start = jax.random.normal(jax.random.key(0), (length, count), nodes.dtype)
-    basis = jax.lax.fori_loop(0, rounds, step, jnp.linalg.qr(apart(start))[0])
+    basis = jax.lax.fori_loop(0, rounds, step, jnp.linalg.qr(without_first(start))[0])
     inner = jnp.matmul(basis.T, multiply(basis), precision=PRECISE)
     best = jnp.linalg.eigh(inner)[1][:, -1]
     return jnp.matmul(basis, best, precision=PRECISE) / jnp.sqrt(degrees)

@@ -1,10 +1,11 @@
-"""Cubes of a clip drawn on a coarser grid than that of the tokens."""
+"""Masks of cubes of a clip, drawn on a coarser grid than that of the tokens."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
+from maskmim.config import facts
 from maskmim.masks import blocks
 from maskmim.masks.core import MaskError, from_hidden, split_counts
 from maskmim.masks.units import to_units, unit_grid, unit_shape
@@ -13,6 +14,15 @@ from maskmim.types import Context, Mask, Randomness
 Unit = tuple[int, int, int]
 
 
+def cube_counts(
+    grid: tuple[int, ...], *, ratio: float, unit: Unit = (1, 2, 2), **others: object
+) -> tuple[int, int]:
+    """Return the numbers of visible and hidden tokens, both in whole units."""
+    visible, hidden = split_counts(math.prod(_unit_grid(grid, unit)), ratio)
+    return visible * math.prod(unit), hidden * math.prod(unit)
+
+
+@facts.sampler(axes=(3,), counts=cube_counts)
 def cubes(
     randomness: Randomness,
     context: Context,
@@ -23,10 +33,10 @@ def cubes(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     trials: int = 128,
 ) -> Mask:
-    """Hides cubes of a clip made of units of several tokens each.
+    """Hide cubes of a clip made of units of several tokens each.
 
     ratio: share of hidden units, exact after rounding. unit: tokens of a unit along each axis.
-    Other keywords are those of `blocks.cubes`, which draws on the grid of units.
+    area, aspect, trials: see `blocks.cubes`, which draws on the grid of units.
     Raises MaskError as `blocks.cubes` does, and where units do not fill the grid.
     Source: MaskFeat (arXiv 2112.09133) draws on 8 x 7 x 7 whatever the network's grid is
     (AUG.MASK_WINDOW_SIZE, and _get_multiscale_mask of slowfast/models/masked.py,
@@ -35,21 +45,9 @@ def cubes(
     coarse = _unit_grid(context.grid, unit)
     stream = next(iter(context.grids))
     on_units = dataclasses.replace(context, grids={stream: coarse})
-    drawn = blocks.cubes(randomness, on_units, ratio=ratio, area=area, aspect=aspect, trials=trials)
-    hidden = to_units(drawn.hidden, context.grid, unit)
-    return from_hidden(hidden, count=drawn.predict.shape[1] * math.prod(unit))
-
-
-def cube_counts(
-    grid: tuple[int, ...], *, ratio: float, unit: Unit = (1, 2, 2), **others: object
-) -> tuple[int, int]:
-    """Visible and hidden tokens, whole units of both."""
-    visible, hidden = split_counts(math.prod(_unit_grid(grid, unit)), ratio)
-    return visible * math.prod(unit), hidden * math.prod(unit)
-
-
-cubes.axes = (3,)
-cubes.counts = cube_counts
+    mask = blocks.cubes(randomness, on_units, ratio=ratio, area=area, aspect=aspect, trials=trials)
+    hidden = to_units(mask.hidden, context.grid, unit)
+    return from_hidden(hidden, count=mask.predict.shape[1] * math.prod(unit))
 
 
 def _unit_grid(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:

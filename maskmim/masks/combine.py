@@ -1,6 +1,6 @@
 """Samplers made of samplers: mixtures, schedules, unions, complements, regions, several streams.
 
-Each part draws from randomness of its own, so that two parts of one kind are independent.
+Each part draws from its own randomness, so that two parts of one kind are independent.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_hidden, from_scores, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -25,19 +26,21 @@ def mixture(
     samplers: Mapping[str, Sampler],
     weights: tuple[float, ...] = (),
 ) -> Mask:
-    """Each example gets the mask of one of several samplers, drawn at random.
+    """Hide as one of several samplers does, drawn at random for each example.
 
     samplers: bricks by name; they must agree in their numbers of visible and predicted tokens.
-    weights:  how often each is drawn, in the order of the names' alphabet; () for equally often.
+    weights:  how often each is drawn, in alphabetical order of the names; () for equally often.
 
-    All samplers are drawn for all examples, which costs the sum of them.
+    Every sampler runs for all examples, so that the cost is the sum of theirs.
     Raises MaskError where sizes or the number of weights do not agree.
     """
     names = sorted(samplers)
     if len(weights) not in (0, len(names)):
-        raise MaskError(f"mixture of {', '.join(names)}: {len(weights)} weights were given")
-    drawn = {name: samplers[name](randomness.inside(name), context) for name in names}
-    _check_sizes(drawn)
+        raise MaskError(
+            f"mixture of {', '.join(names)}: {len(weights)} weights; give {len(names)}, or ()"
+        )
+    masks = {name: samplers[name](randomness.inside(name), context) for name in names}
+    _check_sizes(masks)
     odds = jnp.log(jnp.asarray(weights or (1.0,) * len(names), jnp.float32))
     keys = randomness.inside("mixture").each("mask")
     chosen = jax.vmap(lambda key: jax.random.categorical(key, odds))(keys)
@@ -45,18 +48,18 @@ def mixture(
     def pick(*parts: Array) -> Array:
         return jnp.stack(parts)[chosen, jnp.arange(chosen.shape[0])]
 
-    return jax.tree.map(pick, *drawn.values())
+    return jax.tree.map(pick, *masks.values())
 
 
 def schedule(
     randomness: Randomness, context: Context, *, first: Sampler, then: Sampler, until: float
 ) -> Mask:
-    """One sampler up to a share of training, another after it; only the one in force is drawn.
+    """Hide as one sampler does up to a share of training, then as another does.
 
     until: share of training at which `then` takes over, above 0 and below 1.
-    Raises MaskError where the two differ in their numbers of visible or predicted tokens: those
-    are static; a ratio that changes is the business of `methods.ratio_buckets`.
-    Source: the official ColorMAE changes colour after a given epoch if asked.
+    Only the current sampler runs. Raises MaskError where the two differ in their numbers of visible
+    or predicted tokens, which are static; for a changing ratio use `methods.ratio_buckets`.
+    Source: the official ColorMAE has an option to change the colour after a given epoch.
     """
     if not 0 < until < 1:
         raise MaskError(f"until {until}: a share of training, above 0 and below 1")
@@ -81,18 +84,19 @@ def union(
     second: Sampler,
     ratio: float,
 ) -> Mask:
-    """Hides what either of two samplers hides, brought to an exact ratio at random.
+    """Hide what either of two samplers hides, brought to an exact ratio at random.
 
-    ratio: share of hidden tokens. Where the two together hide more, random tokens of theirs are
-    shown; where less, random other tokens are hidden too.
+    ratio: share of hidden tokens. Where the two together hide more, random ones of these are shown;
+    where they hide less, random other tokens are hidden too.
     """
     one = first(randomness.inside("first"), context).hidden
     other = second(randomness.inside("second"), context).hidden
-    return from_scores(-(one | other).astype(jnp.float32) + _noise(randomness, one), ratio=ratio)
+    scores = -(one | other).astype(jnp.float32) + _noise(randomness, one)
+    return from_scores(scores, ratio=ratio)
 
 
 def complement(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:
-    """Hides what another sampler shows and shows what it hides: its ratio r becomes 1 - r.
+    """Hide what another sampler shows and show what it hides: ratio r becomes 1 - r.
 
     Raises MaskError where the sampler's visible and hidden tokens overlap or leave some out.
     """
@@ -101,16 +105,17 @@ def complement(randomness: Randomness, context: Context, *, sampler: Sampler) ->
     if visible + mask.predict.shape[-1] != length:
         raise MaskError(
             f"complement: {visible} tokens are visible and {mask.predict.shape[-1]} predicted of "
-            f"{length}; a sampler that splits the tokens in two is needed"
+            f"{length}: use a sampler that splits the tokens in two"
         )
     return from_hidden(~mask.hidden, count=visible)
 
 
+@facts.sampler(needs=("region",))
 def restricted(randomness: Randomness, context: Context, *, scores: Scores, ratio: float) -> Mask:
-    """Hides the weakest tokens of a region, given as the hint 'region' bool[B, N].
+    """Hide the weakest tokens of a region, given as the hint 'region' bool[B, N].
 
     scores: brick, (randomness, context) -> f32[B, N]; ratio: share of ALL tokens that is hidden.
-    A region too small for that is hidden whole and the weakest tokens outside are hidden with it.
+    A region too small for that is hidden completely, and the weakest tokens outside with it.
     """
     ranked = scores(randomness, context)
     visible, _ = split_counts(ranked.shape[-1], ratio)
@@ -123,31 +128,29 @@ def restricted(randomness: Randomness, context: Context, *, scores: Scores, rati
     return from_hidden(hidden, count=ranked.shape[-1] - visible)
 
 
-restricted.needs = ("region",)
-
-
 def per_stream(
     randomness: Randomness, context: Context, *, samplers: Mapping[str, Sampler]
 ) -> Mask:
-    """Masks every stream by a sampler of its own, and joins them in the order of the tokens.
+    """Hide tokens of each stream by its own sampler.
 
-    samplers: bricks by the streams' names, each sees its stream's grid alone. Hints of one value
-    for each token, [B, N, ...], are cut into the streams' parts; others are handed on whole.
-    Raises MaskError where names of samplers and streams differ.
+    samplers: bricks by the names of the streams; each sees only the grid of its stream. Hints with
+    one value for each token, [B, N, ...], are cut into the parts of the streams; others are passed
+    on as they are. Raises MaskError where the names of samplers and streams differ.
     """
     if sorted(samplers) != sorted(context.grids):
         raise MaskError(f"samplers for {sorted(samplers)}, but streams are {sorted(context.grids)}")
     masks, start = [], 0
     for name, grid in context.grids.items():
         size = math.prod(grid)
-        part = _stream(context, name, start, size)
+        part = _stream_context(context, name, start, size)
         mask = samplers[name](randomness.inside(name), part)
         masks.append(mask._replace(visible=mask.visible + start, predict=mask.predict + start))
         start += size
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *masks)
 
 
-def _stream(context: Context, name: str, start: int, size: int) -> Context:
+def _stream_context(context: Context, name: str, start: int, size: int) -> Context:
+    """Return the context of one stream, whose tokens are `size` ones from `start` on."""
     hints = {
         key: value[:, start : start + size]
         if value.ndim > 1 and value.shape[1] == context.length
@@ -160,8 +163,10 @@ def _stream(context: Context, name: str, start: int, size: int) -> Context:
 def _check_sizes(masks: Mapping[str, Mask]) -> None:
     sizes = {name: (m.visible.shape[-1], m.predict.shape[-1]) for name, m in masks.items()}
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {seen} and {asked}" for name, (seen, asked) in sizes.items())
-        raise MaskError(f"samplers differ in visible and predicted tokens: {told}")
+        numbers = ", ".join(
+            f"{name} {shown} and {hidden}" for name, (shown, hidden) in sizes.items()
+        )
+        raise MaskError(f"samplers differ in visible and predicted tokens: {numbers}")
 
 
 def _noise(randomness: Randomness, hidden: Array) -> Array:

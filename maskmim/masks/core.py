@@ -1,4 +1,4 @@
-"""The tail that nearly every sampler shares: a score per token, one sort, exact static counts."""
+"""The last steps of nearly every sampler: one sort of the scores, exact static counts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from maskmim.types import Array, Mask
 
 
 class MaskError(UserError, ValueError):
-    """A mask that cannot be drawn on the grid at hand."""
+    """A mask that cannot be drawn on the given grid."""
 
 
-def whole(examples: int, length: int) -> Mask:
-    """Every token seen and predicted, none hidden."""
+def nothing_hidden(examples: int, length: int) -> Mask:
+    """Return the mask that hides nothing: every token is visible and predicted."""
     tokens = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (examples, length))
     return Mask(tokens, tokens, jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape, jnp.float32))
 
 
 def split_counts(length: int, ratio: float) -> tuple[int, int]:
-    """The exact numbers of visible and hidden tokens for a mask ratio.
+    """Return the exact numbers of visible and hidden tokens for a mask ratio.
 
-    `round(ratio * length)` tokens are hidden. `int(length * (1 - ratio))`, the usual form, loses a
-    token to floating point for some ratios (0.9 of 10 tokens leaves 0, not 1, visible).
+    `round(ratio * length)` tokens are hidden. The usual `int(length * (1 - ratio))` loses a visible
+    token to floating point for some ratios (0.9 of 10 tokens leaves 0 visible, not 1).
 
     Raises MaskError unless both numbers are positive.
     """
@@ -37,9 +37,9 @@ def split_counts(length: int, ratio: float) -> tuple[int, int]:
 
 
 def positions(chosen: Array, count: int) -> Array:
-    """Ascending indices of the `count` true entries of each row: bool[B, N] -> i32[B, count].
+    """Return the ascending indices of each row's true entries: bool[B, N] -> i32[B, count].
 
-    A running count and a scatter, no sort. Every row must hold exactly `count` true entries.
+    Every row must hold exactly `count` true entries. A cumulative sum and a scatter, no sort.
     """
     length = chosen.shape[-1]
     place = jnp.where(chosen, jnp.cumsum(chosen, axis=-1) - 1, count)
@@ -52,14 +52,14 @@ def positions(chosen: Array, count: int) -> Array:
 
 
 def keep_strongest(scores: Array, count: int) -> Array:
-    """True at the `count` largest scores of each row, the first of equals: f32 -> bool[B, N]."""
+    """Mark the `count` largest scores of each row, the first of equals: f32 -> bool[B, N]."""
     order = jnp.argsort(scores, axis=-1, descending=True, stable=True)[:, :count]
     rows = jnp.arange(scores.shape[0])[:, None]
     return jnp.zeros(scores.shape, bool).at[rows, order].set(True)
 
 
 def ranks(scores: Array) -> Array:
-    """The place of each token in ascending order: f32[B, N] -> i32[B, N].
+    """Return the place of each token in ascending order: f32[B, N] -> i32[B, N].
 
     Of equal scores the higher index ranks first, as `keep_strongest` drops it first.
     """
@@ -70,23 +70,24 @@ def ranks(scores: Array) -> Array:
 
 
 def from_scores(scores: Array, *, ratio: float) -> Mask:
-    """The mask that keeps the tokens with the largest scores visible, hides and predicts the rest.
+    """Keep the tokens with the largest scores visible, hide and predict the others.
 
-    scores: f32[B, N]; which of equal scores is kept first is the lower index.
-    Returns a Mask with visible and predict disjoint, their union every token, unit weights.
-    Source: the tail of MAE's random_masking (models_mae.py) and of ColorMAE's color_noise_mask
-    (masking_generator.py), which keeps the strongest values; indices here are ascending, which
-    changes nothing for a transformer whose positions are added before gathering.
+    scores: f32[B, N]; of equal scores the lower index is kept first.
+    Returns a Mask whose visible and predict are disjoint and together every token, weights 1.
+    Source: the end of MAE's random_masking (models_mae.py) and of ColorMAE's color_noise_mask
+    (masking_generator.py), which keeps the strongest values.
+    Differences: indices are ascending, which changes nothing for a transformer that adds positions
+    before gathering.
     """
     visible, hidden = split_counts(scores.shape[-1], ratio)
     return from_hidden(~keep_strongest(scores, visible), count=hidden)
 
 
 def from_hidden(hidden: Array, *, count: int) -> Mask:
-    """The mask that hides and predicts the true tokens and shows the others.
+    """Hide and predict the true tokens, keep the others visible.
 
     hidden: bool[B, N], exactly `count` true in every row.
-    Returns a Mask with visible and predict disjoint, their union every token, unit weights.
+    Returns a Mask whose visible and predict are disjoint and together every token, weights 1.
     """
     predict = positions(hidden, count)
     visible = positions(~hidden, hidden.shape[-1] - count)

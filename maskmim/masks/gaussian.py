@@ -1,10 +1,10 @@
 """Gaussian noise filtered by sums of Gaussian blurs, on a token grid of any number of axes.
 
-The white noise lives on a canvas with a margin on every side, and only the cells whose whole
-kernel lies on the canvas are kept: the field is cut out of an endless one, so its variance is the
-same in every cell and opposite borders know nothing of each other. Filtering round a torus would
-need no margin, but makes opposite borders neighbours. Blurs are separable: one small dense matrix
-for each axis, which suits matrix units.
+White noise is drawn on a canvas with a margin on every side, and only the cells whose whole kernel
+lies on the canvas are kept: the field is a window of an unbounded one, so that its variance is the
+same in every cell and opposite borders are independent. Filtering on a torus would need no margin,
+but makes opposite borders neighbours. Blurs are separable: one small dense matrix for each axis,
+which suits matrix units.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRUNCATE = 4.0  # Kernels end at this many sigmas, as scipy.ndimage.gaussian_fil
 class Blur(NamedTuple):
     """One term of a filter: `weight` times a Gaussian blur.
 
-    sigma: standard deviation in tokens, one for all axes or one for each; 0 leaves an axis alone.
+    sigma: standard deviation in tokens, one for all axes or one for each; 0 does not blur an axis.
     """
 
     weight: float
@@ -36,12 +36,12 @@ Filter = tuple[Blur, ...]
 
 
 def radius(sigma: float) -> int:
-    """How many tokens a kernel reaches to each side."""
+    """Return how many tokens a kernel reaches to each side."""
     return int(TRUNCATE * sigma + 0.5)
 
 
 def kernel(sigma: float) -> np.ndarray:
-    """The weights of a one-dimensional blur: f64[2 * radius + 1], their sum 1."""
+    """Return the weights of a one-dimensional blur: f64[2 * radius + 1], their sum 1."""
     reach = radius(sigma)
     if reach == 0:
         return np.ones(1)
@@ -50,7 +50,7 @@ def kernel(sigma: float) -> np.ndarray:
 
 
 def blur_matrix(sigma: float, size: int, margin: int) -> np.ndarray:
-    """The matrix f64[size, size + 2 * margin] that blurs an axis and drops its margin."""
+    """Return the matrix f64[size, size + 2 * margin] that blurs an axis and drops its margin."""
     reach = radius(sigma)
     matrix = np.zeros((size, size + 2 * margin))
     for row in range(size):
@@ -60,23 +60,23 @@ def blur_matrix(sigma: float, size: int, margin: int) -> np.ndarray:
 
 
 def sigmas_of(blur: Blur, axes: int) -> tuple[float, ...]:
-    """The sigma of each axis; MaskError where the number of axes or a value cannot be right."""
-    given = blur.sigma if isinstance(blur.sigma, tuple) else (blur.sigma,) * axes
-    if len(given) != axes:
-        raise MaskError(f"sigma {blur.sigma} has {len(given)} values, the grid {axes} axes")
-    if not all(math.isfinite(sigma) and sigma >= 0 for sigma in given):
+    """Return the sigma of each axis; MaskError for a wrong number of them or an invalid value."""
+    sigmas = blur.sigma if isinstance(blur.sigma, tuple) else (blur.sigma,) * axes
+    if len(sigmas) != axes:
+        raise MaskError(f"sigma {blur.sigma} has {len(sigmas)} values, the grid {axes} axes")
+    if not all(math.isfinite(sigma) and sigma >= 0 for sigma in sigmas):
         raise MaskError(f"sigma {blur.sigma}: a blur needs a finite number of tokens, 0 or more")
-    return given
+    return sigmas
 
 
 def margins(blurs: Filter, axes: int) -> tuple[int, ...]:
-    """The margin of the canvas along each axis: the reach of the widest blur."""
+    """Return the margin of the canvas along each axis: the reach of the widest blur."""
     reaches = [[radius(sigma) for sigma in sigmas_of(blur, axes)] for blur in blurs]
     return tuple(max(reach) for reach in zip(*reaches, strict=True))
 
 
 def filter_canvas(canvas: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
-    """Filters white noise and drops the margin: f32[B, *(grid + 2 * margin)] -> f32[B, *grid]."""
+    """Filter white noise and drop the margin: f32[B, *(grid + 2 * margin)] -> f32[B, *grid]."""
     margin = margins(blurs, len(grid))
     total = jnp.zeros((canvas.shape[0], *grid), canvas.dtype)
     for blur in blurs:
@@ -88,8 +88,7 @@ def filter_canvas(canvas: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
 
 
 def _filter_first(field: Array, sigma: float, size: int, margin: int) -> Array:
-    """Blurs the axis after the examples' and moves it to the end; after a whole round the axes of
-    a grid are in order again."""
+    """Blur axis 1 and move it to the end; after all axes of a grid their order is restored."""
     if radius(sigma) == 0:
         return jnp.moveaxis(jax.lax.slice_in_dim(field, margin, margin + size, axis=1), 1, -1)
     matrix = jnp.asarray(blur_matrix(sigma, size, margin), field.dtype)
@@ -97,7 +96,7 @@ def _filter_first(field: Array, sigma: float, size: int, margin: int) -> Array:
 
 
 def filtered_noise(keys: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
-    """Stationary Gaussian fields f32[B, *grid], each from its own key of `keys` [B].
+    """Draw stationary Gaussian fields f32[B, *grid], each from its own key of `keys` [B].
 
     Raises MaskError for sigmas that do not fit the grid's axes.
     """
@@ -108,16 +107,16 @@ def filtered_noise(keys: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
 
 
 def deviation(grid: tuple[int, ...], blurs: Filter) -> np.ndarray:
-    """Standard deviation f64[*grid] of every cell about the mean of its field, exactly.
+    """Return the exact standard deviation f64[*grid] of every cell about the mean of its field.
 
-    Cells at the rim share less with the mean of the window than those inside, so they stray
-    further from it, although all have the same variance.
+    Cells at the rim correlate less with the mean of the window than those inside, so that they
+    deviate more from it, although all have the same variance.
 
-    Raises MaskError where the filter leaves nothing that differs between cells.
+    Raises MaskError where the filter leaves no differences between cells.
     """
     axes, margin, cells = len(grid), margins(blurs, len(grid)), math.prod(grid)
     matrices = [
-        [blur_matrix(*each) for each in zip(sigmas_of(blur, axes), grid, margin, strict=True)]
+        [blur_matrix(*axis) for axis in zip(sigmas_of(blur, axes), grid, margin, strict=True)]
         for blur in blurs
     ]
     variance, with_mean = np.zeros(grid), np.zeros(grid)
@@ -140,12 +139,12 @@ def _outer(vectors: list[np.ndarray]) -> np.ndarray:
     return product
 
 
-def evened(field: Array, blurs: Filter) -> Array:
-    """Fields f32[B, *grid] less their own mean and over the deviation of each cell.
+def standardise(field: Array, blurs: Filter) -> Array:
+    """Subtract each field's mean and divide each cell by its `deviation`: f32[B, *grid].
 
     Without it the strongest cells of a smooth field lie too often at the rim: measured on 14 x 14
     at 75 % with sigma 2, 27.1 % of the corners and 23.3 % of the centre were visible, not 25 %.
     """
     axes = tuple(range(1, field.ndim))
-    even = deviation(field.shape[1:], blurs)
-    return (field - field.mean(axes, keepdims=True)) / jnp.asarray(even, field.dtype)
+    spread = deviation(field.shape[1:], blurs)
+    return (field - field.mean(axes, keepdims=True)) / jnp.asarray(spread, field.dtype)

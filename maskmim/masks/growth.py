@@ -1,7 +1,7 @@
 """Mask ratios that change over training, and their rounding to a few static ones.
 
 A growth is a function `(progress, *, ...) -> f32[]` of the share of training done. Its values are
-rounded to `buckets`, because a ratio that changes step by step would compile step by step.
+rounded to `Buckets`, since every new ratio means a compilation.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Growth = Callable[[Array | float], Array]
 
 
 class Buckets(NamedTuple):
-    """A few mask ratios, and which of them holds when.
+    """A few mask ratios, and the one to use at each progress of training.
 
-    ratios: in the order of their numbers, Python floats: each has shapes of its own.
-    number: progress -> i32[] the place in `ratios` of the one that holds.
+    ratios: Python floats, since each ratio has its own array shapes.
+    number: progress -> i32[] the index in `ratios` of the one to use.
     """
 
     ratios: tuple[float, ...]
@@ -37,11 +37,12 @@ def cosine(
     until: float = 2 / 3,
     offset: float = 0.008,
 ) -> Array:
-    """From low to high as a diffusion's noise grows, 1 - f(t) / f(0), then constant.
+    """Raise the ratio from low to high like the noise of a diffusion, then keep it constant.
 
-    f(t) = cos^2((t + offset) / (1 + offset) * pi / 2), t the share of `until` that is done.
-    Source: LMD (row 28), cosine_schedule of engine_pretrain.py, AnonymousPony/lmd, which draws no
-    randomness: the ratio is a function of the step.
+    The share of the way is 1 - f(t) / f(0) with f(t) = cos^2((t + offset) / (1 + offset) * pi / 2),
+    t the share of `until` that is done.
+    Source: LMD (row 28), cosine_schedule of engine_pretrain.py, AnonymousPony/lmd; nothing is
+    random, the ratio is a function of the step.
     """
 
     def noise(t: Array) -> Array:
@@ -54,7 +55,7 @@ def cosine(
 def linear(
     progress: Array | float, *, low: float = 0.15, high: float = 0.75, until: float = 2 / 3
 ) -> Array:
-    """From low to high in a straight line, then constant."""
+    """Raise the ratio linearly from low to high, then keep it constant."""
     return low + (high - low) * _share_done(progress, until)
 
 
@@ -66,11 +67,11 @@ def two_ramps(
     high: float = 0.75,
     places: tuple[float, float, float] = (1 / 6, 1 / 3, 2 / 3),
 ) -> Array:
-    """From low to middle, level, from middle to high, then constant.
+    """Raise the ratio linearly from low to middle, and later to high; constant elsewhere.
 
-    places: shares of training at which the first ramp ends, the second starts and ends.
-    Source: the schedule that LMD's code carries as a comment; it forgets to count the second ramp
-    from its own start and would pass 1, here it does not. The places are ours.
+    places: shares of training at which the first ramp ends, the second starts and ends; ours.
+    Source: a commented-out schedule in LMD's code.
+    Differences: LMD's does not count the second ramp from its own start and would pass 1.
     """
     return jnp.interp(
         jnp.asarray(progress, jnp.float32),
@@ -82,7 +83,7 @@ def two_ramps(
 def bucketed(
     *, growth: Growth = cosine, low: float = 0.15, high: float = 0.75, count: int = 8
 ) -> Buckets:
-    """`count` ratios at equal distances from low to high, the nearest to the growth's value holds.
+    """Return `count` equally spaced ratios from low to high; the nearest to the growth is used.
 
     Raises MaskError unless 0 < low < high < 1 and there are two buckets or more.
     """

@@ -1,4 +1,4 @@
-"""Masks that reveal some of what a teacher attends to most, with any number of hidden tokens."""
+"""Masks that reveal some of the tokens a teacher attends to most."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, keep_strongest, ranks
 from maskmim.masks.ratio import Law
 from maskmim.masks.uniform import random_scores
@@ -14,18 +15,20 @@ from maskmim.types import Context, Mask, Randomness
 Sampler = Callable[[Randomness, Context], Mask]
 
 
+@facts.sampler(needs=("attention",))
 def hinted(
     randomness: Randomness, context: Context, *, sampler: Sampler, law: Law, show: float = 0.1
 ) -> Mask:
-    """Reveals a random few of the most attended tokens that another sampler hides.
+    """Hide as another sampler does, but reveal some of the most attended tokens.
 
     sampler: must let every token enter and list every token as predicted, as those of `varied` do.
-    show:    of N tokens the `int(show * N)` most attended ones are candidates; a share of them,
-             drawn from `law` once for the whole batch, is revealed.
-    Needs the hint 'attention' f32[B, N]. Fewer tokens stay hidden than the sampler hid.
+    show:    the `int(show * N)` most attended tokens are candidates.
+    law:     brick of `ratio`, draws the share of candidates that is revealed, once for the whole
+             batch and independently of the mask's ratio.
+    Reads the hint 'attention' f32[B, N]. Fewer tokens stay hidden than the sampler hid.
     Raises MaskError unless 0 <= show < 1, and for a sampler that drops tokens.
-    Source: AttMask-Hint (arXiv 2203.12719), show_hints of attmask.py, gkakogeorgiou/attmask: this
-    share is not that of the mask but a draw of its own. `attention.hint` has a fixed ratio.
+    Source: AttMask-Hint (arXiv 2203.12719), show_hints of attmask.py, gkakogeorgiou/attmask.
+    `attention.hint` has a fixed ratio.
     """
     if not 0 <= show < 1:
         raise MaskError(f"show {show}: a share of the tokens, at least 0 and below 1")
@@ -42,8 +45,5 @@ def hinted(
     count = jnp.floor(show * length * share).astype(jnp.int32)
     candidates = keep_strongest(attention, int(show * length))
     noise = jnp.where(candidates, random_scores(inside, context), -1.0)
-    kept = ranks(noise) < length - count
-    return mask._replace(hidden=mask.hidden & kept, weight=mask.weight * kept)
-
-
-hinted.needs = ("attention",)
+    unrevealed = ranks(noise) < length - count
+    return mask._replace(hidden=mask.hidden & unrevealed, weight=mask.weight * unrevealed)

@@ -1,4 +1,4 @@
-"""Masks for data with gaps: what is missing is never shown and never predicted."""
+"""Masks for data with missing values, which are never shown and never predicted."""
 
 from __future__ import annotations
 
@@ -6,45 +6,44 @@ import math
 
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import from_scores, split_counts
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 
 def counts(grid: tuple[int, ...], *, ratio: float) -> tuple[int, int]:
-    """Visible and listed tokens of `observed_first`; how many have a weight is up to the data."""
+    """Return the numbers of visible and listed tokens; the data decide how many have a weight."""
     return split_counts(math.prod(grid), ratio)
 
 
+@facts.scores(needs=("missing",))
 def observed_first_scores(randomness: Randomness, context: Context) -> Array:
-    """Uniform noise f32[B, N], missing tokens below observed ones; the largest stay visible."""
+    """Draw uniform noise f32[B, N], missing tokens below observed; the largest stay visible."""
     missing = context.hints["missing"]
     noise = random_scores(randomness, context)
     return jnp.where(missing, noise - 1.0, noise)
 
 
+@facts.sampler(needs=("missing",), counts=counts)
 def observed_first(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Shows a random subset of the observed tokens; the other observed ones are to be predicted.
+    """Hide a random subset of the observed tokens, and all missing ones.
 
     ratio: share of tokens that are hidden, missing ones included, exact after rounding: rows with
-    more gaps have fewer tokens to predict.
-    hint 'missing': bool[B, N], true where there is no value.
+    more missing values have fewer tokens to predict.
+    Reads the hint 'missing' bool[B, N].
 
     Returns hidden: every token that is not shown, and every missing one; predict: all tokens that
     are not listed as visible, with weight 0 where missing. A row with fewer observed tokens than
-    visible ones fills up with missing tokens: listed as visible and hidden at once, they carry
+    visible ones is filled up with missing tokens: listed as visible and hidden at once, they carry
     the mask embedding.
     Source: ReMasker (arXiv 2309.13793) and random_masking of model_mae.py, tydusky/remasker, with
-    ratio 0.5. Its loss on the shown tokens is a second objective, no matter of the mask.
+    ratio 0.5. Its loss on the shown tokens is a second objective, which no mask can express.
     Differences: `round(ratio * N)` tokens are hidden, where the official code keeps
     `int(N * (1 - ratio))`: 7 against 6 visible ones for 0.5 of 13. The official code fills up with
-    missing tokens too, but lets their zeros in as if they were data.
+    missing tokens too, but their zeros enter as if they were data.
     """
     mask = from_scores(observed_first_scores(randomness, context), ratio=ratio)
     missing = context.hints["missing"]
     absent = jnp.take_along_axis(missing, mask.predict, axis=1)
     return mask._replace(hidden=mask.hidden | missing, weight=jnp.where(absent, 0.0, mask.weight))
-
-
-observed_first.needs = observed_first_scores.needs = ("missing",)
-observed_first.counts = counts

@@ -1,7 +1,7 @@
-"""Masks over several streams of tokens: how the visible ones are shared out among them.
+"""Masks over several streams of tokens, which share the visible tokens among the streams.
 
-N is the number of tokens of all streams together, in the order of `context.grids`. For a sampler of
-its own in each stream see `combine.per_stream`.
+N is the number of tokens of all streams together, in the order of `context.grids`. For different
+samplers in different streams see `combine.per_stream`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ Alpha = float | tuple[float, ...]
 def dirichlet(
     randomness: Randomness, context: Context, *, ratio: float, alpha: Alpha = 1.0
 ) -> Mask:
-    """Visible tokens are shared out among streams at random, by a Dirichlet distribution.
+    """Hide tokens so that streams share the visible ones by a Dirichlet distribution.
 
     ratio: share of hidden tokens over all streams, exact after rounding, see `split_counts`;
-    MultiMAE shows 98 of 3 * 196, a ratio of 5/6. alpha: the distribution's parameter, one number
+    MultiMAE shows 98 of 3 * 196, a ratio of 5/6. alpha: parameter of the distribution, one number
     for all streams or one for each, above 0; small ones give nearly all tokens to one stream.
-    A stream's tokens are a uniformly random subset. How shares become numbers: `shared_out`. With
-    one stream the mask is uniformly random.
-    Raises MaskError for an alpha that is not above 0 or of another number of streams.
+    The visible tokens of a stream are a uniformly random subset; `masks_of_shares` turns shares
+    into numbers of tokens. With one stream the mask is uniformly random.
+    Raises MaskError for an alpha that is not above 0 or a wrong number of them.
     Source: MultiMAE (arXiv 2204.01678), generate_random_masks of multimae/multimae.py.
     """
     concentration = _concentration(alpha, len(context.grids))
     keys = randomness.inside("shares").each("mask")
     shares = jax.vmap(lambda key: jax.nn.softmax(jax.random.loggamma(key, concentration)))(keys)
-    return _share_out(randomness, context, shares, ratio)
+    return _draw_masks(randomness, context, shares, ratio)
 
 
 def dirichlet_subset(
     randomness: Randomness, context: Context, *, ratio: float, alpha: Alpha = 1.0
 ) -> Mask:
-    """As `dirichlet`, among streams of a subset that is first chosen uniformly at random.
+    """Hide as `dirichlet` does, but share among a random subset of the streams.
 
-    Every subset with at least one stream is equally likely. Nothing of the streams outside it is
-    visible, unless those inside have too few tokens or their shares round to too few in all.
+    Every subset with at least one stream is equally likely. Streams outside it are hidden
+    completely, unless those inside have too few tokens or their shares round to too few in all.
     ratio, alpha, errors: see `dirichlet`.
     Source: sample_tasks_uniformly of multimae/multimae.py, off by default.
     Differences: alpha is 0 outside the subset, where the official code has 1e-5.
@@ -60,7 +60,7 @@ def dirichlet_subset(
         return jax.nn.softmax(jnp.where(chosen == 1, weights, -jnp.inf))
 
     keys = randomness.inside("shares").each("mask")
-    return _share_out(randomness, context, jax.vmap(draw)(keys), ratio)
+    return _draw_masks(randomness, context, jax.vmap(draw)(keys), ratio)
 
 
 def _concentration(alpha: Alpha, streams: int) -> Array:
@@ -72,7 +72,7 @@ def _concentration(alpha: Alpha, streams: int) -> Array:
     return jnp.asarray(values, jnp.float32)
 
 
-def _share_out(randomness: Randomness, context: Context, shares: Array, ratio: float) -> Mask:
+def _draw_masks(randomness: Randomness, context: Context, shares: Array, ratio: float) -> Mask:
     visible, _ = split_counts(context.length, ratio)
 
     def draw(key: Array) -> tuple[Array, Array]:
@@ -82,24 +82,24 @@ def _share_out(randomness: Randomness, context: Context, shares: Array, ratio: f
 
     noise, rest = jax.vmap(draw)(randomness.each("mask"))
     parts = [ranks(part) for part in jnp.split(noise, _ends(context), axis=1)]
-    return shared_out(shares, parts, rest, visible=visible)
+    return masks_of_shares(shares, parts, rest, visible=visible)
 
 
-def shared_out(shares: Array, places: list[Array], noise: Array, *, visible: int) -> Mask:
-    """The masks of given shares; nothing is random.
+def masks_of_shares(shares: Array, places: list[Array], noise: Array, *, visible: int) -> Mask:
+    """Show `visible` tokens divided among streams by given shares; nothing is random.
 
     shares: f32[B, S], sums 1; places: for each stream i32[B, its tokens], a permutation of 0, 1,
     ...; noise: f32[B, N] in [0, 1).
-    Stream s asks for `round(shares[s] * visible)` of its tokens, those of the lowest places, and
-    for all it has where that is less. Where streams ask for too many together, the asked tokens of
-    largest noise are left out; where for too few, the others of smallest noise are added, whatever
-    their stream.
+    Stream s requests `round(shares[s] * visible)` of its tokens, those of the lowest places, or all
+    it has if these are fewer. Where the requests exceed `visible`, the requested tokens of largest
+    noise are left out; where they fall short, other tokens of smallest noise are added, from any
+    stream.
     Source: generate_random_masks of multimae/multimae.py.
     """
-    asked = jnp.round(shares * visible)
-    wanted = [part < asked[:, stream, None] for stream, part in enumerate(places)]
-    unwanted = (~jnp.concatenate(wanted, axis=1)).astype(jnp.float32)
-    shown = keep_strongest(-(unwanted + noise), visible)
+    counts = jnp.round(shares * visible)
+    requested = [part < counts[:, stream, None] for stream, part in enumerate(places)]
+    others = (~jnp.concatenate(requested, axis=1)).astype(jnp.float32)
+    shown = keep_strongest(-(others + noise), visible)
     return from_hidden(~shown, count=shown.shape[-1] - visible)
 
 
@@ -110,12 +110,13 @@ def independent(
     ratio: float,
     ratios: Mapping[str, float] | None = None,
 ) -> Mask:
-    """Hides a uniformly random subset of each stream, of its own ratio, independent of the others.
+    """Hide an independent random subset of each stream, each with its own ratio.
 
     ratio:  share of hidden tokens of every stream that `ratios` does not name.
-    ratios: by stream; AV-MAE has 0.9 for video and 0.7 for sound. 0 shows a stream whole, 1 hides
-    it whole; otherwise exact after rounding and at least one token visible and one hidden.
-    Raises MaskError for the name of no stream, and where nothing is visible or nothing hidden.
+    ratios: by stream; AV-MAE has 0.9 for video and 0.7 for sound. 0 shows a stream completely, 1
+    hides it completely; others are exact after rounding, with at least one token visible and one
+    hidden.
+    Raises MaskError for an unknown stream, and where nothing is visible or nothing hidden.
     Source: AV-MAE (arXiv 2212.05922); ratios of 0 and 1 are its inpainting objective.
     """
     counts = stream_counts(context.grids, ratio=ratio, ratios=ratios)
@@ -126,7 +127,7 @@ def independent(
         keep_strongest(part, visible)
         for part, (visible, _) in zip(parts, counts.values(), strict=True)
     ]
-    hidden = sum(each for _, each in counts.values())
+    hidden = sum(count for _, count in counts.values())
     return from_hidden(~jnp.concatenate(shown, axis=1), count=hidden)
 
 
@@ -136,7 +137,7 @@ def stream_counts(
     ratio: float,
     ratios: Mapping[str, float] | None = None,
 ) -> dict[str, tuple[int, int]]:
-    """Visible and hidden tokens of each stream for `independent`; raises as it does."""
+    """Return the visible and hidden tokens of each stream of `independent`; raises as it does."""
     ratios = ratios or {}
     unknown = sorted(set(ratios) - set(grids))
     if unknown:
@@ -148,7 +149,7 @@ def stream_counts(
             counts[name] = (0, length) if share else (length, 0)
         else:
             counts[name] = split_counts(length, share)
-    visible, hidden = (sum(each) for each in zip(*counts.values(), strict=True))
+    visible, hidden = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
     if not visible or not hidden:
         raise MaskError(
             f"mask.ratios {dict(ratios)} leave {visible} tokens visible and {hidden} hidden: at "
@@ -158,25 +159,28 @@ def stream_counts(
 
 
 def same_places(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides the same uniformly random places in every stream.
+    """Hide the same uniformly random places in every stream.
 
     ratio: share of hidden places, exact after rounding. With one stream it is `uniform.random`.
     Raises MaskError where grids differ.
     Source: SatMAE (arXiv 2207.08051), spatial_mask of models_mae_group_channels.py, for groups of
-    channels. Its default, which it found better, draws from the tokens of all streams together.
+    channels. SatMAE's default, better by its own ablation, draws from the tokens of all streams
+    together.
     """
     first, *others = context.grids.values()
     if any(grid != first for grid in others):
-        raise MaskError(f"the same places in streams of different grids: {dict(context.grids)}")
+        raise MaskError(
+            f"same_places needs equal grids, got {dict(context.grids)}: use modalities.independent"
+        )
     length = math.prod(first)
     keys = randomness.each("mask")
     noise = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
     visible, hidden = split_counts(length, ratio)
     streams = len(context.grids)
-    everywhere = jnp.tile(~keep_strongest(noise, visible), (1, streams))
-    return from_hidden(everywhere, count=hidden * streams)
+    in_every_stream = jnp.tile(~keep_strongest(noise, visible), (1, streams))
+    return from_hidden(in_every_stream, count=hidden * streams)
 
 
 def _ends(context: Context) -> list[int]:
-    """Where each stream but the last ends, in tokens."""
+    """Return the end of each stream but the last, in tokens."""
     return list(itertools.accumulate(map(math.prod, context.grids.values())))[:-1]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_hidden, from_scores
 from maskmim.masks.rectangles import boxes
 from maskmim.masks.slices import named_axes, slice_counts
@@ -14,12 +15,13 @@ from maskmim.types import Array, Context, Mask, Randomness
 
 
 def difference_motion(clip: Array, patch: tuple[int, int, int]) -> Array:
-    """Motion of each token by frame differences: f32[B, frames, H, W, C] -> f32[B, N].
+    """Return each token's motion by frame differences: f32[B, frames, H, W, C] -> f32[B, N].
 
-    The mean over a token's pixels and channels of the absolute change since the frame before, in
-    the clip's units; the first frame takes the change to the second. patch: frames, rows and
-    columns of a token, in pixels. Raises MaskError where tokens do not tile the clip, and for
-    fewer than two frames. The cheap stand-in for motion vectors; a moving camera is motion too.
+    The mean over the pixels and channels of a token of the absolute change since the frame before,
+    in units of the clip; the first frame takes the change to the second. A cheap substitute for
+    motion vectors; camera motion counts too.
+    patch: frames, rows and columns of a token, in pixels.
+    Raises MaskError where tokens do not tile the clip, and for fewer than two frames.
     """
     frames, *size = clip.shape[1:4]
     if frames < 2 or any(side % part for side, part in zip((frames, *size), patch, strict=True)):
@@ -34,8 +36,9 @@ def difference_motion(clip: Array, patch: tuple[int, int, int]) -> Array:
     return cubes.mean((2, 4, 6)).reshape(clip.shape[0], -1)
 
 
+@facts.scores(needs=("motion",))
 def frame_difference_scores(randomness: Randomness, context: Context) -> Array:
-    """Ranks of tokens by stillness: f32[B, N], the stillest N - 1; equals in random order."""
+    """Rank tokens by stillness: f32[B, N], the stillest N - 1; equals in random order."""
     motion = context.hints["motion"]
     length = motion.shape[-1]
     ranks = jnp.arange(length - 1, -1, -1, dtype=jnp.float32)
@@ -47,38 +50,44 @@ def frame_difference_scores(randomness: Randomness, context: Context) -> Array:
     return jax.vmap(rank)(randomness.each("mask"), motion)
 
 
+@facts.sampler(needs=("motion",), axes=(3,))
 def frame_difference(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides the tokens that move most, by the hint 'motion', such as `difference_motion` gives.
+    """Hide the tokens that move most.
 
-    Tokens of equal motion are hidden at random, so a clip that stands still gets a random mask.
+    Tokens of equal motion are hidden at random, so that a still clip gets a random mask.
 
-    ratio: share of hidden tokens, exact after rounding. Hint: motion f32[B, N], at least 0.
+    ratio: share of hidden tokens, exact after rounding.
+    Reads the hint 'motion' f32[B, N], at least 0, such as `difference_motion` gives.
     Raises MaskError unless the grid is (time, rows, columns).
-    Source: the plain form of the idea of MGM (arXiv 2308.12962), without its blocks.
+    Source: the idea of MGM (arXiv 2308.12962) in its simplest form, without blocks.
     """
     named_axes(context.grid, AXES)
     return from_scores(frame_difference_scores(randomness, context), ratio=ratio)
 
 
-frame_difference.needs = ("motion",)
-frame_difference.axes = (3,)
+def block_counts(grid: tuple[int, ...], *, ratio: float, least: float = 0.1) -> tuple[int, int]:
+    """Return the numbers of visible and hidden tokens of `block`, equal in every time step."""
+    return tube_counts(grid, ratio=ratio)
 
 
+@facts.sampler(needs=("flow",), axes=(3,), counts=block_counts)
 def block(randomness: Randomness, context: Context, *, ratio: float, least: float = 0.1) -> Mask:
-    """Hides one block in each time step, which follows what moves in the first one.
+    """Hide one block in each time step that follows the motion of the first.
 
     The block starts at the hot spot of the first time step (see `hot_spots`) and is carried along
-    by the flow at its centre. It stays within the grid, so near a border its centre lags behind,
-    and at 0.75 it leaves little room to move. Where nothing moves it starts at a random place.
+    by the flow at its centre. It stays within the grid, so that near a border its centre lags
+    behind, and at 0.75 it has little room to move. Where nothing moves it starts at a random place.
 
     ratio: share of hidden tokens of each time step, exact after rounding. The block has the
     proportions of the frame; its last row may be short, so that the number is exact.
-    least: tokens per time step below which movement, relative to the frame's median, is none.
-    Hint: flow f32[B, T, h, w, 2], tokens (rows, columns) from each time step to the next.
+    least: tokens per time step; slower motion, relative to the frame's median, counts as none.
+    Reads the hint 'flow' f32[B, T, h, w, 2], tokens (rows, columns) from each time step to the
+    next.
     Raises MaskError unless the grid is (time, rows, columns).
     Source: MGM (arXiv 2308.12962), section 3; no code is published.
     Differences: the paper reads motion vectors of the codec, here any flow serves; the median of
-    the first flow is taken off before the hot spot is sought, so that a moving camera is none.
+    the first flow is subtracted before the hot spot is located, so that camera motion does not
+    count.
     """
     grid = named_axes(context.grid, AXES)
     steps, rows, columns = grid
@@ -91,24 +100,19 @@ def block(randomness: Randomness, context: Context, *, ratio: float, least: floa
     anywhere = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1))(keys)
     spots, speeds = hot_spots(flow[:, 0])
     moves = speeds[:, None] >= least
-    centres = followed(jnp.where(moves, spots, anywhere + (sides - 1) / 2), flow)
+    centres = follow_flow(jnp.where(moves, spots, anywhere + (sides - 1) / 2), flow)
     starts = jnp.clip(jnp.round(centres - (sides - 1) / 2), 0, room).astype(jnp.int32)
     starts = starts.reshape(-1, 2)
     chosen = boxes(jnp.broadcast_to(sides, starts.shape), starts, (rows, columns), count=hidden)
     return from_hidden(chosen.reshape(flow.shape[0], -1), count=steps * hidden)
 
 
-block.needs = ("flow",)
-block.axes = (3,)
-block.counts = tube_counts
-
-
 def hot_spots(flow: Array) -> tuple[Array, Array]:
-    """Where motion peaks: f32[B, h, w, 2] -> places f32[B, 2] and the largest speed f32[B].
+    """Locate the peak of motion: f32[B, h, w, 2] -> places f32[B, 2] and largest speed f32[B].
 
-    Motion is the flow less its median, speeds are in tokens per time step. The peak is sought in
-    speeds smoothed by a binomial kernel of five tokens, so that it lies inside of what moves; the
-    place is the centre of motion of the five by five tokens around it.
+    Motion is the flow less its median, speeds are in tokens per time step. The peak is that of the
+    speeds smoothed by a binomial kernel of five tokens, so that it lies inside the moving region;
+    the place is the centre of motion of the five by five tokens around it.
     """
     relative = flow - jnp.median(flow, axis=(1, 2), keepdims=True)
     speed = jnp.sqrt((relative**2).sum(-1))
@@ -121,8 +125,8 @@ def hot_spots(flow: Array) -> tuple[Array, Array]:
     return (weight * places).sum((1, 2)) / total, speed.max((1, 2))
 
 
-def followed(starts: Array, flow: Array) -> Array:
-    """The paths of points carried along by the flow: f32[B, 2] -> f32[B, T, 2].
+def follow_flow(starts: Array, flow: Array) -> Array:
+    """Return the paths of points carried along by the flow: f32[B, 2] -> f32[B, T, 2].
 
     flow: f32[B, T, h, w, 2], its last time step is not used. Between tokens it is interpolated
     linearly; points stop at the border of the grid.
@@ -142,9 +146,9 @@ def followed(starts: Array, flow: Array) -> Array:
 
 
 def _binomial(field: Array, axis: int) -> Array:
-    """Smooths along an axis of [B, h, w] by (1, 4, 6, 4, 1) / 16, zeros outside.
+    """Smooth along an axis of [B, h, w] by (1, 4, 6, 4, 1) / 16, zeros outside.
 
-    Sums of slices, not a matrix product, whose rounding may depend on the size of the batch.
+    By sums of slices: the rounding of a matrix product may depend on the batch size.
     """
     size = field.shape[axis]
     padded = jnp.pad(field, [(2, 2) if place == axis else (0, 0) for place in range(3)])

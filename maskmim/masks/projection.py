@@ -1,8 +1,8 @@
 """Masking by projection: tokens are mixed into fewer dimensions, none is dropped (ROPIM).
 
 An operator on the token axis, not a `Mask`: it replaces the patch embeddings x by P x, before
-positions are added, and the loss is taken on (I - P)(prediction - target), the part removed.
-P = S diag(1 / size) S', where S sorts tokens into buckets with random signs; it is never formed.
+positions are added, and the loss is taken on (I - P)(prediction - target), the removed part.
+P = S diag(1 / size) S', where S sorts tokens into buckets with random signs; P is never formed.
 
 Source: ROPIM (ICLR 2024), section 3, and SketchGenerator of data/data_ropim.py and
 train_one_epoch of main_ropim.py, csiro-robotics/ROPIM.
@@ -23,8 +23,8 @@ from maskmim.types import Array, Context, Mask, Randomness
 class Projection(NamedTuple):
     """Tokens sorted into K buckets of at most k, one draw for each example.
 
-    slots:  i32[B, k, K] the tokens of each bucket; N where there is none.
-    places: i32[B, N] where in the flattened slots each token is.
+    slots:  i32[B, k, K] the tokens of each bucket; N for an empty slot.
+    places: i32[B, N] the place of each token in the flattened slots.
     signs:  f32[B, N] the factor of a token, 1 or -1; 0 for a token in no bucket.
     """
 
@@ -34,17 +34,17 @@ class Projection(NamedTuple):
 
 
 def draw(randomness: Randomness, context: Context, *, size: int = 7) -> Projection:
-    """A projection for each example that keeps one dimension in `size`.
+    """Draw a projection for each example that keeps one dimension in `size`.
 
-    size: tokens of a bucket. There are ceil(N / size) buckets; where `size` does not divide N,
-    their sizes differ by at most one. Each run of K tokens puts one into every bucket, as in the
-    official code. Half of the signs are negative. P is symmetric, P P = P, its rank is K and its
-    diagonal 1 / size of each token's bucket. The mean of P over draws is that diagonal, but for
-    -1 / (N - 1) times the chance that two tokens meet, since signs are balanced.
+    size: tokens of a bucket. The K = ceil(N / size) buckets differ in size by at most one. Each run
+    of K tokens puts one into every bucket, as in the official code. Half of the signs are negative.
+    P is symmetric, P P = P, its rank is K and its diagonal is 1 / size of each token's bucket. The
+    mean of P over draws is that diagonal, except for -1 / (N - 1) times the chance that two tokens
+    share a bucket, since signs are balanced.
     Raises MaskError unless 1 < size <= N.
     Source: create_sketch_mat, one draw for each image.
-    Differences: the official code has K = ceil(0.14 N) and the factor 0.14 where 1 / size belongs,
-    so its P has eigenvalues 0.98 for 7 tokens a bucket; `sketched` does that. It stops where K does
+    Differences: the official code has K = ceil(0.14 N) and the factor 0.14 in place of 1 / size, so
+    that its P has eigenvalues 0.98 for 7 tokens per bucket, see `sketched`; it fails where K does
     not divide N.
     """
     length = _length(context, size)
@@ -52,36 +52,36 @@ def draw(randomness: Randomness, context: Context, *, size: int = 7) -> Projecti
 
 
 def draw_shared(randomness: Randomness, context: Context, *, size: int = 7) -> Projection:
-    """As `draw`, but one projection for the whole batch; returned for each example all the same."""
-    one = _draw(randomness.shared("mask"), _length(context, size), size)
+    """Draw one projection for the whole batch, repeated for each example; else as `draw`."""
+    shared = _draw(randomness.shared("mask"), _length(context, size), size)
     batch = len(randomness.slots)
-    return Projection(*(jnp.broadcast_to(part, (batch, *part.shape)) for part in one))
+    return Projection(*(jnp.broadcast_to(part, (batch, *part.shape)) for part in shared))
 
 
 def of_mask(mask: Mask) -> Projection:
-    """The projection that sets hidden tokens to zero: a bucket for each visible token alone.
+    """Return the projection that sets hidden tokens to zero: one bucket per visible token.
 
-    mask: any whose visible tokens are those not hidden.
+    mask: its visible tokens must be those that are not hidden.
     """
     places = jnp.maximum(jnp.cumsum(~mask.hidden, axis=-1) - 1, 0)
     return Projection(mask.visible[:, None], places, (~mask.hidden).astype(jnp.float32))
 
 
 def project(projection: Projection, tokens: Array) -> Array:
-    """P x: every token becomes the signed mean of its bucket, f32[B, N, D] -> f32[B, N, D]."""
+    """Return P x, where every token is the signed mean of its bucket: f32[B, N, D]."""
     filled = (projection.slots < tokens.shape[1]).sum(1)
     return _mix(projection, tokens, 1 / filled)
 
 
 def complement(projection: Projection, tokens: Array) -> Array:
-    """(I - P) x, what `project` removes: f32[B, N, D] -> f32[B, N, D]."""
+    """Return (I - P) x, the part that `project` removes: f32[B, N, D]."""
     return tokens - project(projection, tokens)
 
 
 def sketched(projection: Projection, tokens: Array, *, factor: float = 0.14) -> Array:
-    """The official P x, with S S' scaled by one factor: f32[B, N, D] -> f32[B, N, D].
+    """Return the official P x, with S S' scaled by one factor: f32[B, N, D].
 
-    It equals `project` where factor = 1 / size; otherwise it is no projection.
+    It equals `project` where factor = 1 / size; otherwise it is not a projection.
     Source: sketching_ratio of SketchGenerator.
     """
     return _mix(projection, tokens, jnp.full(projection.slots[:, 0].shape, factor))
@@ -90,7 +90,7 @@ def sketched(projection: Projection, tokens: Array, *, factor: float = 0.14) -> 
 def _length(context: Context, size: int) -> int:
     length = math.prod(context.grid)
     if not 1 < size <= length:
-        raise MaskError(f"{size} tokens in a bucket: between 2 and all {length} of them")
+        raise MaskError(f"size {size}: a bucket has from 2 tokens to all {length}")
     return length
 
 
@@ -107,9 +107,9 @@ def _draw(key: Array, length: int, size: int) -> Projection:
 
 
 def _mix(projection: Projection, tokens: Array, factors: Array) -> Array:
-    """Signed sums of buckets times factors f32[B, K], handed back to their tokens.
+    """Give each token the signed sum of its bucket times the bucket's factor f32[B, K].
 
-    Gathers without repeated places, so that gradients need no atomic additions.
+    By gathers without repeated places, so that gradients need no atomic additions.
     """
     slots, places, signs = projection
     batch, runs, buckets = slots.shape

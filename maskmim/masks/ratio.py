@@ -1,8 +1,8 @@
-"""Laws of the mask ratio: how large a share is hidden, drawn anew for each example or batch.
+"""Laws of the mask ratio: the share of hidden tokens, drawn for each example or batch.
 
 A law is a function `(key, progress, *, ...) -> f32[]`, a share in [0, 1]. Shapes stay static:
-`varied` keeps every token in its place and hides a traced number of them; where the encoder drops
-what is hidden, `methods.ratio_buckets` serves.
+`varied` keeps every token in its place and hides a traced number of them. Where the encoder drops
+hidden tokens use `methods.ratio_buckets`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Law = Callable[[Array, Array | float], Array]
 
 
 def fixed(key: Array, progress: Array | float, *, share: float) -> Array:
-    """Always the same share."""
+    """Return the same share every time."""
     return jnp.float32(share)
 
 
 def uniform(key: Array, progress: Array | float, *, low: float = 0.5, high: float = 1.0) -> Array:
-    """Uniform between low and high.
+    """Draw a share uniformly between low and high.
 
-    The default is MaskViT's (row 91), whose models must start decoding from nothing: a fixed ratio
-    never shows them that. AttMask draws from 0.1 to 0.5.
+    The default is MaskViT's (row 91): its models start decoding from nothing, which a fixed ratio
+    never trains. AttMask draws from 0.1 to 0.5.
     """
     return jax.random.uniform(key, (), minval=low, maxval=high)
 
@@ -41,30 +41,30 @@ def truncated_normal(
     low: float = 0.5,
     high: float = 1.0,
 ) -> Array:
-    """A normal distribution cut off at low and high; the defaults are MAGE's.
+    """Draw a share from a normal distribution truncated at low and high.
 
-    mean, deviation: of the normal before the cut.
+    mean, deviation: of the normal distribution before truncation; the defaults are MAGE's.
     Source: MAGE (arXiv 2211.09117), section 3.1, and mask_ratio_generator of models_mage.py, which
-    draws one ratio for each call on a device; here who shares a draw is `varied`'s choice.
+    draws one ratio for each call on a device; here `varied` decides which examples share a draw.
     """
     bounds = (low - mean) / deviation, (high - mean) / deviation
     return mean + deviation * jax.random.truncated_normal(key, *bounds, ())
 
 
 def beta(key: Array, progress: Array | float, *, a: float = 12.0, b: float = 3.0) -> Array:
-    """A beta distribution; the defaults, with mean 0.8, are ENAT's (row 94)."""
+    """Draw a share from a beta distribution; the defaults, with mean 0.8, are ENAT's (row 94)."""
     return jax.random.beta(key, a, b)
 
 
 def along(
     key: Array, progress: Array | float, *, curve: Callable[[Array], Array] = curves.cosine
 ) -> Array:
-    """The ratio at a uniformly random place of a falling curve, see `curves`: MaskGIT's law."""
+    """Return a curve's ratio at a uniformly random place, see `curves`: MaskGIT's law."""
     return curve(jax.random.uniform(key, ()))
 
 
 def sometimes(key: Array, progress: Array | float, *, law: Law, chance: float = 0.5) -> Array:
-    """The ratio of another law with probability `chance`, else 0: the example is left whole.
+    """Return the share of another law with probability `chance`, else 0: nothing is hidden.
 
     Source: AttMask and iBOT mask a crop with probability 0.5.
     """

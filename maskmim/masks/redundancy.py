@@ -1,4 +1,4 @@
-"""Masks that know which tokens say something new: those unlike what came before them in time."""
+"""Masks by redundancy over time: tokens that differ from what came before are kept."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import math
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_scores, keep_strongest, positions, split_counts
 from maskmim.masks.slices import named_axes
 from maskmim.masks.video import AXES
 from maskmim.types import Array, Context, Mask, Randomness
 
 
+@facts.scores(needs=("features",))
 def tokens_scores(randomness: Randomness, context: Context) -> Array:
-    """How much each token of a clip changed since the time step before: f32[B, N].
+    """Return each token's change since the time step before: f32[B, N].
 
     The L2 norm of the difference of the hint 'features' f32[B, N, D]; tokens of the first time step
     take the values of the second. Raises MaskError unless the grid is (time, rows, columns) with at
@@ -32,7 +34,7 @@ def tokens_scores(randomness: Randomness, context: Context) -> Array:
 def tokens_counts(
     grid: tuple[int, ...], *, ratio: float, predicted: float = 0.2
 ) -> tuple[int, int]:
-    """Visible and predicted tokens of `tokens`; the rest of N is neither."""
+    """Return the numbers of visible and predicted tokens of `tokens`; the others are neither."""
     length = math.prod(named_axes(grid, AXES))
     visible, hidden = split_counts(length, ratio)
     count = round(predicted * length)
@@ -44,22 +46,24 @@ def tokens_counts(
     return visible, count
 
 
+@facts.sampler(needs=("features",), axes=(3,), counts=tokens_counts)
 def tokens(
     randomness: Randomness, context: Context, *, ratio: float, predicted: float = 0.2
 ) -> Mask:
-    """Shows and predicts only tokens of a clip that changed, and discards the redundant rest.
+    """Hide redundant tokens of a clip for good, show or predict those that changed.
 
     The tokens with the largest `tokens_scores` are kept: a random part of them is visible and the
-    others are predicted. The rest is hidden and not predicted either. With predicted equal to
-    ratio every token is kept, and the mask is a random one.
+    others are predicted. The redundant ones are hidden and not predicted either. With predicted
+    equal to ratio every token is kept, and the mask is uniformly random.
 
-    ratio: share of tokens that are not visible; 0.9 is the published one. predicted: share of
-    tokens that are predicted; 0.2 makes the published 0.3 of tokens that are kept.
-    Hint: features f32[B, N, D]; the source's are the patch embeddings before positions.
+    ratio: share of tokens that are not visible; 0.9 is published. predicted: share of tokens that
+    are predicted; 0.2 makes the published 0.3 of tokens that are kept.
+    Reads the hint 'features' f32[B, N, D], in the source the patch embeddings before positions.
     Raises MaskError as `tokens_scores`, and unless 0 < predicted <= ratio.
     Source: EVEREST (arXiv 2211.10636), section 3.2, and mcm_step of modeling_pretrain.py,
-    sunilhoho/EVEREST, where counts are rounded down: 156 visible and 314 predicted of 1568 tokens,
-    here 157 and 314. Its selection of frames is described but not released.
+    sunilhoho/EVEREST. Its selection of frames is described but not released.
+    Differences: the official code rounds counts down: 156 visible and 314 predicted of 1568 tokens,
+    here 157 and 314.
     """
     visible, count = tokens_counts(context.grid, ratio=ratio, predicted=predicted)
     kept = keep_strongest(tokens_scores(randomness, context), visible + count)
@@ -71,16 +75,12 @@ def tokens(
     return Mask(positions(shown, visible), predict, ~shown, weight)
 
 
-tokens.needs = ("features",)
-tokens.axes = (3,)
-tokens.counts = tokens_counts
-
-
+@facts.scores(needs=("features",))
 def segments_scores(randomness: Randomness, context: Context) -> Array:
-    """How unlike each token of a sequence is to the one before: f32[B, N], minus their cosine.
+    """Return minus the cosine of each token of a sequence to the one before: f32[B, N].
 
-    Of the hint 'features' f32[B, N, D]. The first token has 0, as in the source, and since
-    cosines of real neighbours are positive it practically always has the largest score.
+    Reads the hint 'features' f32[B, N, D]. The first token has 0, as in the source; since cosines
+    of real neighbours are positive, it nearly always has the largest score.
     Raises MaskError unless the grid has one axis.
     """
     named_axes(context.grid, ("time",))
@@ -91,17 +91,15 @@ def segments_scores(randomness: Randomness, context: Context) -> Array:
     return jnp.pad(-cosine, ((0, 0), (1, 0)))
 
 
+@facts.sampler(needs=("features",), axes=(1,))
 def segments(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Shows the segments of a long video that differ most from the one before, hides the others.
+    """Hide the segments of a long video that differ least from the one before.
 
     Nothing is random. ratio: share of hidden segments, exact after rounding; 0.5 is recommended.
-    Hint: features f32[B, N, D], one embedding for each segment. Raises MaskError unless the grid
-    has one axis.
-    Source: LV-MAE (arXiv 2504.03501) and models_mae.py, amazon-science/lv-mae, whose comment says
-    the opposite of what its sort does; what it does is followed. Padded segments are not known.
+    Reads the hint 'features' f32[B, N, D], one embedding for each segment.
+    Raises MaskError unless the grid has one axis.
+    Source: LV-MAE (arXiv 2504.03501) and models_mae.py, amazon-science/lv-mae; we follow its sort,
+    which does the opposite of its comment.
+    Differences: padded segments are not supported.
     """
     return from_scores(segments_scores(randomness, context), ratio=ratio)
-
-
-segments.needs = ("features",)
-segments.axes = (1,)

@@ -1,4 +1,4 @@
-"""From maps of pixel labels to the regions of tokens."""
+"""Regions of tokens, computed from maps of pixel labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskmim.masks.core import MaskError
 from maskmim.types import Array
 
 # The pixel classes of FACER's face parsing, as FSFM groups them; the boundary of the face is
-# found from three of them and stands between the mouth and the hair.
+# computed from three of them and comes between the mouth and the hair.
 FACE_CLASSES = 11
 SKIN, HAIR, BACKGROUND = 1, 10, 0
 FACE_PARTS = ((2, 3), (4, 5), (6,), (7, 8, 9))
@@ -20,17 +20,17 @@ FACE_CANDIDATES = (0, 1, 2, 3, 4, 5)
 
 
 def token_counts(label_map: Array, patch: tuple[int, ...], *, regions: int) -> Array:
-    """How many pixels of each label a token holds: i32[B, *size] -> i32[B, N, regions].
+    """Count the pixels of each label in each token: i32[B, *size] -> i32[B, N, regions].
 
     patch: pixels of a token along each axis. Raises MaskError unless patches tile the map.
     """
     batch, *size = label_map.shape
     if len(patch) != len(size) or any(
-        whole % part for whole, part in zip(size, patch, strict=True)
+        length % side for length, side in zip(size, patch, strict=True)
     ):
         raise MaskError(f"patches of {patch} pixels do not tile a label map of {tuple(size)}")
     split = [
-        part for whole, side in zip(size, patch, strict=True) for part in (whole // side, side)
+        part for length, side in zip(size, patch, strict=True) for part in (length // side, side)
     ]
     axes = range(1, 2 * len(size) + 1)
     cells = label_map.reshape(batch, *split).transpose(0, *axes[::2], *axes[1::2])
@@ -41,7 +41,7 @@ def token_counts(label_map: Array, patch: tuple[int, ...], *, regions: int) -> A
 
 
 def token_labels(label_map: Array, patch: tuple[int, ...], *, regions: int) -> Array:
-    """The label that most pixels of a token have, the lowest of equals: i32[B, N].
+    """Return the most frequent label of each token's pixels, the lowest of equals: i32[B, N].
 
     label_map, patch and what raises: see `token_counts`. regions: labels are 0 .. regions - 1.
     """
@@ -49,7 +49,7 @@ def token_labels(label_map: Array, patch: tuple[int, ...], *, regions: int) -> A
 
 
 def token_members(label_map: Array, patch: tuple[int, ...], *, regions: int) -> Array:
-    """The regions that a token holds at least one pixel of: bool[B, N, regions].
+    """Mark the regions of which a token holds at least one pixel: bool[B, N, regions].
 
     label_map, patch and what raises: see `token_counts`.
     Source: the max pooling of FSFM, fsfm-3c/util/datasets.py, wolo-wolo/FSFM-CVPR25.
@@ -58,15 +58,15 @@ def token_members(label_map: Array, patch: tuple[int, ...], *, regions: int) -> 
 
 
 def face_members(label_map: Array, patch: tuple[int, ...]) -> Array:
-    """FSFM's eight regions of a face: bool[B, N, 8], the hint of `regions.covered_overlapping`.
+    """Mark FSFM's eight regions of a face: bool[B, N, 8], hint of `regions.covered_overlapping`.
 
     label_map: i32[B, H, W] of FACER's eleven classes. In order: eyebrows, eyes, nose, mouth, face
     boundary (tokens with skin and with hair or background), hair, skin, background. The first six,
     FACE_CANDIDATES, may be covered.
     Source: facial_region_group of the same file.
     """
-    held = token_members(label_map, patch, regions=FACE_CLASSES)
-    parts = [held[..., list(group)].any(-1) for group in FACE_PARTS]
-    skin, hair, background = held[..., SKIN], held[..., HAIR], held[..., BACKGROUND]
+    members = token_members(label_map, patch, regions=FACE_CLASSES)
+    parts = [members[..., list(group)].any(-1) for group in FACE_PARTS]
+    skin, hair, background = members[..., SKIN], members[..., HAIR], members[..., BACKGROUND]
     boundary = skin & (hair | background)
     return jnp.stack([*parts, boundary, hair, skin, background], axis=-1)

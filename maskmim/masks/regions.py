@@ -1,7 +1,7 @@
-"""Masks by region: every token has a label (a face part, an object, a segment) that guides hiding.
+"""Masks by region: every token has a label, such as a face part, an object or a segment.
 
-Labels come as the hint 'labels' i32[B, N]; `region_maps` finds them from maps of pixels. Tokens
-whose label is outside 0 .. regions - 1 together count as one more region.
+Samplers read the labels as the hint 'labels' i32[B, N]; `region_maps` computes them from maps of
+pixels. Tokens whose label is outside 0 .. regions - 1 together count as one more region.
 
 Source: FSFM (CVPR 2025), section 3.1, and collate_fn_crfrp of fsfm-3c/util/datasets.py,
 wolo-wolo/FSFM-CVPR25; `object_first` and `background_first` are ours.
@@ -12,11 +12,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_hidden, from_scores, split_counts
 from maskmim.masks.region_maps import FACE_CANDIDATES, FACE_REGIONS
 from maskmim.types import Array, Context, Mask, Randomness
 
 
+@facts.sampler(needs=("labels",))
 def covered(
     randomness: Randomness,
     context: Context,
@@ -25,28 +27,26 @@ def covered(
     regions: int = FACE_REGIONS,
     candidates: tuple[int, ...] = FACE_CANDIDATES,
 ) -> Mask:
-    """Hides one random region completely and every other region at one common rate (CRFR-P).
+    """Hide one random region completely and the same share of every other (CRFR-P).
 
-    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
-    candidates: labels that may be covered. A candidate that an example lacks covers nothing there;
-    of one larger than the whole budget random tokens stay visible.
-    Raises MaskError for candidates that are no labels.
+    ratio: share of hidden tokens, exact after rounding. regions: number of labels.
+    candidates: labels that may be covered. A candidate that an example lacks covers nothing in it;
+    of a candidate larger than the number of hidden tokens, random tokens stay visible.
+    Raises MaskError for candidates that are not labels.
     Source: CRFR_P_masking, see the module.
     Differences: the region is drawn for each example; the official code draws one per batch. The
-    official shares are rounded region by region, and tokens then over or short (half a one for each
-    region at most) are taken anywhere at random; here they go by the largest remainders, so that
-    every region keeps its rate within one token. Where rounding leaves none, both hide equally many
-    tokens of each region. A token has one label; official regions overlap, see
+    official shares are rounded region by region, and the surplus or missing tokens (at most half a
+    token for each region) are taken anywhere at random; here they go to the largest remainders, so
+    that every region keeps its share within one token. Where no rounding is needed, both hide the
+    same number of tokens of each region. A token has one label; official regions overlap, see
     `covered_overlapping`.
     """
-    labels = _known(context.hints["labels"], regions)
+    labels = _grouped_labels(context.hints["labels"], regions)
     region = covered_region(randomness, regions=regions, candidates=candidates)
     return _cover(randomness, labels == region[:, None], labels, regions=regions, ratio=ratio)
 
 
-covered.needs = ("labels",)
-
-
+@facts.sampler(needs=("members",))
 def covered_overlapping(
     randomness: Randomness,
     context: Context,
@@ -54,10 +54,10 @@ def covered_overlapping(
     ratio: float,
     candidates: tuple[int, ...] = FACE_CANDIDATES,
 ) -> Mask:
-    """As `covered`, with tokens that belong to several regions at once: FSFM's own setting.
+    """Hide as `covered` does where tokens belong to several regions, as in FSFM.
 
-    Reads the hint 'members' bool[B, N, R], such as `region_maps.face_members`: the covered region
-    takes all of its tokens; a token left over counts for the first region it belongs to.
+    Reads the hint 'members' bool[B, N, R], such as `region_maps.face_members`: all tokens of the
+    covered region belong to it; any other token counts for the first region it belongs to.
     ratio, candidates, what raises, source and differences: see `covered`.
     """
     members = context.hints["members"]
@@ -68,48 +68,44 @@ def covered_overlapping(
     return _cover(randomness, inside, labels, regions=regions, ratio=ratio)
 
 
-covered_overlapping.needs = ("members",)
-
-
 def covered_region(
     randomness: Randomness,
     *,
     regions: int = FACE_REGIONS,
     candidates: tuple[int, ...] = FACE_CANDIDATES,
 ) -> Array:
-    """The region i32[B] that `covered` covers in each example, one of the candidates."""
-    if not candidates or not all(0 <= each < regions for each in candidates):
+    """Draw the region i32[B] that `covered` covers in each example, one of the candidates."""
+    if not candidates or not all(0 <= label < regions for label in candidates):
         raise MaskError(f"candidates {candidates}: one or more labels from 0 to {regions - 1}")
     draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(candidates)))
     return jnp.array(candidates, jnp.int32)[draw(randomness.each("region"))]
 
 
+@facts.sampler(needs=("labels",))
 def proportional(
     randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
 ) -> Mask:
-    """Hides the same share of every region, within one token (FSFM's FRP).
+    """Hide the same share of every region, within one token (FSFM's FRP).
 
-    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
+    ratio: share of hidden tokens, exact after rounding. regions: number of labels.
     Source: FSFM, the ablation of masking strategies; that variant is not in its repository. The
     rounding is that of `covered`.
     """
-    labels = _known(context.hints["labels"], regions)
+    labels = _grouped_labels(context.hints["labels"], regions)
     nothing = jnp.zeros(labels.shape, bool)
     return _cover(randomness, nothing, labels, regions=regions, ratio=ratio)
 
 
-proportional.needs = ("labels",)
-
-
+@facts.sampler(needs=("labels",))
 def whole(
     randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
 ) -> Mask:
-    """Hides whole regions in a random order until the count is reached, the last one in part.
+    """Hide whole regions in a random order, the last one in part.
 
-    ratio: share of hidden tokens, exact after rounding. regions: how many labels there are.
-    Source: FSFM, the idea of covering a region taken alone; no published code.
+    ratio: share of hidden tokens, exact after rounding. regions: number of labels.
+    Source: FSFM, only its idea of covering a region; no published code.
     """
-    labels = _known(context.hints["labels"], regions)
+    labels = _grouped_labels(context.hints["labels"], regions)
 
     def score(key: Array, labels: Array) -> Array:
         for_order, for_tokens = jax.random.split(key)
@@ -119,9 +115,7 @@ def whole(
     return from_scores(jax.vmap(score)(randomness.each("mask"), labels), ratio=ratio)
 
 
-whole.needs = ("labels",)
-
-
+@facts.sampler(needs=("labels",))
 def object_first(
     randomness: Randomness,
     context: Context,
@@ -130,17 +124,17 @@ def object_first(
     objects: tuple[int, ...] = (1,),
     hints: float = 0.1,
 ) -> Mask:
-    """Hides the objects' tokens first, but for a few that stay visible as hints.
+    """Hide the tokens of objects first, except a few that stay visible as hints.
 
-    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; everything
-    else is background. hints: share of the objects' tokens left visible, at random; they are hidden
-    last, only where the background is too small.
+    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; all other
+    labels are background. hints: share of the objects' tokens left visible, at random; they are
+    hidden last, only where the background is too small.
     Raises MaskError for hints outside [0, 1].
-    Source: ours, after the hints of AttMask (attmask.py, 0.1 there) and Self-Guided MAE.
+    Source: ours, after the hints of AttMask (attmask.py, with 0.1) and Self-Guided MAE.
     """
     if not 0 <= hints <= 1:
         raise MaskError(f"hints {hints}: a share of the objects' tokens, from 0 to 1")
-    inside = _inside(context.hints["labels"], objects)
+    inside = _object_tokens(context.hints["labels"], objects)
     noise = _noise(randomness, inside.shape[-1])
     order = jnp.argsort(jnp.where(inside, noise, 2.0), axis=-1)
     place = jnp.argsort(order, axis=-1)
@@ -149,30 +143,26 @@ def object_first(
     return from_scores(stage + noise, ratio=ratio)
 
 
-object_first.needs = ("labels",)
-
-
+@facts.sampler(needs=("labels",))
 def background_first(
     randomness: Randomness, context: Context, *, ratio: float, objects: tuple[int, ...] = (1,)
 ) -> Mask:
-    """Hides random tokens of the background; objects only where the background is too small.
+    """Hide random tokens of the background first, those of objects last.
 
-    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; everything
-    else is background.
-    Source: ours, the object-free control of `object_first`.
+    ratio: share of hidden tokens, exact after rounding. objects: labels of objects; all other
+    labels are background.
+    Source: ours, the control experiment of `object_first`.
     """
-    inside = _inside(context.hints["labels"], objects)
+    inside = _object_tokens(context.hints["labels"], objects)
     return from_scores(inside + _noise(randomness, inside.shape[-1]), ratio=ratio)
 
 
-background_first.needs = ("labels",)
-
-
-def _known(labels: Array, regions: int) -> Array:
+def _grouped_labels(labels: Array, regions: int) -> Array:
+    """Replace labels outside 0 .. regions - 1 by the label `regions`."""
     return jnp.where((labels >= 0) & (labels < regions), labels, regions)
 
 
-def _inside(labels: Array, objects: tuple[int, ...]) -> Array:
+def _object_tokens(labels: Array, objects: tuple[int, ...]) -> Array:
     return jnp.isin(labels, jnp.array(objects, jnp.int32))
 
 
@@ -183,10 +173,10 @@ def _noise(randomness: Randomness, length: int) -> Array:
 def _cover(
     randomness: Randomness, inside: Array, labels: Array, *, regions: int, ratio: float
 ) -> Mask:
-    """Hides the tokens inside and an equal share of each other region: bool[B, N], i32[B, N]."""
+    """Hide the tokens inside, bool[B, N], and an equal share of each other region, i32[B, N]."""
     length = labels.shape[-1]
     _, count = split_counts(length, ratio)
-    cover = regions + 1
+    cover = regions + 1  # The label of the tokens inside.
 
     def hide(key: Array, inside: Array, labels: Array) -> Array:
         for_ties, for_tokens = jax.random.split(key)
@@ -194,9 +184,9 @@ def _cover(
         sizes = (labels == jnp.arange(cover + 1)[:, None]).sum(-1)
         first = jnp.minimum(sizes[cover], count)
         ties = jax.random.uniform(for_ties, (cover,))
-        shares = apportioned(sizes[:cover], count - first, ties)
+        shares = apportion(sizes[:cover], count - first, ties)
         quotas = jnp.append(shares, first)
-        # Tokens in the order of their labels, at random within one.
+        # Sorted by label, at random within a label.
         noise = jax.random.uniform(for_tokens, (length,))
         order = jnp.lexsort((noise, labels))
         ordered = labels[order]
@@ -206,12 +196,12 @@ def _cover(
     return from_hidden(jax.vmap(hide)(randomness.each("mask"), inside, labels), count=count)
 
 
-def apportioned(sizes: Array, budget: Array, ties: Array) -> Array:
-    """Shares out a budget in proportion to sizes, each within one of exact: largest remainders.
+def apportion(sizes: Array, budget: Array, ties: Array) -> Array:
+    """Divide a budget in proportion to sizes by the method of largest remainders.
 
-    sizes: i32[R]; budget: i32[] at most their sum; ties: f32[R], the smaller is served first among
-    equal remainders. Returns i32[R] whose sum is the budget. Integers throughout, so up to 46,000
-    tokens.
+    sizes: i32[R]; budget: i32[] at most their sum; ties: f32[R], of equal remainders the smaller
+    one comes first. Returns i32[R], each within one of the exact share, whose sum is the budget.
+    Computed in int32, so for up to 46,000 tokens.
     """
     total = jnp.maximum(sizes.sum(), 1)
     shares, remainders = jnp.divmod(sizes * budget, total)

@@ -1,4 +1,4 @@
-"""Who enters the encoder and who is predicted, changed on the masks of another sampler."""
+"""Samplers that change which tokens of another's masks enter the encoder or are predicted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Sampler = Callable[[Randomness, Context], Mask]
 
 
 def in_place(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:
-    """Every token enters the encoder, hidden ones as mask embeddings; nothing is dropped.
+    """Hide tokens in place: every token enters, hidden ones as mask embeddings.
 
     Source: BEiT, SimMIM, MaskFeat, iBOT.
     """
     mask = sampler(randomness, context)
-    return mask._replace(visible=_every(mask))
+    return mask._replace(visible=_all_tokens(mask))
 
 
 def partly_predicted(
     randomness: Randomness, context: Context, *, sampler: Sampler, share: float
 ) -> Mask:
-    """Objectives are taken on a random part of the tokens that would be predicted.
+    """Hide as another sampler does, predict only a random part of its predicted tokens.
 
-    share: of the predicted tokens, at least one is kept; rounded down, as both sources do.
+    share: of the predicted tokens, rounded down as both sources do, at least one token.
     Raises MaskError unless 0 < share <= 1.
     Source: CrossMAE predicts 49 of 147 hidden tokens (share 1/3; its kept_mask_ratio 0.25 counts
     all tokens), CAPI 8 of 166 (share 0.05).
@@ -35,11 +35,11 @@ def partly_predicted(
     if not 0 < share <= 1:
         raise MaskError(f"share {share}: a part of the predicted tokens, above 0 and at most 1")
     mask = sampler(randomness, context)
-    asked = mask.predict.shape[-1]
-    kept = max(1, int(share * asked + 1e-9))
+    predicted = mask.predict.shape[-1]
+    count = max(1, int(share * predicted + 1e-9))
     keys = randomness.inside("partly_predicted").each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (asked,)))(keys)
-    places = positions(keep_strongest(noise, kept), kept)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (predicted,)))(keys)
+    places = positions(keep_strongest(noise, count), count)
     take = jnp.take_along_axis
     return mask._replace(
         predict=take(mask.predict, places, axis=1), weight=take(mask.weight, places, axis=1)
@@ -47,21 +47,23 @@ def partly_predicted(
 
 
 def all_predicted(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:
-    """Objectives are taken on every token, visible or not, each with weight 1.
+    """Hide as another sampler does, predict every token, visible or not, with weight 1.
 
     Source: deblurring MAE and UTA's whole-image losses.
     """
     mask = sampler(randomness, context)
-    return mask._replace(predict=_every(mask), weight=jnp.ones(mask.hidden.shape, jnp.float32))
+    return mask._replace(predict=_all_tokens(mask), weight=jnp.ones(mask.hidden.shape, jnp.float32))
 
 
 def spared(
     randomness: Randomness, context: Context, *, sampler: Sampler, chance: float = 0.5
 ) -> Mask:
-    """Leaves each example whole with a probability: nothing hidden, no weight in the loss.
+    """Hide as another sampler does, but spare each example with a probability.
 
-    chance: probability that an example is spared. The sampler must let every token enter the
-    encoder (see `in_place`), else MaskError: dropped tokens could not come back.
+    In a spared example nothing is hidden and all weights are 0.
+    chance: probability that an example is spared.
+    Raises MaskError where the sampler drops tokens from the encoder (see `in_place`), since dropped
+    tokens cannot come back.
     Source: AttMask and iBOT mask a crop with probability 0.5.
     """
     mask = sampler(randomness, context)
@@ -71,10 +73,10 @@ def spared(
             "encoder; wrap the sampler in maskmim.masks.roles.in_place"
         )
     keys = randomness.inside("spared").each("mask")
-    kept = ~jax.vmap(lambda key: jax.random.bernoulli(key, chance))(keys)[:, None]
-    return mask._replace(hidden=mask.hidden & kept, weight=mask.weight * kept)
+    masked = ~jax.vmap(lambda key: jax.random.bernoulli(key, chance))(keys)[:, None]
+    return mask._replace(hidden=mask.hidden & masked, weight=mask.weight * masked)
 
 
-def _every(mask: Mask) -> Array:
+def _all_tokens(mask: Mask) -> Array:
     tokens = jnp.arange(mask.hidden.shape[-1], dtype=jnp.int32)
     return jnp.broadcast_to(tokens, mask.hidden.shape)

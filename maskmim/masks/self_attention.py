@@ -1,4 +1,4 @@
-"""Masks from a model's own attention: what a few random queries attend to most is hidden (SMA).
+"""Masks from a model's own attention, which hide what a few random queries attend to most (SMA).
 
 Source: SMA (ICLR 2024), section 3, and RandomlySelectedCrossAttentionMasking of
 src/transformers/models/sma/transforms_sma.py, Johnathan-Xie/sma, its branch of fixed length.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_scores, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
 
+@facts.sampler(needs=("token_attention",))
 def attended(
     randomness: Randomness,
     context: Context,
@@ -22,7 +24,7 @@ def attended(
     initial: float = 1.0,
     until: float = 0.25,
 ) -> Mask:
-    """Hides the tokens that a random subset of queries attends to most, after a random beginning.
+    """Hide the tokens that random queries attend to most, random ones at first.
 
     ratio: share of hidden tokens, exact after rounding. Other keywords: `attended_scores`.
     Source: see the module.
@@ -33,9 +35,7 @@ def attended(
     return from_scores(scores, ratio=ratio)
 
 
-attended.needs = ("token_attention",)
-
-
+@facts.scores(needs=("token_attention",))
 def attended_scores(
     randomness: Randomness,
     context: Context,
@@ -45,21 +45,21 @@ def attended_scores(
     initial: float = 1.0,
     until: float = 0.25,
 ) -> Array:
-    """Scores f32[B, N] of `attended`; the largest stay visible.
+    """Draw the scores f32[B, N] that `attended` ranks; the largest stay visible.
 
     Reads the hint 'token_attention' f32[B, Q, N], attention after its softmax and averaged over
-    heads, taken without gradient.
-    ratio:     share of hidden tokens: it sets how many queries are drawn and how many tokens may be
-               hidden.
-    per_query: hidden tokens for each query drawn; round(N * ratio / per_query) queries, at least
+    heads, without gradient.
+    ratio:     share of hidden tokens, which gives the numbers of queries and of candidates.
+    per_query: hidden tokens for each drawn query: round(N * ratio / per_query) queries, at least
                one and at most Q. The default is ours: the published one (576, for pictures of
-               many pixels) draws no query at all for short sequences.
-    initial:   share of the tokens, the most attended first, that hiding chooses from at progress
-               0; 1 is a random mask. It shrinks to ratio along half a cosine.
-    until:     progress at which it has shrunk, 0.25 in the published HIGGS run; 0 for no warm-in.
+               many pixels) draws no query for short sequences.
+    initial:   share of tokens, the most attended first, that are candidates for hiding at progress
+               0; 1 gives a random mask. It falls to ratio along half a cosine.
+    until:     progress at which it reaches ratio, 0.25 in the published HIGGS run; with 0 it is
+               ratio from the start.
     Raises MaskError for initial outside [ratio, 1], until outside [0, 1], per_query not above 0.
     Differences: the official code scales its schedule by optimizer steps, the same up to one step.
-    Its other branch (`varying_length`) hides another number of tokens for each example.
+    Its other branch (`varying_length`) hides a different number of tokens in each example.
     """
     attention = context.hints["token_attention"]
     queries, length = attention.shape[1:]
@@ -69,12 +69,12 @@ def attended_scores(
             f"per_query {per_query}, initial {initial}, until {until}: per_query must be above 0, "
             f"initial from the mask ratio {ratio} to 1, until from 0 to 1"
         )
-    drawn = min(max(round(length * ratio / per_query), 1), queries)
-    width = candidates(context.progress, length, ratio=ratio, initial=initial, until=until)
+    query_count = min(max(round(length * ratio / per_query), 1), queries)
+    width = candidate_count(context.progress, length, ratio=ratio, initial=initial, until=until)
 
     def score(key: Array, attention: Array) -> Array:
         for_queries, for_tokens = jax.random.split(key)
-        chosen = jnp.argsort(jax.random.uniform(for_queries, (queries,))) < drawn
+        chosen = jnp.argsort(jax.random.uniform(for_queries, (queries,))) < query_count
         noise = jax.random.uniform(for_tokens, (length,))
         return window_scores(attention, chosen, noise, width)
 
@@ -82,11 +82,11 @@ def attended_scores(
 
 
 def window_scores(attention: Array, chosen: Array, noise: Array, width: Array | int) -> Array:
-    """Noise for the `width` tokens that chosen queries attend to most, more than 1 for the others.
+    """Return noise for the `width` tokens that chosen queries attend to most, else more than 1.
 
     One example: attention f32[Q, N], chosen bool[Q], noise f32[N] in [0, 1), width i32[]. Returns
-    f32[N]; among the others the most attended have the smallest scores; of equals the first token
-    counts as attended more.
+    f32[N]; among the other tokens the most attended have the smallest scores; of equally attended
+    tokens the first counts as attended more.
     """
     total = jnp.where(chosen[:, None], attention, 0.0).sum(0)
     order = jnp.argsort(total, descending=True, stable=True)
@@ -94,13 +94,12 @@ def window_scores(attention: Array, chosen: Array, noise: Array, width: Array | 
     return jnp.where(rank < width, noise, 1.0 + rank)
 
 
-def candidates(
+def candidate_count(
     progress: Array | float, length: int, *, ratio: float, initial: float = 1.0, until: float = 0.25
 ) -> Array:
-    """How many of the most attended tokens hiding chooses from: i32[], round(ratio * length) at
-    the end.
+    """Return how many of the most attended tokens are candidates for hiding: i32[].
 
-    Arguments as `attended_scores`.
+    round(ratio * length) at the end. Arguments as `attended_scores`.
     Source: round(N (r + (r0 - r) s)) of the same file, s from cosine_scheduler of modeling_sma.py.
     """
     _, hidden = split_counts(length, ratio)

@@ -1,6 +1,6 @@
-"""Whole slices of a grid: places on some axes are hidden at random, everywhere on the others.
+"""Masks of whole slices: random places on some axes are hidden along the whole of the others.
 
-The common part of tubes, hidden frames, hidden time steps and hidden mel bands.
+Tubes, hidden frames, hidden time steps and hidden mel bands share it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from maskmim.types import Array, Mask
 
 
 def named_axes(grid: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
-    """The grid, which must have one axis for each name; MaskError where it has others."""
+    """Return the grid; MaskError unless it has one axis for each name."""
     if len(grid) != len(names):
         raise MaskError(
             f"the token grid {tuple(grid)} has {len(grid)} axes, this mask needs "
@@ -26,7 +26,7 @@ def named_axes(grid: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
 
 
 def slice_counts(places: int, *, ratio: float, kind: str) -> tuple[int, int]:
-    """Visible and hidden slices of `places`, as `split_counts`; errors call a slice its `kind`."""
+    """Return the numbers of visible and hidden slices; errors call the slices `kind`."""
     try:
         return split_counts(places, ratio)
     except MaskError:
@@ -38,13 +38,13 @@ def slice_counts(places: int, *, ratio: float, kind: str) -> tuple[int, int]:
 
 
 def random_slices(keys: Array, places: int, hidden: int) -> Array:
-    """A uniformly random subset of `hidden` places for each key: bool[B, places]."""
+    """Draw a uniformly random subset of `hidden` places for each key: bool[B, places]."""
     scores = jax.vmap(lambda key: jax.random.uniform(key, (places,)))(keys)
     return ~keep_strongest(scores, places - hidden)
 
 
 def hide_slices(chosen: Array, grid: Sequence[int], along: Sequence[int], *, hidden: int) -> Mask:
-    """The mask that hides every token of the chosen slices.
+    """Hide every token of the chosen slices.
 
     chosen: bool[B, places on the axes `along`], exactly `hidden` true in every row.
     """

@@ -1,10 +1,10 @@
 """Masks of spans in a sequence: of random lengths (SpanBERT), of one length (wav2vec 2.0).
 
-On a grid of several axes spans run along the tokens in raster order, from the end of a row on to
-the next.
+On a grid of several axes spans run along the tokens in raster order, from the end of a row to the
+next.
 
-Both draw where spans start in random order and hide span after span until the number is reached.
-The moment at which a token would be hidden if that went on is its score, so that the exact number
+Both draw a random order of starts and hide span after span until the number is reached. The score
+of a token is the moment at which it would be hidden if that continued, so that the exact number
 costs one sort: the last span is cut at its end, as SpanBERT does.
 """
 
@@ -27,10 +27,10 @@ def geometric(
     p: float = 0.2,
     longest: int = 10,
 ) -> Mask:
-    """Hides spans of geometric lengths, each from a token that is not hidden yet.
+    """Hide spans of geometric lengths, each from a token that is not hidden yet.
 
     ratio: share of hidden tokens, exact after rounding. p, longest: see `geometric_scores`.
-    Works on a grid of one to three axes. Raises MaskError for arguments that cannot be.
+    Works on a grid of one to three axes. Raises MaskError for an invalid p or longest.
     Source and differences: see `geometric_scores`.
     """
     return from_scores(geometric_scores(randomness, context, p=p, longest=longest), ratio=ratio)
@@ -39,17 +39,18 @@ def geometric(
 def geometric_scores(
     randomness: Randomness, context: Context, *, p: float = 0.2, longest: int = 10
 ) -> Array:
-    """When spans of geometric lengths reach each token: f32[B, N], the last reached the largest.
+    """Draw the moment at which spans of geometric lengths reach each token: f32[B, N].
 
+    The tokens reached last stay visible.
     p: chance that a span ends after each of its tokens, in (0, 1). longest: largest length; longer
     ones are drawn again. The mean length is 3.8 by default. A span may run into tokens that are
-    hidden already; the sequence's end cuts it.
+    hidden already; the end of the sequence cuts it.
 
     Source: SpanBERT (arXiv 1907.10529, section 3.1); PairWithSpanMaskingScheme of
     pretraining/fairseq/data/masking.py, facebookresearch/SpanBERT.
     Differences: lengths count tokens, not words. `round(ratio * N)` tokens are hidden, not
-    `ceil(ratio * N)`. The paper says that lengths are clipped; its figures (mean 3.8) and its code
-    are of lengths drawn again.
+    `ceil(ratio * N)`. The paper says that lengths are clipped, but its mean length of 3.8 and its
+    code agree with redrawing.
     """
     if not 0 < p < 1 or longest < 1:
         raise MaskError(f"p {p}, longest {longest}: p must lie between 0 and 1, longest above 0")
@@ -57,35 +58,36 @@ def geometric_scores(
 
     def row(key: Array) -> Array:
         for_order, for_length = jax.random.split(key)
-        order = _turns(for_order, length)
+        order = _random_order(for_order, length)
         uniform = jax.random.uniform(for_length, (length,))
-        return reached(order, span_lengths(uniform, p=p, longest=longest), longest=longest)
+        lengths = span_lengths(uniform, p=p, longest=longest)
+        return hiding_moments(order, lengths, longest=longest)
 
     return jax.vmap(row)(randomness.each("mask")).astype(jnp.float32)
 
 
 def span_lengths(uniform: Array, *, p: float, longest: int) -> Array:
-    """Geometric lengths from 1 to `longest`, from uniform numbers in [0, 1): f32 -> i32."""
+    """Turn uniform numbers in [0, 1) into geometric lengths up to `longest`: f32 -> i32."""
     below = 1 - (1 - p) ** longest
     length = 1 + jnp.floor(jnp.log1p(-uniform * below) / math.log1p(-p))
     return jnp.minimum(length.astype(jnp.int32), longest)
 
 
-def reached(order: Array, lengths: Array, *, longest: int) -> Array:
-    """The moment at which each token is hidden, from given draws; nothing is random.
+def hiding_moments(order: Array, lengths: Array, *, longest: int) -> Array:
+    """Return the moment at which each token is hidden, from given draws; nothing is random.
 
-    order: i32[N] the turn of each token to start a span; it passes if it is hidden by then.
-    lengths: i32[N] of the span that each would start, at most `longest`. Returns i32[N] with
+    order: i32[N] the turn of each token to start a span; a token hidden before its turn starts
+    none. lengths: i32[N] of the span that each would start, at most `longest`. Returns i32[N] with
     distinct values, ascending from token to token within a span.
 
-    Whether a token starts a span depends on the tokens before it whose turn was earlier, so that
-    answers that start out wrong for all are right from the earliest turn on, one turn further with
-    every round; a few rounds do, since a span reaches no further than `longest`.
+    Whether a token starts a span depends only on tokens before it with an earlier turn. So the
+    answers are found by fixed-point iteration: each round makes those of at least one more turn
+    right, and a few rounds suffice, since a span reaches no further than `longest`.
     """
     offsets = jnp.arange(1, longest)[:, None]
 
     def before(values: Array, fill: int) -> Array:
-        """[longest - 1, N] each token's values of the tokens before it, the nearest first."""
+        """Return the values of the tokens before each, the nearest first: [longest - 1, N]."""
         padded = jnp.pad(values, (longest - 1, 0), constant_values=fill)
         return padded[jnp.arange(longest - 1, longest - 1 + len(values)) - offsets]
 
@@ -111,28 +113,29 @@ def fixed(
     ratio: float,
     length: int = 10,
 ) -> Mask:
-    """Hides spans of one length whose starts are drawn without replacement; they may overlap.
+    """Hide spans of one length that may overlap, starts drawn without replacement.
 
     ratio: share of hidden tokens, exact after rounding. length: see `fixed_scores`.
-    Works on a grid of one to three axes. Raises MaskError for a length that cannot be.
+    Works on a grid of one to three axes. Raises MaskError for a length below 1.
     Source and differences: see `fixed_scores`.
     """
     return from_scores(fixed_scores(randomness, context, length=length), ratio=ratio)
 
 
 def fixed_scores(randomness: Randomness, context: Context, *, length: int = 10) -> Array:
-    """When spans of one length reach each token: f32[B, N], the last reached the largest.
+    """Draw the moment at which spans of one length reach each token: f32[B, N].
 
-    length: tokens of a span, 1 or more; that of the sequence at most is taken.
+    The tokens reached last stay visible.
+    length: tokens of a span, 1 or more, cut to the length of the sequence.
 
     Source: wav2vec 2.0 (arXiv 2006.11477, section 3.1); compute_mask_indices of
     fairseq/data/data_utils.py, facebookresearch/fairseq, with static lengths.
     Differences: the official code hides a given number of spans (0.65 N / 10 by default, rounded up
-    or down at random), and the number of hidden tokens varies with their overlap, about 0.49 N; of
-    a batch it keeps the smallest by showing tokens again at random. Here spans are added until the
-    number is reached and the last is cut. As there, spans lie within the sequence, so that its
-    first and last tokens are hidden less often; the official code leaves out the last start, and
-    so never hides the last token.
+    or down at random), and the number of hidden tokens varies with their overlap, about 0.49 N; it
+    shows tokens again at random down to the smallest number of the batch. Here spans are added
+    until the number is reached and the last is cut. In both, spans lie within the sequence, so that
+    its first and last tokens are hidden less often; the official code leaves out the last start, so
+    that it never hides the last token.
     """
     if length < 1:
         raise MaskError(f"length {length}: a span has at least one token")
@@ -140,18 +143,18 @@ def fixed_scores(randomness: Randomness, context: Context, *, length: int = 10) 
     span = min(length, count)
 
     def row(key: Array) -> Array:
-        return fixed_reached(_turns(key, count - span + 1), length=span)
+        return fixed_hiding_moments(_random_order(key, count - span + 1), length=span)
 
     return jax.vmap(row)(randomness.each("mask")).astype(jnp.float32)
 
 
-def fixed_reached(order: Array, *, length: int) -> Array:
-    """The moment at which each token is hidden, from given draws; nothing is random.
+def fixed_hiding_moments(order: Array, *, length: int) -> Array:
+    """Return the moment at which each token is hidden, from given draws; nothing is random.
 
     order: i32[S] the turn of each span by the token it starts at. Returns i32[S + length - 1] with
     distinct values, ascending from token to token within a span.
     """
-    # Turns apart by one weigh more than starts within reach of each other.
+    # One turn weighs more than the distance of two starts within reach of each other.
     first = order * length - jnp.arange(len(order))
     never = jnp.iinfo(jnp.int32).max
     pad = (length - 1, length - 1)
@@ -159,5 +162,5 @@ def fixed_reached(order: Array, *, length: int) -> Array:
     return least + jnp.arange(len(least))
 
 
-def _turns(key: Array, count: int) -> Array:
+def _random_order(key: Array, count: int) -> Array:
     return jnp.argsort(jax.random.bits(key, (count,)))

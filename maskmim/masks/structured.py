@@ -2,14 +2,14 @@
 
 White noise W on (time, rows, columns) is filtered to G_s1 * W - G_s2 * W with three-dimensional
 Gaussian blurs, s1 < s2, and the strongest tokens of each clip stay visible: groups of one size that
-live for some steps of time, between independent masks for each step and one mask for all.
+last for some time steps, between independent masks for each step and one mask for all.
 
 Source: Green3D of arXiv 2503.16311 (Bhowmik et al.); no official code was found.
 Known of the paper: the filter, that both sigmas are drawn from ranges, and that an exact share of
-each clip is kept by ranking. Not known: the ranges. Those here, and ranges of their own for time
-and space, are ours; units are tokens, so a step of time is a tubelet.
-Differences: the authors store masks and crop and flip them; here every clip gets fresh noise and
-sigmas of its own, drawn uniformly, and fields are evened before ranking, see `gaussian.evened`.
+each clip is kept by ranking. Not known: the ranges. Those here, and separate ranges for time and
+space, are ours; units are tokens, so a time step is a tubelet.
+Differences: the authors store masks and crop and flip them; here every clip draws its own noise and
+sigmas, uniformly, and fields are standardised before ranking, see `gaussian.standardise`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.gaussian import Blur, deviation, radius
 from maskmim.types import Array, Context, Mask, Randomness
@@ -31,10 +32,10 @@ WIDE: Range = (1.75, 2.5)
 def sigma_ranges(
     grid: tuple[int, ...], narrow: Range, wide: Range, time_narrow: Range, time_wide: Range
 ) -> np.ndarray:
-    """The ranges f64[2 blurs, 3 axes, 2] of the sigmas, narrow blur first, low end first.
+    """Return the ranges f64[2 blurs, 3 axes, 2] of the sigmas, narrow blur first, low end first.
 
-    Raises MaskError unless the grid has three axes, every range goes up from above 0, and narrow
-    ranges end below wide ones, by enough to leave a difference.
+    Raises MaskError unless the grid has three axes, every range ascends from above 0, and narrow
+    ranges end below wide ones, far enough to leave a difference.
     """
     if len(grid) != 3:
         raise MaskError(
@@ -44,7 +45,7 @@ def sigma_ranges(
     for small, large in ((narrow, wide), (time_narrow, time_wide)):
         if not 0 < small[0] <= small[1] < large[0] <= large[1] < np.inf:
             raise MaskError(
-                f"sigmas from {small} and {large}: each range must go up from above 0, and the "
+                f"sigmas from {small} and {large}: each range must ascend from above 0, and the "
                 "first must end below the second"
             )
     ranges = np.array([[time_narrow, narrow, narrow], [time_wide, wide, wide]], np.float64)
@@ -54,9 +55,10 @@ def sigma_ranges(
 
 
 def blur_matrix(sigma: Array, size: int, *, reach: int, margin: int) -> Array:
-    """The matrix f32[size, size + 2 * margin] that blurs an axis and drops its margin.
+    """Return the matrix f32[size, size + 2 * margin] that blurs an axis and drops its margin.
 
-    sigma: f32[] traced; so the kernel's reach is given, at least 4 sigmas and at most the margin.
+    sigma: f32[], may be traced. reach: static reach of the kernel, at least 4 sigmas and at most
+    the margin.
     """
     offset = np.arange(size + 2 * margin) - margin - np.arange(size)[:, None]
     weights = jnp.where(abs(offset) <= reach, jnp.exp(-0.5 * (offset / sigma) ** 2), 0.0)
@@ -66,7 +68,7 @@ def blur_matrix(sigma: Array, size: int, *, reach: int, margin: int) -> Array:
 def band_matrices(
     sigmas: Array, grid: tuple[int, ...], ranges: np.ndarray
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """The matrices of the narrow blur and of the wide one, for each axis, of sigmas f32[2, 3]."""
+    """Return the matrices of the narrow and of the wide blur for each axis, of sigmas f32[2, 3]."""
     reaches = [[radius(high) for high in blur] for blur in ranges[:, :, 1]]
     narrow, wide = (
         tuple(
@@ -79,14 +81,14 @@ def band_matrices(
 
 
 def band_pass(canvas: Array, narrow: tuple[Array, ...], wide: tuple[Array, ...]) -> Array:
-    """The difference of two blurs of white noise: f32[*(grid + 2 * margin)] -> f32[*grid]."""
-    return _blurred(canvas, narrow) - _blurred(canvas, wide)
+    """Subtract two blurs of white noise: f32[*(grid + 2 * margin)] -> f32[*grid]."""
+    return _blur(canvas, narrow) - _blur(canvas, wide)
 
 
 def band_deviation(narrow: tuple[Array, ...], wide: tuple[Array, ...]) -> Array:
-    """Standard deviation f32[*grid] of every token about the mean of its field.
+    """Return the standard deviation f32[*grid] of every token about the mean of its field.
 
-    `gaussian.deviation` for matrices that are traced.
+    As `gaussian.deviation`, for traced matrices.
     """
     variance, with_mean = 0.0, 0.0
     for first, second, weight in ((narrow, narrow, 1), (narrow, wide, -2), (wide, wide, 1)):
@@ -97,9 +99,9 @@ def band_deviation(narrow: tuple[Array, ...], wide: tuple[Array, ...]) -> Array:
     return jnp.sqrt(variance - 2 * with_mean + with_mean.mean())
 
 
-def _blurred(field: Array, matrices: tuple[Array, ...]) -> Array:
+def _blur(field: Array, matrices: tuple[Array, ...]) -> Array:
     for matrix in matrices:
-        # Each round moves the axis it handles to the end; after the last they are in order again.
+        # Each round moves its axis to the end; after the last round their order is restored.
         field = jnp.tensordot(field, matrix, ((0,), (1,)), precision=jax.lax.Precision.HIGHEST)
     return field
 
@@ -118,7 +120,7 @@ def green3d_scores(
     time_narrow: Range = NARROW,
     time_wide: Range = WIDE,
 ) -> Array:
-    """Evened band-pass noise f32[B, N] with sigmas drawn for each clip.
+    """Draw standardised band-pass noise f32[B, N], with sigmas drawn for each clip.
 
     Arguments and errors as `green3d`.
     """
@@ -131,8 +133,8 @@ def green3d_scores(
     def clip(key: Array) -> Array:
         for_noise, for_sigmas = jax.random.split(key)
         low, high = jnp.asarray(ranges[:, ::2, 0]), jnp.asarray(ranges[:, ::2, 1])
-        drawn = jax.random.uniform(for_sigmas, (2, 2), minval=low[:, :2], maxval=high[:, :2])
-        sigmas = drawn[:, np.array([0, 1, 1])]
+        pairs = jax.random.uniform(for_sigmas, (2, 2), minval=low[:, :2], maxval=high[:, :2])
+        sigmas = pairs[:, np.array([0, 1, 1])]
         matrices = band_matrices(sigmas, grid, ranges)
         field = band_pass(jax.random.normal(for_noise, shape), *matrices)
         return (field - field.mean()) / band_deviation(*matrices)
@@ -141,6 +143,7 @@ def green3d_scores(
     return scores.reshape(scores.shape[0], -1)
 
 
+@facts.sampler(axes=(3,))
 def green3d(
     randomness: Randomness,
     context: Context,
@@ -151,12 +154,12 @@ def green3d(
     time_narrow: Range = NARROW,
     time_wide: Range = WIDE,
 ) -> Mask:
-    """Groups of visible tokens that drift through a clip: 3-D band-pass noise.
+    """Hide all but groups of tokens that drift through a clip, by band-pass noise.
 
-    ratio: share of hidden tokens, exact after rounding, of each clip.
+    ratio: share of hidden tokens of each clip, exact after rounding.
     narrow, wide: ranges of the two blurs' sigmas along rows and columns, in tokens; each clip draws
-    one of each. time_narrow, time_wide: the same along time, in steps of the grid.
-    Raises MaskError unless the grid has three axes, and for ranges that cannot be.
+    one of each. time_narrow, time_wide: the same along time, in time steps.
+    Raises MaskError unless the grid has three axes, and for invalid ranges.
     Source and differences: see the module.
     """
     scores = green3d_scores(
@@ -168,6 +171,3 @@ def green3d(
         time_wide=time_wide,
     )
     return from_scores(scores, ratio=ratio)
-
-
-green3d.axes = (3,)

@@ -9,7 +9,7 @@ from maskmim.types import Array, Context, Mask, Randomness
 
 
 def random(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides a uniformly random subset of the tokens of each example.
+    """Hide a uniformly random subset of the tokens of each example.
 
     ratio: share of hidden tokens, exact after rounding, see `split_counts`.
     With several streams the subset is drawn from all their tokens together, as SatMAE does.
@@ -19,6 +19,6 @@ def random(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
 
 def random_scores(randomness: Randomness, context: Context) -> Array:
-    """Uniform noise f32[B, N]."""
+    """Draw uniform noise in [0, 1): f32[B, N]; the largest stay visible."""
     shape = (context.length,)
     return jax.vmap(lambda key: jax.random.uniform(key, shape))(randomness.each("mask"))

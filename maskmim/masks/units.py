@@ -1,7 +1,7 @@
-"""Uniformly random masks of units larger than a token: blocks of a coarse grid are hidden whole.
+"""Uniformly random masks of units larger than a token: boxes of tokens, hidden as a whole.
 
-A unit is a box of tokens; units are laid from the first token on, and those at the far borders are
-smaller where the box does not divide the grid.
+Units are laid from the first token on; those at the far borders are smaller where the box does not
+divide the grid.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -19,7 +20,7 @@ Unit = int | tuple[int, ...]
 
 
 def unit_shape(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
-    """Tokens of a unit along each axis: `unit`, or the whole axis where that is shorter.
+    """Return the tokens of a unit along each axis: `unit`, at most the length of the axis.
 
     Raises MaskError unless unit is one number of tokens, or one for each axis, all above 0.
     """
@@ -33,31 +34,28 @@ def unit_shape(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
 
 
 def unit_grid(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
-    """Numbers of units along each axis, smaller ones at the border included."""
+    """Return the number of units along each axis, smaller ones at the border included."""
     sides = unit_shape(grid, unit)
     return tuple(-(-size // side) for size, side in zip(grid, sides, strict=True))
 
 
 def tile_size(grid: tuple[int, ...], unit: Unit) -> int:
-    """Tokens of each unit where all units are equal, 1 where some at the border are smaller."""
+    """Return the tokens of each unit where all units are equal, else 1."""
     sides = unit_shape(grid, unit)
     equal = all(size % side == 0 for size, side in zip(grid, sides, strict=True))
     return math.prod(sides) if equal else 1
 
 
 def to_units(scores: Array, grid: tuple[int, ...], unit: Unit) -> Array:
-    """Gives every token the value of its unit: [B, U] or [B, *unit_grid] -> [B, N].
-
-    So any score that is drawn on the unit grid becomes a score that is constant within units.
-    """
+    """Give every token the score of its unit: [B, U] or [B, *unit_grid] -> [B, N]."""
     return scores.reshape(scores.shape[0], -1)[:, _unit_of_token(grid, unit)]
 
 
 def unit_counts(grid: tuple[int, ...], *, ratio: float, unit: Unit = 2) -> tuple[int, int]:
-    """Visible and hidden tokens: whole units, rounded up, where units tile the grid.
+    """Return the numbers of visible and hidden tokens in whole units, hidden ones rounded up.
 
-    30 of 49 units for a ratio of 0.6 on 14 x 14 tokens. Where the border has smaller units the
-    counts are those of `split_counts`. Raises MaskError unless both numbers are positive.
+    30 of 49 units are hidden for a ratio of 0.6 on 14 x 14 tokens. Where units do not tile the
+    grid, the counts are those of `split_counts`. Raises MaskError unless both are positive.
     """
     length, tile = math.prod(grid), tile_size(grid, unit)
     if tile == 1:
@@ -73,16 +71,16 @@ def unit_counts(grid: tuple[int, ...], *, ratio: float, unit: Unit = 2) -> tuple
 
 
 def weakest_units(scores: Array, *, grid: tuple[int, ...], ratio: float, unit: Unit = 2) -> Mask:
-    """The mask that hides the units of the smallest scores, in the numbers of `unit_counts`.
+    """Hide the units of the smallest scores, as many as `unit_counts` says.
 
-    scores: f32[B, N], see `to_units`; where a unit must be cut, what differs within it decides.
+    scores: f32[B, N], see `to_units`; differences within a unit decide where it must be cut.
     """
     visible, hidden = unit_counts(grid, ratio=ratio, unit=unit)
     return from_hidden(~keep_strongest(scores, visible), count=hidden)
 
 
 def units_from_order(order: Array, *, grid: tuple[int, ...], ratio: float, unit: Unit = 2) -> Mask:
-    """The masks that hide the first units of given orders; nothing is random.
+    """Hide the first units of given orders; nothing is random.
 
     order: i32[B, U] permutations of the units, numbered along the unit grid's rows.
     Source: MaskGenerator of data/data_simmim.py, microsoft/SimMIM.
@@ -91,20 +89,21 @@ def units_from_order(order: Array, *, grid: tuple[int, ...], ratio: float, unit:
     return weakest_units(to_units(places, grid, unit), grid=grid, ratio=ratio, unit=unit)
 
 
+@facts.sampler(counts=unit_counts)
 def random(randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2) -> Mask:
-    """Hides a uniformly random subset of units larger than a token.
+    """Hide a uniformly random subset of units larger than a token.
 
-    ratio: share of hidden units. Where units tile the grid, `ceil(ratio * units)` are hidden
-    (`random.counts`); where the border has smaller units, tokens are exact after rounding and one
-    unit is cut.
-    unit: tokens of a unit along each axis, one number for all; an axis that is shorter is one
-    unit long. 2 is SimMIM's (32 pixels at patch 16, ratio 0.6), 4 Pixio's (ratio 0.75).
-    Raises MaskError unless a unit is hidden and one visible. Any number of axes.
+    ratio: share of hidden units. Where units tile the grid, `ceil(ratio * units)` are hidden (see
+    `unit_counts`); where the border has smaller units, the number of tokens is exact after rounding
+    and one unit is cut.
+    unit: tokens of a unit along each axis, one number for all; a shorter axis is one unit long.
+    2 is SimMIM's (32 pixels at patch 16, ratio 0.6), 4 Pixio's (ratio 0.75).
+    Works on grids of any number of axes. Raises MaskError unless a unit is hidden and one visible.
 
     Source: SimMIM (arXiv 2111.09886), MaskGenerator of data/data_simmim.py; Pixio,
     random_masking of pretraining/models_pixio.py, which keeps `int((1 - ratio) * units)`.
-    Differences: ratios that are whole numbers of units are not rounded up by floating point (0.07
-    of 100 units is 7, numpy's ceil says 8). Both sources need grids that units tile; elsewhere
+    Differences: floating point does not round up a ratio that is a whole number of units (0.07 of
+    100 units is 7, numpy's ceil says 8). Both sources need grids that units tile; on other grids
     tokens of smaller units are hidden a little more often below a ratio of 0.5 and a little less
     often above it (by 0.01 for a unit of 2 on 7 x 11). A unit of 1 is `uniform.random`.
     """
@@ -112,13 +111,11 @@ def random(randomness: Randomness, context: Context, *, ratio: float, unit: Unit
     return weakest_units(scores, grid=context.grid, ratio=ratio, unit=unit)
 
 
-random.counts = unit_counts
-
-
 def random_scores(randomness: Randomness, context: Context, *, unit: Unit = 2) -> Array:
-    """What `random` ranks: f32[B, N], a random order of the units and of the tokens in each.
+    """Draw the scores that `random` ranks: f32[B, N], a random order of units and their tokens.
 
-    The whole part is the unit's place, the rest, below 1, is the tokens' own. unit: see `random`.
+    The whole part is the place of the unit, the rest, below 1, that of the token. unit: see
+    `random`.
     """
     grid = context.grid
     units, length = math.prod(unit_grid(grid, unit)), math.prod(grid)
@@ -133,7 +130,7 @@ def random_scores(randomness: Randomness, context: Context, *, unit: Unit = 2) -
 
 
 def _unit_of_token(grid: tuple[int, ...], unit: Unit) -> np.ndarray:
-    """The number of each token's unit along the unit grid's rows: i64[N]."""
+    """Return the number of each token's unit along the rows of the unit grid: i64[N]."""
     sides = np.array(unit_shape(grid, unit))[:, None]
     places = np.indices(grid).reshape(len(grid), -1) // sides
     return np.ravel_multi_index(tuple(places), unit_grid(grid, unit))

@@ -1,8 +1,8 @@
 """Masks with a number of hidden tokens that varies, in static shapes.
 
 Tokens are ranked by a score (any `..._scores` function of this package) and the weakest are hidden;
-how many is drawn from a law of `ratio`. All arrays have the sizes of the largest case: tokens that
-are hidden but not dropped enter the encoder as mask embeddings, and tokens that are listed as
+their share is drawn from a law of `ratio`. All arrays have the sizes of the largest case: tokens
+that are hidden but not dropped enter the encoder as mask embeddings, and tokens that are listed as
 predicted but not hidden have weight 0.
 """
 
@@ -24,18 +24,18 @@ Scores = Callable[[Randomness, Context], Array]
 def per_example(
     randomness: Randomness, context: Context, *, scores: Scores, law: Law, dropped: float = 0.0
 ) -> Mask:
-    """Hides the weakest tokens, their share drawn for each example from a law.
+    """Hide the weakest tokens, their share drawn for each example from a law.
 
     scores:  brick, (randomness, context) -> f32[B, N], the weakest are hidden.
     law:     brick of `ratio`.
-    dropped: share of tokens, all hidden, that do not enter the encoder, rounded up; the law should
-             not give less (the ratio is raised to it where it does).
+    dropped: share of tokens, all hidden, that do not enter the encoder, rounded up; a smaller share
+             from the law is raised to it.
 
     Returns visible: the N - dropped strongest tokens; hidden: the drawn share, rounded, dropped
     ones included; predict: every token, weight 1 where hidden and 0 elsewhere.
     Raises MaskError unless 0 <= dropped < 1.
     Source: MAGE, mask_generation in models_mage.py (dropped = 0.5; it rounds the ratio up), and
-    MaskGIT (dropped = 0). An example with a ratio of 0 is whole and has no weight in the loss.
+    MaskGIT (dropped = 0). An example with a ratio of 0 has no weight in the loss.
     """
     keys = randomness.each("ratio")
     shares = jax.vmap(lambda key: law(key, context.progress))(keys)
@@ -45,7 +45,7 @@ def per_example(
 def per_batch(
     randomness: Randomness, context: Context, *, scores: Scores, law: Law, dropped: float = 0.0
 ) -> Mask:
-    """Hides the weakest tokens, one share for the whole global batch drawn from a law.
+    """Hide the weakest tokens, their share drawn once for the whole global batch.
 
     Arguments and result as `per_example`.
     Source: ENAT, AttMask, MAGE and magvit draw one ratio for each batch or device.
@@ -59,9 +59,10 @@ def _hide(scores: Array, shares: Array, dropped: float) -> Mask:
     length = scores.shape[-1]
     if not 0 <= dropped < 1:
         raise MaskError(f"dropped {dropped}: a share of the tokens, at least 0 and below 1")
-    away = math.ceil(dropped * length - 1e-9)
-    counts = jnp.clip(jnp.round(shares * length).astype(jnp.int32), away, length)
+    dropped_count = math.ceil(dropped * length - 1e-9)
+    counts = jnp.clip(jnp.round(shares * length).astype(jnp.int32), dropped_count, length)
     hidden = ranks(scores) < counts[:, None]
     predict = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), scores.shape)
-    visible = positions(keep_strongest(scores, length - away), length - away)
+    entering = length - dropped_count
+    visible = positions(keep_strongest(scores, entering), entering)
     return Mask(visible, predict, hidden, hidden.astype(jnp.float32))

@@ -1,7 +1,7 @@
 """Masks for clips, grid (time steps, rows, columns): tubes, whole frames, the future.
 
-A time step is a tubelet, two frames for most models. Masks that know nothing of time ("agnostic"
-ones) are `uniform.random`, which serves clips too.
+A time step is a tubelet, two frames for most models. `uniform.random` serves clips too: it ignores
+time ("agnostic" masks).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
 from maskmim.types import Array, Context, Mask, Randomness
@@ -20,14 +21,15 @@ AXES = ("time", "rows", "columns")
 
 
 def tube_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
-    """Visible and hidden tokens of `tube`: the same number in every time step."""
+    """Return the numbers of visible and hidden tokens of `tube`, equal in every time step."""
     steps, rows, columns = named_axes(grid, AXES)
     visible, hidden = slice_counts(rows * columns, ratio=ratio, kind="places of a frame")
     return steps * visible, steps * hidden
 
 
+@facts.sampler(axes=(3,), counts=tube_counts)
 def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides the same uniformly random places in every time step of a clip.
+    """Hide the same uniformly random places in every time step of a clip.
 
     ratio: share of hidden places, exact after rounding: 176 of 14 x 14 for VideoMAE's 0.9.
     Raises MaskError unless the grid is (time, rows, columns).
@@ -42,19 +44,16 @@ def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return hide_slices(chosen, grid, (1, 2), hidden=hidden)
 
 
-tube.axes = (3,)
-tube.counts = tube_counts
-
-
 def frame_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
-    """Visible and hidden tokens of `frame` and `causal_frame`: whole time steps."""
+    """Return the numbers of visible and hidden tokens of `frame` and `causal_frame`."""
     steps, rows, columns = named_axes(grid, AXES)
     visible, hidden = slice_counts(steps, ratio=ratio, kind="time steps")
     return visible * rows * columns, hidden * rows * columns
 
 
+@facts.sampler(axes=(3,), counts=frame_counts)
 def frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides whole time steps of a clip, chosen uniformly at random.
+    """Hide whole time steps of a clip, chosen uniformly at random.
 
     ratio: share of hidden time steps, exact after rounding: 7 of 8 for 0.9.
     Raises MaskError unless the grid is (time, rows, columns) and at least one step is hidden, one
@@ -67,12 +66,9 @@ def frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return hide_slices(chosen, grid, (0,), hidden=hidden)
 
 
-frame.axes = (3,)
-frame.counts = frame_counts
-
-
+@facts.sampler(axes=(3,), counts=frame_counts)
 def causal_frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Shows the first time steps of a clip and hides the rest; nothing is random.
+    """Hide all but the first time steps of a clip; nothing is random.
 
     ratio: share of hidden time steps, exact after rounding. Every example gets the same mask.
     Raises MaskError as `frame`.
@@ -83,12 +79,8 @@ def causal_frame(randomness: Randomness, context: Context, *, ratio: float) -> M
     return hide_slices(chosen, grid, (0,), hidden=hidden)
 
 
-causal_frame.axes = (3,)
-causal_frame.counts = frame_counts
-
-
 def future_counts(grid: Grid, *, ratio: float, context_steps: int = 1) -> tuple[int, int]:
-    """Visible and hidden tokens of `future_tokens`."""
+    """Return the numbers of visible and hidden tokens of `future_tokens`."""
     steps, rows, columns = named_axes(grid, AXES)
     if not 0 < context_steps < steps:
         raise MaskError(
@@ -100,16 +92,17 @@ def future_counts(grid: Grid, *, ratio: float, context_steps: int = 1) -> tuple[
     return math.prod(grid) - hidden, hidden
 
 
+@facts.sampler(axes=(3,), counts=future_counts)
 def future_tokens(
     randomness: Randomness, context: Context, *, ratio: float, context_steps: int = 1
 ) -> Mask:
-    """Hides a uniformly random subset of the tokens after the first time steps.
+    """Hide a uniformly random subset of the tokens after the first time steps.
 
     ratio: share of hidden tokens among those after the context, exact after rounding.
     context_steps: time steps at the start that are never hidden.
     Raises MaskError unless the grid is (time, rows, columns) with context and future.
     Source: MaskViT (arXiv 2206.11894), section 3.2; no official training code.
-    Difference: the published share is drawn anew from 0.5 to 1 each step; counts are static here.
+    Differences: the published share is drawn from 0.5 to 1 at each step; counts are static here.
     `varied` with `future_tokens_scores` draws it, as a share of all tokens.
     """
     visible, hidden = future_counts(context.grid, ratio=ratio, context_steps=context_steps)
@@ -117,16 +110,12 @@ def future_tokens(
     return from_hidden(~keep_strongest(scores, visible), count=hidden)
 
 
-future_tokens.axes = (3,)
-future_tokens.counts = future_counts
-
-
 def future_tokens_scores(
     randomness: Randomness, context: Context, *, context_steps: int = 1
 ) -> Array:
-    """What `future_tokens` ranks: f32[B, N], noise below 1, and 1 for the context's tokens."""
+    """Draw the scores that `future_tokens` ranks: f32[B, N], noise below 1, 1 for the context."""
     steps, rows, columns = named_axes(context.grid, AXES)
-    length, known = steps * rows * columns, context_steps * rows * columns
+    length, context_length = steps * rows * columns, context_steps * rows * columns
     keys = randomness.each("mask")
     noise = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
-    return jnp.where(jnp.arange(length) < known, 1.0, noise)
+    return jnp.where(jnp.arange(length) < context_length, 1.0, noise)

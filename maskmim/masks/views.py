@@ -1,6 +1,6 @@
 """Several masks from one draw: disjoint, covering and complementary views, and asymmetric pairs.
 
-`counts`, where a sampler has it, gives (visible, predicted) of each view, in their order.
+A function of counts returns (visible, predicted) of each view, in their order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 
+from maskmim.config import facts
 from maskmim.masks import uniform
 from maskmim.masks.combine import complement
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, ranks, split_counts
@@ -22,12 +23,12 @@ Sampler = Callable[..., Mask]
 def disjoint(
     randomness: Randomness, context: Context, *, ratio: float, views: int = 2
 ) -> tuple[Mask, ...]:
-    """Views that see different tokens: each keeps another part of one random permutation.
+    """Hide all but a different part of one random permutation in each view.
 
     ratio: share of tokens hidden in each view, exact after rounding, see `split_counts`.
-    views: how many; 2 for LUT, and with 4 at a ratio of 0.75 every token is visible once.
-    Returns one Mask for each view. Raises MaskError where the views' visible tokens together are
-    more than there are.
+    views: number of views; 2 for LUT; with 4 at a ratio of 0.75 every token is visible once.
+    Returns one Mask for each view. Raises MaskError where the views together would need more
+    visible tokens than the grid has.
     Source: LUT (Learning with Unmasked Tokens), random_masking of models/models_lut.py,
     naver-ai/lut; FastConvMAE for four views.
     """
@@ -36,9 +37,9 @@ def disjoint(
 
 
 def disjoint_from_scores(scores: Array, *, ratio: float, views: int = 2) -> tuple[Mask, ...]:
-    """Views that keep the tokens of the largest scores, the next largest and so on: f32[B, N].
+    """Show the tokens of the largest scores in one view, the next largest in the next, and so on.
 
-    Raises MaskError as `disjoint` does.
+    scores: f32[B, N]. Raises MaskError as `disjoint` does.
     """
     length = scores.shape[-1]
     visible, hidden = split_counts(length, ratio)
@@ -51,38 +52,10 @@ def disjoint_from_scores(scores: Array, *, ratio: float, views: int = 2) -> tupl
     return tuple(from_hidden(places // visible != view, count=hidden) for view in range(views))
 
 
-def covering(
-    randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2, views: int = 2
-) -> tuple[Mask, ...]:
-    """Views of unit-wise masks whose hidden tokens together are the whole grid.
-
-    The units are put into one random order for each example; each view hides a stretch of it,
-    stretches begin at even distances and run on from the end to the beginning. So two views hide
-    as few tokens twice as can be: 11 of 49 units where each hides 30.
-
-    ratio: share of hidden units in each view, counted as in `units.random`. unit: tokens along
-    each axis. views: how many, at least 2.
-    Returns one Mask for each view. Raises MaskError where the views hide too little to cover the
-    grid (a ratio below about 1 / views).
-    Source: DMJD (arXiv 2301.00230), block_masking of models_dmjd.py: 0.6 in the paper's main
-    results, 0.75 by default in the code. `unit=1` is its random_masking.
-    Differences: the official second view draws the units that both views hide by one permutation
-    for the whole batch, here by each example's own; and below 0.5, where the official pair is
-    disjoint but covers less than the image, is an error.
-    """
-    grid = context.grid
-    counts = covering.counts(grid, ratio=ratio, unit=unit, views=views)
-    places = ranks(random_scores(randomness, context, unit=unit))
-    length = math.prod(grid)
-    return tuple(
-        from_hidden((places - start) % length < hidden, count=hidden)
-        for start, (_, hidden) in zip(_starts(grid, unit, views), counts, strict=True)
-    )
-
-
-def _covering_counts(
+def covering_counts(
     grid: tuple[int, ...], *, ratio: float, unit: Unit = 2, views: int = 2
 ) -> tuple[tuple[int, int], ...]:
+    """Return the visible and hidden tokens of each view of `covering`; raises as it does."""
     visible, hidden = unit_counts(grid, ratio=ratio, unit=unit)
     starts = _starts(grid, unit, views)
     ends = (*starts[1:], math.prod(grid))
@@ -94,16 +67,58 @@ def _covering_counts(
     return ((visible, hidden),) * views
 
 
+@facts.sampler(counts=covering_counts)
+def covering(
+    randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2, views: int = 2
+) -> tuple[Mask, ...]:
+    """Hide units so that the hidden tokens of all views together cover the grid.
+
+    Each example draws one cyclic order of the units; each view hides a run of it, and runs start
+    at even distances. So two views hide as few units twice as possible: 11 of 49 where each hides
+    30.
+
+    ratio: share of hidden units in each view, counted as in `units.random`. unit: tokens along
+    each axis. views: number of views, at least 2.
+    Returns one Mask for each view. Raises MaskError where the views hide too little to cover the
+    grid (a ratio below about 1 / views).
+    Source: DMJD (arXiv 2301.00230), block_masking of models_dmjd.py: 0.6 in the paper's main
+    results, 0.75 by default in the code. `unit=1` is its random_masking.
+    Differences: the official second view draws the units that both views hide by one permutation
+    for the whole batch, here each example draws its own. A ratio below 0.5, where the official
+    pair is disjoint but covers less than the image, is an error.
+    """
+    grid = context.grid
+    counts = covering_counts(grid, ratio=ratio, unit=unit, views=views)
+    places = ranks(random_scores(randomness, context, unit=unit))
+    length = math.prod(grid)
+    return tuple(
+        from_hidden((places - start) % length < hidden, count=hidden)
+        for start, (_, hidden) in zip(_starts(grid, unit, views), counts, strict=True)
+    )
+
+
 def _starts(grid: tuple[int, ...], unit: Unit, views: int) -> tuple[int, ...]:
-    """Where the views' stretches begin: whole units where all are equal, else any token."""
+    """Return the first token of each view's run, at a whole unit where all units are equal."""
     tile = tile_size(grid, unit)
     units = math.prod(grid) // tile
     return tuple(view * units // views * tile for view in range(views))
 
 
-covering.counts = _covering_counts
+def complementary_counts(
+    grid: tuple[int, ...], *, ratio: float, sampler: Sampler = uniform.random
+) -> tuple[tuple[int, int], ...]:
+    """Return the visible and hidden tokens of both views of `complementary`.
+
+    Raises MaskError where the sampler would show or hide nothing.
+    """
+    if counts := facts.facts_of(sampler).counts:
+        visible, hidden = counts(grid, **{**facts.bound_keywords(sampler), "ratio": ratio})
+    else:
+        visible, hidden = split_counts(math.prod(grid), ratio)
+    return (visible, hidden), (hidden, visible)
 
 
+@facts.sampler(counts=complementary_counts)
 def complementary(
     randomness: Randomness,
     context: Context,
@@ -111,9 +126,9 @@ def complementary(
     ratio: float,
     sampler: Sampler = uniform.random,
 ) -> tuple[Mask, ...]:
-    """A pair of views: what the first sees the second hides, and the other way round.
+    """Hide in the second of two views what the first shows, and show what it hides.
 
-    ratio:   share of hidden tokens of the first view; of the second it is 1 - ratio.
+    ratio:   share of hidden tokens of the first view; that of the second is 1 - ratio.
     sampler: brick, (randomness, context, ratio) -> Mask, draws the first view.
     Returns (first, second). Raises MaskError where the sampler does not split the tokens in two.
     """
@@ -121,24 +136,25 @@ def complementary(
     return first, complement(randomness, context, sampler=lambda *_: first)
 
 
-def _complementary_counts(
-    grid: tuple[int, ...], *, ratio: float, sampler: Sampler = uniform.random
+def asymmetric_counts(
+    grid: tuple[int, ...], *, ratios: tuple[float, ...] = (0.0, 0.95)
 ) -> tuple[tuple[int, int], ...]:
-    """Raises MaskError where the sampler's ratio leaves nothing."""
-    if hasattr(sampler, "counts"):
-        visible, hidden = sampler.counts(grid, ratio=ratio)
-    else:
-        visible, hidden = split_counts(math.prod(grid), ratio)
-    return (visible, hidden), (hidden, visible)
+    """Return the visible and hidden tokens of each view of `asymmetric`; raises as it does."""
+    length = math.prod(grid)
+    shown = [math.floor((1 - ratio) * length + 1e-9) for ratio in ratios]
+    if not ratios or any(not 0 < visible <= length for visible in shown):
+        raise MaskError(
+            f"mask ratios {ratios} of {length} tokens leave {shown} visible: each must be at least "
+            "0 and leave a token"
+        )
+    return tuple((visible, length - visible) for visible in shown)
 
 
-complementary.counts = _complementary_counts
-
-
+@facts.sampler(counts=asymmetric_counts)
 def asymmetric(
     randomness: Randomness, context: Context, *, ratios: tuple[float, ...] = (0.0, 0.95)
 ) -> tuple[Mask, ...]:
-    """Independent uniform masks of different ratios: a view that sees much, one that sees little.
+    """Hide independent random subsets, much in one view and little in another.
 
     ratios: share of hidden tokens of each view; 0 shows every token and predicts none. Hidden
     tokens are rounded up, so that `int((1 - ratio) * N)` are visible as in the sources: of 196, 9
@@ -147,28 +163,12 @@ def asymmetric(
     nothing visible.
     Source: SiamMAE (arXiv 2305.14344), (0, 0.95): the first frame whole; CropMAE
     (arXiv 2403.17823), (0, 0.985), models/SiamMAE.py; MACRL, a high and a low ratio, not published.
-    Differences: `int` as above loses a token where floating point falls below a whole number
-    (0.9 of 10 tokens), here it does not.
+    Differences: the sources lose a visible token where floating point falls below a whole number
+    (0.9 of 10 tokens).
     """
-    drawn = []
-    for view, (visible, hidden) in enumerate(asymmetric.counts(context.grid, ratios=ratios)):
+    masks = []
+    for view, (visible, hidden) in enumerate(asymmetric_counts(context.grid, ratios=ratios)):
         keys = randomness.inside(f"view {view}").each("mask")
         noise = jax.vmap(lambda key: jax.random.uniform(key, (context.length,)))(keys)
-        drawn.append(from_hidden(~keep_strongest(noise, visible), count=hidden))
-    return tuple(drawn)
-
-
-def _asymmetric_counts(
-    grid: tuple[int, ...], *, ratios: tuple[float, ...] = (0.0, 0.95)
-) -> tuple[tuple[int, int], ...]:
-    length = math.prod(grid)
-    seen = [math.floor((1 - ratio) * length + 1e-9) for ratio in ratios]
-    if not ratios or any(not 0 < visible <= length for visible in seen):
-        raise MaskError(
-            f"mask ratios {ratios} of {length} tokens leave {seen} visible: each must be at least "
-            "0 and leave a token"
-        )
-    return tuple((visible, length - visible) for visible in seen)
-
-
-asymmetric.counts = _asymmetric_counts
+        masks.append(from_hidden(~keep_strongest(noise, visible), count=hidden))
+    return tuple(masks)

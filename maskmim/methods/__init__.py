@@ -1,1 +1,1 @@
-"""Methods that the generic composition alone cannot say."""
+"""Methods: the generic one, and those that it cannot express."""

@@ -1,4 +1,4 @@
-"""Masked prediction of clusters that are found, as training goes, in an average's tokens."""
+"""Masked prediction of clusters, which are trained on the tokens of an EMA of the encoder."""
 
 from __future__ import annotations
 
@@ -34,58 +34,59 @@ def latent_clustering(
     average: Callable[[], Teacher],
     clusters: Callable[[], Teacher],
 ) -> Method:
-    """`method.masked` with two teachers, of which the second one, the clusters, is trained.
+    """Compose `methods.masked` with two teachers, the second of which, the clusters, is trained.
 
-    model, mask, objectives: as `method.masked`.
+    model, mask, objectives: as `methods.masked`.
     average:  brick, () -> Teacher whose variables are averaged params (`teachers.average`); gives
               'features'.
-    clusters: brick, () -> Teacher that reads these (`clustering.prototypes`).
+    clusters: brick, () -> Teacher that reads these (`teachers.clusters.prototypes`).
 
-    What the clusters keep is part of the params, as 'clusters', and objectives find it in
-    `View.extra`: the one that fits them gets its gradients through it and sends none to the
-    encoders, as hints pass none; the others learn from hints and send none to the clusters.
-    'encode' answers with the averaged encoder, whose features the published results are of.
-    Sheets are drawn with every token predicted.
+    The arrays of the clusters are trained as params['clusters'], and objectives read them in
+    `View.extra`. The objective that fits the clusters sends gradients to them and, since hints pass
+    none, not to the encoders; the other objectives learn from hints and send none to the clusters.
+    'encode' uses the averaged encoder, as the published results do. Sheets are drawn with every
+    token predicted.
     Raises MethodError where the average gives no 'features'.
     Source: CAPI (arXiv 2502.08769), train_capi.py of facebookresearch/capi.
     """
     if "features" not in average().gives:
         raise MethodError(
-            f"the clusters need the hint 'features', but the average gives {average().gives}: use "
-            "maskmim.teachers.features.last_tokens as average.find"
+            f"the clusters need the hint 'features', but the average gives {average().gives}: set "
+            "average.find to maskmim.teachers.features.last_tokens"
         )
     teachers = {"average": average, "clusters": clusters}
     compose = partial(masked, spec, model=model, objectives=objectives, teachers=teachers)
     inner = compose(mask=mask)
-    whole = compose(mask=partial(all_predicted, sampler=mask))
+    all_tokens = compose(mask=partial(all_predicted, sampler=mask))
 
     def init(key: Array) -> tuple[Tree, Tree]:
         params, extra = inner.init(key)
         return {**params, "clusters": extra["clusters"]}, {"average": extra["average"]}
 
     def refresh(variables: Variables, carry: Tree, progress: Array) -> Tree:
-        return {"average": inner.refresh(within(variables), carry, progress)["average"]}
+        return {"average": inner.refresh(inner_variables(variables), carry, progress)["average"]}
 
     def encode(variables: Variables, batch: Batch, **options: Any) -> Encoded:
         averaged = {**variables.params, **variables.extra["average"]}
         return inner.apply["encode"](variables._replace(params=averaged), batch, **options)
 
-    apply = {name: partial(_moved, function) for name, function in inner.apply.items()}
+    apply = {name: partial(_adapted, function) for name, function in inner.apply.items()}
     return inner._replace(
         init=init,
-        loss=partial(_moved, inner.loss),
+        loss=partial(_adapted, inner.loss),
         refresh=refresh,
         apply={**apply, "encode": encode},
-        sheets={name: partial(_moved, draw) for name, draw in whole.sheets.items()},
+        sheets={name: partial(_adapted, draw) for name, draw in all_tokens.sheets.items()},
     )
 
 
-def within(variables: Variables) -> Variables:
-    """The variables as the inner method has them: the clusters among what teachers keep."""
+def inner_variables(variables: Variables) -> Variables:
+    """Return the variables of the inner method, which has the clusters in `extra`."""
     params = dict(variables.params)
     extra = {**variables.extra, "clusters": params.pop("clusters")}
     return Variables(params, extra, variables.frozen)
 
 
-def _moved(function: Callable, variables: Variables, *given: Any, **options: Any) -> Any:
-    return function(within(variables), *given, **options)
+def _adapted(function: Callable, variables: Variables, *arguments: Any, **options: Any) -> Any:
+    """Call a function of the inner method with the variables of the outer one."""
+    return function(inner_variables(variables), *arguments, **options)

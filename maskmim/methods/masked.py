@@ -1,8 +1,9 @@
-"""The generic composition: tokens, mask, encoder, predictor, objectives; most methods are this."""
+"""The generic method: tokens, mask, encoder, predictor, objectives. Most methods are this one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from maskmim.config.describe import needs_of, title
 from maskmim.errors import UserError
 from maskmim.types import (
+    Apply,
     Array,
     Batch,
     Context,
@@ -32,11 +34,11 @@ from maskmim.types import (
 
 
 class MethodError(UserError, ValueError):
-    """Parts of a method that do not fit together."""
+    """Bricks of a method that do not fit together."""
 
 
 class Parts(NamedTuple):
-    """What a masked method is composed of, built: objectives and teachers by name."""
+    """The built bricks of a masked method; objectives and teachers by name."""
 
     net: Net
     mask: Callable[[Randomness, Context], Mask]
@@ -52,27 +54,27 @@ def masked(
     objectives: Mapping[str, Callable[[], Objective]],
     teachers: Mapping[str, Callable[[], Teacher]],
 ) -> Method:
-    """Masked modelling composed of bricks; every keyword is a section of the config.
+    """Compose masked modelling from bricks; every keyword is a section of the config.
 
     model:      brick, spec -> Net.
     mask:       sampler brick, (randomness, context) -> Mask.
     objectives: bricks by name, () -> Objective; the loss is the sum of scale * weighted mean.
-    teachers:   bricks by name, () -> Teacher; those that see no mask are asked first, in order,
-                and their hints may inform the mask.
+    teachers:   bricks by name, () -> Teacher, called in order; those that do not see the mask come
+                first, so that the sampler may read their hints.
 
-    Raises MethodError where a brick needs a hint that nobody gives in time.
+    Raises MethodError where a brick needs a hint that no teacher gives in time.
     """
     parts = Parts(
         model(spec),
         mask,
-        {name: make() for name, make in objectives.items()},
-        {name: make() for name, make in teachers.items()},
+        {name: build() for name, build in objectives.items()},
+        {name: build() for name, build in teachers.items()},
     )
     check_hints(mask, parts.objectives, parts.teachers)
-    apply = {"encode": partial(_encode, parts), "mask": partial(_draw, parts)}
+    apply: Apply = {"encode": partial(_encode, parts), "mask": partial(_mask, parts)}
     if any(objective.pixels for objective in parts.objectives.values()):
         apply["reconstruct"] = partial(_reconstruct, parts)
-    shown = {name: term for name, term in parts.objectives.items() if term.shows}
+    drawable = {name: term for name, term in parts.objectives.items() if term.shows}
     return Method(
         net=parts.net,
         init=partial(_init, parts),
@@ -80,16 +82,16 @@ def masked(
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts),
         apply=apply,
-        chain=describe(parts),
-        sheets={name: partial(_show, parts, term) for name, term in shown.items()},
+        chain=_chain(parts),
+        sheets={name: partial(_sheet, parts, term) for name, term in drawable.items()},
     )
 
 
 def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
     params = parts.net.init(key)
     extra = {
-        name: teacher.init(jax.random.fold_in(key, place), parts.net, params)
-        for place, (name, teacher) in enumerate(parts.teachers.items(), start=1)
+        name: teacher.init(jax.random.fold_in(key, number), parts.net, params)
+        for number, (name, teacher) in enumerate(parts.teachers.items(), start=1)
     }
     return params, extra
 
@@ -98,39 +100,39 @@ def _freeze(parts: Parts) -> Tree:
     return {name: teacher.freeze() for name, teacher in parts.teachers.items()}
 
 
-def _look(
+def _forward(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> View:
-    """The computation that all methods share: hints, mask, encoder, predictor."""
+    """Run teachers, sampler, encoder and predictor on a batch."""
     net = parts.net
     inputs = net.inputs(batch)
     context = Context(batch, net.grids, {}, progress)
-    early = {name: each for name, each in parts.teachers.items() if not each.sees_mask}
-    late = {name: each for name, each in parts.teachers.items() if each.sees_mask}
-    context = ask(early, net, variables, context, None)
-    drawn = parts.mask(randomness, context)
-    context = ask(late, net, variables, context, drawn)
-    encoded = net.encode(variables.params, inputs, drawn, randomness=randomness)
-    outputs = net.predict(variables.params, encoded, drawn, randomness=randomness)
-    return View(net, context, inputs, drawn, encoded, outputs, variables.extra)
+    early = {name: teacher for name, teacher in parts.teachers.items() if not teacher.sees_mask}
+    late = {name: teacher for name, teacher in parts.teachers.items() if teacher.sees_mask}
+    context = add_hints(early, net, variables, context, None)
+    mask = parts.mask(randomness, context)
+    context = add_hints(late, net, variables, context, mask)
+    encoded = net.encode(variables.params, inputs, mask, randomness=randomness)
+    outputs = net.predict(variables.params, encoded, mask, randomness=randomness)
+    return View(net, context, inputs, mask, encoded, outputs, variables.extra)
 
 
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    return losses_of(parts.objectives, _look(parts, variables, batch, randomness, progress))
+    return sum_objectives(parts.objectives, _forward(parts, variables, batch, randomness, progress))
 
 
-def losses_of(objectives: Mapping[str, Objective], view: View) -> Losses:
-    """What the objectives find in a computation, each a term; their carries by name."""
+def sum_objectives(objectives: Mapping[str, Objective], view: View) -> Losses:
+    """Return the weighted sums of the objectives' losses, with metrics and carries by name."""
     terms: dict[str, Mean] = {}
     metrics: dict[str, Mean] = {}
     carry: dict[str, Tree] = {}
     for name, objective in objectives.items():
-        per_token, weight, found, carry[name] = objective.find(view)
+        per_token, weight, measured, carry[name] = objective.find(view)
         per_token = per_token.astype(jnp.float32)
         terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
-        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+        metrics |= {f"{name}/{key}": value for key, value in measured.items()}
     scales = {name: objective.scale for name, objective in objectives.items()}
     return Losses(terms, scales, metrics, carry)
 
@@ -148,65 +150,69 @@ def _encode(
     return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
 
 
-def _draw(
+def _mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    view = _look(parts, variables, batch, randomness, jnp.float32(0.0))
+    view = _forward(parts, variables, batch, randomness, jnp.float32(0.0))
     return {"mask": view.mask, "inputs": view.inputs}
 
 
 def _reconstruct(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    """The mask, the inputs and what the first objective that can be shown shows."""
-    view = _look(parts, variables, batch, randomness, jnp.float32(0.0))
-    shown = next(objective for objective in parts.objectives.values() if objective.pixels)
-    return {"mask": view.mask, "inputs": view.inputs, **shown.pixels(view)}
+    """Return the mask, the inputs and the pixels of the first objective that has them."""
+    view = _forward(parts, variables, batch, randomness, jnp.float32(0.0))
+    objective = next(each for each in parts.objectives.values() if each.pixels)
+    return {"mask": view.mask, "inputs": view.inputs, **objective.pixels(view)}
 
 
-def _show(
+def _sheet(
     parts: Parts, term: Objective, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Array]:
-    return term.shows(_look(parts, variables, batch, randomness, jnp.float32(0.0)))
+    return term.shows(_forward(parts, variables, batch, randomness, jnp.float32(0.0)))
 
 
 def check_hints(
-    mask: Callable, terms: Mapping[str, Objective], guides: Mapping[str, Teacher]
+    mask: Callable, objectives: Mapping[str, Objective], teachers: Mapping[str, Teacher]
 ) -> None:
-    """MethodError unless every hint that is needed is given, and in time."""
-    early = {hint for guide in guides.values() if not guide.sees_mask for hint in guide.gives}
-    every = {hint for guide in guides.values() for hint in guide.gives}
-    wanted = {f"the sampler {title(mask)}": (needs_of(mask), early)}
-    wanted |= {f"the objective {name!r}": (term.needs, every) for name, term in terms.items()}
-    for who, (needs, given) in wanted.items():
-        missing = sorted(set(needs) - given)
+    """Raise MethodError unless teachers give every hint that sampler and objectives need, in time.
+
+    The sampler can only read hints of teachers that do not see the mask.
+    """
+    early = {
+        hint for teacher in teachers.values() if not teacher.sees_mask for hint in teacher.gives
+    }
+    every = {hint for teacher in teachers.values() for hint in teacher.gives}
+    readers = {f"the sampler {title(mask)}": (needs_of(mask), early)}
+    readers |= {f"the objective {name!r}": (term.needs, every) for name, term in objectives.items()}
+    for reader, (needs, in_time) in readers.items():
+        missing = sorted(set(needs) - in_time)
         if missing:
             late = sorted(set(missing) & every)
             why = f"{late} come only after the mask is drawn" if late else "no teacher gives them"
             raise MethodError(
-                f"{who} needs the hints {missing}, but {why}; hints given in time: "
-                f"{sorted(given) or 'none'}. Add a teacher under config.teachers that gives them."
+                f"{reader} needs the hints {missing}, but {why}; hints given in time: "
+                f"{sorted(in_time) or 'none'}. Add a teacher under config.teachers that gives them."
             )
 
 
-def ask(
+def add_hints(
     teachers: Mapping[str, Teacher],
     net: Net,
     variables: Variables,
     context: Context,
     mask: Mask | None,
 ) -> Context:
-    """The context with the teachers' hints added; each is told those of the ones before it."""
+    """Return the context with the teachers' hints added; a teacher sees those given before it."""
     for name, teacher in teachers.items():
-        own = variables.extra[name], variables.frozen[name]
-        found = jax.lax.stop_gradient(teacher.find(net, *own, context, mask))
-        hints = {**context.hints, **found}
-        context = Context(context.batch, context.grids, hints, context.progress)
+        extra, frozen = variables.extra[name], variables.frozen[name]
+        hints = jax.lax.stop_gradient(teacher.find(net, extra, frozen, context, mask))
+        context = replace(context, hints={**context.hints, **hints})
     return context
 
 
-def describe(parts: Parts) -> tuple[tuple[str, str], ...]:
-    """The chain of a masked method as lines for people."""
+def _chain(parts: Parts) -> tuple[tuple[str, str], ...]:
+    """Return `Method.chain`: tokens, teachers, sampler, networks, objectives."""
     grids = (f"{name} {'x'.join(map(str, grid))}" for name, grid in parts.net.grids.items())
     teachers = (
         (f"teacher {name}", f"gives {', '.join(teacher.gives)}")

@@ -1,4 +1,4 @@
-"""Masked codes of pictures, predicted by a transformer that writes pictures too: MaskGIT.
+"""Masked prediction of the codes of pictures, by a transformer that also generates: MaskGIT.
 
 Source: MaskGIT (arXiv 2202.04200), section 3; configs/maskgit_class_cond_config.py, libml/losses.py
 and inference.py of google-research/maskgit, which has no training loop.
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from maskmim.config.describe import title
 from maskmim.errors import UserError
-from maskmim.generate.repaint import seamless, tokens_in
+from maskmim.generate.repaint import blend_repainted, tokens_in_box
 from maskmim.models.token_transformer import TokenModel
 from maskmim.objectives.classification import accuracy
 from maskmim.reporting.streams import GREY
-from maskmim.targets.codes import spread
-from maskmim.teachers.picture_codes import PictureCodes, codes_of, drawn
+from maskmim.targets.codes import repeat_to_pixels
+from maskmim.teachers.picture_codes import PictureCodes, codes_of, picture_of_codes
 from maskmim.types import (
     Array,
     Batch,
@@ -37,11 +37,11 @@ from maskmim.types import (
 
 
 class LabelError(UserError, ValueError):
-    """Classes that the data do not have."""
+    """Labels that the data do not have."""
 
 
 class Parts(NamedTuple):
-    """What the method is composed of, built; see `masked_tokens`."""
+    """The built bricks of the method, see `masked_tokens`."""
 
     tokenizer: PictureCodes
     model: TokenModel
@@ -52,12 +52,12 @@ class Parts(NamedTuple):
 
     @property
     def net(self) -> Net:
-        """The tokenizer's network."""
+        """Return the tokenizer's network."""
         return self.tokenizer.net
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The grid of tokens."""
+        """Return the token grid."""
         (grid,) = self.net.grids.values()
         return grid
 
@@ -72,32 +72,29 @@ def masked_tokens(
     condition: Mapping[str, Any],
     generation: Callable[..., Array],
 ) -> Method:
-    """Codes of a frozen tokenizer, some unknown, predicted from the others.
+    """Train a model to predict hidden codes of a frozen tokenizer from the visible ones.
 
     tokenizer:  brick, spec -> PictureCodes.
     model:      brick, (codes, classes, tokens) -> TokenModel.
-    mask:       sampler brick; what is hidden is unknown to the model.
+    mask:       sampler brick; hidden tokens are unknown to the model.
     token_loss: brick, (logits f32[B, N, codes], codes i32[B, N]) -> f32[B, N].
-    condition:  {'label': name of a label set, 'classes': how many}; 0 classes for a model without.
-                A batch without labels, as the pictures for sheets, has no class.
+    condition:  {'label': name of a label set, 'classes': their number}; 0 classes for an
+                unconditional model. A batch without labels, such as pictures for sheets, has no
+                class.
     generation: brick as `generate.parallel.decode`.
 
-    The loss is taken on hidden tokens, averaged over those of an example and then over examples,
-    so that examples count alike whatever they hide; one that hides nothing does not count.
-    `apply`: 'codes' and 'draw' as `methods.vq_autoencoder`; 'generate' (variables, tokens, classes,
-    randomness, start=0) -> i32[steps, B, N], filling in tokens that are `TokenModel.mask_id`;
-    'encode' tokens of whole pictures.
+    The loss is averaged over the hidden tokens of an example and then over examples, so that every
+    example has the same weight, except those that hide nothing, which have none.
+    `apply` has 'codes', 'draw' and 'generate', which fills in tokens equal to `TokenModel.mask_id`.
     Raises LabelError for a batch whose labels lack the set.
     """
     frozen = tokenizer(spec)
     (grid,) = frozen.net.grids.values()
-    made = model(frozen.codes, condition["classes"], grid[0] * grid[1])
-    parts = Parts(frozen, made, mask, token_loss, generation, condition)
-    says = (("sampler", title(mask)), *made.says, ("loss", title(token_loss)))
-    told = (("tokens", f"image {grid[0]}x{grid[1]}, of {frozen.codes} codes"), *says)
+    network = model(frozen.codes, condition["classes"], grid[0] * grid[1])
+    parts = Parts(frozen, network, mask, token_loss, generation, condition)
     return Method(
         net=frozen.net,
-        init=lambda key: (made.init(key), ()),
+        init=lambda key: (network.init(key), ()),
         freeze=frozen.freeze,
         loss=partial(_loss, parts),
         refresh=lambda variables, carry, progress: variables.extra,
@@ -108,7 +105,13 @@ def masked_tokens(
             "draw": partial(_draw, parts),
             "generate": partial(_generate, parts),
         },
-        chain=(*told, ("generation", title(generation))),
+        chain=(
+            ("tokens", f"image {grid[0]}x{grid[1]}, of {frozen.codes} codes"),
+            ("sampler", title(mask)),
+            *network.says,
+            ("loss", title(token_loss)),
+            ("generation", title(generation)),
+        ),
         sheets={"samples": partial(_samples, parts)},
     )
 
@@ -118,11 +121,11 @@ def _codes(parts: Parts, variables: Variables, batch: Batch) -> Array:
 
 
 def _draw(parts: Parts, variables: Variables, codes: Array) -> Array:
-    return parts.net.display(drawn(parts.net, variables.frozen, codes))
+    return parts.net.display(picture_of_codes(parts.net, variables.frozen, codes))
 
 
 def _labels(parts: Parts, batch: Batch, examples: int) -> Array:
-    """The class of each example, -1 for none: i32[B]."""
+    """Return the class of each example, -1 for none: i32[B]."""
     name = parts.condition["label"]
     if not parts.condition["classes"] or "label" not in batch:
         return jnp.full((examples,), -1, jnp.int32)
@@ -139,22 +142,22 @@ def _loss(
 ) -> Losses:
     codes = _codes(parts, variables, batch)
     hidden = parts.mask(randomness, Context(batch, parts.net.grids, {}, progress)).hidden
-    seen = jnp.where(hidden, parts.model.mask_id, codes)
+    visible = jnp.where(hidden, parts.model.mask_id, codes)
     label = _labels(parts, batch, len(codes))
-    encoded = parts.model.encode(variables.params, seen, label, randomness)
+    encoded = parts.model.encode(variables.params, visible, label, randomness)
     logits = parts.model.logits(variables.params, encoded)
-    counted = hidden.astype(jnp.float32)
-    weight = counted / jnp.maximum(jnp.sum(counted, axis=-1, keepdims=True), 1.0)
+    hidden = hidden.astype(jnp.float32)
+    weight = hidden / jnp.maximum(jnp.sum(hidden, axis=-1, keepdims=True), 1.0)
     terms = {"codes": Mean(jnp.sum(parts.loss(logits, codes) * weight), jnp.sum(weight))}
     metrics = {
-        "accuracy": Mean(jnp.sum(accuracy(logits, codes) * counted), jnp.sum(counted)),
-        "hidden": Mean(jnp.sum(counted), jnp.float32(counted.size)),
+        "accuracy": Mean(jnp.sum(accuracy(logits, codes) * hidden), jnp.sum(hidden)),
+        "hidden": Mean(jnp.sum(hidden), jnp.float32(hidden.size)),
     }
     return Losses(terms, {"codes": 1.0}, metrics, ())
 
 
 def _encode(parts: Parts, variables: Variables, batch: Batch) -> Encoded:
-    """Tokens of whole pictures from the last block; no class is told."""
+    """Return the tokens of whole pictures after the last block, without a class."""
     codes = _codes(parts, variables, batch)
     label = jnp.full((len(codes),), -1, jnp.int32)
     return parts.model.encode(variables.params, codes, label)
@@ -186,9 +189,9 @@ def _generate(
 def _samples(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Array]:
-    """Pictures from their codes, with the right half painted anew, and from nothing.
+    """Draw pictures from their codes, with the right half repainted, and generated from nothing.
 
-    Where there are classes, each row has the next one.
+    A conditional model generates the next class in each row.
     """
     net, unknown = parts.net, parts.model.mask_id
     inputs, codes = net.inputs(batch), _codes(parts, variables, batch)
@@ -196,19 +199,20 @@ def _samples(
     classes = parts.condition["classes"]
     label = randomness.slots.astype(jnp.int32) % classes if classes else jnp.full(len(codes), -1)
     box = (0, width // 2, height, width - width // 2)
-    right = tokens_in(box, size=(height, width), grid=parts.grid, margin=0)
-    cut = jnp.where(right, unknown, codes)
-    painted = _generate(parts, variables, cut, label, randomness.inside("paint"))[-1]
-    every = jnp.broadcast_to(jnp.asarray(right), codes.shape)
-    soft = seamless(inputs, drawn(net, variables.frozen, painted), every, parts.grid)
-    veil = spread(right[None, :, None], parts.grid, (height, width))
-    nothing = jnp.full(codes.shape, unknown, codes.dtype)
-    steps = _generate(parts, variables, nothing, label, randomness.inside("samples"))
+    right = tokens_in_box(box, size=(height, width), grid=parts.grid, margin=0)
+    left_half = jnp.where(right, unknown, codes)
+    completed = _generate(parts, variables, left_half, label, randomness.inside("paint"))[-1]
+    painted = picture_of_codes(net, variables.frozen, completed)
+    rows = jnp.broadcast_to(jnp.asarray(right), codes.shape)
+    repainted = blend_repainted(inputs, painted, rows, parts.grid)
+    right_pixels = repeat_to_pixels(right[None, :, None], parts.grid, (height, width))
+    all_unknown = jnp.full(codes.shape, unknown, codes.dtype)
+    steps = _generate(parts, variables, all_unknown, label, randomness.inside("samples"))
     return {
         "image": net.display(inputs),
         "from its codes": _draw(parts, variables, codes),
-        "right half unknown": jnp.where(veil, jnp.uint8(GREY), net.display(inputs)),
-        "painted anew": net.display(soft),
+        "right half unknown": jnp.where(right_pixels, jnp.uint8(GREY), net.display(inputs)),
+        "right half repainted": net.display(repainted),
         "sample, first step": _draw(parts, variables, steps[0]),
         f"sample, step {len(steps)}": _draw(parts, variables, steps[-1]),
     }

@@ -1,4 +1,4 @@
-"""The generic composition with a mask ratio that changes over training, in a few static shapes."""
+"""The generic method with a mask ratio that changes over training, in a few static shapes."""
 
 from __future__ import annotations
 
@@ -35,23 +35,22 @@ def masked_in_buckets(
     teachers: Mapping[str, Callable[[], Teacher]],
     buckets: Callable[[], Buckets],
 ) -> Method:
-    """Masked modelling whose mask ratio follows the progress of training.
+    """Compose masked modelling whose mask ratio follows the progress of training.
 
-    model, objectives, teachers: as `method.masked`; mask: a sampler brick with a `ratio`, which is
-    replaced by that of the bucket in force; buckets: brick () -> Buckets, see `masks.growth`.
+    model, objectives, teachers: as `methods.masked`. mask: a sampler brick with a `ratio`, which
+    the current bucket's ratio replaces. buckets: brick () -> Buckets, see `masks.growth`.
 
-    One step is compiled, with a branch for each ratio, and one branch runs: an early step with few
-    hidden tokens costs what it must, and nothing is compiled later. Evaluators and pictures use the
-    last ratio.
+    One step is compiled, with a branch for each ratio, and one branch runs: a step costs what its
+    ratio costs, and nothing is compiled later. Evaluators and pictures use the last ratio.
     Source: LMD (row 28), whose ratio changes from step to step, a new shape each time.
     """
-    made = buckets()
+    schedule = buckets()
     rest = {"model": model, "objectives": objectives, "teachers": teachers}
-    methods = [masked(spec, mask=partial(mask, ratio=ratio), **rest) for ratio in made.ratios]
+    methods = [masked(spec, mask=partial(mask, ratio=ratio), **rest) for ratio in schedule.ratios]
     last = methods[-1]
-    shares = ", ".join(f"{ratio:.2f}" for ratio in made.ratios)
-    told = (("mask ratio", f"{shares} in turn, {title(buckets)}"),)
-    return last._replace(loss=partial(_loss, tuple(methods), made), chain=last.chain + told)
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in schedule.ratios)
+    line = ("mask ratio", f"{ratios} in turn, {title(buckets)}")
+    return last._replace(loss=partial(_loss, tuple(methods), schedule), chain=(*last.chain, line))
 
 
 def _loss(
@@ -72,17 +71,17 @@ def _loss(
     branches = [branch(method) for method in methods]
     number = buckets.number(progress)
     terms, metrics, carry = jax.lax.switch(number, branches, variables, dict(batch), randomness)
-    return Losses(terms, _scales(methods[0], variables, batch, randomness), metrics, carry)
+    return Losses(terms, _term_scales(methods[0], variables, batch, randomness), metrics, carry)
 
 
-def _scales(
+def _term_scales(
     method: Method, variables: Variables, batch: Batch, randomness: Randomness
 ) -> Mapping[str, float]:
-    """The static factors of the terms, which no branch may return: found by an abstract run."""
-    found = {}
+    """Return the factors of the terms, which are static and so cannot leave a traced branch."""
+    scales = {}
 
-    def look() -> None:
-        found.update(method.loss(variables, batch, randomness, 0.0).scales)
+    def trace() -> None:
+        scales.update(method.loss(variables, batch, randomness, 0.0).scales)
 
-    jax.eval_shape(look)
-    return found
+    jax.eval_shape(trace)
+    return scales

@@ -1,4 +1,4 @@
-"""Training a tokenizer of pictures: VQGAN, with its discriminator or without.
+"""Training of a tokenizer of pictures: VQGAN, with or without its discriminator.
 
 Source: MaskGIT (arXiv 2202.04200), section 3.1; nets/vqgan_tokenizer.py, libml/losses.py and
 configs/vqgan_config.py of google-research/maskgit, which has no training loop; VQGAN
@@ -13,18 +13,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
-from maskmim.losses.entropy import code_entropy, distances
-from maskmim.masks.core import whole
+from maskmim.losses.entropy import code_entropy, squared_distances
+from maskmim.masks.core import nothing_hidden
 from maskmim.models.critic import Critic
 from maskmim.quantize.vector_quantize import (
     code_counts,
     nearest,
     perplexity,
     straight_through,
-    used,
+    used_share,
 )
-from maskmim.teachers.picture_codes import codes_of, drawn, picture_of, vectors_of
+from maskmim.teachers.picture_codes import (
+    codes_of,
+    picture_of_codes,
+    picture_of_vectors,
+    vectors_of,
+)
 from maskmim.types import (
     Array,
     Batch,
@@ -40,35 +46,32 @@ from maskmim.types import (
     nothing,
 )
 
-fixed = jax.lax.stop_gradient
-
 
 class Pass(NamedTuple):
-    """One pass through the autoencoder: true and drawn pictures f32[B, H, W, C], and the losses."""
+    """One pass through the autoencoder: pictures f32[B, H, W, C] before and after, and losses."""
 
-    true: Array
-    drawn: Array
+    inputs: Array
+    reconstruction: Array
     terms: dict[str, Mean]
     metrics: dict[str, Mean]
 
 
 def autoencoder(spec: Spec, *, model: Callable[[Spec], Net], scales: Mapping[str, float]) -> Method:
-    """An autoencoder through the codes of a codebook; every keyword is a section of the config.
+    """Train an autoencoder through the codes of a codebook; keywords are sections of the config.
 
-    model:  brick, spec -> Net as `picture_codes` describes it.
-    scales: of the terms 'reconstruction' (squared error of the inputs), 'codebook' (codes towards
-            their vectors), 'commitment' (vectors towards their codes) and 'entropy'
-            (`code_entropy`, over the tokens of a micro-batch together).
+    model:  brick, spec -> Net as `teachers.picture_codes` describes it.
+    scales: factors of the terms 'reconstruction' (squared error of the inputs), 'codebook' (codes
+            towards their vectors), 'commitment' (vectors towards their codes) and 'entropy'
+            (`code_entropy`, over all tokens of a micro-batch).
 
-    `apply`: 'codes' (variables, batch) -> i32[B, N]; 'codebook' variables -> f32[codes, width];
-    'draw' (variables, codes) -> u8[B, H, W, C]; 'encode' gives the codes' vectors.
-    Difference: without the perceptual loss, which needs a classifier trained on ImageNet.
+    `apply` has 'codes', 'codebook' and 'draw'; 'encode' returns the codes' vectors.
+    Difference: no perceptual loss, which needs a classifier trained on ImageNet.
     """
     net = model(spec)
 
     def loss(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> Losses:
-        found = _pass(net, variables.params, batch)
-        return Losses(found.terms, dict(scales), found.metrics, ())
+        result = _autoencode(net, variables.params, batch)
+        return Losses(result.terms, dict(scales), result.metrics, ())
 
     return _method(net, lambda key: (net.init(key), ()), loss, ())
 
@@ -80,60 +83,66 @@ def adversarial(
     critic: Callable[[Spec], Critic],
     scales: Mapping[str, float],
 ) -> Method:
-    """`autoencoder` against a discriminator, both learning in the same step.
+    """Train `autoencoder` against a discriminator, both in the same step.
 
     critic: brick, spec -> Critic; its params are trained as params['critic'].
-    scales: of those terms, and of 'adversarial' (what is drawn should look true), 'discriminator'
-            (true pictures from drawn ones) and 'slope' (R1: squares of the gradient of its score,
-            summed over a true picture). Losses are non-saturating.
+    scales: factors of those terms, and of 'adversarial' (reconstructions should look real),
+            'discriminator' (tell real pictures from reconstructions) and 'slope' (R1: the squared
+            gradient of the score, summed over a real picture). Losses are non-saturating.
 
-    The gradient of a term stops at what is not its own, so that one step of one optimiser does
-    what two do. Differences: both take their step from the same state, where a loop trains one
-    after the other.
+    Each term's gradient reaches only the network that the term trains, so one optimiser step
+    updates both networks.
+    Difference: both updates start from the same state; the usual loop alternates them.
     """
-    net, judge = model(spec), critic(spec)
+    net, discriminator = model(spec), critic(spec)
 
     def init(key: Array) -> tuple[Tree, Tree]:
         first, second = jax.random.split(key)
-        return {**net.init(first), "critic": judge.init(second)}, ()
+        return {**net.init(first), "critic": discriminator.init(second)}, ()
 
     def loss(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> Losses:
-        found = _pass(net, variables.params, batch)
-        contest = _contest(judge, variables.params["critic"], found)
-        return Losses({**found.terms, **contest}, dict(scales), found.metrics, ())
+        result = _autoencode(net, variables.params, batch)
+        terms = adversarial_terms(discriminator, variables.params["critic"], result)
+        return Losses({**result.terms, **terms}, dict(scales), result.metrics, ())
 
-    return _method(net, init, loss, (("discriminator", judge.says),))
+    return _method(net, init, loss, (("discriminator", discriminator.says),))
 
 
-def _pass(net: Net, params: Tree, batch: Batch) -> Pass:
+def _autoencode(net: Net, params: Tree, batch: Batch) -> Pass:
     inputs = net.inputs(batch)
     codebook = params["codebook"]["vectors"]
     vectors = vectors_of(net, params, inputs)
-    codes = nearest(fixed(vectors), fixed(codebook))
+    codes = nearest(stop_gradient(vectors), stop_gradient(codebook))
     quantised = codebook[codes]
-    picture = picture_of(net, params, straight_through(vectors, quantised))
+    picture = picture_of_vectors(net, params, straight_through(vectors, quantised))
     examples = float(len(inputs))
-    entropy = code_entropy(distances(vectors, codebook))
+    entropy = code_entropy(squared_distances(vectors, codebook))
     terms = {
         "reconstruction": _mean((picture - inputs) ** 2),
-        "codebook": _mean((quantised - fixed(vectors)) ** 2),
-        "commitment": _mean((vectors - fixed(quantised)) ** 2),
+        "codebook": _mean((quantised - stop_gradient(vectors)) ** 2),
+        "commitment": _mean((vectors - stop_gradient(quantised)) ** 2),
         "entropy": Mean(entropy * examples, jnp.float32(examples)),
     }
     counts = code_counts(codes, len(codebook))
-    metrics = {"codes/perplexity": _mean(perplexity(counts)), "codes/used": _mean(used(counts))}
+    metrics = {
+        "codes/perplexity": _mean(perplexity(counts)),
+        "codes/used": _mean(used_share(counts)),
+    }
     return Pass(inputs, picture, terms, metrics)
 
 
-def _contest(judge: Critic, critic: Tree, found: Pass) -> dict[str, Mean]:
-    """The terms of the discriminator and against it."""
-    true, slope = jax.vjp(lambda pictures: judge.score(critic, pictures), found.true)
-    (slope,) = slope(jnp.ones_like(true))
-    fooled = judge.score(fixed(critic), found.drawn)
-    told = judge.score(critic, fixed(found.drawn))
+def adversarial_terms(discriminator: Critic, params: Tree, result: Pass) -> dict[str, Mean]:
+    """Return the terms that train the discriminator, and the one that trains against it.
+
+    params: the discriminator's.
+    """
+    real, backward = jax.vjp(lambda pictures: discriminator.score(params, pictures), result.inputs)
+    (slope,) = backward(jnp.ones_like(real))
+    to_fool = discriminator.score(stop_gradient(params), result.reconstruction)
+    fake = discriminator.score(params, stop_gradient(result.reconstruction))
     return {
-        "adversarial": _mean(jax.nn.softplus(-fooled)),
-        "discriminator": _mean(jax.nn.softplus(-true) + jax.nn.softplus(told)),
+        "adversarial": _mean(jax.nn.softplus(-to_fool)),
+        "discriminator": _mean(jax.nn.softplus(-real) + jax.nn.softplus(fake)),
         "slope": _mean(jnp.sum(slope**2, axis=(1, 2, 3))),
     }
 
@@ -146,7 +155,7 @@ def _method(
     net: Net,
     init: Callable[[Array], tuple[Tree, Tree]],
     loss: Callable[..., Losses],
-    said: tuple[tuple[str, str], ...],
+    lines: tuple[tuple[str, str], ...],
 ) -> Method:
     (stream, grid), *_ = net.grids.items()
     tokens = ("tokens", f"{stream} {'x'.join(map(str, grid))}")
@@ -163,7 +172,7 @@ def _method(
             "codebook": lambda variables: variables.params["codebook"]["vectors"],
             "draw": partial(_draw, net),
         },
-        chain=(tokens, *net.says, *said),
+        chain=(tokens, *net.says, *lines),
         sheets={"tokenizer": partial(_sheet, net)},
     )
 
@@ -178,14 +187,14 @@ def _encode(net: Net, variables: Variables, batch: Batch) -> Encoded:
 
 
 def _draw(net: Net, variables: Variables, codes: Array) -> Array:
-    return net.display(drawn(net, variables.params, codes))
+    return net.display(picture_of_codes(net, variables.params, codes))
 
 
 def _mask(net: Net, variables: Variables, batch: Batch, randomness: Randomness) -> dict[str, Any]:
-    """Nothing is hidden; the trainer draws and counts what `mask` says."""
+    """Return a mask that hides nothing, and the inputs."""
     inputs = net.inputs(batch)
     (grid,) = net.grids.values()
-    return {"mask": whole(len(inputs), grid[0] * grid[1]), "inputs": inputs}
+    return {"mask": nothing_hidden(len(inputs), grid[0] * grid[1]), "inputs": inputs}
 
 
 def _sheet(

@@ -1,4 +1,4 @@
-"""Training a tokenizer: tokens become codes from which a teacher's features are predicted."""
+"""Training of a tokenizer whose codes predict a teacher's features: BEiT v2's VQ-KD."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+from jax.lax import stop_gradient
 
 from maskmim.config.describe import title
-from maskmim.masks.core import whole
-from maskmim.methods.masked import ask, losses_of, masked
+from maskmim.masks.core import nothing_hidden
+from maskmim.methods.masked import add_hints, masked, sum_objectives
 from maskmim.models.vq_vit import Tokenizer
 from maskmim.quantize.ema_codebook import Codebook
 from maskmim.quantize.vector_quantize import straight_through
-from maskmim.targets.codes import palette, spread
+from maskmim.targets.codes import palette, repeat_to_pixels
 from maskmim.types import (
     Array,
     Batch,
@@ -31,11 +32,9 @@ from maskmim.types import (
     View,
 )
 
-fixed = jax.lax.stop_gradient
-
 
 class Parts(NamedTuple):
-    """What the method is composed of, built."""
+    """The built bricks of the method."""
 
     tokenizer: Tokenizer
     codebook: Codebook
@@ -51,35 +50,34 @@ def vq_kd(
     objectives: Mapping[str, Callable[[], Objective]],
     teachers: Mapping[str, Callable[[], Teacher]],
 ) -> Method:
-    """A tokenizer learnt by distillation; every keyword is a section of the config.
+    """Train a tokenizer by distillation; every keyword is a section of the config.
 
     model:      brick, spec -> Tokenizer.
-    codebook:   brick, values of a code -> Codebook; its arrays are extra['codebook'].
-    objectives: bricks by name, () -> Objective. Every token is seen and predicted. Outputs are
-                'features' f32[B, N, values], read from the codes; 'vectors' f32[B, N, width], what
-                was quantised; 'quantised' f32[B, N, width], their codes.
+    codebook:   brick, width of a code -> Codebook; its arrays are extra['codebook'].
+    objectives: bricks by name, () -> Objective. Every token is visible and predicted. Outputs are
+                'features' f32[B, N, values], decoded from the codes; 'vectors' f32[B, N, width],
+                before quantisation; 'quantised' f32[B, N, width], their codes' vectors.
     teachers:   bricks by name, () -> Teacher.
 
-    Gradients of what was read from the codes pass to the vectors (straight through), none to the
-    codes. `apply['codes']`: (variables, batch) -> i32[B, N]; 'codebook': variables ->
-    f32[codes, D].
-    Raises MethodError where an objective needs a hint that nobody gives.
-    Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2. The
-    codebook loss of the paper's training objective is not in the code, whose codes are averages.
+    Gradients of the decoded features pass straight through to the vectors, none to the codes.
+    `apply` has 'codes' and 'codebook'.
+    Raises MethodError where an objective needs a hint that no teacher gives.
+    Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2. Like the
+    official code, whose codes are EMAs, it omits the codebook loss of the paper's objective.
     """
-    made = model(spec)
+    tokenizer = model(spec)
     parts = Parts(
-        made,
-        codebook(made.width),
-        {name: make() for name, make in objectives.items()},
-        {name: make() for name, make in teachers.items()},
+        tokenizer,
+        codebook(tokenizer.width),
+        {name: build() for name, build in objectives.items()},
+        {name: build() for name, build in teachers.items()},
     )
     composed = masked(
         spec,
-        model=lambda spec: made.net,
-        mask=everything,
-        objectives={name: partial(_itself, term) for name, term in parts.objectives.items()},
-        teachers={name: partial(_itself, each) for name, each in parts.teachers.items()},
+        model=lambda spec: tokenizer.net,
+        mask=all_visible,
+        objectives={name: partial(_prebuilt, term) for name, term in parts.objectives.items()},
+        teachers={name: partial(_prebuilt, each) for name, each in parts.teachers.items()},
     )
     return composed._replace(
         init=partial(_init, parts, composed),
@@ -87,34 +85,34 @@ def vq_kd(
         refresh=partial(_refresh, parts, composed),
         apply={
             **composed.apply,
-            "codes": partial(codes_of, parts),
-            "codebook": partial(_book, parts),
+            "codes": partial(_codes, parts),
+            "codebook": partial(_codebook, parts),
         },
         chain=(*composed.chain, ("codebook", title(codebook))),
-        sheets={"codes": partial(_draw, parts)},
+        sheets={"codes": partial(_codes_sheet, parts)},
     )
 
 
-def codes_of(parts: Parts, variables: Variables, batch: Batch) -> Array:
-    """The code of every token of whole examples: i32[B, N]."""
+def _codes(parts: Parts, variables: Variables, batch: Batch) -> Array:
+    """Return the code of every token of whole examples: i32[B, N]."""
     net, params = parts.tokenizer.net, variables.params
     encoded = net.encode(params, net.inputs(batch), None)
     vectors = parts.tokenizer.vectors(params, encoded)
     return parts.codebook.nearest(variables.extra["codebook"], vectors)
 
 
-def _book(parts: Parts, variables: Variables) -> Array:
+def _codebook(parts: Parts, variables: Variables) -> Array:
     return parts.codebook.codes(variables.extra["codebook"])
 
 
-def everything(randomness: Randomness, context: Context) -> Mask:
-    """What this method looks at, as a sampler."""
-    return whole(len(randomness.slots), context.length)
+def all_visible(randomness: Randomness, context: Context) -> Mask:
+    """Return a mask in which every token is visible and predicted; a sampler."""
+    return nothing_hidden(len(randomness.slots), context.length)
 
 
-def _itself(made: Objective | Teacher) -> Objective | Teacher:
-    """What was built already, as a brick."""
-    return made
+def _prebuilt(part: Objective | Teacher) -> Objective | Teacher:
+    """Return a built objective or teacher, so that a partial of this is its brick."""
+    return part
 
 
 def _init(parts: Parts, composed: Method, key: Array) -> tuple[Tree, Tree]:
@@ -123,35 +121,38 @@ def _init(parts: Parts, composed: Method, key: Array) -> tuple[Tree, Tree]:
     return params, {**extra, "codebook": parts.codebook.init(second)}
 
 
-def _look(parts: Parts, variables: Variables, batch: Batch, progress: Array) -> tuple[View, Array]:
-    """The computation and the codes i32[B, N]: teachers, vectors, codes, what these are read as."""
+def _forward(
+    parts: Parts, variables: Variables, batch: Batch, progress: Array
+) -> tuple[View, Array]:
+    """Run teachers, encoder, codebook and decoder; return the view and the codes i32[B, N]."""
     tokenizer, params, extra = parts.tokenizer, variables.params, variables.extra
     net = tokenizer.net
     context = Context(batch, net.grids, {}, progress)
-    context = ask(parts.teachers, net, variables, context, None)
+    context = add_hints(parts.teachers, net, variables, context, None)
     inputs = net.inputs(batch)
     encoded = net.encode(params, inputs, None)
     vectors = tokenizer.vectors(params, encoded)
-    codes = parts.codebook.nearest(extra["codebook"], fixed(vectors))
+    codes = parts.codebook.nearest(extra["codebook"], stop_gradient(vectors))
     quantised = parts.codebook.codes(extra["codebook"])[codes]
     outputs = {
         "vectors": vectors,
         "quantised": quantised,
         "features": tokenizer.decode(params, straight_through(vectors, quantised)),
     }
-    return View(net, context, inputs, whole(*codes.shape), encoded, outputs, extra), codes
+    return View(net, context, inputs, nothing_hidden(*codes.shape), encoded, outputs, extra), codes
 
 
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    view, codes = _look(parts, variables, batch, progress)
-    found = losses_of(parts.objectives, view)
+    view, codes = _forward(parts, variables, batch, progress)
+    losses = sum_objectives(parts.objectives, view)
     extra = variables.extra["codebook"]
-    own = {f"codes/{key}": value for key, value in parts.codebook.metrics(extra).items()}
-    counted = parts.codebook.count(extra, fixed(view.outputs["vectors"]), codes, randomness)
-    return found._replace(
-        metrics={**found.metrics, **own}, carry={"codebook": counted, "objectives": found.carry}
+    usage = {f"codes/{key}": value for key, value in parts.codebook.metrics(extra).items()}
+    vectors = stop_gradient(view.outputs["vectors"])
+    sums = parts.codebook.count(extra, vectors, codes, randomness)
+    return losses._replace(
+        metrics={**losses.metrics, **usage}, carry={"codebook": sums, "objectives": losses.carry}
     )
 
 
@@ -163,12 +164,15 @@ def _refresh(
     return {**teachers, "codebook": codebook}
 
 
-def _draw(
+def _codes_sheet(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Array]:
-    """What goes in, and the codes in colours."""
+    """Draw the pictures and their codes in colours."""
     net = parts.tokenizer.net
     inputs = net.inputs(batch)
     (grid,) = net.grids.values()
-    colours = palette(codes_of(parts, variables, batch))
-    return {"image": net.display(inputs), "codes": spread(colours, grid, inputs.shape[1:-1])}
+    colours = palette(_codes(parts, variables, batch))
+    return {
+        "image": net.display(inputs),
+        "codes": repeat_to_pixels(colours, grid, inputs.shape[1:-1]),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,13 +10,16 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import posembed
 from maskmim.models.layers.blocks import Norm
-from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.encoder import Part
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
 from maskmim.models.layers.patches import gather
 from maskmim.models.layers.swin_blocks import Grid
 from maskmim.models.layers.window_blocks import window_stack
-from maskmim.models.mae_decoder import whole_grid
+from maskmim.models.mae_decoder import fill_grid
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import ModelError, Part, Size
+from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
@@ -24,7 +27,7 @@ class WindowDecoder(Part):
     """A narrow transformer over the whole grid whose attention is local, without prefix tokens.
 
     size:      depth is even. heads: {name: values}, dense layers on the predicted tokens alone.
-    positions: a fixed table, see `posembed.fixed`.
+    positions: a fixed table, see `posembed.fixed_positions`.
     Source: Audio-MAE (arXiv 2207.06405), section 3; forward_decoder of models_mae.py with
     decoder_mode 1, facebookresearch/AudioMAE.
     """
@@ -38,9 +41,11 @@ class WindowDecoder(Part):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> {head: f32[B, P, values]}."""
-        _, x = whole_grid(self, encoded, mask)
+        _, x = fill_grid(self, encoded, mask)
         size = self.size
-        x = x + jnp.asarray(posembed.fixed(self.positions, size.width, self.grid), self.dtype)
+        x = x + jnp.asarray(
+            posembed.fixed_positions(self.positions, size.width, self.grid), self.dtype
+        )
         shape = self.grid, size.heads, size.hidden, self.side, self.shift, self.epsilon, self.dtype
         how = {"remat": self.remat, "unroll": self.unroll}
         x, _ = window_stack(size.depth, *shape, **how, name="blocks")(x, None)
@@ -62,9 +67,7 @@ def vit_audio_mae(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT encoder over visible patches of a spectrogram, and a decoder with local attention.
 
@@ -85,24 +88,29 @@ def vit_audio_mae(
     grid = token_grid(spec.size, patch)
     _check(grid, window, shift, decoder_depth)
     vit.check_positions(positions, posembed.FIXED)
-    how = grid, norm_eps, remat, unroll, dtype
-    encoder = vit.encoder(variant, vit.computing(*how), positions=positions, drop_path=drop_path)
+    how = grid, norm_eps, compute()
+    encoder = vit.build_encoder(
+        variant, vit.stack_fields(*how), positions=positions, drop_path=drop_path
+    )
     decoder = WindowDecoder(
         heads=head_widths(heads, patch, spec.channels),
         positions=positions,
         side=window,
         shift=shift if grid[0] > window else 0,
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
-        **vit.settings(*how),
+        **vit.part_fields(*how),
     )
-    local = f"windows of {window}, heads: {head_words(decoder.heads)} values"
+    local = f"windows of {window}, heads: {describe_heads(decoder.heads)} values"
     return picture_net(
         spec,
         patch=patch,
         encoder=encoder,
         predictor=decoder,
         width=encoder.size.width,
-        says=(("encoder", vit.words(encoder)), ("decoder", f"{vit.words(decoder)}, {local}")),
+        says=(
+            ("encoder", vit.describe_blocks(encoder)),
+            ("decoder", f"{vit.describe_blocks(decoder)}, {local}"),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +12,15 @@ from flax import linen as nn
 
 from maskmim.models import vit
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Norm, stacked
-from maskmim.models.layers.drop_path import factors
-from maskmim.models.layers.init import Draw, narrow, started
-from maskmim.models.layers.relative_position import biases, table_index
+from maskmim.models.layers.blocks import Norm, scan_blocks
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.drop_path import drop_path_factors
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.init import Draw, draw_narrow_normal, with_init
+from maskmim.models.layers.relative_position import bias_table_index, gather_biases
 from maskmim.models.net import token_grid
 from maskmim.models.relative_vit import RelativeBlock, relative_vit_in_place
-from maskmim.models.vit import ModelError, Size
+from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
 
@@ -36,7 +39,7 @@ class Aggregation(nn.Module):
         """[B, n, D], bias f32[heads, n, n], factors f32[depth, B, 2] or None -> [B, n, D]."""
         depth = self.size.depth
         how = {"depth": depth, "remat": self.remat, "unroll": True}
-        blocks = stacked(RelativeBlock, in_axes=(nn.broadcast, 0), **how)
+        blocks = scan_blocks(RelativeBlock, in_axes=(nn.broadcast, 0), **how)
         own = {"heads": self.size.heads, "hidden": self.size.hidden, "capture": ()}
         return blocks(**own, **self.settings, name="blocks")(x, bias, keep)[0]
 
@@ -52,9 +55,7 @@ def beit_v2(
     layer_scale: float = 0.1,
     norm_eps: float = 1e-6,
     drop_path: float = 0.1,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """BEiT's ViT with one linear head that predicts codes from two sets of tokens.
 
@@ -78,7 +79,6 @@ def beit_v2(
     size = vit.variant(variant)
     if not 1 <= layer <= size.depth:
         raise ModelError(f"no block {layer} to aggregate: the encoder has {size.depth}, from 1")
-    common = {"layer_scale": layer_scale, "dtype": dtype, "remat": remat}
     base = relative_vit_in_place(
         spec,
         variant=variant,
@@ -86,20 +86,21 @@ def beit_v2(
         heads={"codes": codes},
         norm_eps=norm_eps,
         drop_path=drop_path,
-        unroll=unroll,
-        **common,
+        layer_scale=layer_scale,
+        compute=compute,
     )
-    settings = {"epsilon": norm_eps, "dtype": jnp.dtype(dtype), "layer_scale": layer_scale}
-    blocks = Aggregation(size._replace(depth=aggregating), settings, remat)
-    index = table_index(token_grid(spec.size, patch), class_token=True)
+    how = compute()
+    settings = {"epsilon": norm_eps, "dtype": how.dtype, "layer_scale": layer_scale}
+    blocks = Aggregation(size._replace(depth=aggregating), settings, how.remat)
+    index = bias_table_index(token_grid(spec.size, patch), class_token=True)
     rates = {"depth": max(size.depth, layer + aggregating), "rate": drop_path}
-    net = _twice(_with_layers(base), blocks, index, layer, rates)
+    net = _predict_twice(_capture_layers(base), blocks, index, layer, rates)
     said = f"{aggregating} blocks over block {layer} and the last class token, the same head"
     says = (*net.says, ("aggregation", said))
-    return started(net._replace(says=says), _start(size, layer))
+    return with_init(net._replace(says=says), _init_rules(size, layer))
 
 
-def _with_layers(net: Net) -> Net:
+def _capture_layers(net: Net) -> Net:
     """The network whose encoder always captures its layers."""
 
     def encode(
@@ -116,7 +117,7 @@ def _with_layers(net: Net) -> Net:
     return net._replace(encode=encode)
 
 
-def _twice(
+def _predict_twice(
     base: Net, blocks: Aggregation, index: np.ndarray, layer: int, rates: dict[str, Any]
 ) -> Net:
     """The network that predicts from its encoder's output and from the aggregating blocks'.
@@ -135,14 +136,16 @@ def _twice(
     def aggregated(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
         own = params["encoder"]
         last, early = (encoded.layers[place] for place in (-1, layer - 1))
-        parts = constraints.parted(last, 1)[0], constraints.parted(early, 1)[1]
-        bias = biases(own["relative_bias"], index)
+        parts = constraints.split_tokens(last, 1)[0], constraints.split_tokens(early, 1)[1]
+        bias = gather_biases(own["relative_bias"], index)
         inner = {"params": {"blocks": params["decoder"]["blocks"]}}
-        keep = factors(None if randomness is None else randomness.inside("aggregation"), **rates)
+        keep = drop_path_factors(
+            None if randomness is None else randomness.inside("aggregation"), **rates
+        )
         keep = None if keep is None else keep[layer : layer + blocks.size.depth]
-        x = blocks.apply(inner, constraints.joined(*parts), bias, keep)
+        x = blocks.apply(inner, constraints.concat_tokens(*parts), bias, keep)
         norm = Norm(blocks.settings["epsilon"], blocks.settings["dtype"])
-        return Encoded(*constraints.parted(norm.apply({"params": own["norm"]}, x), 1))
+        return Encoded(*constraints.split_tokens(norm.apply({"params": own["norm"]}, x), 1))
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
@@ -157,20 +160,26 @@ def _twice(
     return base._replace(init=init, predict=predict)
 
 
-def _start(size: Size, layer: int) -> tuple[tuple[str, Draw], ...]:
+def _init_rules(size: Size, layer: int) -> tuple[tuple[str, Draw], ...]:
     """Where parameters start, by path; blocks are counted on in the aggregation."""
     last = r"(attention/out|mlp/down)/kernel$"
     return (
-        (rf"encoder/blocks/.*{last}", _by_depth(narrow, 1)),
-        (r"encoder/.*(kernel|class_token|mask_token)$", narrow),
-        (r"head_codes/kernel$", narrow),
-        (r"decoder/blocks/.*attention/out/kernel$", _by_depth(_torch(size.width), layer + 1)),
-        (r"decoder/blocks/.*mlp/down/kernel$", _by_depth(_torch(size.hidden), layer + 1)),
-        (r"decoder/blocks/.*kernel$", _torch(size.width)),
+        (rf"encoder/blocks/.*{last}", _scale_by_depth(draw_narrow_normal, 1)),
+        (r"encoder/.*(kernel|class_token|mask_token)$", draw_narrow_normal),
+        (r"head_codes/kernel$", draw_narrow_normal),
+        (
+            r"decoder/blocks/.*attention/out/kernel$",
+            _scale_by_depth(_torch_uniform(size.width), layer + 1),
+        ),
+        (
+            r"decoder/blocks/.*mlp/down/kernel$",
+            _scale_by_depth(_torch_uniform(size.hidden), layer + 1),
+        ),
+        (r"decoder/blocks/.*kernel$", _torch_uniform(size.width)),
     )
 
 
-def _torch(inputs: int) -> Draw:
+def _torch_uniform(inputs: int) -> Draw:
     """U(-1, 1) over the root of the number of inputs."""
 
     def draw(key: Array, old: Array) -> Array:
@@ -179,7 +188,7 @@ def _torch(inputs: int) -> Draw:
     return draw
 
 
-def _by_depth(draw: Draw, first: int) -> Draw:
+def _scale_by_depth(draw: Draw, first: int) -> Draw:
     """A draw divided by sqrt(2 l) in block l = first, first + 1, ..., along the first dimension."""
 
     def scaled(key: Array, old: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax.numpy as jnp
@@ -11,14 +11,22 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import Dtype, Mlp, Norm, ReadingAttention, scaled, stacked
-from maskmim.models.layers.drop_path import factors
-from maskmim.models.layers.heads import dense_heads, head_widths, head_words
-from maskmim.models.layers.init import narrow, narrow_normal, started
+from maskmim.models.layers.blocks import (
+    Dtype,
+    Mlp,
+    Norm,
+    ReadingAttention,
+    scale_branch,
+    scan_blocks,
+)
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.drop_path import drop_path_factors
+from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
+from maskmim.models.layers.init import draw_narrow_normal, narrow_normal, with_init
 from maskmim.models.layers.layer_scale import LayerScale
 from maskmim.models.layers.posembed import sincos
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.scaled_vit import ScaledEncoder, scaled_stack
+from maskmim.models.scaled_vit import ScaledEncoder, make_scaled_blocks
 from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
@@ -46,18 +54,20 @@ class RegressorBlock(nn.Module):
         keep: f32[B, 2] factors of both branches.
         """
         norm = partial(Norm, self.epsilon, self.dtype)
-        every = constraints.tokens(constraints.joined(seen, constraints.tokens(x)))
+        every = constraints.constrain_tokens(
+            constraints.concat_tokens(seen, constraints.constrain_tokens(x))
+        )
         at = jnp.concatenate([seen_places, places], axis=1)
         read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
             norm(name="norm_query")(x + places),
             norm(name="norm_key")(every + at),
             norm(name="norm_value")(every),
         )
-        x = x + scaled(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
-        x = norm(name="norm2")(constraints.tokens(x))
+        x = x + scale_branch(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
+        x = norm(name="norm2")(constraints.constrain_tokens(x))
         y = Mlp(self.hidden, self.dtype, name="mlp")(x)
-        y = scaled(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
-        return constraints.tokens(x + y), None
+        y = scale_branch(LayerScale(self.layer_scale, name="scale2")(y), keep, 1)
+        return constraints.constrain_tokens(x + y), None
 
 
 class RegressorDecoder(Stack):
@@ -88,20 +98,20 @@ class RegressorDecoder(Stack):
         keep = self._keep(randomness, "regressor", self.regressor_depth)
         latent = self._regressed(encoded.tokens, table, places, mask, keep)
         keep = self._keep(randomness, "decoder", self.size.depth)
-        x, _ = scaled_stack(self)(latent + places, (), keep)
+        x, _ = make_scaled_blocks(self)(latent + places, (), keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return {"latent": latent.astype(jnp.float32), **dense_heads(self.heads, x, self.dtype)}
 
     def _keep(self, randomness: Randomness | None, name: str, depth: int) -> Array | None:
         own = None if randomness is None else randomness.inside(name)
-        return factors(own, depth=depth, rate=self.drop_path)
+        return drop_path_factors(own, depth=depth, rate=self.drop_path)
 
     def _regressed(
         self, seen: Array, table: Array, places: Array, mask: Mask, keep: Array | None
     ) -> Array:
         token = self.param("mask_token", narrow_normal, (1, 1, self.size.width))
         seen_places = table.at[mask.visible].get(mode="promise_in_bounds")
-        make = stacked(
+        make = scan_blocks(
             RegressorBlock,
             depth=self.regressor_depth,
             remat=self.remat,
@@ -126,9 +136,7 @@ def vit_cae(
     heads: Mapping[str, int | None] = {"tokens": 8192},
     norm_eps: float = 1e-6,
     drop_path: float = 0.1,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT over visible tokens, CAE's regressor and its decoder, all of one width.
 
@@ -141,7 +149,7 @@ def vit_cae(
     Differences: keys have a bias too, which no softmax can see; positions lead with the columns,
     there with the rows; latents are never projected to another width, as in no released model.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
     size = vit.variant(variant)
     encoder = ScaledEncoder(
         size=size,
@@ -168,9 +176,12 @@ def vit_cae(
         encoder=encoder,
         predictor=predictor,
         says=(
-            ("encoder", f"{vit.words(encoder)}, LayerScale"),
+            ("encoder", f"{vit.describe_blocks(encoder)}, LayerScale"),
             ("regressor", f"{regressor_depth} blocks of cross-attention, head: latent"),
-            ("decoder", f"{vit.words(predictor)}, heads: {head_words(predictor.heads)} values"),
+            (
+                "decoder",
+                f"{vit.describe_blocks(predictor)}, heads: {describe_heads(predictor.heads)} values",
+            ),
         ),
     )
-    return started(net, ((r"encoder/(embed/kernel|class_token)$", narrow),))
+    return with_init(net, ((r"encoder/(embed/kernel|class_token)$", draw_narrow_normal),))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import Attention, Dtype, Norm, stacked, xavier
-from maskmim.models.vit import Size, small_normal
-from maskmim.types import Array, Encoded
+from maskmim.models.layers.blocks import Attention, Dtype, Norm, scan_blocks, xavier
+from maskmim.models.layers.encoder import BaseEncoder
+from maskmim.models.layers.init import small_normal
+from maskmim.models.vit import Size
+from maskmim.types import Array, Encoded, Randomness
 
 
 def quick_gelu(x: Array) -> Array:
@@ -51,7 +55,7 @@ class ClipBlock(nn.Module):
         return x, x if self.capture else None
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(BaseEncoder):
     """Patch embedding, class token, learned positions, a norm, blocks and a last norm.
 
     Every token enters, none is hidden: the arguments that say so are those of `vit.Encoder`.
@@ -59,17 +63,22 @@ class ClipEncoder(nn.Module):
     (there on the class token alone).
     """
 
+    captures: ClassVar[tuple[str, ...]] = ("layers",)
+
     grid: tuple[int, int]
     size: Size
     epsilon: float
     dtype: Dtype
     attend: Attend
 
-    @nn.compact
-    def __call__(
-        self, patches: Array, visible: None, hidden: None, capture: tuple[str, ...] = ()
+    def _encode(
+        self,
+        patches: Array,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
     ) -> Encoded:
-        """f32[B, N, V] patch values -> Encoded; capture: () or ('layers',)."""
         width, length = self.size.width, self.grid[0] * self.grid[1]
         embed = nn.Dense(width, use_bias=False, kernel_init=xavier, dtype=self.dtype, name="embed")
         first = self.param("class_token", small_normal, (1, 1, width))
@@ -77,7 +86,7 @@ class ClipEncoder(nn.Module):
         x = embed(patches.astype(self.dtype)) + positions
         first = jnp.broadcast_to(first.astype(self.dtype), (len(x), 1, width))
         x = Norm(self.epsilon, self.dtype, name="first_norm")(jnp.concatenate([first, x], axis=1))
-        make = stacked(ClipBlock, depth=self.size.depth, remat="none", unroll=False)
+        make = scan_blocks(ClipBlock, depth=self.size.depth, remat="none", unroll=False)
         shape = self.size.heads, self.size.hidden, self.epsilon, self.dtype, self.attend
         x, layers = make(*shape, "layers" in capture, name="blocks")(x, None)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)

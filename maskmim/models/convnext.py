@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Dtype, Norm, stacked
-from maskmim.models.layers.patches import finer, gather, unpatchify
-from maskmim.models.vit import ModelError, Part, check_capture
+from maskmim.models.layers.blocks import Dtype, Norm, scan_blocks
+from maskmim.models.layers.encoder import BaseEncoder, Part
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.patches import gather, unpatchify, upsample_tokens
 from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness
 
@@ -137,11 +138,11 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="depthwise",
         )
-        x = constraints.examples(x)
-        y = constraints.by_channel(x if seen is None else x * seen.astype(x.dtype))
-        y = constraints.examples(constraints.by_channel(depthwise(y)))
+        x = constraints.constrain_examples(x)
+        y = constraints.constrain_depthwise(x if seen is None else x * seen.astype(x.dtype))
+        y = constraints.constrain_examples(constraints.constrain_depthwise(depthwise(y)))
         y = Norm(self.epsilon, self.dtype, name="norm")(y)
-        return constraints.examples(x + GrnMlp(self.dtype, name="mlp")(y, seen)), None
+        return constraints.constrain_examples(x + GrnMlp(self.dtype, name="mlp")(y, seen)), None
 
 
 def convnext_stage(
@@ -149,13 +150,13 @@ def convnext_stage(
 ) -> nn.Module:
     """The blocks of one resolution under one scan: (x, seen) -> (x, None), see `Block`.
 
-    remat, unroll: see `masked_vit.vit_mae`.
+    remat, unroll: see `layers.compute.compute`.
     """
-    make = stacked(Block, depth=depth, remat=remat, unroll=unroll, in_axes=nn.broadcast)
+    make = scan_blocks(Block, depth=depth, remat=remat, unroll=unroll, in_axes=nn.broadcast)
     return make(epsilon, dtype, name=name)
 
 
-class ConvNextEncoder(Part):
+class ConvNextEncoder(BaseEncoder, Part):
     """Stem, stages of blocks, a norm and a convolution with stride 2 between them.
 
     grid:  (rows, columns) of the last stage's cells, which are the tokens of the mask.
@@ -169,20 +170,14 @@ class ConvNextEncoder(Part):
     patch: tuple[int, int]
     size: ConvNextSize
 
-    @nn.compact
-    def __call__(
+    def _encode(
         self,
         units: Array,
         visible: Array | None,
         hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
     ) -> Encoded:
-        """f32[B, N, V] values of the tokens, i32[B, K] visible or None for all.
-
-        hidden, randomness: not used; there is no mask embedding, and nothing is dropped.
-        """
-        check_capture(capture)
         depths = self.size.depths
         times = 2 ** (len(depths) - 1)
         unit = times * self.patch[0], times * self.patch[1]
@@ -190,11 +185,11 @@ class ConvNextEncoder(Part):
         x = self._patches(self.size.width, self.patch, "stem")(picture)
         x = Norm(self.epsilon, self.dtype, name="stem_norm")(x)
         for stage, depth in enumerate(depths):
-            x = constraints.examples(x)
+            x = constraints.constrain_examples(x)
             if stage:
                 x = Norm(self.epsilon, self.dtype, name=f"down{stage}_norm")(x)
                 x = self._patches(self.size.width << stage, (2, 2), f"down{stage}")(x)
-            seen = None if visible is None else seen_map(visible, self.grid, times >> stage)
+            seen = None if visible is None else visible_map(visible, self.grid, times >> stage)
             how = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
             x, _ = convnext_stage(depth, self.epsilon, self.dtype, **how)(x, seen)
         tokens = x.reshape(len(x), -1, x.shape[-1])
@@ -207,9 +202,9 @@ class ConvNextEncoder(Part):
         return nn.Conv(width, sides, dtype=self.dtype, name=name, **how)
 
 
-def seen_map(visible: Array, grid: tuple[int, int], times: int) -> Array:
+def visible_map(visible: Array, grid: tuple[int, int], times: int) -> Array:
     """f32[B, rows * times, columns * times, 1], 1 in the cells of visible tokens i32[B, K]."""
     examples = visible.shape[0]
     rows = jnp.arange(examples)[:, None]
     seen = jnp.zeros((examples, grid[0] * grid[1]), jnp.float32).at[rows, visible].set(1.0)
-    return finer(seen, grid, times)[..., None]
+    return upsample_tokens(seen, grid, times)[..., None]

@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
-from maskmim.models.vit import ModelError
+from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array, Spec, Tree
 
 BLUR = np.array([1.0, 3.0, 3.0, 1.0], np.float32) / 8
@@ -36,7 +36,7 @@ class Critic(NamedTuple):
     says: str
 
 
-def halved(x: Array) -> Array:
+def downsample_blurred(x: Array) -> Array:
     """Every second pixel after a blur with 1 3 3 1: [B, h, w, C] -> [B, h / 2, w / 2, C].
 
     Source: Making Convolutional Networks Shift-Invariant Again (arXiv 1904.11486).
@@ -62,10 +62,10 @@ class Block(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[B, h, w, C] -> [B, h / 2, w / 2, width]."""
         conv = partial(nn.Conv, kernel_init=xavier)
-        y = leaky(conv(x.shape[-1], (3, 3), name="conv1")(x))
-        y = leaky(conv(self.width, (3, 3), name="conv2")(halved(y)))
-        short = conv(self.width, (1, 1), use_bias=False, name="conv_short")(halved(x))
-        return constraints.examples((short + y) / math.sqrt(2))
+        y = leaky_relu(conv(x.shape[-1], (3, 3), name="conv1")(x))
+        y = leaky_relu(conv(self.width, (3, 3), name="conv2")(downsample_blurred(y)))
+        short = conv(self.width, (1, 1), use_bias=False, name="conv_short")(downsample_blurred(x))
+        return constraints.constrain_examples((short + y) / math.sqrt(2))
 
 
 class Discriminator(nn.Module):
@@ -77,16 +77,16 @@ class Discriminator(nn.Module):
     def __call__(self, x: Array) -> Array:
         """f32[B, H, W, C] -> f32[B]."""
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=xavier)
-        x = leaky(conv(self.widths[0], name="conv_in")(x))
+        x = leaky_relu(conv(self.widths[0], name="conv_in")(x))
         for place, width in enumerate(self.widths[1:]):
             x = Block(width, name=f"block{place}")(x)
         last = self.widths[-1]
-        x = leaky(conv(last, name="conv_out")(x)).reshape(len(x), -1)
-        x = leaky(nn.Dense(last, kernel_init=xavier, name="dense")(x))
+        x = leaky_relu(conv(last, name="conv_out")(x)).reshape(len(x), -1)
+        x = leaky_relu(nn.Dense(last, kernel_init=xavier, name="dense")(x))
         return nn.Dense(1, kernel_init=xavier, name="dense_out")(x)[:, 0]
 
 
-def leaky(x: Array) -> Array:
+def leaky_relu(x: Array) -> Array:
     """Negative values a fifth as large."""
     return nn.leaky_relu(x, 0.2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,13 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import Dtype, Mlp, Norm, stacked, xavier
-from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scan_blocks, xavier
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
+from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import sincos
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import Stack, small_normal
+from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # The feature maps that the decoder mixes: what enters the first block, and every block's output.
@@ -39,8 +41,8 @@ class CrossAttention(nn.Module):
         query = jnp.moveaxis(dense((self.heads, size), name="query")(x), 1, 2)
         kv = dense((2, self.heads, size), name="kv")(seen)
         key, value = jnp.moveaxis(kv, (2, 3), (0, 2))
-        query, key, value = constraints.for_attention(query, key, value)
-        mixed = constraints.from_attention(self.attend(query, key, value))
+        query, key, value = constraints.constrain_qkv(query, key, value)
+        mixed = constraints.constrain_attended(self.attend(query, key, value))
         mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed)
 
@@ -59,10 +61,12 @@ class CrossBlock(nn.Module):
         """Queries [B, P, W] and the mixture [B, n, D] -> ([B, P, W], nothing for each block)."""
         norm = partial(Norm, self.epsilon, self.dtype)
         read = CrossAttention(self.heads, self.dtype, self.attend, name="attention")
-        x, seen = constraints.tokens(x), constraints.tokens(seen)
-        x = constraints.tokens(x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen)))
+        x, seen = constraints.constrain_tokens(x), constraints.constrain_tokens(seen)
+        x = constraints.constrain_tokens(
+            x + read(norm(name="norm1")(x), norm(name="norm_seen")(seen))
+        )
         y = norm(name="norm2")(x)
-        return constraints.tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
+        return constraints.constrain_tokens(x + Mlp(self.hidden, self.dtype, name="mlp")(y)), None
 
 
 class CrossDecoder(Stack):
@@ -100,7 +104,7 @@ class CrossDecoder(Stack):
     def _blocks(self) -> nn.Module:
         """The blocks under one scan over their parameters and their mixtures."""
         size = self.size
-        make = stacked(CrossBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
+        make = scan_blocks(CrossBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
         return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, name="blocks")
 
 
@@ -114,9 +118,7 @@ def vit_crossmae(
     decoder_heads: int = 16,
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
 
@@ -124,15 +126,15 @@ def vit_crossmae(
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common)
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(variant, common)
     decoder = CrossDecoder(
         heads=head_widths(heads, patch, spec.channels),
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
     reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"
-    told = f"{vit.words(decoder)}, {reads}, heads: {head_words(decoder.heads)} values"
+    told = f"{vit.describe_blocks(decoder)}, {reads}, heads: {describe_heads(decoder.heads)} values"
     net = picture_net(
         spec,
         patch=patch,
@@ -140,12 +142,12 @@ def vit_crossmae(
         encoder=encoder,
         predictor=decoder,
         captures=MAPS,
-        says=(("encoder", vit.words(encoder)), ("decoder", told)),
+        says=(("encoder", vit.describe_blocks(encoder)), ("decoder", told)),
     )
-    return without_last_norm(net)
+    return fix_last_norm(net)
 
 
-def without_last_norm(net: Net) -> Net:
+def fix_last_norm(net: Net) -> Net:
     """The network with the encoder's last norm fixed at scale 1 and bias 0, not among the params.
 
     Encoded tokens and prefix still pass through it, for evaluation; the decoder reads what comes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
@@ -14,11 +14,15 @@ from maskmim.models.convnext import (
     small_truncated,
 )
 from maskmim.models.layers import constraints
-from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.encoder import Part
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
+from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.patches import gather
-from maskmim.models.mae_decoder import spread
+from maskmim.models.mae_decoder import scatter_tokens
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import ModelError, Part, settings, small_normal
+from maskmim.models.vit import part_fields
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
@@ -40,9 +44,9 @@ class FcmaeDecoder(Part):
         """Encoded and its mask -> {head: f32[B, P, values]}."""
         width, length = self.width, math.prod(self.grid)
         embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
-        seen = constraints.examples(embed(encoded.tokens))
+        seen = constraints.constrain_examples(embed(encoded.tokens))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        tokens = spread(filling, seen, mask.visible, length)
+        tokens = scatter_tokens(filling, seen, mask.visible, length)
         how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}
         stack = convnext_stage(self.depth, self.epsilon, self.dtype, **how)
         x, _ = stack(tokens.reshape(-1, *self.grid, width), None)
@@ -59,9 +63,7 @@ def convnext_fcmae(
     decoder_width: int = 512,
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ConvNeXt V2 encoder that reads visible cells only, with FCMAE's decoder.
 
@@ -93,7 +95,7 @@ def convnext_fcmae(
     unit = times * patch[0], times * patch[1]
     grid = token_grid(spec.size, unit)
     widths = head_widths(heads, unit, spec.channels)
-    common = settings(grid, norm_eps, remat, unroll, dtype)
+    common = part_fields(grid, norm_eps, compute())
     blocks, kind = "-".join(map(str, size.depths)), common["dtype"]
     plural = "block" if decoder_depth == 1 else "blocks"
     told = f"{decoder_depth} {plural}, width {decoder_width}, {kind}"
@@ -105,6 +107,6 @@ def convnext_fcmae(
         predictor=FcmaeDecoder(depth=decoder_depth, width=decoder_width, heads=widths, **common),
         says=(
             ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {kind}"),
-            ("decoder", f"{told}, heads: {head_words(widths)} values"),
+            ("decoder", f"{told}, heads: {describe_heads(widths)} values"),
         ),
     )

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.models import vit
+from maskmim.models.layers.compute import compute
+from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.patches import patchify
 from maskmim.models.layers.posembed import resize_positions
-from maskmim.models.vit import ModelError, Size
+from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Tree
 
 # (table [N, D], its grid, grid wanted) -> table for that grid
@@ -56,22 +58,22 @@ def random_vit(
     Source: the first teacher of dBOT (arXiv 2209.03917), whose networks start as MAE's do.
     """
     size = vit.variant(variant)
-    shorter = with_layer(size, layer)
-    encoder = partial(encoder_of, positions="sincos", epsilon=1e-6, dtype=dtype)
+    shorter = truncate_size(size, layer)
+    encoder = partial(build_frozen_encoder, positions="sincos", epsilon=1e-6, dtype=dtype)
 
     def load() -> Tree:
         blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
         start = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
-        return first_blocks(start(jax.random.key(seed)), layer)
+        return truncate_blocks(start(jax.random.key(seed)), layer)
 
     def encode(params: Tree, pictures: Array) -> Encoded:
-        module = encoder(shorter, grid_of(pictures, patch))
-        return found_at(layer, module, params, patchify(pictures, patch))
+        module = encoder(shorter, patch_grid(pictures, patch))
+        return encode_until(layer, module, params, patchify(pictures, patch))
 
     return Frozen(patch, mean, std, load, encode)
 
 
-def learned_positions(
+def with_learned_positions(
     load: Callable[[], Tree],
     encoder: Callable[[Size, tuple[int, int]], Callable],
     *,
@@ -88,19 +90,19 @@ def learned_positions(
     encoder: (size, grid) -> module as `vit.Encoder`.
     resize:  the way the network's authors resize positions.
     """
-    shorter = with_layer(size, layer)
+    shorter = truncate_size(size, layer)
 
     def encode(params: Tree, pictures: Array) -> Encoded:
-        grid = grid_of(pictures, patch)
+        grid = patch_grid(pictures, patch)
         side = math.isqrt(len(params["positions"]))
         if grid != (side, side):
             params = {**params, "positions": resize(params["positions"], (side, side), grid)}
-        return found_at(layer, encoder(shorter, grid), params, patchify(pictures, patch))
+        return encode_until(layer, encoder(shorter, grid), params, patchify(pictures, patch))
 
-    return Frozen(patch, mean, std, lambda: first_blocks(load(), layer), encode)
+    return Frozen(patch, mean, std, lambda: truncate_blocks(load(), layer), encode)
 
 
-def encoder_of(
+def build_frozen_encoder(
     size: Size,
     grid: tuple[int, int],
     *,
@@ -116,11 +118,11 @@ def encoder_of(
         registers=registers,
         positions=positions,
         mask_token=False,
-        **vit.computing(grid, epsilon, "none", False, dtype),
+        **vit.stack_fields(grid, epsilon, compute(dtype=dtype)),
     )
 
 
-def with_layer(size: Size, layer: int | None) -> Size:
+def truncate_size(size: Size, layer: int | None) -> Size:
     """The size with no more blocks than `layer` needs; ModelError where there is no such block."""
     if layer is None:
         return size
@@ -129,7 +131,7 @@ def with_layer(size: Size, layer: int | None) -> Size:
     return size._replace(depth=layer)
 
 
-def first_blocks(params: Tree, layer: int | None) -> Tree:
+def truncate_blocks(params: Tree, layer: int | None) -> Tree:
     """The params with the first `layer` blocks alone; blocks lie along the first axis."""
     if layer is None:
         return params
@@ -137,7 +139,7 @@ def first_blocks(params: Tree, layer: int | None) -> Tree:
     return {**params, **jax.tree.map(lambda leaf: leaf[:layer], stacks)}
 
 
-def found_at(layer: int | None, encoder: Callable, params: Tree, patches: Array) -> Encoded:
+def encode_until(layer: int | None, encoder: Callable, params: Tree, patches: Array) -> Encoded:
     """What an encoder module finds in patches: its output, or that of its last block."""
     capture = () if layer is None else ("layers",)
     encoded = encoder.apply({"params": params}, patches, None, None, capture)
@@ -147,6 +149,6 @@ def found_at(layer: int | None, encoder: Callable, params: Tree, patches: Array)
     return Encoded(last[:, :prefix], last[:, prefix:])
 
 
-def grid_of(pictures: Array, patch: tuple[int, int]) -> tuple[int, int]:
+def patch_grid(pictures: Array, patch: tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of patches in normalised pictures."""
     return pictures.shape[1] // patch[0], pictures.shape[2] // patch[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,8 +11,9 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
+from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.posembed import sincos
-from maskmim.models.mae_decoder import predicted, whole_grid
+from maskmim.models.mae_decoder import decode_predicted, fill_grid
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
@@ -30,18 +32,18 @@ class TwoDecoders(Stack):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> 'pixels' f32[B, P, values], 'loss' f32[B, P, 1]."""
-        prefix, tokens = whole_grid(self, encoded, mask)
+        prefix, tokens = fill_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
-        x, skip = constraints.joined(prefix, tokens + table), prefix.shape[1]
+        x, skip = constraints.concat_tokens(prefix, tokens + table), prefix.shape[1]
         pixels = self._read(x, skip, mask, "", "head_pixels")
         losses = self._read(x, skip, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
 
     def _read(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
         """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
-        x = predicted(self, x, prefix, mask, name)
+        x = decode_predicted(self, x, prefix, mask, name)
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
-        return constraints.values(dense(x)).astype(jnp.float32)
+        return constraints.constrain_outputs(dense(x)).astype(jnp.float32)
 
 
 def vit_hpm(
@@ -53,9 +55,7 @@ def vit_hpm(
     decoder_width: int = 512,
     decoder_heads: int = 16,
     norm_eps: float = 1e-6,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """MAE's encoder with two decoders; heads 'pixels' (values of a patch) and 'loss' (one value).
 
@@ -63,14 +63,14 @@ def vit_hpm(
     params: {'encoder': ..., 'decoder': ...}. Raises ModelError as vit_mae does.
     Source: HPM (arXiv 2304.05919), models_mae_learn_loss.py of Haochen-Wang409/HPM.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common)
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(variant, common)
     decoders = TwoDecoders(
         values=math.prod(patch) * spec.channels,
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
-    told = vit.words(decoders)
+    told = vit.describe_blocks(decoders)
     return picture_net(
         spec,
         patch=patch,
@@ -78,7 +78,7 @@ def vit_hpm(
         encoder=encoder,
         predictor=decoders,
         says=(
-            ("encoder", vit.words(encoder)),
+            ("encoder", vit.describe_blocks(encoder)),
             ("decoder", f"{told}, head: pixels"),
             ("loss predictor", f"{told}, head: loss, one value"),
         ),

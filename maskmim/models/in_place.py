@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -11,9 +11,10 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
-from maskmim.models.layers.heads import dense_heads, head_widths, head_words
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import ModelError
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 # U(-1 / sqrt(inputs), 1 / sqrt(inputs)): what torch's linear and convolution layers start from.
@@ -36,7 +37,7 @@ class LinearHeads(nn.Module):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
-        tokens = constraints.chosen(encoded.tokens, mask.predict)
+        tokens = constraints.select_tokens(encoded.tokens, mask.predict)
         return dense_heads(self.heads, tokens, self.dtype, start=torch_uniform)
 
 
@@ -66,12 +67,12 @@ def in_place_net(
         width=width,
         encoder=encoder,
         predictor=LinearHeads(widths, dtype),
-        says=(("encoder", says), ("decoder", f"linear heads: {head_words(widths)} values")),
+        says=(("encoder", says), ("decoder", f"linear heads: {describe_heads(widths)} values")),
     )
-    return _whole(net, math.prod(token_grid(spec.size, patch)))
+    return _require_every_token(net, math.prod(token_grid(spec.size, patch)))
 
 
-def _whole(net: Net, length: int) -> Net:
+def _require_every_token(net: Net, length: int) -> Net:
     """The network with an `encode` that refuses masks with fewer visible tokens than `length`."""
 
     def encode(params: Tree, inputs: Array, mask: Mask | None, **options: Any) -> Encoded:
@@ -96,9 +97,7 @@ def vit_in_place(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A plain ViT that sees every token, hidden ones as mask embeddings, with linear heads.
 
@@ -108,8 +107,8 @@ def vit_in_place(
     Source: ViTForMaskedImageModeling of transformers (SimMIM's head on a ViT with learned
     positions); the encoders of MaskFeat and data2vec. SimMIM's own ViT is in models.relative_vit.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(
         variant,
         common,
         class_token=class_token,
@@ -125,5 +124,5 @@ def vit_in_place(
         encoder=encoder,
         heads=heads,
         dtype=encoder.dtype,
-        says=vit.words(encoder),
+        says=vit.describe_blocks(encoder),
     )

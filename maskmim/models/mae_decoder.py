@@ -12,8 +12,9 @@ from flax import linen as nn
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Norm, xavier
 from maskmim.models.layers.heads import dense_heads
-from maskmim.models.layers.posembed import fixed
-from maskmim.models.vit import Stack, small_normal, stack_of
+from maskmim.models.layers.init import small_normal
+from maskmim.models.layers.posembed import fixed_positions
+from maskmim.models.vit import Stack, make_blocks
 from maskmim.types import Array, Encoded, Mask
 
 
@@ -21,7 +22,7 @@ class Decoder(Stack):
     """A narrow transformer over the whole grid.
 
     heads:     {name: values}; a head is a dense layer on the predicted tokens alone.
-    positions: a fixed table, see `posembed.fixed`.
+    positions: a fixed table, see `posembed.fixed_positions`.
     The prefix tokens are kept through the blocks and dropped before the heads.
     Source: MAE (arXiv 2111.06377), forward_decoder of models_mae.py. It computes its head on every
     token; here it is computed where it is used, which gives the same numbers there.
@@ -33,25 +34,25 @@ class Decoder(Stack):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> {head: f32[B, P, values]}."""
-        prefix, tokens = whole_grid(self, encoded, mask)
-        table = fixed(self.positions, self.size.width, self.grid)
-        x = constraints.joined(prefix, tokens + jnp.asarray(table, self.dtype))
-        x = predicted(self, x, prefix.shape[1], mask)
+        prefix, tokens = fill_grid(self, encoded, mask)
+        table = fixed_positions(self.positions, self.size.width, self.grid)
+        x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype))
+        x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 
 
-def predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:
+def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:
     """The predicted tokens [B, P, W] behind blocks and a last norm of the decoder that calls this.
 
     x: [B, prefix + N, W] what enters the blocks. name: begins those of the blocks and of the norm.
     """
-    x, _ = stack_of(decoder, f"{name}stack")(x)
-    _, x = constraints.parted(x, prefix)
-    x = constraints.chosen(x, mask.predict)
+    x, _ = make_blocks(decoder, f"{name}stack")(x)
+    _, x = constraints.split_tokens(x, prefix)
+    x = constraints.select_tokens(x, mask.predict)
     return Norm(decoder.epsilon, decoder.dtype, name=f"{name}norm")(x)
 
 
-def whole_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
+def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
     """The prefix and the tokens of the whole grid, in the width of the decoder that calls this.
 
     Its layer 'embed' takes what the encoder saw to its width; its 'mask_token' stands everywhere
@@ -59,13 +60,13 @@ def whole_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array,
     """
     width = decoder.size.width
     embed = nn.Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
-    prefix = embed(constraints.examples(encoded.prefix))
-    seen = constraints.embedded(embed, encoded.tokens)
+    prefix = embed(constraints.constrain_examples(encoded.prefix))
+    seen = constraints.embed_tokens(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)
-    return prefix, spread(filling, seen, mask.visible, math.prod(decoder.grid))
+    return prefix, scatter_tokens(filling, seen, mask.visible, math.prod(decoder.grid))
 
 
-def spread(filling: Array, seen: Array, visible: Array, length: int) -> Array:
+def scatter_tokens(filling: Array, seen: Array, visible: Array, length: int) -> Array:
     """[B, K, W] tokens at their places i32[B, K] among `length` ones, the filling elsewhere."""
     blank = jnp.broadcast_to(filling, (seen.shape[0], length, seen.shape[-1]))
     return jax.vmap(_scatter)(blank, visible, seen)

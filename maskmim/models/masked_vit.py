@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from maskmim.models import vit
 from maskmim.models.layers import posembed
+from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.heads import head_widths
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.net import token_grid, vit_net
@@ -28,9 +29,7 @@ def vit_mae(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT encoder over visible patches with MAE's decoder.
 
@@ -45,16 +44,13 @@ def vit_mae(
     heads:      {name: values per token}; None stands for the values of a patch.
     drop_path:  rate at which the encoder's last block is left out for an example, see
                 models.drop_path; evaluation drops nothing.
-    remat:      what the backward pass recomputes, a key of models.layers.REMAT.
-    unroll:     runs the layers one after another instead of in a loop: same numbers, slower to
-                compile; meant for counting FLOPs, as XLA counts the body of a loop once.
-    dtype:      of the computation, 'float32' or 'bfloat16'; parameters and norms stay float32.
+    compute:    dtype, remat and unroll, see `layers.compute.compute`.
     params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: MAE (arXiv 2111.06377), models_mae.py.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(
         variant,
         common,
         class_token=class_token,

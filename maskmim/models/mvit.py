@@ -11,7 +11,7 @@ hidden cube above or to the left of it, and the last frame of one before it. So 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -19,13 +19,16 @@ from flax import linen as nn
 
 from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Dtype, Norm, remembering, scaled, stacked
-from maskmim.models.layers.drop_path import factors
-from maskmim.models.layers.init import normal, started
-from maskmim.models.layers.patches import finer, unpatchify
+from maskmim.models.layers.blocks import Dtype, Norm, scale_branch, scan_blocks, with_remat
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.drop_path import drop_path_factors
+from maskmim.models.layers.encoder import BaseEncoder, Part
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.init import draw_normal, small_normal, with_init
+from maskmim.models.layers.patches import unpatchify, upsample_tokens
 from maskmim.models.layers.pooling_attention import Grid, PoolingAttention, pooled_grid
 from maskmim.models.net import token_grid
-from maskmim.models.vit import ModelError, Part, check_capture, settings, small_normal
+from maskmim.models.vit import part_fields
 from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
@@ -65,7 +68,7 @@ class Shape(NamedTuple):
     key_stride: int
 
 
-def shapes(size: MvitSize, grid: Grid) -> list[Shape]:
+def block_shapes(size: MvitSize, grid: Grid) -> list[Shape]:
     """The shape of every block; grid: of the stem's tokens.
 
     A block's MLP makes the width of the next one, so the last block has it already.
@@ -112,7 +115,7 @@ class MvitBlock(nn.Module):
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, None]:
         """[B, 1 + N, D] -> [B, 1 + N', D']; keep: f32[B, 2] factors of both branches."""
         shape = self.shape
-        x = constraints.examples(x)
+        x = constraints.constrain_examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         mixed = PoolingAttention(
             shape.heads,
@@ -123,15 +126,15 @@ class MvitBlock(nn.Module):
             self.dtype,
             name="attention",
         )(y)
-        x = constraints.examples(around(x, shape) + scaled(mixed, keep, 0))
+        x = constraints.constrain_examples(shortcut(x, shape) + scale_branch(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         branch = WideningMlp(4 * shape.width, shape.after, self.dtype, name="mlp")(y)
         if shape.after != shape.width:
             x = nn.Dense(shape.after, kernel_init=small_normal, dtype=self.dtype, name="skip")(y)
-        return constraints.examples(x + scaled(branch, keep, 1)), None
+        return constraints.constrain_examples(x + scale_branch(branch, keep, 1)), None
 
 
-def around(x: Array, shape: Shape) -> Array:
+def shortcut(x: Array, shape: Shape) -> Array:
     """What a pooling attention is added to: the largest of 3 x 3 places, every second of them."""
     if shape.query_stride == 1:
         return x
@@ -142,7 +145,7 @@ def around(x: Array, shape: Shape) -> Array:
     return jnp.concatenate([x[:, :1], largest.reshape(len(x), -1, shape.width)], axis=1)
 
 
-class MvitEncoder(Part):
+class MvitEncoder(BaseEncoder, Part):
     """A convolutional stem, mask embeddings, a class token, blocks and a last norm.
 
     grid: (frames, rows, columns) of the last block's tokens, which the mask is made of.
@@ -154,24 +157,18 @@ class MvitEncoder(Part):
     size: MvitSize
     drop_path: float
 
-    @nn.compact
-    def __call__(
+    def _encode(
         self,
         cubes: Array,
         visible: Array | None,
         hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
     ) -> Encoded:
-        """f32[B, N, V] values of the last block's tokens, ignored, bool[B, N] hidden or None.
-
-        randomness: of dropped paths; without it none are dropped.
-        """
-        check_capture(capture)
         x, grid = self._embedded(cubes, hidden)
-        keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
+        keep = drop_path_factors(randomness, depth=self.size.depth, rate=self.drop_path)
         first = 0
-        for shape, alike in itertools.groupby(shapes(self.size, grid)):
+        for shape, alike in itertools.groupby(block_shapes(self.size, grid)):
             count = len(list(alike))
             own = None if keep is None else keep[first : first + count]
             x = self._run(x, own, count, shape, first)
@@ -193,12 +190,12 @@ class MvitEncoder(Part):
             dtype=self.dtype,
             name="stem",
         )(clips)
-        x = constraints.examples(x)
+        x = constraints.constrain_examples(x)
         grid = x.shape[1:4]
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = x.reshape(len(x), -1, width)
         if hidden is not None:
-            fine = finer(hidden, self.grid, times).reshape(len(x), -1, 1)
+            fine = upsample_tokens(hidden, self.grid, times).reshape(len(x), -1, 1)
             x = jnp.where(fine, filling, x)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
         first = jnp.broadcast_to(first, (len(x), 1, width))
@@ -208,9 +205,9 @@ class MvitEncoder(Part):
         """So many blocks of a shape: one by itself, several under one scan."""
         how = shape, self.epsilon, self.dtype
         if count == 1:
-            block = remembering(MvitBlock, self.remat)
+            block = with_remat(MvitBlock, self.remat)
             return block(*how, name=f"block{first}")(x, None if keep is None else keep[0])[0]
-        make = stacked(MvitBlock, depth=count, remat=self.remat, unroll=self.unroll)
+        make = scan_blocks(MvitBlock, depth=count, remat=self.remat, unroll=self.unroll)
         return make(*how, name=f"from{first}_blocks")(x, keep)[0]
 
 
@@ -228,9 +225,7 @@ def mvit_in_place(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """MViTv2 for clips that sees every token, hidden ones as mask embeddings, with linear heads.
 
@@ -257,20 +252,22 @@ def mvit_in_place(
             f"clips of {spec.size[1]}x{spec.size[2]} pixels: MViT pools keys by 32, change "
             "input.size to multiples of it"
         )
-    common = settings(grid, norm_eps, remat, unroll, dtype)
+    common = part_fields(grid, norm_eps, compute())
     encoder = MvitEncoder(size=size, drop_path=drop_path, **common)
-    says = f"MViTv2, {size.depth} blocks, width {size.width} to {_last(size)}, {encoder.dtype}"
+    says = (
+        f"MViTv2, {size.depth} blocks, width {size.width} to {_output_width(size)}, {encoder.dtype}"
+    )
     net = in_place_net(
         spec,
         patch=cube,
-        width=_last(size),
+        width=_output_width(size),
         encoder=encoder,
         heads=heads,
         dtype=encoder.dtype,
         says=f"{says}, class token, mask embeddings",
     )
-    return started(net, ((r"head_\w+/kernel$", normal),))
+    return with_init(net, ((r"head_\w+/kernel$", draw_normal),))
 
 
-def _last(size: MvitSize) -> int:
+def _output_width(size: MvitSize) -> int:
     return size.width * 2 ** len(size.doubles)

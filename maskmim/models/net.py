@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.heads import head_words
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.heads import describe_heads
 from maskmim.models.layers.patches import patchify, unpatchify
-from maskmim.models.vit import Encoder, ModelError, Stack, words
+from maskmim.models.vit import Encoder, Stack, describe_blocks
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
 # Inputs that are no pixels are shown from -1.5 to 1.5 of their normalised units, black to white.
@@ -58,7 +59,7 @@ def picture_net(
     shapes.
     """
     grid = token_grid(spec.size, patch)
-    inputs, display = _units(spec)
+    inputs, display = _input_conversions(spec)
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
@@ -76,8 +77,8 @@ def picture_net(
         width=width,
         init=init,
         inputs=inputs,
-        encode=_encoding(encoder, patch, captures),
-        predict=_predicting(predictor),
+        encode=_make_encode(encoder, patch, captures),
+        predict=_make_predict(predictor),
         patchify=lambda inputs: patchify(inputs, patch),
         restore=lambda patches: unpatchify(patches, patch, grid),
         display=display,
@@ -87,18 +88,18 @@ def picture_net(
 
 def vit_net(spec: Spec, *, patch: tuple[int, ...], encoder: Encoder, decoder: Stack) -> Net:
     """`picture_net` of a ViT and a decoder that has the field heads; both say what they are."""
-    told = f"{words(decoder)}, heads: {head_words(decoder.heads)} values"
+    told = f"{describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values"
     return picture_net(
         spec,
         patch=patch,
         width=encoder.size.width,
         encoder=encoder,
         predictor=decoder,
-        says=(("encoder", words(encoder)), ("decoder", told)),
+        says=(("encoder", describe_blocks(encoder)), ("decoder", told)),
     )
 
 
-def _units(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
+def _input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
     """`Net.inputs` and `Net.display`: into normalised units and back."""
     mean = jnp.asarray(spec.mean, jnp.float32)
     std = jnp.asarray(spec.std, jnp.float32)
@@ -119,7 +120,7 @@ def _units(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Arra
     return inputs, display
 
 
-def _encoding(
+def _make_encode(
     encoder: nn.Module, patch: tuple[int, ...], captures: tuple[str, ...]
 ) -> Callable[..., Encoded]:
     """`Net.encode` of an encoder of patches, which always captures some things."""
@@ -132,17 +133,17 @@ def _encoding(
         capture: tuple[str, ...] = (),
         randomness: Randomness | None = None,
     ) -> Encoded:
-        mask = jax.tree.map(constraints.examples, mask)
+        mask = jax.tree.map(constraints.constrain_examples, mask)
         visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
         wanted = tuple(dict.fromkeys((*captures, *capture)))
-        patches = constraints.examples(patchify(inputs, patch))
+        patches = constraints.constrain_examples(patchify(inputs, patch))
         own = {"params": params["encoder"]}
         return encoder.apply(own, patches, visible, hidden, wanted, randomness)
 
     return encode
 
 
-def _predicting(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
+def _make_predict(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
     """`Net.predict` of a predictor, which gets randomness where it takes any."""
     draws = "randomness" in inspect.signature(type(predictor).__call__).parameters
 
@@ -150,7 +151,7 @@ def _predicting(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
         own = {"params": params["decoder"]}
-        mask = jax.tree.map(constraints.examples, mask)
+        mask = jax.tree.map(constraints.constrain_examples, mask)
         if draws and randomness is not None:
             apart = randomness.inside("predictor")
             return predictor.apply(own, encoded, mask, randomness=apart)

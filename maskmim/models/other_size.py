@@ -12,7 +12,7 @@ from maskmim.tree_paths import leaf_path
 from maskmim.types import Array, Net, Spec, Tree
 
 
-def other_size(model: Callable[[Spec], Net], spec: Spec, size: tuple[int, int]) -> Net:
+def resize_net(model: Callable[[Spec], Net], spec: Spec, size: tuple[int, int]) -> Net:
     """The network of `spec` for pictures of another size: it takes the params of the first.
 
     Arrays named 'positions' are resized at every call as DINO does it, see `resized_positions`, and

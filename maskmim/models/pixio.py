@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
 from maskmim.models import vit
 from maskmim.models.layers import constraints
+from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.heads import dense_heads, head_widths
-from maskmim.models.mae_decoder import predicted, whole_grid
+from maskmim.models.mae_decoder import decode_predicted, fill_grid
 from maskmim.models.net import token_grid, vit_net
 from maskmim.models.vit import Stack
 from maskmim.types import Array, Encoded, Mask, Net, Spec
@@ -28,10 +29,10 @@ class PixioDecoder(Stack):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded and its mask -> {head: f32[B, P, values]}."""
-        prefix, tokens = whole_grid(self, encoded, mask)
-        x = constraints.joined(prefix, tokens)
+        prefix, tokens = fill_grid(self, encoded, mask)
+        x = constraints.concat_tokens(prefix, tokens)
         x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
-        x = predicted(self, x, prefix.shape[1], mask)
+        x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 
 
@@ -47,9 +48,7 @@ def vit_pixio(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.4,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT encoder over visible patches with Pixio's deep decoder.
 
@@ -60,8 +59,8 @@ def vit_pixio(
     Differences: class tokens have no positions in the encoder, where their sum with a learned
     token is one learned token; positions start from N(0, 0.02), cut off at two deviations there.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(
         variant,
         common,
         class_token=class_tokens > 0,

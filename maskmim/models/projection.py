@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -9,15 +11,16 @@ from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
-from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.init import draw_normal, with_init
 from maskmim.models.layers.patches import gather
 from maskmim.models.net import picture_net, token_grid
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 # What the parameters start from: in torch convolutions and the last layer are left as they come.
-START = (
+INIT_RULES = (
     (r"(embed|last)/kernel$", lambda key, old: torch_uniform(key, old.shape, old.dtype)),
-    (r"kernel$", normal),
+    (r"kernel$", draw_normal),
     (r"mask_token$", lambda key, old: jnp.zeros_like(old)),
 )
 
@@ -39,7 +42,7 @@ class WeightNormed(nn.Module):
         kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
         kernel = kernel.astype(self.dtype)
         found = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
-        return constraints.values(found)
+        return constraints.constrain_outputs(found)
 
 
 class ProjectionHead(nn.Module):
@@ -60,7 +63,7 @@ class ProjectionHead(nn.Module):
         'tokens' are those that the mask predicts.
         """
         tokens = gather(encoded.tokens, mask.predict)
-        x = constraints.tokens(constraints.joined(encoded.prefix[:, :1], tokens))
+        x = constraints.constrain_tokens(constraints.concat_tokens(encoded.prefix[:, :1], tokens))
         for name in ("first", "second"):
             x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
         x = nn.Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)
@@ -79,9 +82,7 @@ def vit_projected(
     bottleneck: int = 256,
     norm_eps: float = 1e-6,
     drop_path: float = 0.1,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT with learned positions that sees every token, and one head for class and patches.
 
@@ -95,8 +96,8 @@ def vit_projected(
     Differences: the class token has no position of its own, which the token itself can learn; the
     patch embedding's biases start at 0, there as its kernel.
     """
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(
         variant, common, positions="learned", mask_token=True, drop_path=drop_path
     )
     words = f"{hidden}, {hidden}, {bottleneck}, {prototypes} values, for class and patches"
@@ -106,6 +107,6 @@ def vit_projected(
         width=encoder.size.width,
         encoder=encoder,
         predictor=ProjectionHead(prototypes, hidden, bottleneck, encoder.dtype),
-        says=(("encoder", vit.words(encoder)), ("head", words)),
+        says=(("encoder", vit.describe_blocks(encoder)), ("head", words)),
     )
-    return started(net, START)
+    return with_init(net, INIT_RULES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax.numpy as jnp
@@ -11,18 +11,31 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Dtype, Norm, stacked
-from maskmim.models.layers.drop_path import factors
-from maskmim.models.layers.init import narrow_normal, normal, normal_by_depth, started
-from maskmim.models.layers.layer_scale import scaled_branches
-from maskmim.models.layers.relative_position import BiasedAttention, biases, table_index, table_rows
+from maskmim.models.layers.blocks import Dtype, scan_blocks
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.drop_path import drop_path_factors
+from maskmim.models.layers.encoder import UniformEncoder
+from maskmim.models.layers.init import (
+    draw_normal,
+    draw_normal_by_depth,
+    narrow_normal,
+    small_normal,
+    with_init,
+)
+from maskmim.models.layers.layer_scale import apply_scaled_branches
+from maskmim.models.layers.relative_position import (
+    BiasedAttention,
+    bias_table_index,
+    bias_table_rows,
+    gather_biases,
+)
 from maskmim.models.net import token_grid
-from maskmim.models.vit import Part, Size, of_blocks, small_normal
-from maskmim.types import Array, Encoded, Net, Randomness, Spec
+from maskmim.models.vit import Size
+from maskmim.types import Array, Net, Randomness, Spec
 
-START = (
-    (r"blocks/.*(attention/out|mlp/down)/kernel$", normal_by_depth),
-    (r"encoder/.*kernel$", normal),
+INIT_RULES = (
+    (r"blocks/.*(attention/out|mlp/down)/kernel$", draw_normal_by_depth),
+    (r"encoder/.*kernel$", draw_normal),
 )
 
 
@@ -40,10 +53,10 @@ class RelativeBlock(nn.Module):
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], bias f32[heads, n, n], factors f32[B, 2] -> ([B, n, D], what was captured)."""
         attention = BiasedAttention(self.heads, self.dtype, name="attention")
-        return scaled_branches(self, x, partial(attention, bias=bias), keep)
+        return apply_scaled_branches(self, x, partial(attention, bias=bias), keep)
 
 
-class RelativeEncoder(Part):
+class RelativeEncoder(UniformEncoder):
     """Patch embedding, mask embeddings, a class token, blocks and a last norm; no positions.
 
     Every token enters whatever `visible` says, see `in_place.in_place_net`.
@@ -53,48 +66,35 @@ class RelativeEncoder(Part):
     layer_scale: float
     drop_path: float
 
-    @nn.compact
-    def __call__(
-        self,
-        patches: Array,
-        visible: Array | None,
-        hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
-    ) -> Encoded:
-        """f32[B, N, V] patch values, ignored, bool[B, N] hidden or None.
-
-        randomness: of dropped paths; without it none are dropped.
-        """
-        x = self._tokens(patches, hidden)
-        embedded = x if "embedded" in capture else None
-        rows = table_rows(self.grid, class_token=True)
-        table = self.param("relative_bias", nn.initializers.zeros, (rows, self.size.heads))
-        bias = biases(table, table_index(self.grid, class_token=True))
-        keep = factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, found = self._blocks(of_blocks(capture))(x, bias, keep)
-        first, others = constraints.parted(Norm(self.epsilon, self.dtype, name="norm")(x), 1)
-        return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
-
-    def _tokens(self, patches: Array, hidden: Array | None) -> Array:
-        """The class token and all embedded tokens."""
+    def _embed(
+        self, patches: Array, visible: Array | None, hidden: Array | None
+    ) -> tuple[Array, Array]:
         width = self.size.width
         embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
-        tokens = constraints.embedded(embed, patches.astype(self.dtype))
+        tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
         # SimMIM cuts the mask embedding's start off at one deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
             tokens = jnp.where(hidden[..., None], filling, tokens)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
-        first = jnp.broadcast_to(first, (tokens.shape[0], 1, width))
-        return constraints.joined(first, tokens)
+        return jnp.broadcast_to(first, (tokens.shape[0], 1, width)), tokens
 
-    def _blocks(self, capture: tuple[str, ...]) -> nn.Module:
-        """The blocks under one scan; the bias is the same for all."""
-        size, how = self.size, {"remat": self.remat, "unroll": self.unroll}
-        make = stacked(RelativeBlock, depth=size.depth, in_axes=(nn.broadcast, 0), **how)
+    def _run_blocks(
+        self,
+        x: Array,
+        visible: Array | None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
+    ) -> tuple[Array, dict[str, Array]]:
+        size = self.size
+        rows = bias_table_rows(self.grid, class_token=True)
+        table = self.param("relative_bias", nn.initializers.zeros, (rows, size.heads))
+        bias = gather_biases(table, bias_table_index(self.grid, class_token=True))
+        keep = drop_path_factors(randomness, depth=size.depth, rate=self.drop_path)
+        how = {"remat": self.remat, "unroll": self.unroll}
+        make = scan_blocks(RelativeBlock, depth=size.depth, in_axes=(nn.broadcast, 0), **how)
         shape = size.heads, size.hidden, self.epsilon, self.dtype, self.layer_scale
-        return make(*shape, capture, name="blocks")
+        return make(*shape, capture, name="blocks")(x, bias, keep)
 
 
 def relative_vit_in_place(
@@ -106,9 +106,7 @@ def relative_vit_in_place(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.1,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """BEiT's ViT, which sees every token, hidden ones as mask embeddings, with linear heads.
 
@@ -121,7 +119,7 @@ def relative_vit_in_place(
     2106.08254). Differences: keys have a bias too, which no softmax can see; the heads' start, see
     `in_place.LinearHeads`.
     """
-    common = vit.settings(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
+    common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
     size = vit.variant(variant)
     encoder = RelativeEncoder(size=size, layer_scale=layer_scale, drop_path=drop_path, **common)
     net = in_place_net(
@@ -131,6 +129,6 @@ def relative_vit_in_place(
         encoder=encoder,
         heads=heads,
         dtype=encoder.dtype,
-        says=f"{vit.words(encoder)}, class token, relative position bias, mask embeddings",
+        says=f"{vit.describe_blocks(encoder)}, class token, relative position bias, mask embeddings",
     )
-    return started(net, START)
+    return with_init(net, INIT_RULES)

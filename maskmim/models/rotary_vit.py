@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -11,16 +11,18 @@ from flax import linen as nn
 
 from maskmim.models import vit
 from maskmim.models.layers import constraints
-from maskmim.models.layers.attention import Attend, of_first
-from maskmim.models.layers.blocks import Dtype, scaled, stacked, xavier
-from maskmim.models.layers.heads import head_words
-from maskmim.models.layers.init import normal, started
+from maskmim.models.layers.attention import Attend, first_token_attention
+from maskmim.models.layers.blocks import Dtype, scale_branch, scan_blocks, xavier
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.encoder import UniformEncoder
+from maskmim.models.layers.heads import describe_heads
+from maskmim.models.layers.init import draw_normal, small_normal, with_init
 from maskmim.models.layers.patches import gather
-from maskmim.models.layers.rotary import angles, border, coordinates, turned
+from maskmim.models.layers.rotary import angles, border_coordinates, grid_coordinates, rotate
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.projection import WeightNormed
-from maskmim.models.vit import Stack, computing, of_blocks, small_normal
-from maskmim.quantize.vector_quantize import unit
+from maskmim.models.vit import Stack, stack_fields
+from maskmim.quantize.vector_quantize import l2_normalise
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
 
@@ -53,13 +55,13 @@ class RotaryAttention(nn.Module):
         width = x.shape[-1]
         dense = partial(nn.DenseGeneral, use_bias=False, kernel_init=xavier, dtype=self.dtype)
         shape = self.heads, width // self.heads
-        query = turned(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
-        key = turned(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
+        query = rotate(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
+        key = rotate(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
         value = jnp.moveaxis(dense(shape, name="value")(seen), 1, 2)
-        query, key, value = constraints.for_attention(query, key, value)
-        mixed = constraints.from_attention(self.attend(query, key, value))
+        query, key, value = constraints.constrain_qkv(query, key, value)
+        mixed = constraints.constrain_attended(self.attend(query, key, value))
         mixed = jnp.moveaxis(mixed, 1, 2)
-        return dense(width, axis=(-2, -1), name="out")(mixed), of_first(query, key)
+        return dense(width, axis=(-2, -1), name="out")(mixed), first_token_attention(query, key)
 
 
 class PlainMlp(nn.Module):
@@ -94,58 +96,53 @@ class RotaryBlock(nn.Module):
         None for x itself -> ([B, n, D], what was captured).
         """
         norm = partial(RmsNorm, self.epsilon, self.dtype)
-        x = constraints.tokens(x)
+        x = constraints.constrain_tokens(x)
         y = norm(name="norm1")(x)
         reads = (y, at, at) if seen is None else (seen, at, seen_at)
         attention = RotaryAttention(self.heads, self.dtype, self.attend, name="attention")
         mixed, first = attention(y, *reads)
-        x = constraints.tokens(x + scaled(mixed, keep, 0))
+        x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
         y = PlainMlp(self.hidden, self.dtype, name="mlp")(norm(name="norm2")(x))
-        x = constraints.tokens(x + scaled(y, keep, 1))
+        x = constraints.constrain_tokens(x + scale_branch(y, keep, 1))
         found = {"layers": x, "attention": first}
         return x, {name: found[name] for name in self.capture}
 
 
-class RotaryEncoder(Stack):
+class RotaryEncoder(UniformEncoder, Stack):
     """Patch embedding, registers on the border of what is visible, blocks, a norm without factors.
 
+    Hidden tokens do not enter: there is no mask embedding.
     registers: a multiple of 4. drop_path: rate of every block.
     """
 
     registers: int
     drop_path: float
 
-    @nn.compact
-    def __call__(
-        self,
-        patches: Array,
-        visible: Array | None,
-        hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
-    ) -> Encoded:
-        """f32[B, N, V] patch values, i32[B, K] visible or None, ignored: hidden tokens stay out.
-
-        randomness: of dropped paths; without it none are dropped.
-        """
+    def _embed(
+        self, patches: Array, visible: Array | None, hidden: Array | None
+    ) -> tuple[Array, Array]:
         if visible is not None:
-            patches = constraints.examples(gather(patches, visible))
+            patches = constraints.constrain_examples(gather(patches, visible))
         embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = constraints.embedded(embed, patches.astype(self.dtype))
+        tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
         shape = 1, self.registers, self.size.width
         registers = self.param("registers", small_normal, shape).astype(self.dtype)
-        registers = jnp.broadcast_to(registers, (len(tokens), *shape[1:]))
-        x = constraints.joined(registers, tokens)
-        embedded = x if "embedded" in capture else None
-        keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
-        at = angles(
-            seen_places(self.grid, visible, len(tokens), self.registers),
-            self.size.width // self.size.heads,
-        )
-        x, found = blocks(self, capture=of_blocks(capture))(x, keep, at, None, None)
-        x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
-        first, others = constraints.parted(x, self.registers)
-        return Encoded(first, others, found.get("layers"), found.get("attention"), embedded)
+        return jnp.broadcast_to(registers, (len(tokens), *shape[1:])), tokens
+
+    def _run_blocks(
+        self,
+        x: Array,
+        visible: Array | None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
+    ) -> tuple[Array, dict[str, Array]]:
+        keep = constant_drop_path_factors(randomness, depth=self.size.depth, rate=self.drop_path)
+        coordinates = visible_coordinates(self.grid, visible, len(x), self.registers)
+        at = angles(coordinates, self.size.width // self.size.heads)
+        return make_rotary_blocks(self, capture=capture)(x, keep, at, None, None)
+
+    def _norm(self) -> nn.Module:
+        return RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")
 
 
 class RotaryPredictor(Stack):
@@ -172,26 +169,28 @@ class RotaryPredictor(Stack):
         width = self.size.width
         token = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         x = jnp.broadcast_to(token, (*mask.predict.shape, width))
-        seen = constraints.tokens(constraints.joined(encoded.prefix, encoded.tokens))
-        seen_at = seen_places(self.grid, mask.visible, len(seen), self.registers)
-        own = places(self.grid, mask.predict)
+        seen = constraints.constrain_tokens(
+            constraints.concat_tokens(encoded.prefix, encoded.tokens)
+        )
+        seen_at = visible_coordinates(self.grid, mask.visible, len(seen), self.registers)
+        own = token_coordinates(self.grid, mask.predict)
         turns = partial(angles, size=width // self.size.heads)
-        keep = dropped(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, _ = blocks(self, capture=())(x, keep, turns(own), seen, turns(seen_at))
+        keep = constant_drop_path_factors(randomness, depth=self.size.depth, rate=self.drop_path)
+        x, _ = make_rotary_blocks(self, capture=())(x, keep, turns(own), seen, turns(seen_at))
         x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
-        x = unit(x.astype(jnp.float32))
+        x = l2_normalise(x.astype(jnp.float32))
         return {
             name: WeightNormed(values, self.dtype, name=f"head_{name}")(x)
             for name, values in self.heads.items()
         }
 
 
-def places(grid: tuple[int, ...], tokens: Array) -> Array:
+def token_coordinates(grid: tuple[int, ...], tokens: Array) -> Array:
     """Coordinates of tokens i32[B, P] of a grid: f32[B, P, 2]."""
-    return jnp.asarray(coordinates(grid)).at[tokens].get(mode="promise_in_bounds")
+    return jnp.asarray(grid_coordinates(grid)).at[tokens].get(mode="promise_in_bounds")
 
 
-def seen_places(
+def visible_coordinates(
     grid: tuple[int, ...], visible: Array | None, examples: int, registers: int
 ) -> Array:
     """Coordinates of the registers and the visible tokens, None for all: f32[B, R + K, 2].
@@ -200,18 +199,18 @@ def seen_places(
     that is shifted around the grid that is often the whole picture.
     """
     if visible is None:
-        every = jnp.asarray(coordinates(grid))
+        every = jnp.asarray(grid_coordinates(grid))
         tokens = jnp.broadcast_to(every, (examples, *every.shape))
     else:
-        tokens = places(grid, visible)
+        tokens = token_coordinates(grid, visible)
     low, high = (f(tokens, axis=1, keepdims=True) for f in (jnp.min, jnp.max))
-    return jnp.concatenate([low + border(registers) * (high - low), tokens], axis=1)
+    return jnp.concatenate([low + border_coordinates(registers) * (high - low), tokens], axis=1)
 
 
-def blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
+def make_rotary_blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
     """The blocks of a module under one scan; angles and what is read are the same for all."""
     size, everywhere = part.size, nn.broadcast
-    make = stacked(
+    make = scan_blocks(
         RotaryBlock,
         depth=size.depth,
         remat=part.remat,
@@ -222,8 +221,10 @@ def blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
     return make(*shape, part.attend, capture, name="blocks")
 
 
-def dropped(randomness: Randomness | None, *, depth: int, rate: float) -> Array | None:
-    """As `drop_path.factors`, with the same rate in every block: f32[depth, B, 2] or None.
+def constant_drop_path_factors(
+    randomness: Randomness | None, *, depth: int, rate: float
+) -> Array | None:
+    """As `drop_path.drop_path_factors`, with the same rate in every block: f32[depth, B, 2] or None.
 
     Difference to EfficientResidual of model.py, facebookresearch/capi: there exactly a share of a
     device's examples is dropped, here each by itself, with the same expectation.
@@ -247,9 +248,7 @@ def vit_rotary(
     heads: Mapping[str, int] = {"clusters": 16384},
     norm_eps: float = 1e-5,
     drop_path: float = 0.2,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT over visible patches and a predictor of cross-attention, as wide as the encoder.
 
@@ -264,13 +263,13 @@ def vit_rotary(
     embedding starts at 0 (there as torch starts convolutions).
     """
     grid = token_grid(spec.size, patch)
-    common = computing(grid, norm_eps, remat, unroll, dtype)
+    common = stack_fields(grid, norm_eps, compute())
     size = vit.variant(variant)
     own = {"registers": registers, "drop_path": drop_path, **common}
     encoder = RotaryEncoder(size=size, **own)
     predictor = RotaryPredictor(size=size._replace(depth=decoder_depth), heads=heads, **own)
-    words = f"width {size.width}, {size.heads} heads, {dtype}"
-    heads_said = head_words(heads)
+    words = f"width {size.width}, {size.heads} heads, {common['dtype']}"
+    heads_said = describe_heads(heads)
     net = picture_net(
         spec,
         patch=patch,
@@ -282,4 +281,4 @@ def vit_rotary(
             ("decoder", f"{decoder_depth} blocks of cross-attention, {words}, heads: {heads_said}"),
         ),
     )
-    return started(net, ((r"decoder/head_\w+/kernel$", normal),))
+    return with_init(net, ((r"decoder/head_\w+/kernel$", draw_normal),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flax import linen as nn
 
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import Attention, Dtype, stacked
-from maskmim.models.layers.layer_scale import scaled_branches
+from maskmim.models.layers.blocks import Attention, Dtype, scan_blocks
+from maskmim.models.layers.layer_scale import apply_scaled_branches
 from maskmim.models.vit import Encoder, Size, Stack
 from maskmim.types import Array
 
@@ -26,7 +26,7 @@ class ScaledBlock(nn.Module):
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """[B, n, D], factors f32[B, 2] of both branches -> ([B, n, D], what was captured)."""
         attention = Attention(self.heads, self.dtype, self.attend, name="attention")
-        return scaled_branches(self, x, attention, keep)
+        return apply_scaled_branches(self, x, attention, keep)
 
 
 class ScaledBlocks(nn.Module):
@@ -47,7 +47,7 @@ class ScaledBlocks(nn.Module):
         """As `layers.Blocks`: [B, n, D] -> ([B, n, D], {captured: [depth, B, ...]})."""
         size = self.size
         shape = size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.layer_scale
-        make = stacked(ScaledBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
+        make = scan_blocks(ScaledBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
         return make(*shape, capture, name="blocks")(x, keep)
 
 
@@ -60,10 +60,10 @@ class ScaledEncoder(Encoder):
     layer_scale: float = 0.1
 
     def _blocks(self) -> nn.Module:
-        return scaled_stack(self)
+        return make_scaled_blocks(self)
 
 
-def scaled_stack(part: Stack) -> ScaledBlocks:
-    """The blocks of the part that calls this, which has a layer_scale; as `vit.stack_of`."""
+def make_scaled_blocks(part: Stack) -> ScaledBlocks:
+    """The blocks of the part that calls this, which has a layer_scale; as `vit.make_blocks`."""
     how = part.epsilon, part.dtype, part.attend, part.layer_scale, part.remat, part.unroll
     return ScaledBlocks(part.size, *how, name="stack")

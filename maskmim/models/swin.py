@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,20 +11,15 @@ from flax import linen as nn
 
 from maskmim.models.in_place import in_place_net, torch_uniform
 from maskmim.models.layers.blocks import Norm
-from maskmim.models.layers.drop_path import factors
-from maskmim.models.layers.init import normal, started
-from maskmim.models.layers.patches import finer, patchify, unpatchify
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.drop_path import drop_path_factors
+from maskmim.models.layers.encoder import BaseEncoder, Part
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.init import draw_normal, small_normal, with_init
+from maskmim.models.layers.patches import patchify, unpatchify, upsample_tokens
 from maskmim.models.layers.swin_blocks import Grid, Merge, swin_stage, window_side
 from maskmim.models.net import token_grid
-from maskmim.models.vit import (
-    ModelError,
-    Part,
-    Size,
-    check_capture,
-    checked,
-    settings,
-    small_normal,
-)
+from maskmim.models.vit import Size, check_size, part_fields
 from maskmim.types import Array, Encoded, Net, Randomness, Spec
 
 
@@ -67,11 +62,11 @@ def swin_variant(name: str) -> SwinSize:
             f"Swin variant {name!r}: every stage needs an even number of blocks, and its heads"
         )
     for stage, heads in enumerate(size.heads):
-        checked(Size(size.depths[stage], size.width << stage, heads, MLP))
+        check_size(Size(size.depths[stage], size.width << stage, heads, MLP))
     return size
 
 
-class SwinEncoder(Part):
+class SwinEncoder(BaseEncoder, Part):
     """Patch embedding with a norm, mask embeddings, stages of pairs of blocks, a last norm.
 
     grid:  (rows, columns) of the last stage's tokens, which the mask is made of.
@@ -85,22 +80,16 @@ class SwinEncoder(Part):
     window: int
     drop_path: float
 
-    @nn.compact
-    def __call__(
+    def _encode(
         self,
         units: Array,
         visible: Array | None,
         hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
     ) -> Encoded:
-        """f32[B, N, V] values of the last stage's tokens, ignored, bool[B, N] hidden or None.
-
-        randomness: of dropped paths; without it none are dropped.
-        """
-        check_capture(capture)
         depths, heads = self.size.depths, self.size.heads
-        keep = factors(randomness, depth=sum(depths), rate=self.drop_path)
+        keep = drop_path_factors(randomness, depth=sum(depths), rate=self.drop_path)
         x, grid = self._embedded(units, hidden)
         for stage, depth in enumerate(depths):
             first = sum(depths[:stage])
@@ -127,7 +116,7 @@ class SwinEncoder(Part):
         x = Norm(self.epsilon, self.dtype, name="embed_norm")(embed(patches.astype(self.dtype)))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
-            fine = finer(hidden, self.grid, times).reshape(len(x), -1, 1)
+            fine = upsample_tokens(hidden, self.grid, times).reshape(len(x), -1, 1)
             x = jnp.where(fine, filling, x)
         return x, grid
 
@@ -141,9 +130,7 @@ def swin_in_place(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-5,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A Swin Transformer that sees every token, hidden ones as mask embeddings, with linear heads.
 
@@ -171,7 +158,7 @@ def swin_in_place(
     grid = token_grid(spec.size, unit)
     for stage in range(len(size.depths)):
         _check_window((grid[0] * times >> stage, grid[1] * times >> stage), window)
-    common = settings(grid, norm_eps, remat, unroll, dtype)
+    common = part_fields(grid, norm_eps, compute())
     encoder = SwinEncoder(patch=patch, size=size, window=window, drop_path=drop_path, **common)
     blocks = "-".join(map(str, size.depths))
     says = f"Swin, {blocks} blocks, width {size.width}, windows of {window}, {encoder.dtype}"
@@ -184,7 +171,7 @@ def swin_in_place(
         dtype=encoder.dtype,
         says=f"{says}, mask embeddings",
     )
-    return started(net, ((r"(blocks|merge\d)/.*kernel$", normal),))
+    return with_init(net, ((r"(blocks|merge\d)/.*kernel$", draw_normal),))
 
 
 def _check_window(grid: Grid, window: int) -> None:

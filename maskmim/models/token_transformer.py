@@ -18,9 +18,10 @@ from flax import linen as nn
 from maskmim.errors import UserError
 from maskmim.models import vit
 from maskmim.models.layers import constraints
-from maskmim.models.layers.attention import Attend, scores
-from maskmim.models.layers.blocks import Attention, Dtype, Norm, stacked
-from maskmim.models.layers.init import started
+from maskmim.models.layers.attention import Attend, attention_scores
+from maskmim.models.layers.blocks import Attention, Dtype, Norm, scan_blocks
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.init import with_init
 from maskmim.models.vit import Stack
 from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness, Tree
@@ -58,7 +59,9 @@ def truncated_normal(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.floa
     return 0.02 * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
 
-def kept(keys: Array | None, place: int, shape: tuple[int, ...], rate: float) -> Array | None:
+def dropout_factors(
+    keys: Array | None, place: int, shape: tuple[int, ...], rate: float
+) -> Array | None:
     """Factors of dropout, 0 or 1 / (1 - rate), of each example: f32[B, *shape]; None for none.
 
     keys: [B], the examples' own; place: which of the dropouts that share the keys it is.
@@ -72,18 +75,18 @@ def kept(keys: Array | None, place: int, shape: tuple[int, ...], rate: float) ->
     return jax.vmap(draw)(keys) / (1.0 - rate)
 
 
-def scaled(x: Array, factors: Array | None) -> Array:
+def apply_factors(x: Array, factors: Array | None) -> Array:
     """An array times factors of dropout, in its dtype."""
     return x if factors is None else x * factors.astype(x.dtype)
 
 
-def thinned(query: Array, key: Array, value: Array, *, factors: Array) -> Array:
-    """Attention as `attention.plain` whose weights are multiplied with factors f32[B, n, n].
+def attend_with_dropout(query: Array, key: Array, value: Array, *, factors: Array) -> Array:
+    """Attention as `attention.plain_attention` whose weights are multiplied with factors f32[B, n, n].
 
     All heads of an example share them, as Flax's attention shares them over the whole batch.
     """
-    weights = jax.nn.softmax(scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
-    weights = scaled(weights, factors[:, None]).astype(value.dtype)
+    weights = jax.nn.softmax(attention_scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
+    weights = apply_factors(weights, factors[:, None]).astype(value.dtype)
     return jnp.einsum("bhqk,bhkd->bhqd", weights, value)
 
 
@@ -115,15 +118,17 @@ class PostNormBlock(nn.Module):
     def __call__(self, x: Array, keys: Array | None) -> tuple[Array, None]:
         """[B, n, D] -> [B, n, D]; keys: [B] of dropout."""
         length, width = x.shape[1:]
-        x = constraints.tokens(x)
-        factors = kept(keys, 0, (length, length), self.dropout)
-        attend = self.attend if factors is None else partial(thinned, factors=factors)
+        x = constraints.constrain_tokens(x)
+        factors = dropout_factors(keys, 0, (length, length), self.dropout)
+        attend = self.attend if factors is None else partial(attend_with_dropout, factors=factors)
         mixed, _ = Attention(self.heads, self.dtype, attend, name="attention")(x)
-        mixed = scaled(mixed, kept(keys, 1, (length, width), self.dropout))
-        x = Norm(self.epsilon, self.dtype, name="norm1")(constraints.tokens(x + mixed))
+        mixed = apply_factors(mixed, dropout_factors(keys, 1, (length, width), self.dropout))
+        x = Norm(self.epsilon, self.dtype, name="norm1")(constraints.constrain_tokens(x + mixed))
         y = TanhMlp(self.hidden, self.dtype, name="mlp")(x)
-        y = scaled(y, kept(keys, 2, (length, width), self.dropout))
-        return constraints.tokens(Norm(self.epsilon, self.dtype, name="norm2")(x + y)), None
+        y = apply_factors(y, dropout_factors(keys, 2, (length, width), self.dropout))
+        return constraints.constrain_tokens(
+            Norm(self.epsilon, self.dtype, name="norm2")(x + y)
+        ), None
 
 
 class Transformer(Stack):
@@ -150,25 +155,27 @@ class Transformer(Stack):
 
     def _stack(self) -> nn.Module:
         size = self.size
-        make = stacked(PostNormBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
+        make = scan_blocks(PostNormBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
         return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.dropout)
 
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
         """i32[B, 1 + N], the class first -> Encoded."""
         rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
-        x = constraints.tokens(self.norm(rows + self.positions))
+        x = constraints.constrain_tokens(self.norm(rows + self.positions))
         depth, keys = self.size.depth, None
         if randomness is not None:
             own = randomness.each("dropout")
-            x = scaled(x, kept(own, depth, x.shape[1:], self.dropout))
+            x = apply_factors(x, dropout_factors(own, depth, x.shape[1:], self.dropout))
             keys = jax.vmap(lambda layer: jax.vmap(jax.random.fold_in, (0, None))(own, layer))(
                 jnp.arange(depth)
             )
-        return Encoded(*constraints.parted(self.blocks(x, keys)[0], 1))
+        return Encoded(*constraints.split_tokens(self.blocks(x, keys)[0], 1))
 
     def logits(self, tokens: Array) -> Array:
         """[B, N, D] -> f32[B, N, codes]."""
-        x = self.head_norm(nn.gelu(self.head(constraints.tokens(tokens)), approximate=True))
+        x = self.head_norm(
+            nn.gelu(self.head(constraints.constrain_tokens(tokens)), approximate=True)
+        )
         rows = self.table[: self.codes].astype(self.dtype)
         found = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
         return found + self.bias
@@ -186,14 +193,12 @@ def bert(
     variant: str = "24x768x16",
     dropout: float = 0.1,
     norm_eps: float = 1e-12,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> TokenModel:
     """MaskGIT's transformer for examples of `length` tokens with so many codes and classes.
 
     variant: depth x width x heads, see `vit.variant`. dropout: of attention, of the residual
-    branches and of the embedding. remat, unroll, dtype: as `masked_vit.vit_mae`.
+    branches and of the embedding. compute: see `layers.compute.compute`.
     The vocabulary is codes, classes, no class, unknown; params {'transformer': ...}.
     Raises ModelError for unknown names, DropoutError for a rate outside [0, 1).
     Differences: the official vocabulary has no token for a missing class; its unknown token is id
@@ -203,7 +208,7 @@ def bert(
     """
     if not 0 <= dropout < 1:
         raise DropoutError(f"dropout {dropout}: a share, from 0 to below 1")
-    common = vit.computing((length,), norm_eps, remat, unroll, dtype)
+    common = vit.stack_fields((length,), norm_eps, compute())
     rows = codes + classes + 2
     sizes = {"size": vit.variant(variant), "vocabulary": rows, "codes": codes}
     module = Transformer(dropout=dropout, **sizes, **common)
@@ -225,6 +230,6 @@ def bert(
         own = {"params": params["transformer"]}
         return module.apply(own, encoded.tokens, method="logits")
 
-    told = f"{vit.words(module)}, norms behind, dropout {dropout:g}"
+    told = f"{vit.describe_blocks(module)}, norms behind, dropout {dropout:g}"
     made = TokenModel(rows - 1, init, encode, logits, (("encoder", told),))
-    return started(made, [(r"kernel$", lambda key, old: truncated_normal(key, old.shape))])
+    return with_init(made, [(r"kernel$", lambda key, old: truncated_normal(key, old.shape))])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,9 +11,11 @@ from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints, posembed
 from maskmim.models.layers.blocks import Norm
+from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.heads import dense_heads, head_widths
+from maskmim.models.layers.init import small_normal
 from maskmim.models.net import token_grid, vit_net
-from maskmim.models.vit import Stack, small_normal, stack_of
+from maskmim.models.vit import Stack, make_blocks
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
@@ -21,7 +23,7 @@ class AskedDecoder(Stack):
     """A narrow transformer over the visible tokens and a mask token for each predicted one.
 
     heads:     {name: values}; a head is a dense layer on the mask tokens.
-    positions: a fixed table, see `posembed.fixed`, of visible tokens and of mask tokens.
+    positions: a fixed table, see `posembed.fixed_positions`, of visible tokens and of mask tokens.
     Tokens that are neither visible nor predicted do not enter, so a mask that predicts a part
     saves that part of the decoder; one that is both enters twice, as released. Where the hidden
     tokens are the predicted ones this is MAE's decoder in another order.
@@ -36,17 +38,17 @@ class AskedDecoder(Stack):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded without prefix tokens, and its mask -> {head: f32[B, P, values]}."""
         width = self.size.width
-        table = jnp.asarray(posembed.fixed(self.positions, width, self.grid), self.dtype)
+        table = jnp.asarray(posembed.fixed_positions(self.positions, width, self.grid), self.dtype)
         embed = nn.Dense(
             width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
-        seen = constraints.embedded(embed, encoded.tokens)
+        seen = constraints.embed_tokens(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
         asked = filling + table.at[mask.predict].get(mode="promise_in_bounds")
-        x, _ = stack_of(self)(constraints.joined(seen, asked))
-        _, x = constraints.parted(x, seen.shape[1])
-        x = Norm(self.epsilon, self.dtype, name="norm")(constraints.tokens(x))
+        x, _ = make_blocks(self)(constraints.concat_tokens(seen, asked))
+        _, x = constraints.split_tokens(x, seen.shape[1])
+        x = Norm(self.epsilon, self.dtype, name="norm")(constraints.constrain_tokens(x))
         return dense_heads(self.heads, x, self.dtype)
 
 
@@ -60,9 +62,7 @@ def vit_videomae(
     heads: Mapping[str, int | None] = {"pixels": None},
     norm_eps: float = 1e-6,
     drop_path: float = 0.0,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Net:
     """A ViT with attention over space and time, without class token, and VideoMAE's decoder.
 
@@ -79,8 +79,8 @@ def vit_videomae(
     the mask token from N(0, 0.02), there cut off at one deviation.
     """
     vit.check_positions(positions, posembed.FIXED)
-    common = vit.computing(token_grid(spec.size, patch), norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(
+    common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
+    encoder = vit.build_encoder(
         variant, common, class_token=False, positions=positions, drop_path=drop_path
     )
     predictor = AskedDecoder(

@@ -12,9 +12,10 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.encoder import BaseEncoder
+from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.patches import gather, patchify, unpatchify
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.vit import ModelError
 from maskmim.training.sharding import Rules
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
@@ -58,13 +59,13 @@ class ResBlock(nn.Module):
         for name in ("1", "2"):
             y = nn.swish(GroupNorm(self.groups, self.dtype, name=f"norm{name}")(y))
             conv = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{name}")
-            y = constraints.examples(conv(y))
+            y = constraints.constrain_examples(conv(y))
         if x.shape[-1] != self.width:
             x = nn.Conv(self.width, (1, 1), use_bias=False, dtype=self.dtype, name="conv_short")(y)
-        return constraints.examples(x + y)
+        return constraints.constrain_examples(x + y)
 
 
-class PictureEncoder(nn.Module):
+class PictureEncoder(BaseEncoder):
     """Pictures to vectors on a grid; each level but the last halves the resolution.
 
     width:  channels of the first level; levels: factors of it, one for each level.
@@ -81,16 +82,14 @@ class PictureEncoder(nn.Module):
     grid: tuple[int, int]
     dtype: Dtype
 
-    @nn.compact
-    def __call__(
+    def _encode(
         self,
         patches: Array,
         visible: Array | None,
         hidden: Array | None,
-        capture: tuple[str, ...] = (),
-        randomness: Randomness | None = None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
     ) -> Encoded:
-        """f32[B, N, V] -> tokens f32[B, N, codes_width], not yet codes; masks do not enter."""
         x = unpatchify(patches, self.patch, self.grid).astype(self.dtype)
         x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype, name="conv_in")(x)
         for level, factor in enumerate(self.levels):

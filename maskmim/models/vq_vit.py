@@ -12,9 +12,10 @@ from flax import linen as nn
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
-from maskmim.models.layers.init import normal, normal_by_depth, started
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.init import draw_normal, draw_normal_by_depth, with_init
 from maskmim.models.net import picture_net, token_grid
-from maskmim.quantize.vector_quantize import unit
+from maskmim.quantize.vector_quantize import l2_normalise
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 
@@ -56,27 +57,33 @@ class Reader(nn.Module):
 
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Encoded with all N tokens and a mask -> {'features': f32[B, P, values]}."""
-        return {"features": constraints.chosen(self.decode(self.vectors(encoded)), mask.predict)}
+        return {
+            "features": constraints.select_tokens(self.decode(self.vectors(encoded)), mask.predict)
+        }
 
     def vectors(self, encoded: Encoded) -> Array:
         """f32[B, N, width], each of length 1."""
-        return unit(self.shorten(jnp.tanh(self.shorten_hidden(constraints.tokens(encoded.tokens)))))
+        return l2_normalise(
+            self.shorten(
+                jnp.tanh(self.shorten_hidden(constraints.constrain_tokens(encoded.tokens)))
+            )
+        )
 
     def decode(self, vectors: Array) -> Array:
         """Vectors f32[B, N, width] -> f32[B, N, values]."""
-        tokens = constraints.tokens(self.decoder(vectors, None, None).tokens)
+        tokens = constraints.constrain_tokens(self.decoder(vectors, None, None).tokens)
         return self.read(jnp.tanh(self.read_hidden(tokens))).astype(jnp.float32)
 
 
-def by_inputs(key: Array, old: Array) -> Array:
+def draw_torch_uniform(key: Array, old: Array) -> Array:
     """U(-1, 1) over the root of the inputs, what torch's convolutions start from."""
     return jax.random.uniform(key, old.shape, old.dtype, -1, 1) / jnp.sqrt(old.shape[0])
 
 
-START = (
-    (r"blocks/.*(attention/out|mlp/down)/kernel$", normal_by_depth),
-    (r"embed/kernel$", by_inputs),
-    (r"kernel$", normal),
+INIT_RULES = (
+    (r"blocks/.*(attention/out|mlp/down)/kernel$", draw_normal_by_depth),
+    (r"embed/kernel$", draw_torch_uniform),
+    (r"kernel$", draw_normal),
 )
 
 
@@ -89,9 +96,7 @@ def vq_vit(
     features: int = 512,
     decoder_depth: int = 3,
     norm_eps: float = 1e-6,
-    remat: str = "none",
-    unroll: bool = False,
-    dtype: str = "float32",
+    compute: Callable[[], Compute] = compute,
 ) -> Tokenizer:
     """BEiT v2's tokenizer: a ViT, two dense layers, a codebook, a short ViT, two dense layers.
 
@@ -106,11 +111,11 @@ def vq_vit(
     besides themselves; biases of patch embeddings start at 0.
     """
     grid = token_grid(spec.size, patch)
-    common = vit.computing(grid, norm_eps, remat, unroll, dtype)
-    encoder = vit.encoder(variant, common, positions="learned")
+    common = vit.stack_fields(grid, norm_eps, compute())
+    encoder = vit.build_encoder(variant, common, positions="learned")
     size = encoder.size
     short = f"{decoder_depth}x{size.width}x{size.heads}x{size.hidden}"
-    decoder = vit.encoder(short, common, positions="learned")
+    decoder = vit.build_encoder(short, common, positions="learned")
     reader = Reader(decoder, size.width, width, features, common["dtype"])
     net = picture_net(
         spec,
@@ -119,9 +124,9 @@ def vq_vit(
         encoder=encoder,
         predictor=reader,
         says=(
-            ("encoder", vit.words(encoder)),
+            ("encoder", vit.describe_blocks(encoder)),
             ("codes", f"unit vectors of {width} values"),
-            ("decoder", f"{vit.words(decoder)}, head: features {features} values"),
+            ("decoder", f"{vit.describe_blocks(decoder)}, head: features {features} values"),
         ),
     )
 
@@ -131,4 +136,4 @@ def vq_vit(
     def decode(params: Tree, quantised: Array) -> Array:
         return reader.apply({"params": params["decoder"]}, quantised, method="decode")
 
-    return Tokenizer(started(net, START), width, vectors, decode)
+    return Tokenizer(with_init(net, INIT_RULES), width, vectors, decode)

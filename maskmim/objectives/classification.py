@@ -1,4 +1,4 @@
-"""Tokens predicted as classes."""
+"""The objective of tokens predicted as classes, and its accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskmim.types import Array, Mean, Objective, View
 
 
 def accuracy(prediction: Array, target: Array) -> Array:
-    """1 where the likeliest class is right, else 0: f32[B, P, V], i32[B, P] -> f32[B, P]."""
+    """Return 1 where the likeliest class is right, else 0: f32[B, P, V], i32[B, P] -> f32[B, P]."""
     return (jnp.argmax(prediction, axis=-1) == target).astype(jnp.float32)
 
 
@@ -23,16 +23,16 @@ def classify(
     loss: Callable[[Array, Array], Array] = cross_entropy,
     scale: float = 1.0,
 ) -> Objective:
-    """A head's logits compared with the classes of the predicted tokens.
+    """Compare a head's logits with the classes of the predicted tokens.
 
-    As `objectives.match`, with the metric 'accuracy' besides, with the mask's weights.
+    As `objectives.match`, plus the metric 'accuracy', weighted by the mask.
     """
     matched = match(head=head, target=target, loss=loss, scale=scale)
 
     def find(view: View):
         per_token, weight, metrics, carry = matched.find(view)
         right = accuracy(view.outputs[head], target(view))
-        found = Mean(jnp.sum(right * weight), jnp.sum(weight))
-        return per_token, weight, {**metrics, "accuracy": found}, carry
+        share = Mean(jnp.sum(right * weight), jnp.sum(weight))
+        return per_token, weight, {**metrics, "accuracy": share}, carry
 
     return matched._replace(find=find)

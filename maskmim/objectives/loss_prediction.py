@@ -1,6 +1,6 @@
 """Objectives for a head that predicts the loss of another objective on each token (HPM).
 
-Two of them: `relative` asks which of two tokens has the higher loss, `absolute` how high it is.
+`relative` predicts which of two tokens has the higher loss, `absolute` how high it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from maskmim.config.describe import needs_of, title
 from maskmim.losses.regression import squared_error
 from maskmim.objectives.matching import match
-from maskmim.targets.pixels import statistics
+from maskmim.targets.pixels import patch_statistics
 from maskmim.types import Array, Mean, Objective, View
 
 # Added to a probability before its logarithm, and to a variance (forward_learning_loss).
@@ -22,22 +22,22 @@ EPSILON = 1e-6
 
 
 def relative(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
-    """Which of two tokens has the higher loss: cross-entropy over all pairs of an example's tokens.
+    """Predict which of two tokens has the higher loss: cross-entropy over an example's pairs.
 
-    head: one value per token, f32[B, P, 1]. of: brick, () -> Objective, whose losses are predicted;
-    give it the objective that is learnt. scale: factor in the sum of objectives.
-
-    Two tokens of equal loss are no pair. What is averaged is every pair of the batch: a token
-    weighs as much as its pairs. No gradient reaches the true losses. The metric 'ordered' is the
-    share of pairs in the right order, 0.5 by chance. With micro-batches the pairs must be counted
-    first, which costs another forward pass.
+    head:  name of a head with one value per token, f32[B, P, 1].
+    of:    brick, () -> Objective, whose losses are predicted: the objective that is trained.
+    scale: factor in the sum of objectives.
+    Tokens of equal loss form no pair. The average is over all pairs of the batch, so a token weighs
+    as much as its pairs. No gradient reaches the true losses. The metric 'ordered' is the share of
+    pairs in the right order, 0.5 by chance. With micro-batches the pairs are counted first, which
+    costs another forward pass.
     Source: HPM (arXiv 2304.05919), forward_learning_loss of models_mae_learn_loss.py,
     Haochen-Wang409/HPM.
     """
 
     def find(view: View):
         prediction = view.outputs[head][..., 0].astype(jnp.float32)
-        loss, right, pairs = compare(prediction, true_losses(view, of=of))
+        loss, right, pairs = compare_pairs(prediction, true_losses(view, of=of))
         pairs = pairs * view.mask.weight[:, None]
         count = jnp.sum(pairs, axis=-1)
         per_token = jnp.sum(loss * pairs, axis=-1) / jnp.where(count > 0, count, 1.0)
@@ -49,14 +49,14 @@ def relative(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> O
     return Objective(needs_of(of), scale, find, f"order of the losses of {title(of)}")
 
 
-def compare(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
-    """Every token against every other: f32[B, P] -> f32[B, P, P] loss, right order, is a pair.
+def compare_pairs(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
+    """Compare every token with every other: f32[B, P] -> f32[B, P, P] loss, is right, is a pair.
 
     The loss is -log(p + EPSILON) where p, a sigmoid of the difference of the predictions, is the
-    probability given to the true order. All three are symmetric; equal truths are no pair.
+    probability of the true order. All three results are symmetric; equal truths form no pair.
     """
     sign = jnp.sign(truth[:, :, None] - truth[:, None, :])
-    # XLA may compute `truth` once for rows and once for columns, rounded otherwise.
+    # XLA may compute `truth` twice, for rows and for columns, and round each differently.
     sign = sign * (1 - jnp.eye(truth.shape[1]))
     lead = sign * (prediction[:, :, None] - prediction[:, None, :])
     loss = -jnp.log(jax.nn.sigmoid(lead) + EPSILON)
@@ -64,7 +64,7 @@ def compare(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
 
 
 def absolute(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
-    """How high the loss of a token is among those of its example: squared error.
+    """Predict how high a token's loss is among those of its example, by squared error.
 
     Arguments as `relative`; the target is `standardised_losses`.
     Source: as `relative`; the paper finds the relative objective better.
@@ -74,19 +74,19 @@ def absolute(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> O
 
 
 def standardised_losses(view: View, *, of: Callable[[], Objective]) -> Array:
-    """`true_losses` with mean 0 and variance 1 over the predicted tokens of an example.
+    """Return `true_losses` with mean 0 and variance 1 over the predicted tokens of an example.
 
     Returns f32[B, P, 1] = (loss - mean) / sqrt(variance + EPSILON), the variance unbiased.
     """
     losses = true_losses(view, of=of)
-    mean, deviation = statistics(losses, epsilon=EPSILON)
+    mean, deviation = patch_statistics(losses, epsilon=EPSILON)
     return ((losses - mean) / deviation)[..., None]
 
 
 def true_losses(view: View, *, of: Callable[[], Objective]) -> Array:
-    """The loss of each predicted token under another objective: f32[B, P], without gradient.
+    """Return each predicted token's loss under another objective: f32[B, P], without gradient.
 
-    It is the same computation as that objective's own, which the compiler does once.
+    The compiler merges this with the same computation in that objective.
     """
     per_token, *_ = of().find(view)
     return jax.lax.stop_gradient(per_token.astype(jnp.float32))

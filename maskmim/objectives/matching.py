@@ -1,10 +1,11 @@
-"""Terms of a loss: what is compared with what, per predicted token."""
+"""The basic objective: a head compared with a target on each predicted token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from maskmim.config.describe import needs_of, title
+from maskmim.config.facts import facts_of
 from maskmim.types import Array, Objective, View
 
 
@@ -15,19 +16,16 @@ def match(
     loss: Callable[[Array, Array], Array],
     scale: float = 1.0,
 ) -> Objective:
-    """A head's prediction compared with a target on each predicted token.
+    """Compare a head's prediction with a target on each predicted token.
 
     head:   name of the head, a key of `View.outputs`, f32[B, P, V].
     target: brick, view -> f32[B, P, V] or i32[B, P].
     loss:   brick, (prediction, target) -> f32[B, P].
     scale:  factor in the sum of objectives.
-    The weights are the mask's. A target that stands for pixels carries the function that turns a
-    prediction back into them as its attribute `pixels`; then the objective can be shown. Another
-    one that can be drawn carries `shows`, (view, prediction) -> {column: pictures}.
+    The weights are the mask's. The objective is drawn with the target's `pixels` or `shows`, see
+    `maskmim.config.facts.Facts`.
     """
-    function = getattr(target, "func", target)
-    show = getattr(function, "pixels", None)
-    draw = getattr(function, "shows", None)
+    facts = facts_of(target)
 
     def find(view: View):
         per_token = loss(view.outputs[head], target(view))
@@ -35,14 +33,17 @@ def match(
 
     def pixels(view: View) -> dict[str, Array]:
         prediction = view.outputs[head]
-        shown = show(view, prediction)
+        shown = facts.pixels(view, prediction)
         return {"target": target(view), "prediction": prediction, "pixels": shown}
+
+    def shows(view: View) -> dict[str, Array]:
+        return facts.shows(view, view.outputs[head])
 
     return Objective(
         needs=needs_of(target),
         scale=scale,
         find=find,
         says=f"{title(target)}, {title(loss)}",
-        pixels=pixels if show else None,
-        shows=(lambda view: draw(view, view.outputs[head])) if draw else None,
+        pixels=pixels if facts.pixels else None,
+        shows=shows if facts.shows else None,
     )

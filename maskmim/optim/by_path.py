@@ -1,18 +1,13 @@
-"""AdamW whose learning rate and weight decay are scaled by rules on parameter paths."""
+"""AdamW with factors of learning rate and weight decay for groups of parameters."""
 
 from __future__ import annotations
 
-import re
-
-import jax
 import optax
 
-from maskmim.optim.adam import peak
+from maskmim.optim.adam import peak_learning_rate
+from maskmim.optim.path_rules import Factors, add_decayed_weights, scale_by_path
 from maskmim.schedules.warmup import Timed
-from maskmim.tree_paths import leaf_path
 from maskmim.types import Tree
-
-Factors = tuple[tuple[str, float], ...]
 
 
 def adamw_by_path(
@@ -28,33 +23,21 @@ def adamw_by_path(
     rates: Factors = (),
     decays: Factors = ((r"(^|/)(bias|scale|positions)$", 0.0),),
 ) -> optax.GradientTransformation:
-    """AdamW as `optim.adamw`, with factors for the parameters that a pattern finds.
+    """Build AdamW as `optim.adamw`, with factors for groups of parameters.
 
-    rates:  (regular expression, factor of the learning rate), the first match wins, 1 without any.
-    decays: the same for the weight decay, which is multiplied by the learning rate besides.
-    One Adam with factors does what several optimisers with equal betas do, as it treats every
-    number by itself; two losses stay apart where their gradients do.
+    rates:  (pattern, factor of the learning rate), the first match wins, 1 without a match.
+    decays: the same for the weight decay, which is multiplied by the learning rate, too.
+    As Adam treats every number by itself, one Adam with factors equals several optimisers with
+    equal betas; two losses stay separate where their gradients are.
     """
-    top = peak(lr, lr_per, batch_size)
+    peak = peak_learning_rate(lr, lr_per, batch_size)
 
-    def decayed(updates: Tree, params: Tree) -> Tree:
-        def add(path: tuple, update: jax.Array, param: jax.Array) -> jax.Array:
-            return update + weight_decay * factor(decays, path) * param
-
-        return jax.tree.map_with_path(add, updates, params)
-
-    def scaled(updates: Tree, params: Tree) -> Tree:
-        return jax.tree.map_with_path(lambda path, x: factor(rates, path) * x, updates)
+    def decay(updates: Tree, params: Tree) -> Tree:
+        return add_decayed_weights(updates, params, weight_decay, decays)
 
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
-        optax.stateless(decayed),
-        optax.stateless(scaled),
-        optax.scale_by_learning_rate(lambda step: top * schedule(step)),
+        optax.stateless(decay),
+        optax.stateless(lambda updates, _: scale_by_path(updates, rates)),
+        optax.scale_by_learning_rate(lambda step: peak * schedule(step)),
     )
-
-
-def factor(rules: Factors, path: tuple) -> float:
-    """The factor of the first rule that finds a parameter's path, 1 without any."""
-    name = leaf_path(path)
-    return next((value for pattern, value in rules if re.search(pattern, name)), 1.0)

@@ -1,15 +1,13 @@
-"""DINO's optimiser: AdamW whose weight decay rises, with a last layer that waits."""
+"""DINO's optimiser: AdamW with a rising weight decay and a last layer that is frozen at first."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from maskmim.optim.adam import peak
+from maskmim.optim.adam import peak_learning_rate
+from maskmim.optim.path_rules import add_decayed_weights, matches
 from maskmim.schedules.warmup import Timed
 from maskmim.tree_paths import leaf_path
 from maskmim.types import Array, Tree
@@ -31,20 +29,21 @@ def adamw_dino(
     late: tuple[str, ...] = (r"(^|/)last/",),
     late_epochs: float = 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW with a weight decay that follows half a cosine over the training.
+    """Build AdamW with a weight decay that follows half a cosine over the training.
 
     schedule, batch_size, lr, lr_per, no_decay: as in `optim.adamw`. Biases and norms are not
                  decayed, lengths of a weight-normalised layer are.
     weight_decay, weight_decay_end: at the first and after the last step.
-    clip_norm:   largest norm of the gradient of each array by itself, see `clipped`.
-    late, late_epochs: regular expressions of the paths of parameters that stay as they are for so
-                 many epochs. They have no moments until then, so that their first update is as
-                 large as a first update is.
+    clip_norm:   largest norm of the gradient of each array by itself, see `clip_array`.
+    late, late_epochs: patterns of the paths of parameters that are frozen for the first
+                 late_epochs. Their moments and their bias correction start after that.
     Source: DINO (arXiv 2104.14294), main_dino.py and utils.py (clip_gradients,
     cancel_gradients_last_layer, cosine_scheduler), the same in iBOT and AttMask; AdamW of torch.
     """
-    span, top = schedule.span, peak(lr, lr_per, batch_size)
-    waiting = round(late_epochs * span.per_epoch)
+    span = schedule.span
+    peak = peak_learning_rate(lr, lr_per, batch_size)
+    frozen_steps = round(late_epochs * span.per_epoch)
+    decay_factors = tuple((pattern, 0.0) for pattern in no_decay)
 
     def init(params: Tree) -> optax.ScaleByAdamState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -54,47 +53,44 @@ def adamw_dino(
         gradients: Tree, state: optax.ScaleByAdamState, params: Tree
     ) -> tuple[Tree, optax.ScaleByAdamState]:
         step = state.count
-        rate = top * schedule(step)
-        falling = 0.5 * (1.0 + jnp.cos(jnp.pi * step / span.steps))
-        decay = weight_decay_end + (weight_decay - weight_decay_end) * falling
+        learning_rate = peak * schedule(step)
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step / span.steps))
+        decay = weight_decay_end + (weight_decay - weight_decay_end) * cosine
 
-        def learn(path: tuple, gradient: Array, first: Array, second: Array, param: Array):
-            name = leaf_path(path)
-            age = step + 1 - (waiting if matches(late, name) else 0)
-            awake, age = age > 0, jnp.maximum(age, 1)
-            gradient = jnp.where(awake, clipped(name, gradient, clip_norm), 0.0)
-            first = b1 * first + (1.0 - b1) * gradient
-            second = b2 * second + (1.0 - b2) * gradient**2
-            size = jnp.sqrt(second / (1.0 - b2**age)) + eps
-            change = first / (1.0 - b1**age) / size
-            if not matches(no_decay, name):
-                change = change + decay * param
-            return jnp.where(awake, -rate * change, 0.0), first, second
+        def updates_made(path: tuple) -> Array:
+            """Return i32[] how many updates an array has had with this one, 0 or less if frozen."""
+            return step + 1 - (frozen_steps if matches(late, path) else 0)
 
-        found = jax.tree.map_with_path(learn, gradients, state.mu, state.nu, params)
-        updates, first, second = (_part(found, gradients, place) for place in range(3))
-        return updates, optax.ScaleByAdamState(step + 1, first, second)
+        def clip(path: tuple, gradient: Array) -> Array:
+            clipped = clip_array(leaf_path(path), gradient, clip_norm)
+            return jnp.where(updates_made(path) > 0, clipped, 0.0)
+
+        def direction(path: tuple, mu: Array, nu: Array) -> Array:
+            count = jnp.maximum(updates_made(path), 1)
+            return mu / (1.0 - b1**count) / (jnp.sqrt(nu / (1.0 - b2**count)) + eps)
+
+        def scale(path: tuple, update: Array) -> Array:
+            return jnp.where(updates_made(path) > 0, -learning_rate * update, 0.0)
+
+        gradients = jax.tree.map_with_path(clip, gradients)
+        # Not optax.scale_by_adam, whose order of the summands rounds differently.
+        mu = jax.tree.map(lambda m, g: b1 * m + (1.0 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda n, g: b2 * n + (1.0 - b2) * g**2, state.nu, gradients)
+        updates = jax.tree.map_with_path(direction, mu, nu)
+        updates = add_decayed_weights(updates, params, decay, decay_factors)
+        updates = jax.tree.map_with_path(scale, updates)
+        return updates, optax.ScaleByAdamState(step + 1, mu, nu)
 
     return optax.GradientTransformation(init, update)
 
 
-def matches(patterns: Iterable[str], name: str) -> bool:
-    """Whether any of the regular expressions is found in a path."""
-    return any(re.search(pattern, name) for pattern in patterns)
+def clip_array(name: str, gradient: Array, limit: float) -> Array:
+    """Scale the gradient of one array down to the norm `limit` if its norm is above.
 
-
-def clipped(name: str, gradient: Array, limit: float) -> Array:
-    """The gradient of one array, scaled down where its own norm is above the limit.
-
-    Below 'blocks' the first dimension counts blocks, and every block is an array of its own. With
+    name: its path. Below 'blocks' the first dimension counts blocks, and every block is an array of its own. With
     an infinite limit nothing is scaled.
     """
     first = 1 if "blocks" in name.split("/") else 0
     axes = tuple(range(first, gradient.ndim))
     norm = jnp.sqrt(jnp.sum(gradient**2, axis=axes, keepdims=True))
     return gradient * jnp.minimum(1.0, limit / (norm + 1e-6))
-
-
-def _part(found: Tree, like: Tree, place: int) -> Tree:
-    """One of the three trees in a tree of triples."""
-    return jax.tree.map(lambda _, triple: triple[place], like, found)

@@ -1,1 +1,1 @@
-"""What a training would need on machines that are not here: memory, time, links, decoding cores."""
+"""Plans of a training on other machines: memory, time, links, decoding cores."""

@@ -1,4 +1,4 @@
-"""FLOPs of the matrix products and convolutions of a traced function, loops unrolled in thought."""
+"""FLOPs of the matrix products and convolutions of a traced function, loops counted in full."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jax.extend import core
 
 
 def matrix_flops(jaxpr: core.Jaxpr) -> float:
-    """Multiplications and additions of all products; those of a scan as often as it runs.
+    """Count the multiplications and additions of all products, in a scan once per iteration.
 
-    What a policy computes again is part of the jaxpr, so it counts. Of a conditional the dearest
-    branch counts; the body of a while loop, whose iterations nobody knows, counts once.
+    Rematerialised products are part of the jaxpr, so they count. Of a conditional the most
+    expensive branch counts; the body of a while loop, whose iterations are unknown, counts once.
     """
-    return sum(_of(equation) for equation in jaxpr.eqns)
+    return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
 
-def _of(equation: core.JaxprEqn) -> float:
+def _equation_flops(equation: core.JaxprEqn) -> float:
     name, parameters = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = parameters["dimension_numbers"]
@@ -26,20 +26,20 @@ def _of(equation: core.JaxprEqn) -> float:
         return 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval
-        makes = kernel.shape[parameters["dimension_numbers"].rhs_spec[0]]
+        out_channels = kernel.shape[parameters["dimension_numbers"].rhs_spec[0]]
         groups = parameters["batch_group_count"]
-        return 2.0 * equation.outvars[0].aval.size * kernel.size / makes / groups
-    inner = [matrix_flops(each) for each in _inside(parameters)]
+        return 2.0 * equation.outvars[0].aval.size * kernel.size / out_channels / groups
+    inner_flops = [matrix_flops(inner) for inner in _inner_jaxprs(parameters)]
     if name == "cond":
-        return max(inner)
-    return sum(inner) * (parameters["length"] if name == "scan" else 1)
+        return max(inner_flops)
+    return sum(inner_flops) * (parameters["length"] if name == "scan" else 1)
 
 
-def _inside(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """The jaxprs among an equation's parameters."""
-    for value in parameters.values():
-        for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, core.ClosedJaxpr):
-                yield each.jaxpr
-            elif isinstance(each, core.Jaxpr):
-                yield each
+def _inner_jaxprs(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:
+    """Yield the jaxprs among an equation's parameters."""
+    for parameter in parameters.values():
+        for value in parameter if isinstance(parameter, tuple | list) else (parameter,):
+            if isinstance(value, core.ClosedJaxpr):
+                yield value.jaxpr
+            elif isinstance(value, core.Jaxpr):
+                yield value

@@ -1,4 +1,4 @@
-"""The accelerators that a plan knows: peak arithmetic, memory and links of one chip."""
+"""The accelerators that a plan knows: peak FLOP/s, memory and links of one chip."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ GB, GIB = 1e9, 2**30
 
 
 class Chip(NamedTuple):
-    """One accelerator, by its vendor's figures.
+    """One accelerator, with its vendor's figures.
 
     name:       as in `--topology`.
     kind:       'tpu' or 'gpu'.
     flops:      peak FLOP/s in bfloat16 with float32 sums, dense.
-    memory:     bytes of HBM that programs can use; a compiler or an allocator keeps the rest.
+    memory:     bytes of HBM that a program can use; compiler and allocator reserve the rest.
     bandwidth:  bytes/s between HBM and the chip.
     link:       bytes/s of one link to a neighbour, in one direction.
-    links:      such links of a chip; a torus of k dimensions has 2 k of them.
-    chips:      of a host: TPU chips of a virtual machine in a slice of several, GPUs of a node.
-    cpus:       virtual CPUs (half a core each) of that host.
-    pod:        chips that links can join.
-    network:    bytes/s a chip has between hosts, in one direction; 0 where links go there too.
+    links:      links of a chip; a torus of k dimensions has 2 k of them.
+    chips:      chips of a host: of a virtual machine in a multi-host TPU slice, or of a GPU node.
+    cpus:       virtual CPUs (half a core each) of a host.
+    pod:        most chips that links connect.
+    network:    bytes/s of a chip between hosts, in one direction; 0 where links cross hosts too.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Chip(NamedTuple):
 
     @property
     def ridge(self) -> float:
-        """FLOPs that must be done with each byte from HBM to keep the arithmetic busy."""
+        """Return the FLOPs per byte of HBM traffic above which arithmetic is the bottleneck."""
         return self.flops / self.bandwidth
 
 
@@ -53,17 +53,17 @@ def _gpu(name: str, tflops: float, memory: float, bandwidth: float, **rest) -> C
 
 
 def chips() -> dict[str, Chip]:
-    """All chips by name.
+    """Return all chips by name.
 
-    TPUs: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}: peak, HBM bandwidth and the bandwidth between
-    chips of both directions together, which is divided here by two and by the links. That of v4 is
-    from its paper (arXiv 2304.01433: 6 links of 50 GB/s). `memory` is what libtpu 0.0.42 says a
-    program may use of 32, 16, 96 and 32 GiB. Virtual CPUs: machine types ct4p, ct5lp, ct5p and ct6e
-    -(hightpu|standard)-4t.
-    GPUs, the SXM forms: NVIDIA's data sheets of A100 80GB, H100 and H200 (dense, without sparsity);
-    NVLink's bandwidth of both directions divided by two; `memory` is the 75 % that JAX takes unless
-    XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise; between nodes one network card a GPU, of 200 Gb/s
-    (DGX A100) or 400 Gb/s (DGX H100 and H200). Virtual CPUs: machine types a2-ultragpu-8g,
+    TPUs: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e} for peak, HBM bandwidth and the bandwidth
+    between chips, given for both directions together and so divided by two and by the links. The
+    links of v4 are from its paper (arXiv 2304.01433: 6 links of 50 GB/s). `memory` is what libtpu
+    0.0.42 lets a program use of 32, 16, 96 and 32 GiB. Virtual CPUs: machine types ct4p, ct5lp,
+    ct5p and ct6e -(hightpu|standard)-4t.
+    GPUs, the SXM models: NVIDIA's data sheets of A100 80GB, H100 and H200 (dense, no sparsity);
+    NVLink's bandwidth of both directions, divided by two; `memory` is the 75 % that JAX allocates
+    unless XLA_PYTHON_CLIENT_MEM_FRACTION is set; between nodes one network card per GPU, of 200
+    Gb/s (DGX A100) or 400 Gb/s (DGX H100 and H200). Virtual CPUs: machine types a2-ultragpu-8g,
     a3-highgpu-8g and a3-ultragpu-8g.
     """
     known = (

@@ -1,4 +1,4 @@
-"""What chips send each other in a step, read from the compiled program."""
+"""The collectives of a compiled train step: what chips send each other."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ _MESH = re.compile(
 class Collective(NamedTuple):
     """A collective operation of a program.
 
-    payload: bytes of the whole array on a chip: what is reduced, what has been gathered, what is
-             handed on.
-    group:   chips that take part, as places in the mesh's list of devices; all groups are alike.
-    times:   how often it runs in one run of the program.
+    payload: bytes of the whole array on a chip: reduced, gathered or passed on.
+    group:   chips of one group, as indices into the mesh's devices; all groups are alike.
+    times:   executions in one run of the program.
     """
 
     kind: str
@@ -35,10 +34,10 @@ class Collective(NamedTuple):
 
     @property
     def sent(self) -> float:
-        """Bytes that each chip sends at least, each time.
+        """Return the fewest bytes that each chip can send per execution.
 
-        In a ring of n chips each sends (n - 1) / n of the array to gather or to scatter it, and an
-        all-reduce is a reduce-scatter with an all-gather (Patarasuk and Yuan, 2009).
+        In a ring of n chips each sends (n - 1) / n of the array to gather or scatter it, and an
+        all-reduce is a reduce-scatter and an all-gather (Patarasuk and Yuan, 2009).
         """
         others = (len(self.group) - 1) / len(self.group)
         return self.payload * {"all-reduce": 2 * others, "collective-permute": 1}.get(
@@ -46,41 +45,43 @@ class Collective(NamedTuple):
         )
 
 
-class Sum(NamedTuple):
-    """Collectives of one kind in a step: how many run, their payloads, bytes that a chip sends."""
+class KindTotal(NamedTuple):
+    """Collectives of one kind in a step: executions, bytes of their arrays, bytes a chip sends."""
 
     count: int
     payload: int
     sent: float
 
 
-def find(program: hlo.Program, executed: hlo.Executed, chips: int) -> list[Collective]:
-    """The collectives of a program for so many chips, with how often each runs.
+def find_collectives(
+    program: hlo.Program, executions: hlo.Executions, chips: int
+) -> list[Collective]:
+    """Return the collectives of a program for `chips` chips, with how often each runs.
 
-    A collective that runs beside computation is found once, at its start. Those of a single chip
-    are left out.
+    An asynchronous collective is counted once, at its start. Groups of one chip are left out.
     """
-    found = []
-    for name, times in executed.times.items():
+    collectives = []
+    for name, times in executions.times.items():
         for line in program.computations[name].values():
-            found += _of_line(program, name, line, chips, times)
-    return [each for each in found if len(each.group) > 1]
+            collectives += _collectives_of(program, name, line, chips, times)
+    return [collective for collective in collectives if len(collective.group) > 1]
 
 
-def summed(collectives: Iterable[Collective]) -> dict[str, Sum]:
-    """Sums by kind, in the order of KINDS, without kinds that do not occur."""
-    sums: dict[str, Sum] = {}
-    for each in sorted(collectives, key=lambda each: KINDS.index(each.kind)):
-        count, payload, sent = sums.get(each.kind, Sum(0, 0, 0.0))
-        sums[each.kind] = Sum(
-            count + each.times,
-            payload + each.times * each.payload,
-            sent + each.times * each.sent,
+def sum_by_kind(collectives: Iterable[Collective]) -> dict[str, KindTotal]:
+    """Sum collectives by kind, in the order of KINDS, without kinds that do not occur."""
+    totals: dict[str, KindTotal] = {}
+    for collective in sorted(collectives, key=lambda each: KINDS.index(each.kind)):
+        kind, times = collective.kind, collective.times
+        count, payload, sent = totals.get(kind, KindTotal(0, 0, 0.0))
+        totals[kind] = KindTotal(
+            count + times,
+            payload + times * collective.payload,
+            sent + times * collective.sent,
         )
-    return sums
+    return totals
 
 
-def _of_line(
+def _collectives_of(
     program: hlo.Program, computation: str, line: hlo.Instruction, chips: int, times: int
 ) -> list[Collective]:
     kind = line.op.removesuffix("-start")
@@ -92,24 +93,24 @@ def _of_line(
     return [
         _collective(inner, each, _fused_kind(inner, each), chips, times)
         for each in inner.values()
-        if each.op in KINDS and _begins(inner, each)
+        if each.op in KINDS and _starts_here(inner, each)
     ]
 
 
-def _begins(fused: dict[str, hlo.Instruction], line: hlo.Instruction) -> bool:
-    """Whether a collective within a fusion is its own, or begins there and ends in another one.
+def _starts_here(fused: dict[str, hlo.Instruction], line: hlo.Instruction) -> bool:
+    """Return whether a collective starts in this fusion, so that it counts here.
 
-    A TPU program spreads a collective over several fusions that compute meanwhile; each of them
-    repeats its line, and the first one has the call AsyncCollectiveStart.
+    A TPU program spreads a collective over several fusions that compute in the meantime. Each of
+    them repeats its line, and the first one has the call AsyncCollectiveStart.
     """
     spread = "chain_id" in line.rest
     return not spread or any('"AsyncCollectiveStart"' in each.rest for each in fused.values())
 
 
 def _fused_kind(fused: dict[str, hlo.Instruction], line: hlo.Instruction) -> str:
-    """An all-reduce of which a fusion keeps one slice is a reduce-scatter."""
-    kept = [each for each in fused.values() if line.name in each.operands]
-    sliced = line.op == "all-reduce" and [each.op for each in kept] == ["dynamic-slice"]
+    """Return a collective's kind; an all-reduce whose fusion keeps a slice is a reduce-scatter."""
+    users = [each.op for each in fused.values() if line.name in each.operands]
+    sliced = line.op == "all-reduce" and users == ["dynamic-slice"]
     return "reduce-scatter" if sliced else line.op
 
 
@@ -120,17 +121,17 @@ def _collective(
     chips: int,
     times: int,
 ) -> Collective:
-    given = [computation[name] for name in line.operands]
-    size = sum(array.size for each in given for array in each.arrays)
-    group = (0, 1) if kind == "collective-permute" else members(line.rest, chips)
+    operands = [computation[name] for name in line.operands]
+    size = sum(array.size for operand in operands for array in operand.arrays)
+    group = (0, 1) if kind == "collective-permute" else first_group(line.rest, chips)
     return Collective(kind, size * len(group) if kind == "all-gather" else size, group, times)
 
 
-def members(text: str, chips: int) -> tuple[int, ...]:
-    """The first group of chips of a collective's attributes; all chips where none are named.
+def first_group(text: str, chips: int) -> tuple[int, ...]:
+    """Return the first group of chips in a collective's attributes, all chips where none is named.
 
-    Forms: {{0,1},{2,3}}; [2,4]<=[8], [4,2]<=[2,4]T(1,0): a range laid out, transposed and cut;
-    mesh['a'=2,'b'=4] {'b'}: axes of a mesh, whose chips may be listed in another order:
+    Forms: {{0,1},{2,3}}; [2,4]<=[8] and [4,2]<=[2,4]T(1,0), a range reshaped, transposed and cut;
+    mesh['a'=2,'b'=4] {'b'}, axes of a mesh, with its chips in another order as in
     mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}. Raises ValueError for another form.
     """
     _, named, text = text.partition("replica_groups=")
@@ -152,22 +153,24 @@ def members(text: str, chips: int) -> tuple[int, ...]:
         moving = re.findall(r"'(\w+)'", mesh["moving"])
         part = tuple(slice(None) if axis in moving else 0 for axis in axes)
         return tuple(ids[part].ravel().tolist())
-    raise ValueError(f"groups of a collective in an unknown form: {text[:80]!r}")
+    raise ValueError(f"unknown form of a collective's groups: {text[:80]!r}")
 
 
 def _numbers(text: str | None) -> list[int]:
     return [int(number) for number in text.split(",")] if text else []
 
 
-def links(group: Sequence[tuple[int, ...]], shape: tuple[int, ...], wraps: tuple[bool, ...]) -> int:
-    """Links that a chip of a group can send over at the same time, at least 1.
+def usable_links(
+    group: Sequence[tuple[int, ...]], shape: tuple[int, ...], wraps: tuple[bool, ...]
+) -> int:
+    """Return the number of links that a chip of a group can send over at once, at least 1.
 
-    group: coordinates of its chips in a grid of `shape`; a dimension along which they differ gives
-    two links where it is a whole closed ring of more than two, else one: the end of a line has one.
+    group: coordinates of its chips in a grid of `shape`. A dimension along which they differ gives
+    two links where they fill a closed ring of more than two chips, else one, as at a line's end.
     """
     count = 0
     for axis, (size, closed) in enumerate(zip(shape, wraps, strict=True)):
-        places = len({place[axis] for place in group})
-        if places > 1:
-            count += 2 if closed and places == size > 2 else 1
+        positions = len({chip[axis] for chip in group})
+        if positions > 1:
+            count += 2 if closed and positions == size > 2 else 1
     return max(1, count)

@@ -1,4 +1,4 @@
-"""The real train step, compiled for machines that are not here, and what its program tells."""
+"""The real train step, compiled for other machines: its memory, collectives and HBM traffic."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ _NEEDED = re.compile(r"(?:Used |temporaries \()([\d.]+)([KMGT])")
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
-class Step(NamedTuple):
+class CompiledStep(NamedTuple):
     """A compiled train step.
 
-    memory:      bytes of a chip by kind, in the order to be shown.
-    collectives: what chips send each other; hbm_bytes: what a chip moves to and from its HBM.
+    memory:       bytes of a chip by kind, in the order to print.
+    collectives:  what chips send each other, by kind.
     link_seconds: of all collectives, see `topology.link_seconds`.
-    unknown:     loops whose iterations the program does not tell; they count once.
-    seconds:     that compiling took.
+    hbm_bytes:    what a chip moves to and from its HBM.
+    unknown:      loops whose number of iterations the program does not state; they count once.
+    seconds:      time taken to compile.
     """
 
     memory: dict[str, float]
-    collectives: dict[str, collectives.Sum]
+    collectives: dict[str, collectives.KindTotal]
     link_seconds: float
     hbm_bytes: int
     unknown: int
@@ -41,15 +42,16 @@ class Step(NamedTuple):
 
     @property
     def used(self) -> float:
-        """Bytes of a chip's memory that the training takes."""
+        """Return the bytes of a chip's memory that the training uses."""
         return sum(self.memory.values())
 
 
 class TooLarge(NamedTuple):
-    """A step that the compiler refused, for lack of memory.
+    """A step that the compiler rejected for lack of memory.
 
-    memory: bytes of a chip by kind, of what is known before compiling.
-    needed: bytes that the compiler says it needs; inf where it does not say.
+    memory:  bytes of a chip by kind, as far as known before compiling.
+    needed:  bytes that the compiler reports to need; inf where it does not report them.
+    seconds: time taken to compile.
     """
 
     memory: dict[str, float]
@@ -57,95 +59,97 @@ class TooLarge(NamedTuple):
     seconds: float
 
 
-def bytes_used(step: Step | TooLarge) -> float:
-    """Bytes of a chip that a training takes; inf where the compiler only says: too many."""
-    return step.used if isinstance(step, Step) else step.needed
+def bytes_used(step: CompiledStep | TooLarge) -> float:
+    """Return the bytes of a chip that a training uses; inf where they are only known not to fit."""
+    return step.used if isinstance(step, CompiledStep) else step.needed
 
 
-def parts_for(config: ConfigDict, topology: Topology) -> Assembly:
-    """The parts of a training on a topology, with networks as they are built for accelerators."""
-    with attention.for_accelerators():
+def assemble_for(config: ConfigDict, topology: Topology) -> Assembly:
+    """Assemble a training on a topology, with networks as built for accelerators."""
+    with attention.assume_accelerators():
         return assemble(config, TRAIN_IMAGES, topology.devices)
 
 
-def compile_step(config: ConfigDict, parts: Assembly, topology: Topology) -> Step | TooLarge:
-    """The train step compiled for a topology."""
-    state = resident(config, parts)
+def compile_step(
+    config: ConfigDict, parts: Assembly, topology: Topology
+) -> CompiledStep | TooLarge:
+    """Compile the train step for a topology."""
+    resident = resident_bytes(config, parts)
     step = jitted_step(config, parts)
     batch = cost.batch_shapes(config, config.train.batch_size)
     began = time.perf_counter()
     try:
-        with attention.for_accelerators(), warnings.catch_warnings():
-            # JAX_COMPILATION_CACHE_DIR cannot give back programs of machines that are not here.
+        with attention.assume_accelerators(), warnings.catch_warnings():
+            # JAX_COMPILATION_CACHE_DIR cannot load programs of other machines.
             warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
             program = step.lower(parts.shapes, parts.frozen_shapes, batch).compile()
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith("RESOURCE_EXHAUSTED"):
             raise
-        return TooLarge(state, needed(str(error)), time.perf_counter() - began)
+        return TooLarge(resident, bytes_needed(str(error)), time.perf_counter() - began)
     seconds = time.perf_counter() - began
-    read = hlo.parse(text_of(program))
-    runs = hlo.executed(read)
-    sent = collectives.find(read, runs, parts.mesh.size)
-    return Step(
-        _memory(state, program.memory_analysis(), topology),
-        collectives.summed(sent),
+    instructions = hlo.parse_program(program_text(program))
+    executions = hlo.count_executions(instructions)
+    sent = collectives.find_collectives(instructions, executions, parts.mesh.size)
+    return CompiledStep(
+        _memory_by_kind(resident, program.memory_analysis(), topology),
+        collectives.sum_by_kind(sent),
         link_seconds(sent, topology, parts.mesh),
-        traffic.hbm_bytes(read, runs),
-        runs.unknown,
+        traffic.hbm_bytes(instructions, executions),
+        executions.unknown,
         seconds,
     )
 
 
-def text_of(program: jax.stages.Compiled) -> str:
-    """The text of a compiled program; TopologyError where jax cannot read its compiler's output."""
+def program_text(program: jax.stages.Compiled) -> str:
+    """Return a compiled program's text; TopologyError where jax cannot read it."""
     try:
         return program.as_text()
     except jax.errors.JaxRuntimeError as error:
         raise TopologyError(
-            "the step compiled, but this jax cannot read what this libtpu made of it; install the "
+            "the step compiled, but this jax cannot read the output of this libtpu; install the "
             f'libtpu that belongs to this jax: pip install "jax[tpu]=={jax.__version__}"'
         ) from error
 
 
-def resident(config: ConfigDict, parts: Assembly) -> dict[str, float]:
-    """Bytes of a chip that are taken between steps, by kind: the state, frozen arrays, a batch."""
+def resident_bytes(config: ConfigDict, parts: Assembly) -> dict[str, float]:
+    """Return the bytes of a chip in use between steps, by kind: state, frozen arrays, a batch."""
     whole = sharding.replicated(parts.mesh)
     split = sharding.by_example(parts.mesh)
     batch = cost.batch_shapes(config, config.train.batch_size)
     groups = {
-        "parameters": (parts.shapes.params, parts.places.params),
-        "optimiser": (parts.shapes.opt_state, parts.places.opt_state),
-        "extra": (parts.shapes.extra, parts.places.extra),
+        "parameters": (parts.shapes.params, parts.shardings.params),
+        "optimiser": (parts.shapes.opt_state, parts.shardings.opt_state),
+        "extra": (parts.shapes.extra, parts.shardings.extra),
         "frozen": (parts.frozen_shapes, jax.tree.map(lambda _: whole, parts.frozen_shapes)),
         "batch": (batch, jax.tree.map(lambda _: split, batch)),
     }
     return {name: float(cost.bytes_per_device(*group)) for name, group in groups.items()}
 
 
-def _memory(
-    state: dict[str, float], analysis: jax.stages.CompiledMemoryStats, topology: Topology
+def _memory_by_kind(
+    resident: dict[str, float], analysis: jax.stages.CompiledMemoryStats, topology: Topology
 ) -> dict[str, float]:
-    """Bytes of a chip by kind, with what the compiler adds to the state.
+    """Add to the resident bytes of a chip what the compiler reports, by kind.
 
-    Temporaries of a TPU are those that live at the peak: all of them (`temp_size_in_bytes`) may be
-    more than a chip has, as they take the places of donated and of earlier arrays. The peak that is
-    told for a CPU is without the arguments.
+    Temporaries of a TPU are those alive at the peak: all of them (`temp_size_in_bytes`) may exceed
+    a chip's memory, since they reuse the memory of donated and earlier arrays. The peak that a CPU
+    reports excludes the arguments.
     """
-    given = analysis.argument_size_in_bytes
-    at_peak = (
-        analysis.peak_memory_in_bytes - given if topology.real else analysis.temp_size_in_bytes
+    arguments = analysis.argument_size_in_bytes
+    temporaries = (
+        analysis.peak_memory_in_bytes - arguments if topology.real else analysis.temp_size_in_bytes
     )
-    return state | {
-        "next batch": state["batch"],
-        "padding": max(0.0, given - sum(state.values())),
-        "temporaries": float(max(0, at_peak)),
+    return resident | {
+        "next batch": resident["batch"],
+        "padding": max(0.0, arguments - sum(resident.values())),
+        "temporaries": float(max(0, temporaries)),
         "results": float(analysis.output_size_in_bytes - analysis.alias_size_in_bytes),
         "program": float(analysis.generated_code_size_in_bytes),
     }
 
 
-def needed(message: str) -> float:
-    """Bytes that a compiler's refusal says it needs; inf where it does not say."""
-    found = _NEEDED.search(message)
-    return float(found.group(1)) * 1024 ** _POWERS[found.group(2)] if found else float("inf")
+def bytes_needed(message: str) -> float:
+    """Return the bytes needed according to a compiler's error; inf where it does not state them."""
+    match = _NEEDED.search(message)
+    return float(match.group(1)) * 1024 ** _POWERS[match.group(2)] if match else float("inf")

@@ -1,4 +1,4 @@
-"""What a training costs, by XLA's own count: FLOPs and bytes, without running a step."""
+"""The cost of a training without running a step: tokens, FLOPs and bytes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind
-from maskmim.data.pipeline import made_of
+from maskmim.data.pipeline import output_shapes
 from maskmim.planning.arithmetic import matrix_flops
 from maskmim.training.build import Assembly, build_method, jitted_step, spec_of
 from maskmim.types import Batch, Method, Randomness, Tree, Variables
 
 
 class Tokens(NamedTuple):
-    """Tokens of an example: in all, seen by the encoder, predicted."""
+    """Tokens of an example: all, visible to the encoder, predicted."""
 
     all: int
     visible: int
@@ -27,9 +27,9 @@ class Tokens(NamedTuple):
 
 
 def batch_shapes(config: ConfigDict, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of what the input pipeline puts on the devices."""
+    """Return the shapes of the arrays that the input pipeline puts on the devices."""
     spec = spec_of(config)
-    shapes = made_of(bind(config.data.augment), spec)
+    shapes = output_shapes(bind(config.data.augment), spec)
     return {
         name: jax.ShapeDtypeStruct((examples, *shape), jnp.dtype(spec.dtype))
         for name, shape in shapes.items()
@@ -37,32 +37,32 @@ def batch_shapes(config: ConfigDict, examples: int) -> dict[str, jax.ShapeDtypeS
 
 
 def variables_shapes(parts: Assembly) -> Variables:
-    """The shapes of a method's variables."""
+    """Return the shapes of a method's variables."""
     return Variables(parts.shapes.params, parts.shapes.extra, parts.frozen_shapes)
 
 
-def count(tree: Tree) -> int:
-    """The number of values in a tree of arrays or shapes."""
+def count_parameters(tree: Tree) -> int:
+    """Return the number of values in a tree of arrays or shapes."""
     return parameter_overview.count_parameters(tree)
 
 
 def tokens_per_example(method: Method, variables: Variables, batch: Batch) -> Tokens:
-    """Tokens of an example in all, visible and predicted, from shapes alone."""
+    """Count an example's tokens from shapes alone, without computing a mask."""
     examples = jax.tree.leaves(batch)[0].shape[0]
 
-    def draw(variables: Variables, batch: Batch) -> object:
+    def sample_mask(variables: Variables, batch: Batch) -> object:
         randomness = Randomness.of(jax.random.key(0), examples)
         return method.apply["mask"](variables, batch, randomness)["mask"]
 
-    mask = jax.eval_shape(draw, variables, batch)
+    mask = jax.eval_shape(sample_mask, variables, batch)
     return Tokens(mask.hidden.shape[1], mask.visible.shape[1], mask.predict.shape[1])
 
 
 def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int = 8) -> float:
-    """FLOPs of loss and gradient of one example, as XLA counts them before optimising.
+    """Return the FLOPs of loss and gradient of one example, counted by XLA before optimisation.
 
-    XLA counts the body of a loop once, so the layers are unrolled for the count. What a CPU or a
-    GPU kernel skips or repeats later (fusion, rematerialisation by policy) is not in it.
+    XLA counts the body of a loop once, so the layers are unrolled for the count. It excludes what
+    fusion and rematerialisation skip or repeat later.
     """
     method = _with_model(config, unroll=True)
     lowered = jax.jit(_gradient(method, examples)).lower(
@@ -74,10 +74,10 @@ def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int =
 def product_flops_per_example(
     config: ConfigDict, parts: Assembly, *, repeats: bool = False, examples: int = 8
 ) -> float:
-    """FLOPs of the matrix products of loss and gradient of one example, counted by their shapes.
+    """Return the FLOPs of the matrix products of loss and gradient of one example, from shapes.
 
-    Without the element-wise rest that XLA's count has; loops count as often as they run.
-    repeats: counts what `model.remat` makes the backward pass compute again, too.
+    Element-wise operations, which XLA counts too, are excluded; loops count once per iteration.
+    repeats: include the products that `model.compute.remat` repeats in the backward pass.
     """
     method = parts.method if repeats else _with_model(config, remat="none")
     traced = jax.make_jaxpr(_gradient(method, examples))(
@@ -87,22 +87,22 @@ def product_flops_per_example(
 
 
 def _with_model(config: ConfigDict, **changes: object) -> Method:
-    """The method of a config whose model has other values, of keywords that it knows."""
-    changed = ConfigDict(config)
-    with changed.unlocked():
-        changed.model.update({key: new for key, new in changes.items() if key in changed.model})
+    """Build the method of a config with other values of `config.model.compute`, where it exists."""
+    changed = config.copy_and_resolve_references()
+    if "compute" in changed.model:
+        changed.model.compute.update(changes)
     return build_method(changed)[1]
 
 
 def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tree]:
-    """Loss and gradient of a batch of so many examples."""
+    """Return a function that computes loss and gradient of a batch of `examples` examples."""
 
     def gradient(variables: Variables, batch: Batch) -> Tree:
         randomness = Randomness.of(jax.random.key(0), examples)
 
         def loss(params: Tree) -> jax.Array:
-            whole = variables._replace(params=params)
-            losses = method.loss(whole, batch, randomness, jnp.float32(0))
+            trained = variables._replace(params=params)
+            losses = method.loss(trained, batch, randomness, jnp.float32(0))
             return sum(losses.scales[name] * term.value for name, term in losses.terms.items())
 
         return jax.value_and_grad(loss)(variables.params)
@@ -111,10 +111,7 @@ def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tre
 
 
 def step_memory(config: ConfigDict, parts: Assembly) -> dict[str, int]:
-    """Bytes per device of the compiled train step: state, batch, temporaries, code.
-
-    Compiles the real step for the mesh at hand.
-    """
+    """Compile the train step for the mesh and return its bytes per device by kind."""
     step = jitted_step(config, parts)
     batch = batch_shapes(config, config.train.batch_size)
     memory = step.lower(parts.shapes, parts.frozen_shapes, batch).compile().memory_analysis()
@@ -126,9 +123,9 @@ def step_memory(config: ConfigDict, parts: Assembly) -> dict[str, int]:
     }
 
 
-def bytes_per_device(shapes: Tree, places: Tree) -> int:
-    """Bytes that a tree of arrays takes on one device when laid out so."""
+def bytes_per_device(shapes: Tree, shardings: Tree) -> int:
+    """Return the bytes that a tree of sharded arrays uses on one device."""
     local = jax.tree.map(
-        lambda x, s: math.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, shapes, places
+        lambda x, s: math.prod(s.shard_shape(x.shape)) * x.dtype.itemsize, shapes, shardings
     )
     return sum(jax.tree.leaves(local))

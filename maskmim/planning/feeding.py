@@ -1,4 +1,4 @@
-"""What the host must do: how many images a second a core decodes and augments, measured here."""
+"""The host's share of the work: images/s that one core decodes and augments, measured here."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from maskmim.config.bricks import bind
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import BadImage
+from maskmim.errors import first_line
 from maskmim.training.build import spec_of
 
-# An ordinary photograph of ImageNet-1k: its mean size is near 500 x 375.
-ORDINARY = (375, 500)
-SIDE = 96  # of the package's photographs, the short one
+# Height and width of a typical photograph of ImageNet-1k, whose mean size is near 500 x 375.
+TYPICAL = (375, 500)
+SIDE = 96  # the short side of the package's photographs
 
 
 class Rate(NamedTuple):
-    """images: that one core prepares in a second; 0 where unknown. told: where that comes from."""
+    """images: per second and core; 0 where unknown. source: how the number was obtained."""
 
     images: float
-    told: str
+    source: str
 
 
 def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
-    """Images that a core of this machine decodes and augments in a second, by the config's bricks.
+    """Measure the images/s that one core of this machine decodes and augments with a config.
 
-    Measured in CPU time on the first records of `data.train`; where these are not on this machine
-    and the config decodes pictures, on files as large as ordinary photographs.
+    Measured in CPU time on the first records of `data.train`; without these data, for configs that
+    decode pictures, on files of the size of typical photographs.
     """
     try:
         records = bind(config.data.train)()
         encoded = [records[index].encoded for index in range(min(examples, len(records)))]
-        which = f"{len(encoded)} records of {config.data.train.brick}"
+        files = f"{len(encoded)} records of {config.data.train.brick}"
     except Exception as error:  # a source may fail in many ways where its data are missing
         if config.data.decode.brick != "maskmim.data.decode.picture":
-            return Rate(
-                0.0, f"unknown, the data are not here ({_brief(error)}): give --decode-rate"
-            )
-        encoded = ordinary_photographs(examples)
-        which = f"{examples} JPEG files of 500 x 375 pixels, as the data are not here"
-    return Rate(_measured(config, encoded), f"measured here, on {which}")
+            reason = first_line(error)[:120]
+            return Rate(0.0, f"unknown, the data are not here ({reason}): give --decode-rate")
+        encoded = typical_photographs(examples)
+        files = f"{examples} JPEG files of 500 x 375 pixels, since the data are not here"
+    return Rate(_measure_rate(config, encoded), f"measured here on {files}")
 
 
-def ordinary_photographs(examples: int) -> list[bytes]:
-    """JPEG files of 500 x 375 pixels and quality 90, each a mosaic of the package's photographs."""
+def typical_photographs(examples: int) -> list[bytes]:
+    """Make JPEG files of 500 x 375 pixels and quality 90, mosaics of the package's photographs."""
     records = grocery(split="val")
     tiles = [decode(records[index].encoded)[:SIDE, :SIDE] for index in range(len(records))]
-    height, width = ORDINARY
+    height, width = TYPICAL
     down, across = -(-height // SIDE), -(-width // SIDE)
     files = []
     for start in range(examples):
-        chosen = [tiles[(start + 7 * place) % len(tiles)] for place in range(down * across)]
+        chosen = [tiles[(start + 7 * number) % len(tiles)] for number in range(down * across)]
         rows = [np.concatenate(chosen[r * across : (r + 1) * across], axis=1) for r in range(down)]
         mosaic = np.ascontiguousarray(np.concatenate(rows)[:height, :width])
         files.append(simplejpeg.encode_jpeg(mosaic, quality=90))
     return files
 
 
-def _measured(config: ConfigDict, encoded: list) -> float:
-    """Records that are prepared in a second of CPU time."""
+def _measure_rate(config: ConfigDict, encoded: list) -> float:
+    """Return the records decoded and augmented per second of CPU time."""
     spec = spec_of(config)
     unpack, augment = bind(config.data.decode), bind(config.data.augment)
 
@@ -79,7 +79,3 @@ def _measured(config: ConfigDict, encoded: list) -> float:
     for number, record in enumerate(encoded):
         prepare(number, record)
     return len(encoded) / max(time.process_time() - began, 1e-9)
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,6 +1,6 @@
-"""Compiled programs as XLA prints them: their instructions, and how often each is executed.
+"""A parser of compiled programs in XLA's text form, and the executions of each computation.
 
-Only what a plan asks for is read: shapes with their memory, operands, loops and calls.
+Only what a plan needs is parsed: shapes with their memory space, operands, loops and calls.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Array(NamedTuple):
     """An array of a program.
 
     size:  bytes of its values.
-    held:  bytes that it takes, its two last dimensions filled up to whole tiles.
-    space: memory it lies in; 0 is the large one (HBM), others are on the chip.
+    held:  bytes in memory, the last two dimensions padded to whole tiles.
+    space: memory space; 0 is HBM, others are on the chip.
     """
 
     size: int
@@ -38,7 +38,11 @@ class Array(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """A line of a computation; rest: everything after its operands."""
+    """A line of a computation.
+
+    arrays: its results. inside: the text of its operands. rest: the text after them.
+    root:   whether it is the result of its computation.
+    """
 
     name: str
     op: str
@@ -49,37 +53,37 @@ class Instruction(NamedTuple):
     root: bool
 
     def called(self, *roles: str) -> list[str]:
-        """Names of the computations that it calls in these roles ('body', 'calls', ...)."""
+        """Return the names of computations called in these roles ('body', 'calls', ...)."""
         return [name for role, name in _CALLED.findall(self.rest) if role in roles]
 
     @property
     def branches(self) -> list[str]:
-        """Names of the computations that a conditional chooses from."""
-        found = _BRANCHES.search(self.rest)
-        listed = re.findall(r"[\w.-]+", found.group(1)) if found else []
+        """Return the names of the computations that a conditional chooses from."""
+        match = _BRANCHES.search(self.rest)
+        listed = re.findall(r"[\w.-]+", match.group(1)) if match else []
         return listed + self.called("true_computation", "false_computation")
 
 
 class Program(NamedTuple):
-    """computations: {name: {instruction: Instruction}} in the order of the text."""
+    """A program; computations: {name: {instruction: Instruction}} in the order of the text."""
 
     computations: dict[str, dict[str, Instruction]]
     entry: str
 
 
-class Executed(NamedTuple):
-    """How often computations run; those of fusions are run as part of an instruction.
+class Executions(NamedTuple):
+    """Executions of computations, except those of fusions, which are part of an instruction.
 
     times:   {computation: executions}.
-    unknown: loops whose number of iterations the text does not tell; they count once.
+    unknown: loops whose number of iterations the text does not state; they count once.
     """
 
     times: dict[str, int]
     unknown: int
 
 
-def parse(text: str) -> Program:
-    """The program of `compiled.as_text()`; ValueError where no entry computation is found."""
+def parse_program(text: str) -> Program:
+    """Parse the text of `compiled.as_text()`; ValueError where it has no entry computation."""
     computations: dict[str, dict[str, Instruction]] = {}
     entry, current = "", None
     for line in text.splitlines():
@@ -88,18 +92,18 @@ def parse(text: str) -> Program:
             current = computations[head.group(2)] = {}
             entry = head.group(2) if head.group(1) else entry
         elif current is not None and _LINE.match(line):
-            instruction = _instruction(line)
+            instruction = _parse_instruction(line)
             current[instruction.name] = instruction
     if not entry:
-        raise ValueError("no ENTRY computation: this is no text of a compiled program")
+        raise ValueError("no ENTRY computation: this is not the text of a compiled program")
     return Program(computations, entry)
 
 
-def executed(program: Program) -> Executed:
-    """How often each computation runs in one run of the program.
+def count_executions(program: Program) -> Executions:
+    """Count how often each computation runs in one run of the program.
 
-    Bodies of loops run as often as the loop says ("known_trip_count", or a condition that compares
-    a counter, from 0, with a constant). Of a conditional every branch counts once: more than runs.
+    The iterations of a loop are its "known_trip_count", or the constant that its condition compares
+    a counter from 0 with. Every branch of a conditional counts once, which is more than runs.
     """
     times: dict[str, int] = defaultdict(int)
     unknown = 0
@@ -109,7 +113,7 @@ def executed(program: Program) -> Executed:
         times[name] += count
         for instruction in program.computations[name].values():
             if instruction.op == "while":
-                trips = iterations(program, instruction)
+                trips = loop_iterations(program, instruction)
                 unknown += trips is None
                 visit(instruction.called("body")[0], count * (1 if trips is None else trips))
             elif instruction.op in ("call", "async-start"):
@@ -119,22 +123,24 @@ def executed(program: Program) -> Executed:
                     visit(inner, count)
 
     visit(program.entry, 1)
-    return Executed(dict(times), unknown)
+    return Executions(dict(times), unknown)
 
 
-def iterations(program: Program, loop: Instruction) -> int | None:
-    """Iterations of a while loop; None where the text does not tell."""
+def loop_iterations(program: Program, loop: Instruction) -> int | None:
+    """Return the iterations of a while loop; None where the text does not state them."""
     known = _TRIPS.search(loop.rest)
     if known:
         return int(known.group(1))
     condition = program.computations[loop.called("condition")[0]]
-    limits = [_limit(program, condition, line) for line in condition.values()]
-    found = [limit for limit in limits if limit is not None]
-    return found[0] if len(found) == 1 else None
+    limits = [_loop_limit(program, condition, line) for line in condition.values()]
+    constants = [limit for limit in limits if limit is not None]
+    return constants[0] if len(constants) == 1 else None
 
 
-def _limit(program: Program, condition: dict[str, Instruction], line: Instruction) -> int | None:
-    """The constant that a comparison `counter < constant` of a condition compares with."""
+def _loop_limit(
+    program: Program, condition: dict[str, Instruction], line: Instruction
+) -> int | None:
+    """Return the constant of a comparison `counter < constant`; None for another line."""
     compared = line if "direction=LT" in line.rest else None
     if line.op == "fusion":
         inner = program.computations[line.called("calls")[0]].values()
@@ -146,59 +152,59 @@ def _limit(program: Program, condition: dict[str, Instruction], line: Instructio
     return int(values[0]) if len(values) == 1 and values[0].isdigit() else None
 
 
-def arrays(text: str) -> tuple[Array, ...]:
-    """The arrays of a shape's text, of a tuple in its order."""
-    return tuple(_array(*found) for found in _ARRAY.findall(text))
+def parse_arrays(text: str) -> tuple[Array, ...]:
+    """Return the arrays of a shape's text, those of a tuple in order."""
+    return tuple(_parse_array(*match) for match in _ARRAY.findall(text))
 
 
-def _array(element: str, dimensions: str, layout: str) -> Array:
+def _parse_array(element: str, dimensions: str, layout: str) -> Array:
     sizes = [int(size) for size in dimensions.split(",") if size]
     width = _bits(element) / 8
     space = _SPACE.search(layout)
     order = [int(axis) for axis in layout.partition(":")[0].split(",") if axis]
     tile = _TILE.search(layout)
-    filled = list(sizes)
+    padded = list(sizes)
     if tile and len(order) == len(sizes):
         for axis, step in zip(order, reversed(tile.group(1).split(",")), strict=False):
-            filled[axis] = -(-filled[axis] // int(step)) * int(step)
-    size, held = (math.ceil(math.prod(each) * width) for each in (sizes, filled))
+            padded[axis] = -(-padded[axis] // int(step)) * int(step)
+    size, held = (math.ceil(math.prod(shape) * width) for shape in (sizes, padded))
     return Array(size, held, int(space.group(1)) if space else 0)
 
 
 def _bits(element: str) -> int:
     if element == "token":
         return 0
-    found = re.search(r"\d+", element)
-    return int(found.group()) if found else 8
+    match = re.search(r"\d+", element)
+    return int(match.group()) if match else 8
 
 
-def _instruction(line: str) -> Instruction:
+def _parse_instruction(line: str) -> Instruction:
     line = re.sub(r"/\*.*?\*/", "", line)
     head = _LINE.match(line)
-    shape, after = _shape(line[head.end() :])
+    shape, after = _split_shape(line[head.end() :])
     op = _OP.match(after)
-    inside, rest = _parentheses(after[op.end() - 1 :])
+    inside, rest = _split_parentheses(after[op.end() - 1 :])
     operands = tuple(re.findall(r"%([\w.-]+)", inside))
     rest = re.sub(r", metadata=\{[^}]*\}", "", rest)
     return Instruction(
-        head.group(2), op.group(1), arrays(shape), operands, inside, rest, bool(head.group(1))
+        head.group(2), op.group(1), parse_arrays(shape), operands, inside, rest, bool(head.group(1))
     )
 
 
-def _shape(text: str) -> tuple[str, str]:
-    """The shape that an instruction begins with, and the text after it."""
+def _split_shape(text: str) -> tuple[str, str]:
+    """Split the text of an instruction after its shape."""
     if text.startswith("("):
-        inside, rest = _parentheses(text)
+        inside, rest = _split_parentheses(text)
         return inside, rest
     shape, _, rest = text.partition(" ")
     return shape, rest
 
 
-def _parentheses(text: str) -> tuple[str, str]:
-    """(what is between the first parenthesis and its partner, what follows)."""
+def _split_parentheses(text: str) -> tuple[str, str]:
+    """Return the text inside the parentheses that it begins with, and the text after them."""
     depth = 0
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return text[1:place], text[place + 1 :]
+            return text[1:index], text[index + 1 :]
     raise ValueError(f"unbalanced parentheses in {text[:80]!r}")

@@ -1,4 +1,4 @@
-"""How long a step takes at least, and how many images/s a share of the peak gives: arithmetic."""
+"""The roofline of a step: its least time, and images/s at a share of the peak (MFU)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from maskmim.planning.chips import Chip
 SHARES = (0.3, 0.4, 0.5)
 
 
-class Seconds(NamedTuple):
-    """Seconds of a step that a chip's arithmetic, its HBM and its links need, each by itself."""
+class StepSeconds(NamedTuple):
+    """Seconds that a chip's arithmetic, HBM and links each need for a step."""
 
     arithmetic: float
     memory: float
@@ -18,24 +18,25 @@ class Seconds(NamedTuple):
 
     @property
     def least(self) -> float:
-        """If all three worked at the same time, all the time."""
+        """Return the time of a step if all three overlap fully."""
         return max(self)
 
     @property
     def most(self) -> float:
-        """If they worked one after another."""
+        """Return the time of a step if nothing overlaps."""
         return sum(self)
 
     @property
     def slowest(self) -> str:
-        """Which of the three needs longest."""
+        """Return the name of the slowest of the three."""
         return self._fields[self.index(max(self))]
 
 
 class Speed(NamedTuple):
-    """A step in which the model's FLOPs are done at a share of the chips' peak (MFU).
+    """A step that runs the model's FLOPs at a share of the chips' peak (MFU).
 
-    seconds: of a step; images: a second, of all chips; possible: not faster than `Seconds.least`.
+    seconds:  time of a step. images: images/s of all chips.
+    possible: whether the step is not faster than `StepSeconds.least`.
     """
 
     share: float
@@ -44,20 +45,22 @@ class Speed(NamedTuple):
     possible: bool
 
 
-def seconds(chip: Chip, *, flops: float, hbm_bytes: float, link_seconds: float) -> Seconds:
-    """Of one chip: its FLOPs, its HBM bytes, and the seconds of its collectives."""
-    return Seconds(flops / chip.flops, hbm_bytes / chip.bandwidth, link_seconds)
+def step_seconds(chip: Chip, *, flops: float, hbm_bytes: float, link_seconds: float) -> StepSeconds:
+    """Return the seconds of one chip, given its FLOPs, HBM bytes and seconds of collectives."""
+    return StepSeconds(flops / chip.flops, hbm_bytes / chip.bandwidth, link_seconds)
 
 
-def speed(share: float, chip: Chip, chips: int, *, flops: float, batch: int, least: float) -> Speed:
-    """Of `chips` that do so many FLOPs for each of `batch` images at a share of their peak.
+def speed_at(
+    share: float, chip: Chip, chips: int, *, flops: float, batch: int, least: float
+) -> Speed:
+    """Return the speed of `chips` chips at a share of their peak.
 
-    least: seconds that a step needs in any case, see `Seconds.least`.
+    flops: of one image. least: fewest seconds of a step, see `StepSeconds.least`.
     """
-    taken = flops * batch / (share * chip.flops * chips)
-    return Speed(share, taken, batch / taken, taken >= least * (1 - 1e-9))
+    seconds = flops * batch / (share * chip.flops * chips)
+    return Speed(share, seconds, batch / seconds, seconds >= least * (1 - 1e-9))
 
 
-def share_at_most(chip: Chip, chips: int, *, flops: float, batch: int, least: float) -> float:
-    """The share of the peak (MFU) of a step that takes `least` seconds."""
+def max_share(chip: Chip, chips: int, *, flops: float, batch: int, least: float) -> float:
+    """Return the share of the peak (MFU) of a step that takes `least` seconds."""
     return flops * batch / (chip.flops * chips * least)

@@ -1,4 +1,4 @@
-"""Vectors and the codes of a codebook."""
+"""Vector quantisation: codebooks, nearest codes, prototypes."""
 
 from maskmim.quantize.ema_codebook import averaged
 

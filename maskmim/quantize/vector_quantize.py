@@ -1,6 +1,6 @@
-"""Vectors and the codes of a codebook: the nearest code, a gradient past it, how codes are used.
+"""Vector quantisation: nearest codes, straight-through gradients, usage of codes.
 
-Pure functions, for tokenizers of any kind; `maskmim.quantize.ema_codebook` keeps an averaged codebook with them.
+Pure functions for tokenizers of any kind; `maskmim.quantize.ema_codebook` builds on them.
 Letters in shapes: K codes, D their width.
 """
 
@@ -11,21 +11,21 @@ import jax.numpy as jnp
 
 from maskmim.types import Array
 
-# Products of float32 numbers as they are: nearest codes change where accelerators round them.
+# Multiply float32 exactly: the nearest code can change where an accelerator rounds products.
 EXACT = jax.lax.Precision.HIGHEST
 
 
-def unit(vectors: Array, *, epsilon: float = 1e-12) -> Array:
-    """Vectors f32[..., D] of length 1; those shorter than epsilon become vectors / epsilon."""
+def l2_normalise(vectors: Array, *, epsilon: float = 1e-12) -> Array:
+    """Scale vectors f32[..., D] to length 1, or by 1 / epsilon where shorter than epsilon."""
     square = jnp.sum(vectors**2, axis=-1, keepdims=True)
-    # The root of at least epsilon^2, so that a zero has a gradient too.
+    # Bound the square, not the root, so that the gradient at zero is finite.
     return vectors / jnp.sqrt(jnp.maximum(square, epsilon**2))
 
 
 def nearest(vectors: Array, codebook: Array) -> Array:
-    """The code with the smallest euclidean distance: f32[..., D], f32[K, D] -> i32[...].
+    """Return the code at the smallest euclidean distance: f32[..., D], f32[K, D] -> i32[...].
 
-    The first of equally near ones. No gradient passes. Computed in float32.
+    The first of equally near codes wins. No gradient passes. Computed in float32.
     """
     vectors, codebook = vectors.astype(jnp.float32), codebook.astype(jnp.float32)
     products = jnp.einsum("...d,kd->...k", vectors, codebook, precision=EXACT)
@@ -34,14 +34,14 @@ def nearest(vectors: Array, codebook: Array) -> Array:
 
 
 def nearest_cosine(vectors: Array, codebook: Array) -> Array:
-    """The code with the smallest angle: f32[..., D], f32[K, D] -> i32[...], else as `nearest`."""
-    codebook = unit(codebook.astype(jnp.float32))
+    """Return the code at the smallest angle: f32[..., D], f32[K, D] -> i32[...], as `nearest`."""
+    codebook = l2_normalise(codebook.astype(jnp.float32))
     products = jnp.einsum("...d,kd->...k", vectors.astype(jnp.float32), codebook, precision=EXACT)
     return jnp.argmax(products, axis=-1).astype(jnp.int32)
 
 
 def straight_through(vectors: Array, quantised: Array) -> Array:
-    """The quantised vectors, with gradients that pass to `vectors` as if they were those.
+    """Return the quantised vectors, whose gradients pass unchanged to `vectors`.
 
     Source: Estimating or Propagating Gradients (arXiv 1308.3432); VQ-VAE (arXiv 1711.00937).
     """
@@ -49,13 +49,13 @@ def straight_through(vectors: Array, quantised: Array) -> Array:
 
 
 def code_counts(codes: Array, size: int) -> Array:
-    """How often each of `size` codes occurs: i32[...] -> f32[size]."""
+    """Count how often each of `size` codes occurs: i32[...] -> f32[size]."""
     flat = codes.reshape(-1)
     return jnp.zeros((size,), jnp.float32).at[flat].add(1.0, mode="promise_in_bounds")
 
 
 def code_sums(vectors: Array, codes: Array, size: int) -> Array:
-    """The sum of the vectors of each code: f32[..., D], i32[...] -> f32[size, D]."""
+    """Sum the vectors of each code: f32[..., D], i32[...] -> f32[size, D]."""
     width = vectors.shape[-1]
     flat = vectors.reshape(-1, width).astype(jnp.float32)
     sums = jnp.zeros((size, width), jnp.float32)
@@ -63,15 +63,15 @@ def code_sums(vectors: Array, codes: Array, size: int) -> Array:
 
 
 def perplexity(counts: Array) -> Array:
-    """exp(entropy) of codes that occur so often: f32[..., K] -> f32[...], between 1 and K.
+    """Return exp(entropy) of the codes' frequencies: f32[..., K] -> f32[...], between 1 and K.
 
-    As many equally frequent codes would have the same entropy. 1 where nothing was counted.
+    That many equally frequent codes have the same entropy. 1 where all counts are 0.
     """
     total = jnp.sum(counts, axis=-1, keepdims=True)
     share = counts / jnp.maximum(total, 1e-30)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share), axis=-1))
 
 
-def used(counts: Array, *, least: float = 0.0) -> Array:
-    """The share of codes that occur more often than `least`: f32[..., K] -> f32[...]."""
+def used_share(counts: Array, *, least: float = 0.0) -> Array:
+    """Return the share of codes that occur more often than `least`: f32[..., K] -> f32[...]."""
     return jnp.mean((counts > least).astype(jnp.float32), axis=-1)

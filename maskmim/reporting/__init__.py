@@ -1,1 +1,1 @@
-"""What a run writes and shows."""
+"""Progress lines, logs and pictures of a run."""

@@ -1,4 +1,4 @@
-"""Steps whose update was skipped: counted, listed with their records, and too many end the run."""
+"""A list of the steps whose update was skipped; too many in a row end the run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ logger = logging.getLogger("maskmim")
 
 
 class Diverged(errors.UserError):
-    """Loss or gradient were not finite too many times in a row."""
+    """The loss or gradient was not finite too many times in a row."""
 
     exit_code = errors.DIVERGED
 
 
 class BadSteps:
-    """Lists skipped steps in `bad_steps.jsonl`, one line each: step, why, records, their names.
+    """The list of skipped steps, `bad_steps.jsonl`: step, reason, records and their names per line.
 
-    The file of an earlier start in the same folder is continued.
-    most:    so many steps in a row that are not finite end the run.
-    process: which of several; each lists the records of its own share of the batch, all but the
+    A restart in the same folder appends to the file.
+    most:    the number of non-finite steps in a row that ends the run.
+    process: index of this process; each lists the records of its share of the batch, all but the
              first in `bad_steps-<process>.jsonl`.
     """
 
@@ -33,9 +33,9 @@ class BadSteps:
         self._records, self._most = records, most
 
     def see(self, step: int, values: Mapping[str, float], indices: Sequence[int]) -> str:
-        """What people should know of a step: '' where its update counts.
+        """Return a message for the user about a skipped step, '' where the update was applied.
 
-        values: its metrics. indices: the records of its batch. Raises Diverged.
+        values: the step's metrics. indices: the records of its batch. Raises Diverged.
         """
         in_a_row = int(values["bad_steps"])
         why = "loss or gradient not finite" if in_a_row else ""
@@ -47,8 +47,8 @@ class BadSteps:
         if in_a_row >= self._most:
             raise Diverged(
                 f"loss or gradient not finite in {in_a_row} steps in a row, up to step {step}: "
-                f"lower optim.lr, or use dtype float32; their records are in {self.path}; what is "
-                "saved has the parameters from before them"
+                f"lower optim.lr, or use dtype float32; their records are in {self.path}; the "
+                "checkpoint has the parameters from before these steps"
             )
         return f"step {step}: {why}, update skipped; its records are in {self.path.name}"
 

@@ -1,4 +1,4 @@
-"""Where the time of a run went: phases of a process, added up over all its starts."""
+"""The time of a run by phase, added up over all its starts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maskmim.files import write_atomic
-from maskmim.reporting.progress import duration, sheet
+from maskmim.reporting.progress import format_duration, format_rows
 from maskmim.runtime.timeline import PHASES, Timeline
 
 logger = logging.getLogger("maskmim")
 
-# The part of a start that is lost with its steps.
-OF_STEPS = ("step", "data")
+# Phases that are lost when a later start repeats the steps.
+STEP_PHASES = ("step", "data")
 WRITE_SECONDS = 10.0
 
 
 class Start(NamedTuple):
     """One start of a run.
 
-    begun:   seconds since 1970. first: the step it continued from. last: the step it came to.
+    begun:   seconds since 1970. first: the step it continued from. last: the step it reached.
     seconds: by phase.
     """
 
@@ -34,33 +34,33 @@ class Start(NamedTuple):
 
 
 class Goodput:
-    """The ledger of a run, goodput.jsonl: a line for each start, the last one kept up to date.
+    """The time record of a run, goodput.jsonl: a line per start, the last one kept up to date.
 
     first:   the step that this start continues from.
     enabled: False on all processes but one; then nothing is written.
-    A file that cannot be written is warned of once; the run goes on.
+    Logs one warning where the file cannot be written; the run goes on.
     """
 
     def __init__(self, workdir: Path, times: Timeline, *, first: int, enabled: bool = True):
         self.path = Path(workdir) / "goodput.jsonl"
         self._times, self._enabled = times, enabled
-        self._before = read(self.path) if enabled else []
+        self._before = read_starts(self.path) if enabled else []
         begun = time.time() - sum(times.seconds().values())
-        self._own = Start(begun, first, first, {})
+        self._current = Start(begun, first, first, {})
         self._next = times.clock()
 
     def reached(self, step: int) -> None:
-        """Notes the step that is done; writes the file where that was some seconds ago."""
-        self._own = self._own._replace(last=step)
+        """Record that a step is done; write the file every WRITE_SECONDS."""
+        self._current = self._current._replace(last=step)
         if self._times.clock() >= self._next:
             self.write()
 
     def starts(self) -> list[Start]:
-        """All starts so far, this one as it is now."""
-        return [*self._before, self._own._replace(seconds=self._times.seconds())]
+        """Return all starts so far, including the current one."""
+        return [*self._before, self._current._replace(seconds=self._times.seconds())]
 
     def write(self) -> None:
-        """Writes the file."""
+        """Write the file."""
         if not self._enabled:
             return
         self._next = self._times.clock() + WRITE_SECONDS
@@ -71,12 +71,12 @@ class Goodput:
             self._enabled = False
 
     def table(self) -> str:
-        """The shares of all starts as text for people."""
-        return table(self.starts())
+        """Return the table of all starts, see `goodput_table`."""
+        return goodput_table(self.starts())
 
 
-def read(path: Path) -> list[Start]:
-    """The starts in a goodput.jsonl; lines that are not whole are left out, no file gives none."""
+def read_starts(path: Path) -> list[Start]:
+    """Return the starts in a goodput.jsonl, without incomplete lines; [] for a missing file."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -100,32 +100,34 @@ def _start(line: str) -> Start | None:
         return None
 
 
-def total(starts: Sequence[Start]) -> dict[str, float]:
-    """Seconds by phase over all starts, in the order in which they were made.
+def seconds_by_phase(starts: Sequence[Start]) -> dict[str, float]:
+    """Return the seconds by phase, summed over all starts.
 
-    Steps that a later start did again are 'lost', with the waiting for their batches, in proportion
-    to the steps of the start that did them first.
+    starts: in chronological order.
+    Steps that a later start repeated count as 'lost', with the waiting for their batches: that
+    share of the 'step' and 'data' time of the start that did them first.
     """
-    found = dict.fromkeys(PHASES, 0.0)
+    seconds = dict.fromkeys(PHASES, 0.0)
     for index, start in enumerate(starts):
-        kept = min((later.first for later in starts[index + 1 :]), default=start.last)
+        kept_until = min((later.first for later in starts[index + 1 :]), default=start.last)
         steps = start.last - start.first
-        share = (start.last - max(start.first, min(kept, start.last))) / steps if steps else 0.0
+        repeated = start.last - max(start.first, min(kept_until, start.last))
+        share = repeated / steps if steps else 0.0
         for name, value in start.seconds.items():
-            lost = value * share if name in OF_STEPS else 0.0
-            found[name] += value - lost
-            found["lost"] += lost
-    return found
+            lost = value * share if name in STEP_PHASES else 0.0
+            seconds[name] += value - lost
+            seconds["lost"] += lost
+    return seconds
 
 
-def table(starts: Sequence[Start]) -> str:
-    """A sheet for people: each phase that took time, its share and how long; shares sum to 100."""
-    found = total(starts)
-    whole = sum(found.values())
+def goodput_table(starts: Sequence[Start]) -> str:
+    """Return a text table of the phases that took time: share and duration; shares sum to 100 %."""
+    seconds = seconds_by_phase(starts)
+    total = sum(seconds.values())
     plural = "s" if len(starts) != 1 else ""
     rows = [
-        (label, f"{found[name] / whole:6.1%}  {duration(found[name])}")
+        (label, f"{seconds[name] / total:6.1%}  {format_duration(seconds[name])}")
         for name, label in PHASES.items()
-        if name == "step" or found[name] > 0
+        if name == "step" or seconds[name] > 0
     ]
-    return sheet(f"Where {duration(whole)} of {len(starts)} start{plural} went", rows)
+    return format_rows(f"Time of {len(starts)} start{plural}: {format_duration(total)}", rows)

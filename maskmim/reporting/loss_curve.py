@@ -1,4 +1,4 @@
-"""The training loss as a picture."""
+"""A picture of the training loss, learning rate and probe accuracy over the steps of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The training loss over steps, smoothed, the learning rate below, probes where there are any.
+def draw_loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Draw the training loss with its running mean, the learning rate and, if any, probe accuracy.
 
-    rows: what `metrics.read` gives; 'loss', 'lr' and names that end in 'top1' (shares in [0, 1])
-          are drawn, each where it is there.
+    rows: as `metrics_log.read_metrics` returns them; draws 'loss', 'lr' and the names that end in
+          'top1' (shares in [0, 1]), each from the rows that have it.
     Returns u8[H, W, 3].
     """
     probes = sorted({name for row in rows for name in row if name.endswith("top1")})
@@ -25,8 +25,8 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     _draw_loss(axes[0], *_series(rows, "loss"))
     if probes:
         for name in probes:
-            at, values = _series(rows, name)
-            axes[1].plot(at, 100 * values, marker="o", markersize=4, label=name)
+            steps, values = _series(rows, name)
+            axes[1].plot(steps, 100 * values, marker="o", markersize=4, label=name)
         axes[1].set_ylabel("top-1 (%)")
         axes[1].legend(frameon=False, fontsize=8)
     steps, rates = _series(rows, "lr")
@@ -37,15 +37,15 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     axes[-1].set_ylim(bottom=0)
     axes[-1].yaxis.set_major_locator(MaxNLocator(3))
     axes[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    at = [row["step"] for row in rows] or [0]
-    if min(at) == max(at):
-        axes[-1].set_xlim(at[0] - 1.5, at[0] + 1.5)
+    logged = [row["step"] for row in rows] or [0]
+    if min(logged) == max(logged):
+        axes[-1].set_xlim(logged[0] - 1.5, logged[0] + 1.5)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#eeeeee")
         axis.set_axisbelow(True)
     figure.align_ylabels(axes)
-    return render(figure)
+    return render_figure(figure)
 
 
 def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
@@ -55,7 +55,7 @@ def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
             0.5, 0.5, "no step logged yet", ha="center", va="center", transform=axis.transAxes
         )
         return
-    # Rare spikes, which would flatten all else, leave the axis and do not bend the mean.
+    # Rare spikes would flatten the rest: cut them off the axis and clip them in the mean.
     low, high = np.percentile(losses, [0.5, 99.5])
     smooth = _smooth(losses.clip(low, high))
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
@@ -67,29 +67,28 @@ def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
 
 
 def _lone(steps: np.ndarray) -> str:
-    """A marker where there is one point, which no line would show."""
+    """Return a marker style for a single point, which a line would not show."""
     return "o" if len(steps) == 1 else ""
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a metric, without those that were not finite."""
-    found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    return np.array([step for step, _ in found], int), np.array(
-        [value for _, value in found], float
-    )
+    """Return the steps and values of a metric, without the values that were not finite."""
+    logged = [row for row in rows if row.get(name) is not None]
+    steps = np.array([row["step"] for row in logged], int)
+    return steps, np.array([row[name] for row in logged], float)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """A running mean over a twentieth of the curve, over fewer values at the ends."""
+    """Return the running mean over a twentieth of the curve, over fewer values at the ends."""
     reach = len(values) // 40 + 1
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    first, last = np.maximum(0, places - reach), np.minimum(len(values), places + reach + 1)
+    indices = np.arange(len(values))
+    first, last = np.maximum(0, indices - reach), np.minimum(len(values), indices + reach + 1)
     return (sums[last] - sums[first]) / (last - first)
 
 
-def render(figure: Figure) -> np.ndarray:
-    """A matplotlib figure as u8[H, W, 3]."""
+def render_figure(figure: Figure) -> np.ndarray:
+    """Return a matplotlib figure as u8[H, W, 3]."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

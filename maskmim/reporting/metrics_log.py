@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, and TensorBoard events."""
+"""The metrics log of a run: JSON lines and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FLUSH_SECONDS = 5.0
 
 
 class Log:
-    """Appends to metrics.jsonl and to TensorBoard events in events/ of a work directory.
+    """The metrics log in a work directory: metrics.jsonl, and TensorBoard events in events/.
 
-    step:    where the run continues: lines of later steps, which a killed run left behind, are
-             dropped, and TensorBoard is told to forget them.
+    step:    where the run continues. Lines of later steps, left by a killed run, are removed, and
+             TensorBoard discards its events of those steps.
     enabled: False on all processes but one; then nothing is opened or written.
-    A writer that fails (a full disk, a lost mount) never stops training: the first failure is a
-    warning, all are counted in `failures`.
+    A writer that fails (full disk, lost mount) never stops training: the first failure is logged as
+    a warning, all are counted in `failures`.
     """
 
     def __init__(self, workdir: Path, *, step: int, enabled: bool = True):
@@ -49,25 +49,25 @@ class Log:
         self.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes {'step': step, **values} as a line, and each value as a TensorBoard scalar.
+        """Write {'step': step, **values} as a JSON line, and each value as a TensorBoard scalar.
 
-        values: numbers, or arrays of one value. What is not finite is null in the line, which JSON
-        has no number for, and stays what it is in TensorBoard. Raises TypeError or ValueError for
-        what is no single number.
+        values: numbers, or arrays of one value. Values that are not finite become null in JSON,
+        which cannot express them, and stay as they are in TensorBoard.
+        Raises TypeError or ValueError for a value that is not a single number.
         """
-        numbers = {name: number(value) for name, value in values.items()}
+        numbers = {name: to_number(value) for name, value in values.items()}
         if self._lines is not None:
             self._guard(self._lines.write, {"step": int(step), **numbers})
         if self._events is not None:
             self._guard(self._events.scalars, step, numbers)
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Writes a picture u8[H, W, 3] to TensorBoard."""
+        """Write a picture u8[H, W, 3] to TensorBoard."""
         if self._events is not None:
             self._guard(self._events.picture, step, name, picture)
 
     def close(self) -> None:
-        """Closes the files; what is written later is left out."""
+        """Close the files; later writes are ignored."""
         for writer in (self._lines, self._events):
             if writer is not None:
                 self._guard(writer.close)
@@ -76,7 +76,7 @@ class Log:
     def _guard(self, act: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return act(*arguments)
-        except Exception as error:  # whatever it is, the log is worth less than the run
+        except Exception as error:  # no failure of the log may stop the run
             self.failures += 1
             if self.failures == 1:
                 logger.warning(
@@ -88,18 +88,18 @@ class Log:
 
 
 class Lines:
-    """metrics.jsonl, opened for appending after what is later than `step` was dropped."""
+    """The file metrics.jsonl, opened for appending once the rows after `step` are removed."""
 
     def __init__(self, path: Path, step: int):
-        kept = [row for row in read(path) if row["step"] <= step]
-        write_atomic(path, "".join(line(row) for row in kept))
-        # Unbuffered: every line is in the file at once, and nothing is left to write at the end.
+        rows = [row for row in read_metrics(path) if row["step"] <= step]
+        write_atomic(path, "".join(json_line(row) for row in rows))
+        # Unbuffered: every line reaches the file at once, and closing has nothing left to write.
         self._file = path.open("ab", buffering=0)
         self._torn = False
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row; OSError where not all of it could be written."""
-        data = b"\n" * self._torn + line(row).encode()
+        """Append a row. Raises OSError where it could not be written in full."""
+        data = b"\n" * self._torn + json_line(row).encode()
         self._torn = True
         written = self._file.write(data)
         if written != len(data):
@@ -107,20 +107,20 @@ class Lines:
         self._torn = False
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
 
 class Events:
-    """TensorBoard events, written where they are made.
+    """TensorBoard events, written in the calling thread.
 
-    tensorboardX's own SummaryWriter hands them to a thread through a queue of ten; when that thread
-    dies of a full disk, the eleventh event waits for ever, and training with it.
+    tensorboardX's SummaryWriter passes events to a thread through a queue of ten. When a full disk
+    kills that thread, the eleventh event blocks, and training with it.
     """
 
     def __init__(self, folder: Path, step: int):
         folder.mkdir(parents=True, exist_ok=True)
-        # Files are named by the second: the suffix keeps two quick starts apart.
+        # File names have a resolution of one second: the suffix separates two quick starts.
         suffix = f".{os.getpid()}.{len(list(folder.iterdir()))}"
         self._writer = EventsWriter(str(folder / "events"), suffix)
         self._flush_at = 0.0
@@ -128,18 +128,18 @@ class Events:
         self._add(Event(step=step + 1, session_log=start, wall_time=time.time()))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a scalar event for each value."""
+        """Add a scalar event for each value."""
         for name, value in values.items():
-            told = summary.scalar(name, np.float32(value))
-            self._add(Event(step=step, summary=told, wall_time=time.time()))
+            scalar = summary.scalar(name, np.float32(value))
+            self._add(Event(step=step, summary=scalar, wall_time=time.time()))
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Adds a picture u8[H, W, 3]."""
-        told = summary.image(name, picture, dataformats="HWC")
-        self._add(Event(step=step, summary=told, wall_time=time.time()))
+        """Add a picture u8[H, W, 3]."""
+        image = summary.image(name, picture, dataformats="HWC")
+        self._add(Event(step=step, summary=image, wall_time=time.time()))
 
     def close(self) -> None:
-        """Flushes and closes the file."""
+        """Flush and close the file."""
         self._writer.close()
 
     def _add(self, event: Event) -> None:
@@ -149,8 +149,8 @@ class Events:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
 
 
-def number(value: Any) -> int | float:
-    """A number, or an array of one value, as a Python number.
+def to_number(value: Any) -> int | float:
+    """Return a number, or an array of one value, as a Python number.
 
     Raises TypeError or ValueError for anything else.
     """
@@ -162,8 +162,8 @@ def number(value: Any) -> int | float:
     return single
 
 
-def line(row: Mapping[str, Any]) -> str:
-    """A row as a line of strict JSON: numbers that are not finite become null."""
+def json_line(row: Mapping[str, Any]) -> str:
+    """Return a row as a line of strict JSON: numbers that are not finite become null."""
     return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
 
 
@@ -171,11 +171,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl in the order of the file: dicts with 'step' and more.
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a metrics.jsonl in file order, dicts with 'step' and metrics.
 
-    None stands for a number that was not finite. Lines that are not whole, as a kill or a full disk
-    leaves them, are left out; no file gives no rows.
+    A number that was not finite is None. Skips incomplete lines, which a kill or a full disk leaves
+    behind. Returns [] where the file does not exist.
     """
     path = Path(path)
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

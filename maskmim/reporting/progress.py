@@ -1,4 +1,4 @@
-"""What the user sees while training: a bar on a terminal, plain lines elsewhere; and sheets."""
+"""Training progress as a bar on a terminal or as plain lines, and aligned text tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-# Updates that rates are taken over.
+# Rates are averaged over this many updates.
 WINDOW = 50
 NARROWEST_TEXT = 24
 
 
 class Mark(NamedTuple):
-    """An update: its step, the seconds of work up to it, the seconds waited for data up to it."""
+    """An update: its step, and the seconds of work and of waiting for data up to it."""
 
     step: int
     worked: float
@@ -28,22 +28,22 @@ class Mark(NamedTuple):
 
 
 class Bar(tqdm):
-    """tqdm without its monitoring thread, which has nothing to do here."""
+    """A tqdm bar without the monitoring thread, which is not needed here."""
 
     monitor_interval = 0
 
 
 class Progress:
-    """Follows a training of `total` steps from step `start` on.
+    """The progress of a training run of `total` steps that begins or continues at step `start`.
 
     images_per_step: images of a step over all devices, for images/s.
-    stream:          where to; a bar where it is a terminal that can move its cursor, else lines.
+    stream:          output; a bar where it is a terminal that can move its cursor, else lines.
     clock:           seconds, monotonic.
-    every_seconds:   between plain lines; the first step and the last one have a line in any case.
-    enabled:         False on all processes but one: rates are kept, nothing is shown.
+    every_seconds:   interval between plain lines; the first and the last step always have a line.
+    enabled:         False on all processes but one: rates are computed, nothing is shown.
     Rates are over the last 50 updates, without the first (which waits for compilation) and without
-    the time inside `pause()` (checkpoints, evaluation). Where the stream fails (the terminal is
-    closed, nobody reads the pipe) nothing more is shown, and training goes on.
+    the time inside `pause()` (checkpoints, evaluation). Where the stream fails (a closed terminal,
+    a broken pipe) nothing more is shown, and training goes on.
     """
 
     def __init__(
@@ -77,7 +77,10 @@ class Progress:
         self.close()
 
     def update(self, step: int, *, loss: float, lr: float, waited: float) -> None:
-        """Tells of a finished step: its loss, learning rate and seconds waited for its batch."""
+        """Show a finished step: its loss, learning rate and the rates.
+
+        waited: seconds spent waiting for its batch.
+        """
         self._waited += waited
         self._marks.append(Mark(step, self.clock() - self._paused, self._waited))
         done, self.step = step - self.step, step
@@ -88,13 +91,13 @@ class Progress:
                 self._bar.update(done)
         elif self.enabled and (self.clock() >= self._next_line or step == self.total):
             self._next_line = self.clock() + self.every_seconds
-            place = f"step {step:>{len(str(self.total))}}/{self.total}"
-            self.note("  ".join([place, f"loss {loss:.4f}", f"lr {lr:.2e}", *self._rates()]))
+            position = f"step {step:>{len(str(self.total))}}/{self.total}"
+            self.note("  ".join([position, f"loss {loss:.4f}", f"lr {lr:.2e}", *self._rates()]))
 
     def figures(self) -> dict[str, float]:
-        """{'images_per_second', 'data_wait'} over the window, for the log; {} before two updates.
+        """Return {'images_per_second', 'data_wait'} over the window; {} before two updates.
 
-        data_wait: share of the time that was spent waiting for the next batch, in [0, 1].
+        data_wait: share of the time spent waiting for the next batch, in [0, 1].
         """
         seconds, steps, waited = self._window()
         if seconds <= 0:
@@ -103,7 +106,7 @@ class Progress:
         return {"images_per_second": speed, "data_wait": waited / seconds}
 
     def note(self, text: str) -> None:
-        """Prints a line without breaking the bar."""
+        """Print a line without breaking the bar."""
         with self._or_never_again():
             if self._bar is not None:
                 self._bar.write(text, file=self.stream)
@@ -112,15 +115,15 @@ class Progress:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Leaves the time inside out of the rates."""
-        began = self.clock()
+        """Exclude the time inside from the rates."""
+        start = self.clock()
         try:
             yield
         finally:
-            self._paused += self.clock() - began
+            self._paused += self.clock() - start
 
     def close(self) -> None:
-        """Ends the bar, which stays where it got."""
+        """End the bar and leave it on the screen."""
         if self._bar is not None:
             with self._or_never_again():
                 self._bar.close()
@@ -132,29 +135,33 @@ class Progress:
             yield
         except OSError:
             if self._bar is not None:
-                self._bar.disable = True  # else it tries once more when it is collected
+                self._bar.disable = True  # else tqdm writes once more when it is collected
             self._bar, self.enabled = None, False
 
     def _window(self) -> tuple[float, int, float]:
-        """Seconds of work, steps and seconds of waiting, from the first mark kept to the last."""
+        """Return the seconds of work, the steps and the seconds of waiting within the window."""
         if len(self._marks) < 2:
             return 0.0, 0, 0.0
         first, last = self._marks[0], self._marks[-1]
         return last.worked - first.worked, last.step - first.step, last.waited - first.waited
 
     def _rates(self) -> list[str]:
-        """Speed, share of waiting and time left, as far as they are known."""
+        """Return the speed, the share of waiting and the time left; [] before two updates."""
         seconds, steps, waited = self._window()
         if seconds <= 0 or steps <= 0:
             return []
         speed = steps * self.images_per_step / seconds
         shown = f"{speed:.0f}" if speed >= 10 else f"{speed:.2g}"
         left = (self.total - self.step) * seconds / steps
-        return [f"{shown} img/s", f"data wait {waited / seconds:.1%}", f"left {duration(left)}"]
+        return [
+            f"{shown} img/s",
+            f"data wait {waited / seconds:.1%}",
+            f"left {format_duration(left)}",
+        ]
 
 
-def duration(seconds: float) -> str:
-    """Seconds as 0:42, 12:05, 3:02:01 or 2 d 03:02."""
+def format_duration(seconds: float) -> str:
+    """Return seconds as 0:42, 12:05, 3:02:01 or 2 d 03:02."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
@@ -162,11 +169,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def sheet(title: str, rows: Sequence[tuple[str, str]], *, width: int | None = None) -> str:
-    """A titled list of (label, text) with the texts aligned and wrapped.
+def format_rows(title: str, rows: Sequence[tuple[str, str]], *, width: int | None = None) -> str:
+    """Return a titled text table of (label, text) rows, the texts aligned and wrapped.
 
-    width: columns; None is the terminal's, at most 100. Line ends inside a text are kept. Where
-    labels leave too little room beside them, texts go below their labels.
+    width: columns; None for the terminal's, at most 100. Line breaks inside a text are kept. Texts
+    go below their labels where the labels leave too little room.
     """
     width = width or min(100, shutil.get_terminal_size((100, 24)).columns)
     longest = max((len(label) for label, _ in rows), default=0)
@@ -175,15 +182,15 @@ def sheet(title: str, rows: Sequence[tuple[str, str]], *, width: int | None = No
     lines = [title, "-" * len(title)]
     for label, text in rows:
         body = [
-            " " * indent + part
+            " " * indent + line
             for paragraph in text.split("\n")
-            for part in _wrap(paragraph, max(NARROWEST_TEXT, width - indent))
+            for line in _wrap(paragraph, max(NARROWEST_TEXT, width - indent))
         ]
         if beside:
             body[0] = f"{label:<{indent}}" + body[0][indent:]
         else:
             lines.append(label)
-        lines += [part.rstrip() for part in body]
+        lines += [line.rstrip() for line in body]
     return "\n".join(lines)
 
 

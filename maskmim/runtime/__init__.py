@@ -1,1 +1,1 @@
-"""Processes, signals and exit codes."""
+"""The process that runs: joining others, signals, watchdog, exit codes."""

@@ -1,21 +1,4 @@
-"""Exit codes: the contract with schedulers that restart jobs, and how errors become them.
-
-| code | name        | meaning                                                  | start again?    |
-|------|-------------|----------------------------------------------------------|-----------------|
-| 0    | DONE        | finished, or nothing was left to do                      | no              |
-| 1    | FAILED      | an unexpected error, with its traceback                  | perhaps         |
-| 2    | USAGE       | a config, flag or path that cannot be right              | no              |
-| 65   | DIVERGED    | loss or gradient not finite too many times in a row      | no              |
-| 66   | BAD_DATA    | too many unreadable images, or damaged shards            | no              |
-| 70   | STUCK       | no progress for too long, a process or workers are gone  | yes             |
-| 74   | STORAGE     | the last state could not be saved, or not be read        | yes, with room  |
-| 75   | SAVED       | stopped by a signal (TERM, INT, USR1, HUP); all is saved | yes, it resumes |
-| 130  | INTERRUPTED | a second Ctrl-C, or one while nothing trains             | yes             |
-
-Of several processes all leave with the code of the first that must. What ends a process without a
-chance to say a code (SIGKILL: 137 in a shell) loses what came after the newest checkpoint, and may
-be started again.
-"""
+"""How a process ends: errors become messages and exit codes; maskmim/errors.py lists the codes."""
 
 from __future__ import annotations
 
@@ -29,15 +12,15 @@ from collections.abc import Callable
 
 from maskmim.errors import FAILED, INTERRUPTED
 
-# A pipe that nobody reads must not keep a process from leaving.
+# A pipe that nobody reads must not keep a process from ending.
 FLUSH_SECONDS = 2.0
 
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
-    """The exit code of a command: `sys.exit(run(main))` under `if __name__ == "__main__"`.
+    """Run a command and return its exit code: `sys.exit(run(main))` at the end of its module.
 
-    main: takes the arguments (None means sys.argv) and returns a code. What it raises is told, see
-    `explain`. SystemExit, which `--help` raises, passes through.
+    main: takes the arguments (None means sys.argv) and returns a code. An exception becomes a
+    message and a code, see `report_error`; SystemExit, which `--help` raises, passes through.
     """
     try:
         return main(argv)
@@ -45,15 +28,16 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("maskmim: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        return explain(error)
+        return report_error(error)
     finally:
-        _let_go()
+        _release_streams()
 
 
-def explain(error: Exception) -> int:
-    """Prints an error to stderr and returns its exit code.
+def report_error(error: Exception) -> int:
+    """Print an error to stderr and return its exit code.
 
-    One line where it has an integer `exit_code`, else its traceback, and FAILED.
+    An error with an integer `exit_code` prints one line; any other prints its traceback and returns
+    FAILED.
     """
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
@@ -63,41 +47,44 @@ def explain(error: Exception) -> int:
     return FAILED
 
 
-def leave(code: int) -> None:
-    """Ends this process now, from any thread, whatever the others do; never returns.
+def exit_now(code: int) -> None:
+    """End this process at once, from any thread; never return.
 
-    Worker processes are killed, as they would outlive it; exit handlers are left out, as they may
-    wait for what hangs.
+    Kills worker processes, which would outlive it, and skips exit handlers, which may wait for a
+    thread that hangs.
     """
-    within(FLUSH_SECONDS, _flush)
+    run_within(FLUSH_SECONDS, _flush)
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(code)
 
 
-def say(text: str) -> None:
-    """Prints a line to stderr, from any thread, without waiting for a reader that does not read."""
-    within(FLUSH_SECONDS, lambda: print(f"maskmim: {text}", file=sys.stderr, flush=True))
+def print_stderr(text: str) -> None:
+    """Print a line to stderr, from any thread; wait at most FLUSH_SECONDS for a full pipe."""
+    run_within(FLUSH_SECONDS, lambda: print(f"maskmim: {text}", file=sys.stderr, flush=True))
 
 
-def within(seconds: float, act: Callable[[], object]) -> bool:
-    """Runs `act`, and goes on without it after so many seconds; its errors are left out.
+def run_within(seconds: float, action: Callable[[], object]) -> bool:
+    """Run `action` in a thread for at most `seconds`; return whether it ended in time.
 
-    Returns whether it ended in time.
+    Its exceptions are ignored. An action that takes longer goes on in the background.
     """
 
-    def quietly() -> None:
+    def run_quietly() -> None:
         with contextlib.suppress(Exception):
-            act()
+            action()
 
-    thread = threading.Thread(target=quietly, daemon=True)
+    thread = threading.Thread(target=run_quietly, daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
 
 
-def _let_go() -> None:
-    """Python replaces a command's code by 120 where its last flush fails, so nothing is left to."""
+def _release_streams() -> None:
+    """Flush stdout and stderr; point one that cannot be flushed at /dev/null.
+
+    Python flushes them again at exit, and a failure there would turn the exit code into 120.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Several processes as one program: who they are, waiting for each other, stopping together."""
+"""Several processes as one program: joining, waiting for each other, stopping at the same step."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maskmim.errors import STUCK, UserError, first_line
 
-# Nodes of a large job begin minutes apart: images are pulled, file systems are slow.
+# Nodes of a large job start minutes apart: images are pulled, file systems are slow.
 JOIN_SECONDS = 1800
 # One process may read the checksums of a large checkpoint while the others wait.
-EVERY_SECONDS = 1800
+VOTE_SECONDS = 1800
 AUTO = "auto"
 _votes = itertools.count()
 
 
 FLAGS = {
-    "coordinator": "HOST:PORT of process 0 of several, or auto to ask the cluster",
-    "processes": "how many there are",
-    "process": "which of them this is, from 0",
+    "coordinator": "HOST:PORT of process 0, or auto to ask the cluster",
+    "processes": "number of processes",
+    "process": "index of this process, from 0",
 }
 
 
-class HostsError(UserError, ValueError):
+class JoinError(UserError, ValueError):
     """Processes that cannot become one program."""
 
 
-class Missing(UserError, TimeoutError):
-    """Processes that did not come to where the others wait; exit code STUCK."""
+class MissingProcesses(UserError, TimeoutError):
+    """Processes that did not reach a barrier in time; exit code STUCK."""
 
     exit_code = STUCK
 
 
-class Place(NamedTuple):
-    """Where a process meets the others: the coordinator's address, how many, and which it is."""
+class Rendezvous(NamedTuple):
+    """Where processes meet: the coordinator's address, their number, and this process's index."""
 
     coordinator: str
     processes: int
     process: int
 
 
-def started_by(environment: Mapping[str, str] = os.environ) -> str:
-    """The launcher that started several processes, by its variables; '' for a single process.
+def detect_launcher(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the launcher that started several processes, by its variables; '' for one process.
 
-    Known are SLURM (inside srun), Open MPI, and TPU slices of several hosts (GKE, and Cloud TPU VMs
+    Knows SLURM (inside srun), Open MPI, and TPU slices of several hosts (GKE, and Cloud TPU VMs
     whose runtime names the workers).
     """
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -66,151 +66,155 @@ def started_by(environment: Mapping[str, str] = os.environ) -> str:
     return ""
 
 
-def place_of(coordinator: str | None, processes: str | None, process: str | None) -> Place | None:
-    """The place that the flags --coordinator, --processes and --process give; None without any.
+def parse_rendezvous(
+    coordinator: str | None, processes: str | None, process: str | None
+) -> Rendezvous | None:
+    """Return what the flags --coordinator, --processes and --process say; None without any.
 
     --coordinator auto alone asks the cluster, as on Cloud TPU VMs, and fails where there is none.
-    Raises HostsError where one of them is missing or no number, or the process is not among them.
+    Raises JoinError where a flag is missing, is not a number, or the index is not below the count.
     """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
-    if not any(given.values()):
+    flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    if not any(flags.values()):
         return None
     if coordinator == AUTO and not (processes or process):
-        return Place(AUTO, 0, 0)
-    missing = [name for name, value in given.items() if value is None]
+        return Rendezvous(AUTO, 0, 0)
+    missing = [name for name, value in flags.items() if value is None]
     if missing:
-        raise HostsError(f"{', '.join(missing)} missing: {', '.join(given)} belong together")
+        raise JoinError(f"{', '.join(missing)} missing: give all of {', '.join(flags)}")
     if not (processes.isdigit() and process.isdigit() and int(process) < int(processes)):
-        raise HostsError(
+        raise JoinError(
             f"--process {process} of --processes {processes}: numbers from 0 to one below the count"
         )
     if not re.fullmatch(r"\[?[^\s]+\]?:\d+", coordinator):
-        raise HostsError(f"--coordinator {coordinator!r}: an address with a port, as 10.0.0.1:4321")
-    return Place(coordinator, int(processes), int(process))
+        raise JoinError(
+            f"--coordinator {coordinator!r}: give an address with a port, as 10.0.0.1:4321"
+        )
+    return Rendezvous(coordinator, int(processes), int(process))
 
 
-def join(place: Place | None, *, seconds: int = JOIN_SECONDS) -> None:
-    """Makes the processes of a launch one program; nothing to do for a single process.
+def join(rendezvous: Rendezvous | None, *, seconds: int = JOIN_SECONDS) -> None:
+    """Join the processes of a launch into one program; do nothing for a single process.
 
-    place: from flags; None asks the launcher, see `started_by`. Must come before anything touches a
-    device. Raises HostsError where they do not find each other within `seconds`.
+    rendezvous: from flags; None asks the launcher, see `detect_launcher`.
+    Call it before anything touches a device. Raises JoinError where the processes do not find each
+    other within `seconds`.
     """
-    launcher = started_by()
-    if (place is None and not launcher) or jax.distributed.is_initialized():
+    launcher = detect_launcher()
+    if (rendezvous is None and not launcher) or jax.distributed.is_initialized():
         return
-    given = {}
-    if place is not None and place.coordinator != AUTO:
-        given = {
-            "coordinator_address": place.coordinator,
-            "num_processes": place.processes,
-            "process_id": place.process,
+    arguments = {}
+    if rendezvous is not None and rendezvous.coordinator != AUTO:
+        arguments = {
+            "coordinator_address": rendezvous.coordinator,
+            "num_processes": rendezvous.processes,
+            "process_id": rendezvous.process,
         }
-    # jax would take SIGTERM away from `stopping`, for a service of its own; see `Agreement`.
+    # jax would take SIGTERM for its preemption service, which `StopVote` replaces.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(**given, initialization_timeout=seconds)
+        jax.distributed.initialize(**arguments, initialization_timeout=seconds)
     except Exception as error:  # gRPC, sockets and parsers of environments raise many kinds
         who = (
-            f"process {place.process} of {place.processes} at {place.coordinator}"
-            if given
-            else (f"processes started by {launcher or 'a cluster that jax could find'}")
+            f"process {rendezvous.process} of {rendezvous.processes} at {rendezvous.coordinator}"
+            if arguments
+            else f"processes started by {launcher or 'a cluster that jax could find'}"
         )
-        raise HostsError(f"{who} did not become one program: {first_line(error)}") from error
+        raise JoinError(f"{who} did not become one program: {first_line(error)}") from error
 
 
-def own_number() -> int:
-    """Which of the processes this is; asks no device, so that any thread may ask at any time."""
+def process_index() -> int:
+    """Return the index of this process; asks no device, so any thread may call it at any time."""
     return jax._src.distributed.global_state.process_id
 
 
-def say(text: str) -> None:
-    """Prints a text once, whatever the number of processes; nothing where nobody reads it."""
-    if leads():
+def print_once(text: str) -> None:
+    """Print a text in the main process only; ignore a closed stdout."""
+    if is_main():
         with contextlib.suppress(OSError):
             print(text, flush=True)
 
 
-def leads() -> bool:
-    """Whether this process writes what is written once: logs, pictures, results."""
+def is_main() -> bool:
+    """Return whether this process writes logs, pictures and results, which are written once."""
     return jax.process_index() == 0
 
 
 def barrier(name: str, *, seconds: float) -> None:
-    """Waits until every process has come here.
+    """Wait until every process has reached this barrier.
 
-    name: of this meeting, not used before. Raises Missing with the processes that did not come.
-    jax's public waits have no limit; this one asks its coordination service.
+    name: of the barrier, not used before. Raises MissingProcesses with those that did not come.
+    jax's public waits have no time-out; this one asks its coordination service.
     """
     if jax.process_count() == 1:
         return
     try:
-        client().wait_at_barrier(name, int(seconds * 1000))
+        coordination_client().wait_at_barrier(name, int(seconds * 1000))
     except Exception as error:
-        late = missing_in(str(error))
+        late = late_processes(str(error))
         who = f"process {', '.join(late)}" if late else "some process"
-        raise Missing(f"{who} did not come to {name!r} within {seconds:.0f} s") from error
+        raise MissingProcesses(f"{who} did not come to {name!r} within {seconds:.0f} s") from error
 
 
-def client() -> Any:
-    """What speaks to jax's coordination service; jax has no public name for it."""
+def coordination_client() -> Any:
+    """Return the client of jax's coordination service; jax has no public name for it."""
     return jax._src.distributed.global_state.client
 
 
-def several() -> bool:
-    """Whether this program has several processes; asks no device, so that any thread may ask."""
+def is_distributed() -> bool:
+    """Return whether the program has several processes; asks no device, so any thread may call."""
     return jax._src.distributed.global_state.num_processes > 1
 
 
-def every(true: bool, *, seconds: float = EVERY_SECONDS) -> bool:
-    """Whether something is true for all processes; each must ask.
+def all_true(value: bool, *, seconds: float = VOTE_SECONDS) -> bool:
+    """Return whether a value is true in all processes; each must call this.
 
-    Raises Missing with the processes that did not ask within `seconds`.
+    Raises MissingProcesses with those that did not call within `seconds`.
     """
     if jax.process_count() == 1:
-        return true
+        return value
     name = f"vote {next(_votes)}"
-    client().key_value_set(f"{name}/{jax.process_index()}", str(bool(true)))
+    coordination_client().key_value_set(f"{name}/{jax.process_index()}", str(bool(value)))
     barrier(name, seconds=seconds)
-    return all(vote == "True" for _, vote in client().key_value_dir_get(name))
+    return all(vote == "True" for _, vote in coordination_client().key_value_dir_get(name))
 
 
-def missing_in(message: str) -> list[str]:
-    """The numbers of the processes that the coordination service names as late."""
+def late_processes(message: str) -> list[str]:
+    """Return the indices of the processes that an error of the coordination service calls late."""
     _, _, names = message.partition("timed out task names:\n")
     words = names.partition("\n\n")[0].split()
     return [word.rpartition(":")[2] for word in words if re.fullmatch(r"(.*task:)?\d+", word)]
 
 
-class Alone:
-    """What `Agreement` is for a single process: its own wish counts at once."""
+class SingleProcessVote:
+    """The `StopVote` of a single process: its vote counts at once."""
 
-    def ask(self, wish: bool) -> bool:
-        """The wish."""
-        return wish
+    def poll(self, stop: bool) -> bool:
+        """Return `stop`."""
+        return stop
 
 
-class Agreement:
+class StopVote:
     """Whether any process wants to stop, known to all of them at the same step.
 
-    Each step every process says its own wish and hears what the others said one step before: the
-    devices compare it while they work, so that nobody waits.
+    At each step every process casts its vote and reads the result of the step before: the devices
+    take the maximum while they work, so that no process waits.
     """
 
     def __init__(self, mesh: Mesh):
-        every = PartitionSpec(mesh.axis_names)
-        self._place = NamedSharding(mesh, every)
+        self._sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         self._any = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._own = len(self._place.addressable_devices)
-        self._before: jax.Array | None = None
+        self._local_devices = len(self._sharding.addressable_devices)
+        self._previous: jax.Array | None = None
 
-    def ask(self, wish: bool) -> bool:
-        """Says this process's wish; True where some process had one at the step before."""
-        own = np.full(self._own, wish, np.int32)
-        heard = self._before is not None and bool(self._before)
-        self._before = self._any(jax.make_array_from_process_local_data(self._place, own))
-        return heard
+    def poll(self, stop: bool) -> bool:
+        """Cast this process's vote; return whether any process voted to stop a step earlier."""
+        votes = np.full(self._local_devices, stop, np.int32)
+        any_stop = self._previous is not None and bool(self._previous)
+        self._previous = self._any(jax.make_array_from_process_local_data(self._sharding, votes))
+        return any_stop
 
 
-def agreement(mesh: Mesh) -> Agreement | Alone:
-    """How the processes of this program agree on stopping."""
-    return Alone() if jax.process_count() == 1 else Agreement(mesh)
+def make_stop_vote(mesh: Mesh) -> StopVote | SingleProcessVote:
+    """Return how the processes of this program agree on stopping."""
+    return SingleProcessVote() if jax.process_count() == 1 else StopVote(mesh)

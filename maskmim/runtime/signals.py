@@ -1,9 +1,9 @@
-"""A polite stop: TERM, INT (Ctrl-C), USR1 and HUP ask for it, and nothing that is done gets lost.
+"""Stopping on request: TERM, INT (Ctrl-C), USR1 and HUP end a run without losing finished work.
 
-While steps are taken the train loop hears of it, finishes its step and saves. Where nothing would
-be lost (starting, compiling, pictures, evaluations: what they follow is saved) the process leaves
-at once, even if its main thread is deep in a compiler that no Python handler can interrupt: a
-thread of its own reads the signals.
+During steps the train loop reads the request, finishes its step and saves. In phases that lose
+nothing (starting, compiling, pictures, evaluations, all of which follow a save) the process ends at
+once, even if its main thread is in a compiler that no Python handler can interrupt: a separate
+thread reads the signals.
 """
 
 from __future__ import annotations
@@ -22,84 +22,84 @@ from maskmim.runtime.timeline import Timeline
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Phases that may be cut off at any point.
-NOTHING_TO_LOSE = ("init", "compile", "pictures", "evaluation")
-LOOK_SECONDS = 0.2
+INTERRUPTIBLE_PHASES = ("init", "compile", "pictures", "evaluation")
+POLL_SECONDS = 0.2
 
 
-class Asked(Exception):
-    """A stop was asked for while the main thread waited for a batch."""
+class StopRequested(Exception):
+    """A stop that was requested while the main thread waited for a batch."""
 
 
-class StopRequest:
-    """Context manager that turns signals into `requested`, and into leaving where that is right.
+class StopSignals:
+    """Context manager that records signals in `requested`, and ends the process where it may.
 
-    times: what the process is doing.
-    leave: called with a message where it may leave at once; must end the process.
-    Further signals change nothing, as schedulers repeat them; a second Ctrl-C is a person who does
-    not want to wait: the process leaves with INTERRUPTED, and the checkpoints before stay whole.
-    HUP is left alone where the parent ignores it (nohup).
+    timeline:    what the process is doing.
+    end_process: called with a message in a phase that may be cut off; must end the process.
+    Further signals change nothing, as schedulers repeat them; a second Ctrl-C ends the process with
+    INTERRUPTED, and the checkpoints before stay whole. HUP is left alone where the parent ignores
+    it (nohup).
 
-    requested: name of the signal that asked for the stop, '' until then.
+    requested: name of the signal that requested the stop, '' until then.
     """
 
-    def __init__(self, times: Timeline, leave: Callable[[str], object]) -> None:
+    def __init__(self, timeline: Timeline, end_process: Callable[[str], object]) -> None:
         self.requested = ""
-        self.times, self._leave = times, leave
-        self._before: dict[signal.Signals, object] = {}
-        self._breaks = False
+        self.timeline, self._end_process = timeline, end_process
+        self._old_handlers: dict[signal.Signals, object] = {}
+        self._raises = False
 
-    def __enter__(self) -> StopRequest:
-        reading, self._writing = os.pipe()
-        os.set_blocking(self._writing, False)
-        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        heard = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
-        for number in (*SIGNALS, *heard):
-            self._before[number] = signal.signal(number, self._handle)
-        threading.Thread(target=self._listen, args=(reading,), name="signals", daemon=True).start()
+    def __enter__(self) -> StopSignals:
+        read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._old_wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+        for number in (*SIGNALS, *hangup):
+            self._old_handlers[number] = signal.signal(number, self._handle)
+        threading.Thread(target=self._listen, args=(read_end,), name="signals", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._writing)  # the thread reads the end of the pipe, and ends
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._write_end)  # the thread reads the end of the pipe, and ends
 
     @contextlib.contextmanager
-    def breaks(self) -> Iterator[None]:
-        """A stop that is asked for inside raises Asked, at once."""
-        self._breaks = True
+    def raise_on_stop(self) -> Iterator[None]:
+        """Raise StopRequested inside as soon as a stop is requested, or at once if it was."""
+        self._raises = True
         try:
             if self.requested:
-                raise Asked
+                raise StopRequested
             yield
         finally:
-            self._breaks = False
+            self._raises = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Runs in the main thread, once that is in Python."""
+        """Record a signal; Python calls this in the main thread, between bytecodes."""
         self.requested = self.requested or signal.Signals(number).name
-        if self._breaks:
-            self._breaks = False
-            raise Asked
+        if self._raises:
+            self._raises = False
+            raise StopRequested
 
-    def _listen(self, reading: int) -> None:
-        """Runs in a thread: hears of signals whatever the main thread does."""
+    def _listen(self, read_end: int) -> None:
+        """Read signals in a thread, whatever the main thread does."""
         presses = 0
         while True:
-            if select.select([reading], [], [], LOOK_SECONDS if self.requested else None)[0]:
-                told = os.read(reading, 1)
-                if not told:
-                    os.close(reading)
+            if select.select([read_end], [], [], POLL_SECONDS if self.requested else None)[0]:
+                received = os.read(read_end, 1)
+                if not received:
+                    os.close(read_end)
                     return
-                if told[0] not in self._before:
+                if received[0] not in self._old_handlers:
                     continue
-                self.requested = self.requested or signal.Signals(told[0]).name
-                presses += told[0] == signal.SIGINT
+                self.requested = self.requested or signal.Signals(received[0]).name
+                presses += received[0] == signal.SIGINT
                 if presses > 1:
-                    exits.say("interrupted twice: leaving without saving")
-                    exits.leave(errors.INTERRUPTED)
-            if self.requested and self.times.now.name in NOTHING_TO_LOSE:
-                self._leave(f"{self.requested} during {self.times.now.name!r}")
+                    exits.print_stderr("interrupted twice: leaving without saving")
+                    exits.exit_now(errors.INTERRUPTED)
+            if self.requested and self.timeline.now.name in INTERRUPTIBLE_PHASES:
+                self._end_process(f"{self.requested} during {self.timeline.now.name!r}")
                 return

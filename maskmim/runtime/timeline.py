@@ -1,4 +1,4 @@
-"""What a process is doing: one phase at any time."""
+"""The timeline of a process: one phase at any time, and the seconds spent in each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# What a process can be doing, and what people are told of it.
+# The phases, and how reports describe them.
 PHASES = {
     "step": "steps that count",
     "lost": "steps done again after a restart",
@@ -24,17 +24,18 @@ PHASES = {
 
 
 class Phase(NamedTuple):
-    """What is being done, and since when (seconds of the timeline's clock)."""
+    """A phase and its start, in seconds of the timeline's clock."""
 
     name: str
     since: float
 
 
 class Timeline:
-    """What this process has been doing since it began: one phase at any time.
+    """The phases of this process since it started.
 
-    clock: seconds, monotonic. before: seconds that passed before this was made; they are 'init'.
-    now:   the phase; other threads may read it.
+    clock: seconds, monotonic. before: seconds that passed before this was made; they count as
+           'init'.
+    now:   the current phase; other threads may read it.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, before: float = 0.0):
@@ -43,7 +44,7 @@ class Timeline:
         self._ended = dict.fromkeys(PHASES, 0.0) | {"init": before}
 
     def enter(self, name: str) -> None:
-        """Ends the phase and begins another; KeyError for a name that is not in PHASES."""
+        """End the current phase and begin another; raise KeyError for a name not in PHASES."""
         moment = self.clock()
         self._ended[name] += 0.0
         self._ended[self.now.name] += moment - self.now.since
@@ -51,7 +52,7 @@ class Timeline:
 
     @contextlib.contextmanager
     def during(self, name: str) -> Iterator[None]:
-        """A phase inside another one, which goes on afterwards."""
+        """Enter a phase, and return to the outer one afterwards."""
         outer = self.now.name
         self.enter(name)
         try:
@@ -60,14 +61,14 @@ class Timeline:
             self.enter(outer)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each phase until now; their sum is the age of the process."""
-        found = dict(self._ended)
-        found[self.now.name] += self.clock() - self.now.since
-        return found
+        """Return the seconds of each phase until now; their sum is the age of the process."""
+        totals = dict(self._ended)
+        totals[self.now.name] += self.clock() - self.now.since
+        return totals
 
 
 def process_age() -> float:
-    """Seconds since the process was started, interpreter and imports included; 0 if unknown."""
+    """Return the seconds since the process started, imports included; 0 if unknown."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""Ends a process that makes no progress, and says where it was."""
+"""A watchdog: ends a process that makes no progress, and writes where it was."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from maskmim.runtime import exits
 from maskmim.runtime.timeline import Phase, Timeline
 
 # Phases that every step passes through.
-OF_STEPS = ("data", "step")
-# Telling must not hang on what the process hangs on: a terminal or a file system.
-TELL_SECONDS = 10.0
+STEP_PHASES = ("data", "step")
+# Writing must not hang on what the process hangs on: a terminal or a file system.
+WRITE_SECONDS = 10.0
 STDERR = 2
 
 
-class Patience:
+class PhaseTimer:
     """How long a phase has lasted while this process ran, and whether that is too long.
 
-    limits: seconds by phase name; 0 is no limit. A phase of the same name begun anew is another.
-    gap:    seconds between two looks at most: what goes beyond is time in which the process was
+    limits: phase name -> seconds; 0 is no limit. A phase that starts again is timed from zero.
+    gap:    seconds between two checks at most: a longer gap is time in which the process was
             stopped (Ctrl-Z, a suspended job), and does not count.
     """
 
@@ -34,8 +34,8 @@ class Patience:
         self._phase = Phase("", 0.0)
         self._last = self._lasted = 0.0
 
-    def look(self, phase: Phase, moment: float) -> float | None:
-        """Seconds that the phase has lasted where that is beyond its limit, else None."""
+    def check(self, phase: Phase, moment: float) -> float | None:
+        """Return the seconds that the phase has lasted if that is beyond its limit, else None."""
         if phase != self._phase:
             self._phase, self._lasted = phase, min(moment - phase.since, self._gap)
         else:
@@ -48,28 +48,29 @@ class Patience:
 class Watchdog:
     """Context manager: a thread that ends the process with STUCK when a phase lasts too long.
 
-    times:     what the process is doing.
-    file:      where the stacks of all threads go, besides stderr.
-    in_steps:  seconds for a step or a batch; elsewhere: seconds for any other phase. 0 is no limit.
-    leave:     called with a message once the stacks are told; must end the process.
+    timeline:    what the process is doing.
+    file:        where the stacks of all threads go, besides stderr.
+    in_steps:    seconds for a step or a batch; elsewhere: seconds for any other phase. 0 is no
+                 limit.
+    end_process: called with a message once the stacks are written; must end the process.
     A thread that hangs while it holds Python's lock stops this one too; the other processes and
-    their watchdogs notice that one.
+    their watchdogs notice.
     """
 
     def __init__(
         self,
-        times: Timeline,
+        timeline: Timeline,
         file: Path,
         *,
         in_steps: float,
         elsewhere: float,
-        leave: Callable[[str], object],
+        end_process: Callable[[str], object],
     ):
-        self._times, self._file, self._leave = times, Path(file), leave
+        self._timeline, self._file, self._end_process = timeline, Path(file), end_process
         limits = [limit for limit in (in_steps, elsewhere) if limit]
         self._tick = min(5.0, min(limits) / 20) if limits else 0.0
-        self._patience = Patience(
-            lambda name: in_steps if name in OF_STEPS else elsewhere, gap=2 * self._tick
+        self._timer = PhaseTimer(
+            lambda name: in_steps if name in STEP_PHASES else elsewhere, gap=2 * self._tick
         )
         self._done = threading.Event()
 
@@ -85,24 +86,24 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._done.wait(self._tick):
-            phase = self._times.now
-            lasted = self._patience.look(phase, self._times.clock())
+            phase = self._timeline.now
+            lasted = self._timer.check(phase, self._timeline.clock())
             if lasted is not None:
-                message = stuck(phase, lasted)
-                exits.within(TELL_SECONDS, lambda told=message: tell_stacks(told, self._file))
-                self._leave(message)
+                message = stuck_message(phase, lasted)
+                exits.run_within(WRITE_SECONDS, lambda text=message: write_stacks(text, self._file))
+                self._end_process(message)
                 return
 
 
-def stuck(phase: Phase, lasted: float) -> str:
-    """What is said of a phase that lasts too long."""
-    key = "stuck_after_seconds" if phase.name in OF_STEPS else "stuck_elsewhere_seconds"
+def stuck_message(phase: Phase, lasted: float) -> str:
+    """Return the message for a phase that lasts too long: its name, its start and the setting."""
+    key = "stuck_after_seconds" if phase.name in STEP_PHASES else "stuck_elsewhere_seconds"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - lasted))
     return f"no progress in {phase.name!r} since {since}, for {lasted:.0f} s (process.{key})"
 
 
-def tell_stacks(message: str, file: Path) -> None:
-    """Writes a message and the stacks of all threads to stderr and to a file."""
+def write_stacks(message: str, file: Path) -> None:
+    """Write a message and the stacks of all threads to stderr and to a file."""
     os.write(STDERR, f"maskmim: {message}; stacks of all threads, also in {file}:\n".encode())
     faulthandler.dump_traceback(file=STDERR, all_threads=True)
     with contextlib.suppress(OSError), file.open("a", encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as bricks: the factor in [0, 1] of the peak rate."""
+"""Learning-rate schedules as bricks: span -> (step -> factor in [0, 1] of the peak)."""
 
 from maskmim.schedules.multistep import warmup_multistep
 from maskmim.schedules.warmup import warmup_constant, warmup_cosine

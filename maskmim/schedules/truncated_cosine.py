@@ -1,4 +1,4 @@
-"""A linear rise and a cosine that ends early: learning rates and momenta of CAPI."""
+"""A linear warm-up and a cosine that ends early: the learning rate and the momentum of CAPI."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from maskmim.schedules.warmup import Schedule, Span, warmup_steps
 from maskmim.types import Array
 
 
-def height(progress: Array, *, warmup: float, cut: float) -> Array:
-    """From 0 to 1 over the share `warmup` of the training, then down the share `cut` of a cosine.
+def warmup_truncated_cosine(progress: Array, *, warmup: float, cut: float) -> Array:
+    """Rise from 0 to 1 over the share `warmup` of the training, then fall along part of a cosine.
 
+    progress: share of the training that is done, in [0, 1]. cut: the share of the cosine.
     Source: WarmupThenCosine of utils.py, facebookresearch/capi, whose rise ends one step earlier.
     """
-    position = jnp.asarray(progress, jnp.float32)
-    fallen = jnp.clip((position - warmup) / (1.0 - warmup), 0.0, 1.0)
-    fall = 0.5 * (1.0 + jnp.cos(jnp.pi * cut * fallen))
-    return jnp.where(position < warmup, position / max(warmup, 1e-9), fall)
+    progress = jnp.asarray(progress, jnp.float32)
+    after_warmup = jnp.clip((progress - warmup) / (1.0 - warmup), 0.0, 1.0)
+    fall = 0.5 * (1.0 + jnp.cos(jnp.pi * cut * after_warmup))
+    return jnp.where(progress < warmup, progress / max(warmup, 1e-9), fall)
 
 
 def learning_rate(span: Span, *, warmup_epochs: float, cut: float = 0.8) -> Schedule:
-    """Schedule brick: `height` at each step; with a cut of 0.8 it ends at 0.095 of the peak.
+    """Build the schedule `warmup_truncated_cosine`; a cut of 0.8 ends at 0.095 of the peak.
 
-    Raises ScheduleError where the warm-up is longer than the training.
+    Raises ScheduleError if the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs) / span.steps
-    return lambda step: height(step / span.steps, warmup=warmup, cut=cut)
+    return lambda step: warmup_truncated_cosine(step / span.steps, warmup=warmup, cut=cut)
 
 
 def momentum(
     progress: Array, *, least: float = 0.999, warmup: float = 0.1, cut: float = 0.8
 ) -> Array:
-    """Momentum brick for `teachers.average`: 1 - (1 - least) * height, so 1, `least`, nearly 1."""
-    return 1.0 - (1.0 - least) * height(progress, warmup=warmup, cut=cut)
+    """Return the momentum of `teachers.average`: from 1 down to `least`, then back to nearly 1."""
+    return 1.0 - (1.0 - least) * warmup_truncated_cosine(progress, warmup=warmup, cut=cut)

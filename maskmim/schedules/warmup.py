@@ -18,46 +18,49 @@ class ScheduleError(UserError, ValueError):
 
 
 class Span(NamedTuple):
-    """The length of a training: steps in all, and (fractional) steps in an epoch."""
+    """The length of a training: its number of steps, and steps per epoch (a fraction)."""
 
     steps: int
     per_epoch: float
 
 
 class Timed(NamedTuple):
-    """A schedule and the span that it is made for: what optimisers get.
+    """A schedule and the span that it is made for, as optimisers get them.
 
-    Called, it is the schedule; DINO's optimiser changes more than the rate over the span.
+    It is called like the schedule; DINO's optimiser also needs the span, for its weight decay.
     """
 
     span: Span
     factor: Schedule
 
     def __call__(self, step: Array) -> Array:
-        """The factor of the peak rate at a step."""
+        """Return the factor of the peak learning rate at a step."""
         return self.factor(step)
 
 
 def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Schedule:
-    """Linear warm-up from 0, then half a cosine down to `final` of the peak.
+    """Rise linearly from 0 to the peak, then fall along half a cosine to `final` of the peak.
 
     Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
-    Raises ScheduleError where the warm-up is longer than the training.
+    Raises ScheduleError if the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs)
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(span.steps, 1), final)
 
 
 def warmup_constant(span: Span, *, warmup_epochs: float) -> Schedule:
-    """Linear warm-up from 0, then the peak for ever."""
+    """Rise linearly from 0 to the peak and stay there.
+
+    Raises ScheduleError if the warm-up is longer than the training.
+    """
     warmup = warmup_steps(span, warmup_epochs)
-    if not warmup:  # of no steps optax makes a schedule that stays at its beginning
+    if not warmup:  # optax's schedule with a warm-up of 0 steps stays at 0
         return optax.constant_schedule(1.0)
     return optax.warmup_constant_schedule(0.0, 1.0, warmup)
 
 
 def warmup_steps(span: Span, warmup_epochs: float) -> int:
-    """The warm-up in steps; ScheduleError where it does not end before the training does."""
+    """Return the warm-up in steps; raise ScheduleError unless it ends before the training does."""
     warmup = round(warmup_epochs * span.per_epoch)
     if not 0 <= warmup < span.steps:
         raise ScheduleError(

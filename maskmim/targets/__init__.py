@@ -1,1 +1,1 @@
-"""What predictions are compared with."""
+"""Targets: what predictions are compared with."""

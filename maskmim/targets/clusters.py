@@ -1,44 +1,46 @@
-"""Assignments to clusters as targets."""
+"""Soft cluster assignments as targets, as CAPI predicts them.
+
+The assignments are a hint of the teacher `maskmim.teachers.clusters.prototypes`.
+"""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.models.layers.patches import gather
-from maskmim.quantize.prototypes import logits
+from maskmim.quantize.prototypes import prototype_logits
 from maskmim.reporting.streams import GREY
-from maskmim.targets.codes import palette, spread
+from maskmim.targets.codes import palette, repeat_to_pixels
 from maskmim.types import Array, View
 
 
-def assigned(view: View) -> Array:
-    """Target brick: the assignments of the predicted tokens, f32[B, P, K]."""
-    return gather(view.context.hints["assignments"], view.mask.predict)
+def draw_clusters(view: View, prediction: Array) -> dict[str, Array]:
+    """Draw a colour for each cluster: the teacher's of all tokens, the student's of predicted ones.
 
-
-def shows(view: View, prediction: Array) -> dict[str, Array]:
-    """A colour for each cluster: the teacher's of every token, the student's of predicted ones.
-
-    The teacher's are the nearest prototypes: a balance over the few examples of a picture would
-    spread each of them over more clusters than a batch does.
+    The teacher's clusters are the nearest prototypes: balancing the few examples of a picture
+    would spread each of them over more clusters than balancing a batch does.
     """
     grid, size = view.context.grid, view.inputs.shape[1:-1]
-    found = logits(view.extra["clusters"], view.context.hints["features"])
-    own = palette(jnp.argmax(found, axis=-1))
-    likeliest = palette(jnp.argmax(prediction, axis=-1))
-    rows = jnp.arange(own.shape[0])[:, None]
-    drawn = jnp.full_like(own, GREY).at[rows, view.mask.predict].set(likeliest)
+    scores = prototype_logits(view.extra["clusters"], view.context.hints["features"])
+    teacher = palette(jnp.argmax(scores, axis=-1))
+    student = palette(jnp.argmax(prediction, axis=-1))
+    rows = jnp.arange(teacher.shape[0])[:, None]
+    predicted = jnp.full_like(teacher, GREY).at[rows, view.mask.predict].set(student)
     picture = view.net.display(view.inputs)
-    hidden = spread(view.mask.hidden[..., None], grid, size)
+    hidden = repeat_to_pixels(view.mask.hidden[..., None], grid, size)
     return {
         "image": picture,
         "image seen by the student": jnp.where(hidden, jnp.uint8(GREY), picture),
-        "predicted clusters": spread(drawn, grid, size),
-        "teacher's clusters": spread(own, grid, size),
+        "predicted clusters": repeat_to_pixels(predicted, grid, size),
+        "teacher's clusters": repeat_to_pixels(teacher, grid, size),
     }
 
 
-assigned.needs = ("assignments",)
+@facts.target(needs=("assignments",), shows=draw_clusters)
+def assigned(view: View) -> Array:
+    """Return the assignments of the predicted tokens: f32[B, P, K].
 
-
-assigned.shows = shows
+    Needs the hint 'assignments' f32[B, N, K].
+    """
+    return gather(view.context.hints["assignments"], view.mask.predict)

@@ -1,10 +1,11 @@
-"""The codes that a tokenizer gives the predicted tokens, as classes; and pictures of codes."""
+"""Codes and code vectors of a tokenizer as targets, and pictures of codes."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.models.layers.patches import gather
 from maskmim.reporting.streams import GREY
 from maskmim.types import Array, View
@@ -14,54 +15,54 @@ from maskmim.types import Array, View
 STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
 
 
-def codes(view: View) -> Array:
-    """Codes of the predicted tokens: i32[B, P]. Needs the hint 'codes' i32[B, N]."""
-    every = view.context.hints["codes"]
-    return gather(every[..., None], view.mask.predict)[..., 0]
+def draw_codes(view: View, prediction: Array) -> dict[str, Array]:
+    """Draw a colour for each code: with the predicted ones masked, as predicted, and true.
 
-
-def shows(view: View, prediction: Array) -> dict[str, Array]:
-    """Pictures of codes, a colour for each: where none is known, as predicted, and as they are.
-
-    prediction: f32[B, P, V] logits. Predicted tokens are grey in 'masked codes'; the likeliest code
-    is shown in 'predicted codes', where all other tokens show their own.
+    prediction: f32[B, P, V] logits. Predicted tokens are grey in 'masked codes'; 'predicted codes'
+    shows their likeliest code, and the true code of all other tokens.
     """
-    every = view.context.hints["codes"]
-    colours = palette(every)
-    rows = jnp.arange(every.shape[0])[:, None]
-    places = view.mask.predict
-    grey = colours.at[rows, places].set(GREY)
+    all_codes = view.context.hints["codes"]
+    colours = palette(all_codes)
+    rows = jnp.arange(all_codes.shape[0])[:, None]
+    tokens = view.mask.predict
+    masked = colours.at[rows, tokens].set(GREY)
     likeliest = palette(jnp.argmax(prediction, axis=-1))
-    drawn = colours.at[rows, places].set(likeliest)
-    columns = {"masked codes": grey, "predicted codes": drawn, "codes": colours}
+    predicted = colours.at[rows, tokens].set(likeliest)
+    columns = {"masked codes": masked, "predicted codes": predicted, "codes": colours}
     grid, size = view.context.grid, view.inputs.shape[1:-1]
-    return {name: spread(cells, grid, size) for name, cells in columns.items()}
+    return {name: repeat_to_pixels(values, grid, size) for name, values in columns.items()}
 
 
-codes.needs = ("codes",)
-codes.shows = shows
+@facts.target(needs=("codes",), shows=draw_codes)
+def codes(view: View) -> Array:
+    """Return the codes of the predicted tokens: i32[B, P].
+
+    Needs the hint 'codes' i32[B, N].
+    """
+    all_codes = view.context.hints["codes"]
+    return gather(all_codes[..., None], view.mask.predict)[..., 0]
 
 
 def quantised(view: View) -> Array:
-    """The code vectors of the predicted tokens, the output 'quantised' of a tokenizer in training.
+    """Return the code vectors of the predicted tokens of a tokenizer in training.
 
-    Returns f32[B, P, width]; no gradient passes.
+    Returns f32[B, P, width], the output 'quantised'; no gradient passes.
     """
     return jax.lax.stop_gradient(view.outputs["quantised"]).astype(jnp.float32)
 
 
-def palette(found: Array) -> Array:
-    """A colour for each code: i32[...] -> u8[..., 3], the same for equal codes."""
-    turns = (found[..., None].astype(jnp.float32) * jnp.array(STEPS) + 0.5) % 1.0
+def palette(codes: Array) -> Array:
+    """Return a colour for each code: i32[...] -> u8[..., 3], the same for equal codes."""
+    turns = (codes[..., None].astype(jnp.float32) * jnp.array(STEPS) + 0.5) % 1.0
     return (32 + 223 * turns).astype(jnp.uint8)
 
 
-def spread(cells: Array, grid: tuple[int, ...], size: tuple[int, ...]) -> Array:
-    """Values of tokens as blocks of a picture: [B, N, C] on a grid -> [B, *size, C].
+def repeat_to_pixels(values: Array, grid: tuple[int, ...], size: tuple[int, ...]) -> Array:
+    """Repeat the values of tokens over their pixels: [B, N, C] on a grid -> [B, *size, C].
 
-    size: of the picture, on each axis a multiple of the grid's.
+    size: of the picture, a multiple of the grid on each axis.
     """
-    picture = cells.reshape(cells.shape[0], *grid, cells.shape[-1])
+    picture = values.reshape(values.shape[0], *grid, values.shape[-1])
     for axis, (tokens, pixels) in enumerate(zip(grid, size, strict=True), start=1):
         picture = jnp.repeat(picture, pixels // tokens, axis=axis)
     return picture

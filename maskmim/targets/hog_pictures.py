@@ -1,4 +1,4 @@
-"""Pictures of the histograms that tokens have, under jit."""
+"""Pictures of the histograms of oriented gradients of tokens, under jit."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from maskmim.targets.hog_glyphs import strokes
 from maskmim.types import Array
 
 
-def drawn(
+def draw_strokes(
     values: Array, shape: tuple[int, ...], grid: tuple[int, ...], *, bins: int, cell: int
 ) -> Array:
-    """Values of cubes f32[B, N, V] as strokes u8 of the frames' shape [B, t, H, W, C].
+    """Draw histograms of cubes f32[B, N, V] as strokes u8[B, t, H, W, C], the shape of the frames.
 
     Histograms are averaged over the channels; see `hog_glyphs.glyphs`.
     """
     examples, frames, height, width, channels = shape
     down, across = height // cell // grid[1], width // cell // grid[2]
-    cut = values.reshape(examples, *grid, channels, bins, down, across)
-    cells = cut.mean(axis=4).transpose(0, 1, 2, 5, 3, 6, 4)
+    split = values.reshape(examples, *grid, channels, bins, down, across)
+    cells = split.mean(axis=4).transpose(0, 1, 2, 5, 3, 6, 4)
     cells = jnp.maximum(cells.reshape(examples, frames, height // cell, width // cell, bins), 0)
     drawing = jnp.max(cells[..., None, None] * strokes(bins, cell), axis=4)
     drawing = drawing.transpose(0, 1, 2, 4, 3, 5).reshape(examples, frames, height, width, 1)

@@ -1,1 +1,1 @@
-"""Sources of hints: other weights, banks of noise, the data itself."""
+"""Teachers, the sources of hints: other weights, banks of noise, the data itself."""

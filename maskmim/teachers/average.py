@@ -1,4 +1,4 @@
-"""A teacher whose weights are a moving average of the model's own."""
+"""A teacher whose weights are a moving average (EMA) of the model's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 import jax
 
+from maskmim.config.facts import facts_of, function_of
 from maskmim.errors import UserError
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
 class AverageError(UserError, ValueError):
-    """An average of parameters that do not exist, or of which nothing is found."""
+    """An average of parameters that do not exist, or a teacher that declares no hints."""
 
 
 def average(
@@ -20,47 +21,47 @@ def average(
     momentum: Callable[[Array], Array],
     parts: tuple[str, ...] = (),
 ) -> Teacher:
-    """Averaged weights that look at whole examples before the mask is drawn.
+    """Return a teacher with averaged weights that sees whole examples before the mask is drawn.
 
-    find:     brick, (net, averaged params, context) -> {hint: array}; its attribute `gives` is the
-              names of these hints. With it one teacher serves attention, features and losses.
+    find:     brick, (net, averaged params, context) -> {hint: array}, which declares the names of
+              its hints by `@facts.finder(gives=...)`.
     momentum: brick, progress -> the share f32[] of the average that an update keeps, see
               `teachers.momentum`.
-    parts:    the top-level parts of the params that are averaged, such as ('encoder',); () for all.
+    parts:    top-level parts of the params to average, such as ('encoder',); () for all.
 
     The average starts as a copy of the params and is updated once after each optimiser step, with
     the params of that step: average = momentum * average + (1 - momentum) * params.
-    Raises AverageError for a find that declares no hints and for a part that the params lack.
+    Raises AverageError where find declares no hints or the params lack a part.
     Source: Mean Teacher (arXiv 1703.01780), ModelEma of timm.
     """
-    function = getattr(find, "func", find)
-    gives = tuple(getattr(function, "gives", ()))
+    gives = facts_of(find).gives
     if not gives:
+        function = function_of(find)
         raise AverageError(
-            f"{function.__module__}.{function.__qualname__} does not say what it finds: set its "
-            "attribute `gives` to the names of its hints"
+            f"{function.__module__}.{function.__qualname__} does not declare its hints: decorate "
+            'it with @facts.finder(gives=("features",)), see maskmim.config.facts'
         )
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
-        return _chosen(params, parts)
+        return _select_parts(params, parts)
 
-    def ask(
+    def find_hints(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
         return jax.lax.stop_gradient(find(net, extra, context))
 
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        kept = momentum(progress)
+        share = momentum(progress)
 
         def mix(old: Array, new: Array) -> Array:
-            return (kept * old + (1.0 - kept) * new).astype(old.dtype)
+            return (share * old + (1.0 - share) * new).astype(old.dtype)
 
-        return jax.tree.map(mix, extra, _chosen(params, parts))
+        return jax.tree.map(mix, extra, _select_parts(params, parts))
 
-    return Teacher(gives, False, init, ask, refresh)
+    return Teacher(gives, False, init, find_hints, refresh)
 
 
-def _chosen(params: Mapping[str, Tree], parts: tuple[str, ...]) -> Tree:
+def _select_parts(params: Mapping[str, Tree], parts: tuple[str, ...]) -> Tree:
     missing = sorted(set(parts) - set(params))
     if missing:
         raise AverageError(

@@ -1,4 +1,8 @@
-"""Online clustering of a teacher's tokens: prototypes, their loss, assignments as targets."""
+"""Online clustering of tokens: prototypes that learn, and assignments as hints.
+
+The prototypes are trained by `maskmim.objectives.clustering`; the assignments are the targets
+`maskmim.targets.clusters.assigned`.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,22 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.losses.sinkhorn_knopp import sinkhorn
-from maskmim.quantize.prototypes import logits
+from maskmim.quantize.prototypes import prototype_logits
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
 def prototypes(*, clusters: int = 16384, temperature: float = 0.06, iterations: int = 3) -> Teacher:
-    """A linear layer on tokens of length 1, balanced by Sinkhorn: teacher brick, asked last.
+    """Return a teacher that assigns tokens to prototypes by Sinkhorn; list it last.
 
-    clusters: K prototypes, from N(0, 1), with biases. temperature: of the assignments. iterations:
-    of `sinkhorn`. Reads the hint 'features' f32[B, N, D]; gives 'assignments' f32[B, N, K].
-    Clusters are balanced over the examples at each position by itself, so that a position tells
-    nothing of the cluster. A batch of B examples balances over B: with train.micro_batches each
-    part is balanced by itself, which is another, coarser balance, not the same step in less memory.
+    clusters:    K prototypes, from N(0, 1), with biases: a linear layer on tokens of length 1.
+    temperature: of the assignments.
+    iterations:  of `sinkhorn`.
+    Reads the hint 'features' f32[B, N, D]; gives 'assignments' f32[B, N, K].
+    Clusters are balanced over the examples, separately at each position, so that a position does
+    not tell the cluster. Not additive over micro-batches: with train.micro_batches each part is
+    balanced separately, which is a coarser balance, not the same step in less memory.
     Source: OnlineClustering of model.py, facebookresearch/capi, with positionwise_sk.
-    Difference: assignments are float32, there in the dtype of the computation.
+    Difference: assignments are float32; the official code has the dtype of the computation.
     """
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
@@ -29,7 +35,7 @@ def prototypes(*, clusters: int = 16384, temperature: float = 0.06, iterations: 
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
-        scores = logits(extra, context.hints["features"]) / temperature
+        scores = prototype_logits(extra, context.hints["features"]) / temperature
         return {"assignments": sinkhorn(scores, iterations=iterations)}
 
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:

@@ -1,4 +1,4 @@
-"""A teacher that never learns: what a network that is given finds in the whole picture."""
+"""A teacher that never learns: features of whole pictures from a fixed network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
 class FrozenError(UserError, ValueError):
-    """A fixed teacher and a batch that do not go together."""
+    """A batch that a fixed teacher cannot use."""
 
 
 def features(
@@ -24,22 +24,22 @@ def features(
     epsilon: float = 1e-6,
     picture: str = "image",
 ) -> Teacher:
-    """Features of every token of the whole picture, found by a fixed network.
+    """Return a teacher that gives the features of a fixed network for every token.
 
     network:     brick, () -> Frozen: `maskmim.models.frozen_vit.random_vit`, or one of
                  `maskmim.teachers.pretrained`.
-    class_token: gives 'class_feature' f32[B, D] too.
-    normalise:   each feature vector minus its mean over its deviation (a layer norm without
-                 parameters, with `epsilon`), after whatever norm the network has.
+    class_token: give 'class_feature' f32[B, D] too.
+    normalise:   subtract the mean of each feature vector and divide by its deviation (a layer norm
+                 without parameters, with `epsilon`), after the network's own norm.
     picture:     name of the batch's array.
 
-    Gives 'features' f32[B, N, D]. The picture is resized (bicubic, antialiased) to the size that
-    gives the network the tokens of the student's grid, and normalised as the network wants it.
-    Its weights are frozen variables: read once when training starts, never saved.
-    Raises FrozenError for a batch without that picture, for anything but pictures, for other
-    channels, and for a class token that the network lacks.
+    Gives 'features' f32[B, N, D]. The whole picture is resized (bicubic, antialiased) so that the
+    network has the tokens of the student's grid, and normalised as the network expects.
+    The network's weights are frozen variables: read once when training starts, never saved.
+    Raises FrozenError where the batch lacks that picture, the array is not pictures, the channels
+    differ, or the network lacks a class token.
     """
-    given = network()
+    fixed = network()
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
         return ()
@@ -47,26 +47,26 @@ def features(
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
-        encoded = given.encode(frozen, seen_by(given, context, picture))
-        found = {"features": encoded.tokens}
+        encoded = fixed.encode(frozen, network_inputs(fixed, context, picture))
+        hints = {"features": encoded.tokens}
         if class_token:
             if not encoded.prefix.shape[1]:
                 raise FrozenError("the teacher has no class token: set class_token=False")
-            found["class_feature"] = encoded.prefix[:, 0]
-        found = {name: value.astype(jnp.float32) for name, value in found.items()}
+            hints["class_feature"] = encoded.prefix[:, 0]
+        hints = {name: value.astype(jnp.float32) for name, value in hints.items()}
         if normalise:
-            found = {name: standardised(value, epsilon) for name, value in found.items()}
-        return found
+            hints = {name: standardise(value, epsilon) for name, value in hints.items()}
+        return hints
 
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
         return extra
 
     gives = ("features", "class_feature") if class_token else ("features",)
-    return Teacher(gives, False, init, find, refresh, given.load)
+    return Teacher(gives, False, init, find, refresh, fixed.load)
 
 
-def seen_by(given: Frozen, context: Context, picture: str) -> Array:
-    """The batch's pictures as the network wants them: its size, its normalisation."""
+def network_inputs(network: Frozen, context: Context, picture: str) -> Array:
+    """Return the batch's pictures in the size and normalisation of the network."""
     if picture not in context.batch:
         raise FrozenError(
             f"the batch has no {picture!r}: it has {', '.join(sorted(context.batch))}"
@@ -74,23 +74,24 @@ def seen_by(given: Frozen, context: Context, picture: str) -> Array:
     images, grid = context.batch[picture], context.grid
     if images.ndim != 4 or len(grid) != 2:
         raise FrozenError(
-            f"the fixed teacher looks at pictures, not at {picture!r} of shape {images.shape[1:]} "
-            f"with the tokens {grid}"
+            f"the fixed teacher needs pictures; {picture!r} has examples of shape "
+            f"{images.shape[1:]} on the token grid {grid}"
         )
-    if images.shape[-1] != len(given.mean):
+    if images.shape[-1] != len(network.mean):
         raise FrozenError(
-            f"the fixed teacher looks at pictures of {len(given.mean)} channels, those of the "
-            f"batch have {images.shape[-1]}"
+            f"the fixed teacher needs pictures of {len(network.mean)} channels, the batch has "
+            f"{images.shape[-1]}: change input.channels, or the teacher's mean and std"
         )
     scale = 255.0 if images.dtype == jnp.uint8 else 1.0
     images = images.astype(jnp.float32) / scale
-    shape = images.shape[0], grid[0] * given.patch[0], grid[1] * given.patch[1], images.shape[-1]
+    rows, columns = grid[0] * network.patch[0], grid[1] * network.patch[1]
+    shape = images.shape[0], rows, columns, images.shape[-1]
     if images.shape != shape:
         images = jnp.clip(jax.image.resize(images, shape, "cubic", antialias=True), 0.0, 1.0)
-    return (images - jnp.asarray(given.mean)) / jnp.asarray(given.std)
+    return (images - jnp.asarray(network.mean)) / jnp.asarray(network.std)
 
 
-def standardised(values: Array, epsilon: float) -> Array:
-    """Each vector [..., D] minus its mean, over its deviation."""
+def standardise(values: Array, epsilon: float) -> Array:
+    """Subtract the mean of each vector [..., D] and divide by its deviation."""
     centred = values - jnp.mean(values, axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)

@@ -15,7 +15,7 @@ from maskmim.masks.colour import filter_of
 from maskmim.masks.gaussian import filtered_noise
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
-TOGETHER = 128  # Patterns filtered at a time; bounds the memory that making a bank takes.
+CHUNK = 128  # Patterns filtered at a time; bounds the memory that making a bank takes.
 
 
 class BankError(UserError, ValueError):
@@ -30,57 +30,65 @@ def generated(
     sigmas: tuple[float, ...] = (),
     seed: int = 0,
 ) -> Teacher:
-    """A bank made on the device with the filters of `maskmim.masks.colour`.
+    """Return a teacher with a bank made on the device by the filters of `maskmim.masks.colour`.
 
-    count, size: `count` patterns of size x size tokens. colour: red, green, blue, purple or white.
-    sigmas: of the colour's blurs, () for its defaults. seed: of the bank alone, so that runs with
-    other seeds share it as they would share a file. Gives 'noise_bank' f32[count, size, size].
-
-    Raises BankError for a colour, sigmas or sizes that cannot be.
-    Source: carlosh93/ColorMAE ships 3,072 finished patterns a colour (green_noise_data_3072.npz);
-    neither their size nor their sigmas are stated there, 64 and the sigmas are ours.
+    colour:      red, green, blue, purple or white.
+    count, size: `count` patterns of size x size tokens.
+    sigmas:      of the colour's blurs, () for its defaults.
+    seed:        of the bank alone, so that runs with other seeds share it as they would a file.
+    Gives 'noise_bank' f32[count, size, size].
+    Raises BankError for an unknown colour, unfitting sigmas, and a count or size below 1.
+    Source: carlosh93/ColorMAE ships 3,072 finished patterns per colour
+    (green_noise_data_3072.npz); it states neither their size nor their sigmas, 64 and the sigmas
+    are ours.
     """
     if count < 1 or size < 1:
-        raise BankError(f"a bank of {count} patterns of {size} x {size} tokens cannot be made")
+        raise BankError(
+            f"noise bank of {count} patterns of {size} x {size} tokens: count and size must be at "
+            "least 1"
+        )
     try:
         blurs = filter_of(colour, tuple(sigmas))
     except ValueError as error:
         raise BankError(f"noise bank: {error}") from error
 
-    def pattern(place: Array) -> Array:
-        key = jax.random.fold_in(jax.random.key(seed), place)
+    def pattern(index: Array) -> Array:
+        key = jax.random.fold_in(jax.random.key(seed), index)
         return filtered_noise(key[None], (size, size), blurs)[0]
 
     def make() -> Array:
-        return jax.lax.map(pattern, jnp.arange(count), batch_size=min(TOGETHER, count))
+        return jax.lax.map(pattern, jnp.arange(count), batch_size=min(CHUNK, count))
 
-    return _holding(make)
+    return _bank_teacher(make)
 
 
 def from_npz(*, path: str) -> Teacher:
-    """A bank from a file: the first array [L, M, N] of an npz, such as the authors' downloads.
+    """Return a teacher with a bank from a file: the first array [L, M, N] of an npz.
 
-    The values become f32 (the official code ranks in the file's own type). Gives 'noise_bank'
-    f32[L, M, N].
-
-    Raises BankError where the file is missing, is no npz, holds Python objects, or its first array
-    is no three-dimensional array of finite real numbers.
+    path: such as one of the authors' downloads.
+    Gives 'noise_bank' f32[L, M, N].
+    Raises BankError where the file is missing, is not an npz or holds Python objects, or where its
+    first array is not a three-dimensional array of finite real numbers.
     Source: change_color_pattern of models/utils/masking_generator.py, carlosh93/ColorMAE, which
-    takes the first array too; the files are linked from its README.
+    takes the first array too; its README links the files.
+    Difference: values become f32; the official code ranks in the file's type.
     """
     patterns = read_patterns(Path(path).expanduser())
-    return _holding(lambda: jnp.asarray(patterns))
+    return _bank_teacher(lambda: jnp.asarray(patterns))
 
 
 def read_patterns(path: Path) -> np.ndarray:
-    """The first array of an npz as f32[L, M, N]; BankError where that cannot be."""
+    """Return the first array of an npz as f32[L, M, N].
+
+    Raises BankError as `from_npz` does.
+    """
     if not path.is_file():
         raise BankError(
             f"no noise bank at {path}: give the npz file to teachers.<name>.path, or make a bank "
             "with maskmim.teachers.noise_bank.generated"
         )
     if not zipfile.is_zipfile(path):
-        raise BankError(f"noise bank {path} is no npz file")
+        raise BankError(f"noise bank {path} is not an npz file")
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
@@ -98,8 +106,8 @@ def read_patterns(path: Path) -> np.ndarray:
     return patterns
 
 
-def _holding(make: Callable[[], Array]) -> Teacher:
-    """A teacher that knows nothing but a bank, asked before the mask is drawn."""
+def _bank_teacher(make: Callable[[], Array]) -> Teacher:
+    """Return a teacher that gives a bank before the mask is drawn."""
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
         return ()

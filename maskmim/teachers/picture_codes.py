@@ -1,6 +1,6 @@
-"""Pictures as codes and back, by an autoencoder with a codebook, frozen: what masked tokens are of.
+"""Pictures as codes and back, by a frozen autoencoder with a codebook: the data of masked tokens.
 
-An autoencoder is a `Net` whose `encode` gives a vector for each token, whose `predict` gives the
+The autoencoder is a `Net` whose `encode` gives a vector for each token, whose `predict` gives the
 'pixels' of such vectors, and whose params hold codebook/vectors f32[codes, width]; see
 `models.vq_autoencoder`.
 """
@@ -8,15 +8,14 @@ An autoencoder is a `Net` whose `encode` gives a vector for each token, whose `p
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from maskmim.checkpoints.load_run import Trained, trained
+from maskmim.checkpoints.load_run import load_trained
 from maskmim.errors import UserError
-from maskmim.masks.core import whole
+from maskmim.masks.core import nothing_hidden
 from maskmim.quantize.vector_quantize import nearest
 from maskmim.types import Array, Encoded, Net, Spec, Tree
 
@@ -24,13 +23,14 @@ PARTS = ("encoder", "decoder", "codebook")
 
 
 class CodesError(UserError, ValueError):
-    """A run that turns no pictures into codes and back, or other pictures."""
+    """A run that is not an autoencoder of pictures, or one of other pictures."""
 
 
 class PictureCodes(NamedTuple):
     """A frozen tokenizer of pictures.
 
-    net:    the autoencoder, for grids and pictures. codes: how many there are.
+    net:    the autoencoder, for grids and pictures.
+    codes:  their number, the size of the codebook.
     freeze: () -> frozen, its params.
     """
 
@@ -40,28 +40,28 @@ class PictureCodes(NamedTuple):
 
 
 def vectors_of(net: Net, params: Tree, inputs: Array) -> Array:
-    """What the encoder makes of the tokens of pictures f32[B, H, W, C]: f32[B, N, D]."""
+    """Return the encoder's vectors for the tokens of pictures: f32[B, H, W, C] -> f32[B, N, D]."""
     return net.encode(params, inputs, None).tokens.astype(jnp.float32)
 
 
 def codes_of(net: Net, params: Tree, inputs: Array) -> Array:
-    """The codes of pictures f32[B, H, W, C]: i32[B, N]."""
+    """Return the codes of pictures: f32[B, H, W, C] -> i32[B, N]."""
     return nearest(vectors_of(net, params, inputs), params["codebook"]["vectors"])
 
 
-def picture_of(net: Net, params: Tree, vectors: Array) -> Array:
-    """The picture f32[B, H, W, C] of the tokens' vectors f32[B, N, D]."""
+def picture_of_vectors(net: Net, params: Tree, vectors: Array) -> Array:
+    """Return the pictures of tokens' vectors: f32[B, N, D] -> f32[B, H, W, C]."""
     encoded = Encoded(vectors[:, :0], vectors)
-    return net.restore(net.predict(params, encoded, whole(*vectors.shape[:2]))["pixels"])
+    return net.restore(net.predict(params, encoded, nothing_hidden(*vectors.shape[:2]))["pixels"])
 
 
-def drawn(net: Net, params: Tree, codes: Array) -> Array:
-    """The picture f32[B, H, W, C] of codes i32[B, N]."""
-    return picture_of(net, params, jnp.asarray(params["codebook"]["vectors"])[codes])
+def picture_of_codes(net: Net, params: Tree, codes: Array) -> Array:
+    """Return the pictures of codes: i32[B, N] -> f32[B, H, W, C]."""
+    return picture_of_vectors(net, params, jnp.asarray(params["codebook"]["vectors"])[codes])
 
 
 def fresh(spec: Spec, *, model: Callable[[Spec], Net], seed: int = 0) -> PictureCodes:
-    """A tokenizer that has learnt nothing, for tests and plans.
+    """Return an untrained tokenizer, for tests and plans.
 
     model: brick of the autoencoder. seed: of its params.
     """
@@ -72,29 +72,24 @@ def fresh(spec: Spec, *, model: Callable[[Spec], Net], seed: int = 0) -> Picture
 
 
 def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
-    """A tokenizer that was trained here, from the newest checkpoint of its run.
+    """Return a tokenizer trained with maskmim, from the newest checkpoint of its run.
 
-    Raises CodesError for a run whose params are no such autoencoder's, and for one on pictures of
-    another size or with another normalisation.
+    Raises CodesError where the params of the run are not such an autoencoder's, or the size or
+    normalisation of its pictures differs.
+
     """
-
-    @cache
-    def run() -> Trained:
-        return trained(workdir)
-
-    found = run()
-    missing = sorted(set(PARTS) - set(found.variables.params))
+    tokenizer = load_trained(workdir)
+    missing = sorted(set(PARTS) - set(tokenizer.variables.params))
     if missing:
         raise CodesError(
-            f"the run {workdir} turns no pictures into codes and back: its params have no "
-            f"{', '.join(missing)}; name the run of a tokenizer such as "
-            "configs/vqgan.py"
+            f"the run {workdir} does not turn pictures into codes and back: its params have no "
+            f"{', '.join(missing)}; name the run of a tokenizer such as configs/vqgan.py"
         )
-    if found.spec != spec:
+    if tokenizer.spec != spec:
         raise CodesError(
-            f"the tokenizer {workdir} was trained on {found.spec}, this config's input is {spec}: "
-            "give both the same input section"
+            f"the tokenizer {workdir} was trained on {tokenizer.spec}, this config's input is "
+            f"{spec}: give both the same input section"
         )
-    params = {name: found.variables.params[name] for name in PARTS}
+    params = {name: tokenizer.variables.params[name] for name in PARTS}
     size = len(params["codebook"]["vectors"])
-    return PictureCodes(found.method.net, size, lambda: params)
+    return PictureCodes(tokenizer.method.net, size, lambda: params)

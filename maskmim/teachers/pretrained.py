@@ -1,7 +1,7 @@
-"""Networks for `teachers.frozen.features` that are read from files, or from a run of maskmim.
+"""Networks for `teachers.frozen.features`, read from files or from a run of maskmim.
 
-Files are safetensors as transformers and timm publish them. They are read when training starts, and
-again whenever it is continued; nothing of them is saved.
+Files are safetensors as transformers and timm publish them. They are read whenever training starts
+or resumes; checkpoints do not hold them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 
-from maskmim.checkpoints.load_run import trained
+from maskmim.checkpoints.load_run import load_trained
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import vision, vision_layouts
 from maskmim.models.clip_vision import ClipEncoder
-from maskmim.models.frozen_vit import Frozen, Resize, encoder_of, grid_of, learned_positions
+from maskmim.models.frozen_vit import Frozen, Resize, build_frozen_encoder, patch_grid, with_learned_positions
 from maskmim.models.layers import attention
 from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError, Size
@@ -39,22 +39,21 @@ def vit(
     norm_eps: float = 1e-6,
     dtype: str = "float32",
 ) -> Frozen:
-    """A plain ViT with a class token (supervised, DINO, MAE, ...) of transformers or timm.
+    """Return a plain ViT with a class token (supervised, DINO, MAE, ...) of transformers or timm.
 
-    path:      safetensors file of a ViTModel, or of a model that holds one, or of timm's.
-    mean, std: what its pictures were normalised with: ImageNet's for DINO and MAE, 0.5 for
-               Google's.
-    layer:     what it finds is the output of so many blocks, without the last norm (entry `layer`
-               of transformers' hidden_states); None for all blocks and the last norm.
+    path:      safetensors file of a ViTModel, of a model that holds one, or of a timm ViT.
+    mean, std: of the pictures it was trained on: ImageNet's for DINO and MAE, 0.5 for Google's.
+    layer:     features are the output of this many blocks, without the last norm (entry `layer` of
+               transformers' hidden_states); None for all blocks and the last norm.
     norm_eps:  1e-12 in transformers' configs, 1e-6 in timm.
-    Raises ModelError for a size or layer that cannot be; WeightsError, when the weights are read,
-    for a file that is missing or does not fit.
+    Raises ModelError for an unknown variant or layer; WeightsError, when the weights are read,
+    where the file is missing or does not fit.
     """
-    encoder = partial(encoder_of, positions="learned", epsilon=norm_eps, dtype=dtype)
+    encoder = partial(build_frozen_encoder, positions="learned", epsilon=norm_eps, dtype=dtype)
     layouts = vision_layouts.VIT, vision_layouts.TIMM
     size = size_of(variant)
     load = _reader(path, layouts, encoder, size, patch, len(mean))
-    return learned_positions(load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std)
+    return with_learned_positions(load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std)
 
 
 def dinov2(
@@ -68,19 +67,19 @@ def dinov2(
     resize: Resize = with_offset,
     dtype: str = "float32",
 ) -> Frozen:
-    """DINOv2 (arXiv 2304.07193) without registers, S, B or L, of transformers' Dinov2Model.
+    """Return DINOv2 (arXiv 2304.07193) without registers, S, B or L, of transformers' Dinov2Model.
 
     path:   safetensors file.
     layer:  as in `vit`.
-    resize: of its positions, which are made for pictures of 518 pixels: by the authors' offset, or
-            `maskmim.models.layers.blocks.posembed.resize_positions` as transformers does it.
-    The giant's SwiGLU is not here. Raises as `vit` does.
+    resize: of its positions, which are made for pictures of 518 pixels: `with_offset` as the
+            authors do, or `maskmim.models.layers.posembed.resize_positions` as transformers does.
+    The giant is not supported: it has SwiGLU. Raises as `vit` does.
     """
-    encoder = partial(encoder_of, positions="learned", epsilon=1e-6, dtype=dtype)
+    encoder = partial(build_frozen_encoder, positions="learned", epsilon=1e-6, dtype=dtype)
     size = size_of(variant)
     load = _reader(path, (vision_layouts.DINOV2,), encoder, size, patch, len(mean))
-    given = {"size": size, "patch": patch, "layer": layer, "mean": mean, "std": std}
-    return learned_positions(load, encoder, resize=resize, **given)
+    settings = {"size": size, "patch": patch, "layer": layer, "mean": mean, "std": std}
+    return with_learned_positions(load, encoder, resize=resize, **settings)
 
 
 def dinov2_with_registers(
@@ -95,18 +94,18 @@ def dinov2_with_registers(
     resize: Resize = antialiased,
     dtype: str = "float32",
 ) -> Frozen:
-    """DINOv2 with registers (arXiv 2309.16588), of transformers' Dinov2WithRegistersModel.
+    """Return DINOv2 with registers (arXiv 2309.16588), of transformers' Dinov2WithRegistersModel.
 
-    Keywords are those of `dinov2`; its authors resize its positions with antialiasing.
+    Keywords are those of `dinov2`; the authors resize the positions with antialiasing.
     """
     encoder = partial(
-        encoder_of, positions="learned", epsilon=1e-6, dtype=dtype, registers=registers
+        build_frozen_encoder, positions="learned", epsilon=1e-6, dtype=dtype, registers=registers
     )
     size = size_of(variant)
     layouts = (vision_layouts.DINOV2_WITH_REGISTERS,)
     load = _reader(path, layouts, encoder, size, patch, len(mean))
-    given = {"size": size, "patch": patch, "layer": layer, "mean": mean, "std": std}
-    return learned_positions(load, encoder, resize=resize, **given)
+    settings = {"size": size, "patch": patch, "layer": layer, "mean": mean, "std": std}
+    return with_learned_positions(load, encoder, resize=resize, **settings)
 
 
 def clip(
@@ -120,20 +119,20 @@ def clip(
     std: tuple[float, ...] = CLIP_STD,
     dtype: str = "float32",
 ) -> Frozen:
-    """The picture half of CLIP (arXiv 2103.00020), of transformers' CLIPModel or CLIPVisionModel.
+    """Return CLIP's picture encoder (arXiv 2103.00020), of a CLIPModel or CLIPVisionModel.
 
-    path:      safetensors file; what belongs to texts is not looked at.
-    projected: every token goes through the last norm and into the space that pictures share with
-               texts, as BEiT v2 and EVA want it; the file must have the projection.
-    layer:     as in `vit`. transformers' last_hidden_state is that of all blocks (12 for B), before
-               the last norm.
-    Raises as `vit` does, and ModelError for a layer that is to be projected.
+    path:      safetensors file of transformers; the text encoder's weights are ignored.
+    projected: apply the last norm and the projection to the space of pictures and texts to every
+               token, as BEiT v2 and EVA need; the file must have the projection.
+    layer:     as in `vit`. transformers' last_hidden_state is the output of all blocks (12 for B),
+               before the last norm.
+    Raises as `vit` does, and ModelError for `projected` with a layer.
     """
     if projected and layer is not None:
         raise ModelError("CLIP projects the output of all blocks: layer=None, or projected=False")
 
     def encoder(size: Size, grid: tuple[int, int]) -> ClipEncoder:
-        return ClipEncoder(grid, size, 1e-5, jnp.dtype(dtype), attention.fastest())
+        return ClipEncoder(grid, size, 1e-5, jnp.dtype(dtype), attention.fastest_attention())
 
     size, projection = size_of(variant), "visual_projection.weight"
     load = _reader(
@@ -145,17 +144,17 @@ def clip(
         len(mean),
         keep=(projection,) if projected else (),
     )
-    whole = learned_positions(
+    network = with_learned_positions(
         load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std
     )
 
     def encode(params: Tree, pictures: Array) -> Encoded:
         rest = {name: value for name, value in params.items() if name != projection}
-        found = whole.encode(rest, pictures)
-        into = params[projection].T.astype(found.tokens.dtype)
-        return found._replace(prefix=found.prefix @ into, tokens=found.tokens @ into)
+        encoded = network.encode(rest, pictures)
+        matrix = params[projection].T.astype(encoded.tokens.dtype)
+        return encoded._replace(prefix=encoded.prefix @ matrix, tokens=encoded.tokens @ matrix)
 
-    return whole._replace(encode=encode) if projected else whole
+    return network._replace(encode=encode) if projected else network
 
 
 def _reader(
@@ -167,7 +166,7 @@ def _reader(
     channels: int,
     keep: Sequence[str] = (),
 ) -> Callable[[], Tree]:
-    """() -> the parameters of an encoder, read from a file at the first call."""
+    """Return a function () -> params of an encoder, which reads the file at its first call."""
 
     @cache
     def load() -> Tree:
@@ -181,18 +180,20 @@ def _reader(
 
 
 def run(*, workdir: str, layer: int | None = None) -> Frozen:
-    """The encoder of a training of maskmim, from its newest checkpoint.
+    """Return the encoder of a run of maskmim, from its newest checkpoint.
 
-    workdir: of that training, read once. It looks at pictures of its own size and normalisation,
-             so that its tokens are those of a student with the same grid alone.
+    workdir: of that run, read once. Pictures have the size and normalisation of the run, so the
+             student must have the same grid.
     layer:   as in `vit`.
-    Raises ConfigError or CheckpointError for a folder without a training, and ModelError for
-    anything but pictures, for a layer that it lacks and for another grid.
+    Raises ConfigError or CheckpointError where the folder does not hold a run, and ModelError where
+    the run does not see pictures, lacks the layer or has another grid.
     """
-    given = trained(workdir)
-    net, spec = given.method.net, given.spec
+    trained = load_trained(workdir)
+    net, spec = trained.method.net, trained.spec
     if len(spec.size) != 2:
-        raise ModelError(f"the run {workdir} looks at {spec.stream} inputs, not at pictures")
+        raise ModelError(
+            f"the run {workdir} sees {spec.stream} inputs, not pictures: name a run on pictures"
+        )
     grid = net.grids[spec.stream]
     patch = spec.size[0] // grid[0], spec.size[1] // grid[1]
 
@@ -200,7 +201,7 @@ def run(*, workdir: str, layer: int | None = None) -> Frozen:
         if pictures.shape[1:3] != spec.size:
             raise ModelError(
                 f"the run {workdir} cuts a picture into {grid} tokens, the student into "
-                f"{grid_of(pictures, patch)}: give both the same grid"
+                f"{patch_grid(pictures, patch)}: give both the same grid"
             )
         if layer is None:
             return net.encode(params, pictures, None)
@@ -208,7 +209,7 @@ def run(*, workdir: str, layer: int | None = None) -> Frozen:
         depth, prefix = len(encoded.layers), encoded.prefix.shape[1]
         if not 1 <= layer <= depth:
             raise ModelError(f"no layer {layer}: the blocks are 1 to {depth}, None is the output")
-        found = encoded.layers[layer - 1]
-        return Encoded(found[:, :prefix], found[:, prefix:])
+        tokens = encoded.layers[layer - 1]
+        return Encoded(tokens[:, :prefix], tokens[:, prefix:])
 
-    return Frozen(patch, spec.mean, spec.std, lambda: given.variables.params, encode)
+    return Frozen(patch, spec.mean, spec.std, lambda: trained.variables.params, encode)

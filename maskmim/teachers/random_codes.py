@@ -1,30 +1,31 @@
-"""Codes that nobody learnt, for baselines and for tests of what predicts codes."""
+"""Codes of random projections, for baselines and for tests of models that predict codes."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
-from maskmim.quantize.vector_quantize import EXACT, nearest_cosine, unit
+from maskmim.quantize.vector_quantize import EXACT, l2_normalise, nearest_cosine
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
 def random_projection(*, size: int = 8192, width: int = 16, seed: int = 0) -> Teacher:
-    """Codes that nobody learnt: the nearest of random directions to a random projection of a patch.
+    """Return a teacher that gives the nearest random direction to a patch's random projection.
 
-    size:  of the codebook. width: values that a patch is projected to.
-    seed:  of both, so that runs with other seeds share them.
-    Each patch has its mean taken off and its length made 1 first, so that codes tell patterns and
-    colours from each other, not contrasts. Gives 'codes' i32[B, N].
-    Source: BEST-RQ (arXiv 2202.01855, section 3.1), which does so with speech.
-    Differences: there inputs are normalised over the data set.
+    size:  of the codebook.
+    width: values that a patch is projected to.
+    seed:  of codebook and projection, so that runs with other seeds share them.
+    Each patch is centred and scaled to length 1 first, so that codes tell patterns and colours
+    apart, not contrasts. Gives 'codes' i32[B, N].
+    Source: BEST-RQ (arXiv 2202.01855, section 3.1), for speech.
+    Differences: BEST-RQ normalises inputs over the data set.
     """
 
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
         patches = net.patchify(net.inputs(context.batch)).astype(jnp.float32)
-        patches = unit(patches - jnp.mean(patches, axis=-1, keepdims=True), epsilon=1e-6)
+        patches = l2_normalise(patches - jnp.mean(patches, axis=-1, keepdims=True), epsilon=1e-6)
         first, second = jax.random.split(jax.random.key(seed))
         projection = jax.random.normal(first, (patches.shape[-1], width))
         codebook = jax.random.normal(second, (size, width))

@@ -1,4 +1,4 @@
-"""Frozen tokenizers, which give every token of the whole example a code."""
+"""Frozen tokenizers: teachers that give every token of the whole example a code."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from functools import cache
 
 import jax
 
-from maskmim.checkpoints.load_run import Trained, trained
+from maskmim.checkpoints.load_run import TrainedRun, load_trained
 from maskmim.errors import UserError
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables
 
 
 class TokenizerError(UserError, ValueError):
-    """A run that is no tokenizer, or one whose codes are not those that are expected."""
+    """A run that is not a tokenizer, or a tokenizer of another size or grid."""
 
 
 def of_run(*, workdir: str, size: int = 8192) -> Teacher:
-    """The codes of a tokenizer that was trained here.
+    """Return a teacher that gives the codes of a tokenizer trained with maskmim.
 
-    workdir: of its training, whose newest checkpoint is read once, when training starts.
+    workdir: of that run; its newest checkpoint is read once, when training starts.
     size:    of its codebook, which is the width of the head that predicts the codes.
-    Gives 'codes' i32[B, N]. The tokenizer normalises the batch's pictures in its own way.
-    Raises TokenizerError for a run whose method gives no codes, for another size, and for tokens
-    that are not those of the model.
+    Gives 'codes' i32[B, N]. The tokenizer normalises the batch's pictures itself.
+    Raises TokenizerError where the run's method gives no codes, or its size or grid differs.
     """
 
     @cache
-    def run() -> Trained:
-        found = trained(workdir)
-        if not {"codes", "codebook"} <= found.method.apply.keys():
+    def run() -> TrainedRun:
+        tokenizer = load_trained(workdir)
+        if not {"codes", "codebook"} <= tokenizer.method.apply.keys():
             raise TokenizerError(
-                f"the run {workdir} is no tokenizer: {found.config.method} gives no codes"
+                f"the run {workdir} is not a tokenizer: {tokenizer.config.method} gives no codes; "
+                "name the run of one such as configs/vq_kd.py"
             )
-        codes = jax.eval_shape(found.method.apply["codebook"], found.variables).shape[0]
+        codes = jax.eval_shape(tokenizer.method.apply["codebook"], tokenizer.variables).shape[0]
         if codes != size:
             raise TokenizerError(
-                f"the tokenizer {workdir} has {codes} codes, {size} are expected: change the "
-                "teacher's size and the width of the model's head"
+                f"the tokenizer {workdir} has {codes} codes, not {size}: change the teacher's size "
+                "and the width of the model's head"
             )
-        return found
+        return tokenizer
 
     def freeze() -> Tree:
         params, extra, _ = run().variables

@@ -1,10 +1,10 @@
-"""From a config to the parts of a training: the one place that reads its sections."""
+"""From a config to the parts of a training: the one place that reads the config's sections."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,20 +14,40 @@ from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind, resolve
 from maskmim.errors import UserError
-from maskmim.optim.adam import peak
+from maskmim.optim.adam import peak_learning_rate
 from maskmim.schedules.warmup import Schedule, Span, Timed
 from maskmim.training import sharding
 from maskmim.training.train_step import TrainStep, initial_state, make_train_step
 from maskmim.types import Array, Method, Spec, State, Tree
 
 
-class Assembly(NamedTuple):
-    """The parts of a training that do not hold data.
+class DataBricks(NamedTuple):
+    """The bound bricks of `config.data`: the source of records, their decoder, the augmentation."""
 
-    shapes, frozen_shapes: jax.ShapeDtypeStruct of the state and of the frozen variables.
-    places:  shardings of the state.
+    train: Callable[[], Any]
+    decode: Callable[..., Any]
+    augment: Callable[..., Any]
+
+
+class EvalBricks(NamedTuple):
+    """The bound bricks of `config.evals`; train and test are None without labelled images."""
+
+    train: Callable[[], Any] | None
+    test: Callable[[], Any] | None
+    decode: Callable[..., Any]
+    transform: Callable[..., Any]
+    probes: Mapping[str, Callable[..., Any]]
+
+
+class Assembly(NamedTuple):
+    """The parts of a training, built from its config; no data are opened.
+
+    span:     the length of the training.
     schedule: step -> factor of the peak learning rate.
-    peak:    the peak learning rate after scaling with the batch.
+    peak:     the peak learning rate after scaling with the batch.
+    shapes, frozen_shapes: jax.ShapeDtypeStruct of the state and of the frozen variables.
+    shardings: where each array of the state lies on the mesh.
+    data, evals: bound bricks.
     """
 
     spec: Spec
@@ -39,11 +59,13 @@ class Assembly(NamedTuple):
     peak: float
     shapes: State
     frozen_shapes: Tree
-    places: State
+    shardings: State
+    data: DataBricks
+    evals: EvalBricks
 
 
 def spec_of(config: ConfigDict) -> Spec:
-    """The picture of a config; UserError where statistics and channels do not go together."""
+    """Return the shape and statistics of an example; UserError where they do not fit together."""
     given = config.input
     if given.dtype not in ("uint8", "float32"):
         raise UserError(f"input.dtype is {given.dtype!r}: use 'uint8' or 'float32'")
@@ -57,9 +79,9 @@ def spec_of(config: ConfigDict) -> Spec:
 
 
 def build_method(config: ConfigDict) -> tuple[Spec, Method]:
-    """The method of a config: its function called with the sections that its keywords name.
+    """Build the method of a config: call its function with the sections that its keywords name.
 
-    Raises UserError where the function asks for a section that the config lacks.
+    Raises UserError where the function has a keyword that the config has no section for.
     """
     spec = spec_of(config)
     compose = resolve(config.method)
@@ -70,17 +92,19 @@ def build_method(config: ConfigDict) -> tuple[Spec, Method]:
         if name not in config:
             raise UserError(f"{config.method} needs the section {name!r}, which the config lacks")
         sections[name] = bind(config[name])
-    return spec, compose(spec, **sections)
+    method = compose(spec, **sections)
+    method.check_apply()
+    return spec, method
 
 
 def span_of(config: ConfigDict, examples: int) -> Span:
-    """The length of a training on so many examples; an epoch is that many examples exactly."""
+    """Return the length of a training; an epoch is every example exactly once."""
     per_epoch = examples / config.train.batch_size
     return Span(max(1, round(config.train.epochs * per_epoch)), per_epoch)
 
 
 def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransformation:
-    """The optimiser of a training on so many examples."""
+    """Build the optimiser of a training on `examples` examples."""
     span = span_of(config, examples)
     schedule = Timed(span, bind(config.schedule)(span))
     return bind(config.optim)(schedule, config.train.batch_size)
@@ -89,10 +113,10 @@ def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransfor
 def assemble(
     config: ConfigDict, examples: int, devices: Sequence[jax.Device] | None = None
 ) -> Assembly:
-    """Builds everything of a training but its data and its state.
+    """Build everything of a training but its data and its state.
 
-    examples: size of the training set. devices: of the mesh, None for all of this program's.
-    Nothing is computed or allocated on a device here.
+    examples: size of the training set. devices: of the mesh; None for all devices.
+    Nothing is computed or allocated on a device.
     """
     spec, method = build_method(config)
     span = span_of(config, examples)
@@ -106,29 +130,50 @@ def assemble(
     shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
     frozen = jax.eval_shape(method.freeze)
     rules = resolve(config.mesh.rules)()
-    places = sharding.state_shardings(shapes, optimiser, rules, mesh)
-    top = peak(config.optim.lr, config.optim.lr_per, config.train.batch_size)
-    return Assembly(spec, method, optimiser, mesh, span, schedule, top, shapes, frozen, places)
+    shardings = sharding.state_shardings(shapes, optimiser, rules, mesh)
+    top = peak_learning_rate(config.optim.lr, config.optim.lr_per, config.train.batch_size)
+    data, evals = bind_data(config), bind_evals(config)
+    return Assembly(
+        spec, method, optimiser, mesh, span, schedule, top, shapes, frozen, shardings, data, evals
+    )
 
 
-def born_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
-    """The initial state, each array made where it lives; frozen variables on every device."""
+def bind_data(config: ConfigDict) -> DataBricks:
+    """Return the bound bricks of `config.data`."""
+    data = config.data
+    return DataBricks(bind(data.train), bind(data.decode), bind(data.augment))
+
+
+def bind_evals(config: ConfigDict) -> EvalBricks:
+    """Return the bound bricks of `config.evals`."""
+    evals = config.evals
+    return EvalBricks(
+        bind(evals.train),
+        bind(evals.test),
+        bind(evals.decode),
+        bind(evals.transform),
+        bind(evals.probes),
+    )
+
+
+def init_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
+    """Return the initial state, each array made where it lives, and replicated frozen variables."""
     make = jax.jit(
-        lambda key: initial_state(parts.method, parts.optimiser, key), out_shardings=parts.places
+        lambda key: initial_state(parts.method, parts.optimiser, key), out_shardings=parts.shardings
     )
     whole = sharding.replicated(parts.mesh)
-    frozen = jax.tree.map(lambda array: everywhere(array, whole), parts.method.freeze())
+    frozen = jax.tree.map(lambda array: replicate(array, whole), parts.method.freeze())
     return make(jax.random.key(seed)), frozen
 
 
-def everywhere(array: Array, whole: NamedSharding) -> Array:
-    """An array that every process has, on all devices."""
+def replicate(array: Array, whole: NamedSharding) -> Array:
+    """Put an array that every process has on all devices of a mesh."""
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, whole, lambda index: host[index])
 
 
 def jitted_step(config: ConfigDict, parts: Assembly) -> TrainStep:
-    """The train step under jit, with the state donated and laid out on the mesh."""
+    """Return the jitted train step; it donates the state and keeps it laid out on the mesh."""
     step = make_train_step(
         parts.method,
         parts.optimiser,
@@ -139,7 +184,7 @@ def jitted_step(config: ConfigDict, parts: Assembly) -> TrainStep:
     whole = sharding.replicated(parts.mesh)
     return jax.jit(
         sharding.on_mesh(step, parts.mesh),
-        in_shardings=(parts.places, whole, sharding.by_example(parts.mesh)),
-        out_shardings=(parts.places, whole),
+        in_shardings=(parts.shardings, whole, sharding.by_example(parts.mesh)),
+        out_shardings=(parts.shardings, whole),
         donate_argnums=0,
     )

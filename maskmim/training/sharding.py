@@ -27,7 +27,7 @@ class ShardingError(UserError, ValueError):
 
 
 def transformer() -> Rules:
-    """Rules for our transformers: (path pattern, axis per dimension), for `config.mesh.rules`.
+    """Return rules for our transformers: (path pattern, axis per dimension); `config.mesh.rules`.
 
     Blocks are stacked, so their first dimension is the layer and is never split. Kernels are split
     over `fsdp` along the width that enters and over `tensor` along heads or hidden units (Megatron,
@@ -55,7 +55,7 @@ def transformer() -> Rules:
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The global mesh with the axes AXES; one size may be -1, for all that is left.
+    """Make the global mesh with the axes AXES; one size may be -1, for the devices that are left.
 
     sizes: of axes by name, 1 for those that are not named.
 
@@ -78,7 +78,7 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
 
 
 def on_mesh(function: Callable, mesh: Mesh) -> Callable:
-    """The function, traced with the mesh around it, by which `models.placed` pins activations."""
+    """Trace a function inside a mesh, so that `layers.constraints` can constrain activations."""
 
     @functools.wraps(function)
     def placed(*arguments: Any) -> Any:
@@ -89,12 +89,12 @@ def on_mesh(function: Callable, mesh: Mesh) -> Callable:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Everything everywhere."""
+    """Return the sharding of an array that every device has whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def by_example(mesh: Mesh) -> NamedSharding:
-    """The first dimension, examples, split over data and fsdp."""
+    """Return the sharding of a batch: its first dimension split over data and fsdp."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
@@ -127,7 +127,7 @@ def check_sharers(devices: np.ndarray, shares: int) -> None:
 
 
 def tree_shardings(tree: Tree, rules: Rules, mesh: Mesh) -> Tree:
-    """A NamedSharding for every array of a tree of parameters.
+    """Return a NamedSharding for every array of a tree of parameters.
 
     A dimension that an axis does not divide stays whole. Raises ShardingError for a path that no
     rule matches, so that no array is replicated by accident.
@@ -158,7 +158,7 @@ def _fit(axes: tuple, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 def state_shardings(
     shapes: State, optimiser: optax.GradientTransformation, rules: Rules, mesh: Mesh
 ) -> State:
-    """Shardings of a whole train state.
+    """Return the shardings of a whole train state.
 
     What the optimiser keeps per parameter lies where the parameter lies. In `extra` a tree that
     repeats parameter paths (averaged weights) matches the same rules; what matches none there is
@@ -178,5 +178,5 @@ def state_shardings(
 
 
 def put(array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """An array of examples on the mesh; each process hands in its own share of the global batch."""
+    """Put examples on the mesh; each process passes its own share of the global batch."""
     return jax.make_array_from_process_local_data(by_example(mesh), array)

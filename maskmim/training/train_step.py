@@ -1,4 +1,4 @@
-"""The one train step: it knows a Method and an optimiser, and nothing of either."""
+"""The one train step: it takes any Method and any optimiser."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maskmim.optim.skip_spikes import left_out
+from maskmim.optim.skip_spikes import last_update_skipped
 from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, State, Tree, Variables
 
 TrainStep = Callable[[State, Tree, Batch], tuple[State, dict[str, Array]]]
 
 
 def initial_state(method: Method, optimiser: optax.GradientTransformation, key: Array) -> State:
-    """The state before the first step."""
+    """Return the state before the first step."""
     params, extra = method.init(key)
     zero = jnp.zeros((), jnp.int32)
     return State(zero, params, extra, optimiser.init(params), zero)
@@ -29,10 +29,10 @@ def make_train_step(
     total_steps: int,
     micro_batches: int = 1,
 ) -> TrainStep:
-    """The function (state, frozen, batch) -> (state, metrics); the caller jits it.
+    """Make the function (state, frozen, batch) -> (state, metrics); the caller jits it.
 
-    micro_batches: the batch is worked off in so many parts, with the gradient of the whole batch
-    as result: every loss term is divided by the weight of the whole batch, not of its part.
+    micro_batches: split the batch into this many micro-batches; the gradient is that of the whole
+    batch, as every loss term is divided by the weight of the whole batch, not of its part.
     Metrics: 'loss', each term 'loss/<name>' where there are several, the method's own, 'grad_norm',
     'bad_steps'. An update with a loss or gradient that is not finite leaves parameters, optimiser
     and extra as they were; so does one that the optimiser leaves out as a spike, which adds the
@@ -49,7 +49,7 @@ def make_train_step(
         progress = state.step.astype(jnp.float32) / total_steps
         variables = Variables(state.params, state.extra, frozen)
         grads, losses = gradients(method, variables, batch, randomness, progress)
-        metrics = report(losses)
+        metrics = step_metrics(losses)
         updates, opt_state = optimiser.update(
             grads, state.opt_state, state.params, value=metrics["loss"]
         )
@@ -60,7 +60,7 @@ def make_train_step(
         finite = kept = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
         bad_steps = jnp.where(finite, 0, state.bad_steps + 1)
         metrics |= {"grad_norm": norm, "bad_steps": bad_steps}
-        if (spike := left_out(opt_state)) is not None:
+        if (spike := last_update_skipped(opt_state)) is not None:
             kept = finite & ~spike
             metrics["spike"] = (finite & spike).astype(jnp.float32)
         params, extra = choose(kept, (params, extra), (state.params, state.extra))
@@ -71,12 +71,12 @@ def make_train_step(
 
 
 def choose(first: Array, one: Tree, other: Tree) -> Tree:
-    """One of two trees of the same structure, by a bool[]."""
+    """Return one of two trees of the same structure, by a bool[]."""
     return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
 
-def report(losses: Losses) -> dict[str, Array]:
-    """The scalars of a step: the loss, its terms where there are several, the method's metrics."""
+def step_metrics(losses: Losses) -> dict[str, Array]:
+    """Return the scalars of a step: the loss, its terms where there are several, other metrics."""
     means = {name: term.value for name, term in losses.terms.items()}
     total = sum(losses.scales[name] * mean for name, mean in means.items())
     parts = {f"loss/{name}": mean for name, mean in means.items()} if len(means) > 1 else {}
@@ -87,21 +87,21 @@ def report(losses: Losses) -> dict[str, Array]:
 def whole_batch_gradients(
     method: Method, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> tuple[Tree, Losses]:
-    """Gradients of the loss of a batch that is worked off at once."""
+    """Return gradients and losses of a batch in one pass."""
 
     def loss(params: Tree) -> tuple[Array, Losses]:
         losses = method.loss(variables._replace(params=params), batch, randomness, progress)
-        return report(losses)["loss"], losses
+        return step_metrics(losses)["loss"], losses
 
     return jax.grad(loss, has_aux=True)(variables.params)
 
 
 def accumulated_gradients(micro_batches: int) -> Callable[..., tuple[Tree, Losses]]:
-    """Gradients of the loss of a whole batch, worked off in parts.
+    """Return a function as `whole_batch_gradients` that splits the batch into micro-batches.
 
-    The weights of the whole batch are summed first, in a pass of which the compiler keeps only what
-    weights depend on (for most methods nothing); then each part adds its share of the gradient.
-    Examples go to parts in turn, so that no example leaves its device.
+    The weights of the whole batch are summed first; of that pass the compiler keeps only what
+    weights depend on, for most methods nothing. Then each micro-batch adds its share of the
+    gradient. Examples are dealt to micro-batches in turn, so that no example leaves its device.
     """
 
     def gradients(
@@ -125,7 +125,7 @@ def accumulated_gradients(micro_batches: int) -> Callable[..., tuple[Tree, Losse
             losses = part_losses(params, part)
             whole = {name: Mean(t.total, weights[name]) for name, t in losses.terms.items()}
             sums = losses.terms, losses.metrics, losses.carry
-            return report(losses._replace(terms=whole))["loss"], sums
+            return step_metrics(losses._replace(terms=whole))["loss"], sums
 
         grad = jax.grad(share, has_aux=True)
 

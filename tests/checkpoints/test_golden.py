@@ -1,4 +1,4 @@
-"""Checkpoints of every version so far: they load, give what they gave, and go on training."""
+"""Checkpoints of every version so far load, give the same outputs, and continue to train."""
 
 import json
 import shutil
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from maskmim import __version__, errors
-from maskmim.checkpoints.load_run import trained
-from maskmim.checkpoints.reader import layout, newest, steps
+from maskmim.checkpoints.load_run import load_trained
+from maskmim.checkpoints.reader import attach_shardings, restore_newest, stored_steps
 from maskmim.checkpoints.workdir import load_config
-from maskmim.reporting.metrics_log import read
+from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import exits
 from maskmim.train import main
 from maskmim.training.build import assemble
@@ -22,7 +22,7 @@ VERSIONS = sorted(path.name for path in HERE.glob("v*"))
 
 @pytest.fixture(params=VERSIONS)
 def golden(request, tmp_path):
-    """A copy of a version's work directory, and what was recorded of it."""
+    """Return a copy of a version's work directory, and its recorded values."""
     workdir = shutil.copytree(HERE / request.param, tmp_path / "run")
     return workdir, json.loads((workdir / "recorded.json").read_text())
 
@@ -36,10 +36,10 @@ def test_this_version_has_one_and_all_are_small():
 
 def test_its_weights_load_and_give_the_recorded_outputs(golden):
     workdir, recorded = golden
-    run = trained(workdir)
+    run = load_trained(workdir)
     assert run.step == recorded["step"]
-    found = sums({"params": run.variables.params, "extra": run.variables.extra})
-    assert found.items() <= recorded["sums"].items() and found
+    loaded = sums({"params": run.variables.params, "extra": run.variables.extra})
+    assert loaded.items() <= recorded["sums"].items() and loaded
     np.testing.assert_allclose(features(workdir), recorded["features"], rtol=0, atol=2e-5)
 
 
@@ -47,14 +47,14 @@ def test_its_training_goes_on(golden):
     workdir, recorded = golden
     config = load_config(workdir)
     parts = assemble(config, recorded["examples"])
-    like = layout(parts.shapes, parts.places)._asdict()
-    assert sums(newest(workdir, like).state) == recorded["sums"]
+    like = attach_shardings(parts.shapes, parts.shardings)._asdict()
+    assert sums(restore_newest(workdir, like).state) == recorded["sums"]
     more = f"--config.train.epochs={config.train.epochs + 0.1}"
     assert exits.run(main, [*FLAGS, more, f"--workdir={workdir}"]) == errors.DONE
-    last = steps(workdir / "checkpoints")[-1]
+    last = stored_steps(workdir / "checkpoints")[-1]
     assert last > recorded["step"]
     assert not (workdir / "checkpoints-damaged").exists()
-    rows = read(workdir / "metrics.jsonl")
+    rows = read_metrics(workdir / "metrics.jsonl")
     assert rows[0]["step"] == recorded["step"] + 1 and np.isfinite(rows[-1]["loss"])
-    state = newest(workdir, like).state
+    state = restore_newest(workdir, like).state
     assert int(state["step"]) == last and all(map(np.all, map(np.isfinite, jax.tree.leaves(state))))

@@ -1,4 +1,4 @@
-"""What may change when a run is continued, and what an earlier version's config lacks."""
+"""Which settings may change when a run continues, and configs of earlier versions."""
 
 import json
 
@@ -7,11 +7,11 @@ import pytest
 from maskmim.checkpoints import workdir as module
 from maskmim.checkpoints.workdir import (
     RULES,
-    check_continues,
+    check_changes,
+    continuation_table,
+    find_rule,
     load_config,
-    rule_of,
     save_config,
-    table,
 )
 from maskmim.config.defaults import base
 from maskmim.config.load import load, override
@@ -58,9 +58,9 @@ def config():
 
 @pytest.mark.parametrize("change", FREE)
 def test_what_changes_no_result_may_change_and_is_said(config, change, tmp_path, capsys):
-    save_config(tmp_path, config, begun=True)
+    save_config(tmp_path, config, has_checkpoint=True)
     changed = override(config, [change])
-    save_config(tmp_path, changed, begun=True)
+    save_config(tmp_path, changed, has_checkpoint=True)
     assert load_config(tmp_path) == changed
     key = change.partition("=")[0]
     assert f"changed for the rest of the run: {key}: " in capsys.readouterr().out
@@ -68,25 +68,25 @@ def test_what_changes_no_result_may_change_and_is_said(config, change, tmp_path,
 
 @pytest.mark.parametrize("change", FIXED)
 def test_what_changes_results_may_not(config, change, tmp_path):
-    save_config(tmp_path, config, begun=False)
+    save_config(tmp_path, config, has_checkpoint=False)
     key = change.partition("=")[0]
     with pytest.raises(ConfigError, match=rf"(?s){key}: .* -> .*another --workdir") as error:
-        save_config(tmp_path, override(config, [change]), begun=True)
-    assert rule_of(key).why in str(error.value)
+        save_config(tmp_path, override(config, [change]), has_checkpoint=True)
+    assert find_rule(key).why in str(error.value)
     assert load_config(tmp_path) == config
 
 
 def test_every_rule_was_tried_and_is_in_the_table():
-    tried = {rule_of(change.partition("=")[0]) for change in (*FREE, *FIXED)}
+    tried = {find_rule(change.partition("=")[0]) for change in (*FREE, *FIXED)}
     assert tried == {*RULES, module.REST}
-    assert {rule_of(change.partition("=")[0]).free for change in FREE} == {True}
-    assert len(table().splitlines()) == 2 + len(RULES) + 1
+    assert {find_rule(change.partition("=")[0]).free for change in FREE} == {True}
+    assert len(continuation_table().splitlines()) == 2 + len(RULES) + 1
 
 
 def test_without_a_checkpoint_nothing_is_lost_by_another_config(config, tmp_path, capsys):
-    save_config(tmp_path, config, begun=False)
+    save_config(tmp_path, config, has_checkpoint=False)
     other = override(config, ["seed=1"])
-    save_config(tmp_path, other, begun=False)
+    save_config(tmp_path, other, has_checkpoint=False)
     assert load_config(tmp_path) == other
     assert not capsys.readouterr().out
 
@@ -96,26 +96,26 @@ def test_a_free_name_frees_no_longer_one(config):
     with other.unlocked():
         other.logits = 1
     with pytest.raises(ConfigError, match="logits"):
-        check_continues(config, other, "runs/it")
+        check_changes(config, other, "runs/it")
 
 
 def test_a_config_of_a_version_with_fewer_keys_continues(config, tmp_path):
-    save_config(tmp_path, config, begun=False)
+    save_config(tmp_path, config, has_checkpoint=False)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
     del stored["train"]["max_bad_steps"], stored["process"]
     path.write_text(json.dumps(stored))
-    found = load_config(tmp_path)
-    assert found.train.max_bad_steps == base().train.max_bad_steps
-    assert found == config and found.is_locked
-    save_config(tmp_path, config, begun=True)
+    upgraded = load_config(tmp_path)
+    assert upgraded.train.max_bad_steps == base().train.max_bad_steps
+    assert upgraded == config and upgraded.is_locked
+    save_config(tmp_path, config, has_checkpoint=True)
 
 
 def test_a_missing_section_of_another_kind_is_a_difference(config, tmp_path):
-    save_config(tmp_path, config, begun=False)
+    save_config(tmp_path, config, has_checkpoint=False)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
     del stored["mask"]["ratio"]
     path.write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match=r"mask\.ratio: \(absent\) -> 0\.75"):
-        save_config(tmp_path, config, begun=True)
+        save_config(tmp_path, config, has_checkpoint=True)

@@ -13,14 +13,14 @@ import pytest
 from maskmim.checkpoints import checksums
 from maskmim.checkpoints.reader import (
     CheckpointError,
-    Unreadable,
-    large_first,
-    layout,
-    newest,
-    steps,
-    sums_of,
+    UnreadableCheckpoint,
+    attach_shardings,
+    checksums_path,
+    group_large_first,
+    restore_newest,
+    stored_steps,
 )
-from maskmim.checkpoints.writer import Checkpoints, superseded
+from maskmim.checkpoints.writer import Checkpoints, steps_to_remove
 from maskmim.training.sharding import make_mesh, replicated
 from maskmim.types import State
 
@@ -38,7 +38,7 @@ def state_at(step):
 def like():
     whole = replicated(make_mesh({"data": -1, "fsdp": 1, "tensor": 1}))
     shapes = jax.eval_shape(lambda: state_at(0))
-    return layout(shapes, jax.tree.map(lambda _: whole, shapes))
+    return attach_shardings(shapes, jax.tree.map(lambda _: whole, shapes))
 
 
 def saved(folder, steps, **options):
@@ -51,7 +51,7 @@ def saved(folder, steps, **options):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """A run with the checkpoints 1 and 2, to be copied."""
+    """Return a run with the checkpoints 1 and 2, to be copied."""
     workdir = tmp_path_factory.mktemp("two")
     saved(workdir, [1, 2]).close()
     return workdir
@@ -59,7 +59,7 @@ def two(tmp_path_factory):
 
 @pytest.fixture
 def run(two, tmp_path):
-    """A run with the checkpoints 1 and 2, to be harmed."""
+    """Return a run with the checkpoints 1 and 2, to be damaged."""
     return shutil.copytree(two, tmp_path / "run")
 
 
@@ -79,10 +79,10 @@ def assert_same(restored, step):
     assert restored.step == step
     assert restored.data == {"step": step}
     assert json.loads(restored.config) == {"a": [step]}
-    for found, expected in zip(
+    for array, expected in zip(
         jax.tree.leaves(restored.state), jax.tree.leaves(state_at(step)), strict=True
     ):
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_the_newest_comes_back_bit_for_bit(run, like):
@@ -91,15 +91,15 @@ def test_the_newest_comes_back_bit_for_bit(run, like):
 
 def test_nothing_saved_is_none(tmp_path, like):
     assert restore(tmp_path, like) is None
-    assert newest(tmp_path / "no run", like._asdict()) is None
+    assert restore_newest(tmp_path / "no run", like._asdict()) is None
 
 
 def test_keep_policies(tmp_path):
     checkpoints = saved(tmp_path, [1, 2, 3, 4, 5, 6], keep_latest=2, keep_every=3)
     checkpoints.close()
-    assert steps(checkpoints.folder) == [3, 5, 6] and checkpoints.latest == 6
+    assert stored_steps(checkpoints.folder) == [3, 5, 6] and checkpoints.latest == 6
     assert sorted(int(p.stem) for p in checkpoints.sums.iterdir()) == [3, 5, 6]
-    assert superseded([1, 2, 3], 1, 0) == [1, 2] and superseded([4], 2, 0) == []
+    assert steps_to_remove([1, 2, 3], 1, 0) == [1, 2] and steps_to_remove([4], 2, 0) == []
     with pytest.raises(CheckpointError, match="keep_latest is 0"):
         Checkpoints(tmp_path, keep_latest=0)
 
@@ -117,7 +117,7 @@ def test_a_removal_that_is_cut_off_leaves_no_step(run, monkeypatch):
     checkpoints.save(3, state_at(3), {"step": 3}, "{}")
     checkpoints.close()
     checkpoints.close()  # twice does no harm
-    assert steps(checkpoints.folder) == [2, 3]
+    assert stored_steps(checkpoints.folder) == [2, 3]
     assert (checkpoints.folder / "1.removed" / "state").exists()
     assert sorted(path.name for path in checkpoints.sums.iterdir()) == ["2.json", "3.json"]
 
@@ -167,11 +167,11 @@ def test_damage_to_any_file_costs_one_checkpoint(two, tmp_path, like, caplog, ha
 
 @pytest.mark.parametrize("harm", [truncate, empty, remove])
 def test_without_sums_a_broken_file_never_gives_wrong_values(two, tmp_path, like, harm):
-    """Some files hold nothing that is needed: then the newest is read, and sealed as it is."""
+    """Some files are not needed: then the newest is read, and gets checksums as it is."""
     outcomes = []
     for place, name in enumerate(files_of(two, 2)):
         workdir = shutil.copytree(two, tmp_path / f"run{place}")
-        sums_of(workdir / "checkpoints", 2).unlink()
+        checksums_path(workdir / "checkpoints", 2).unlink()
         harm(files_of(workdir, 2)[place])
         restored = restore(workdir, like)
         assert_same(restored, restored.step)
@@ -204,44 +204,44 @@ def config_removed(folder):
 def test_damage_to_folders_costs_one_checkpoint(run, like, caplog, harm, sealed):
     folder = run / "checkpoints"
     if not sealed:
-        sums_of(folder, 2).unlink()
+        checksums_path(folder, 2).unlink()
     harm(folder / "2")
     with caplog.at_level(logging.WARNING, "maskmim"):
         assert_same(restore(run, like), 1)
     ours = [record for record in caplog.records if record.name == "maskmim"]
     assert len(ours) == 1 and "checkpoint 2 is unreadable" in ours[0].getMessage()
-    assert (run / "checkpoints-damaged" / "2").exists() and steps(folder) == [1]
+    assert (run / "checkpoints-damaged" / "2").exists() and stored_steps(folder) == [1]
 
 
 def test_one_flipped_bit_anywhere_is_found(run):
     folder, draw = run / "checkpoints" / "2", random.Random(0)
-    sums = checksums.read(sums_of(run / "checkpoints", 2))
+    sums = checksums.read(checksums_path(run / "checkpoints", 2))
     files = [path for path in files_of(run, 2) if path.stat().st_size]
     for _ in range(200):
         path, bit = draw.choice(files), draw.randrange(8)
         place = draw.randrange(path.stat().st_size)
         flip_bit(path, place, bit)
-        assert "1 damaged" in checksums.damage(folder, sums), (path, place, bit)
+        assert "1 damaged" in checksums.describe_damage(folder, sums), (path, place, bit)
         flip_bit(path, place, bit)
-    assert not checksums.damage(folder, sums)
+    assert not checksums.describe_damage(folder, sums)
 
 
 @pytest.mark.parametrize("harm", [truncate, flip_bit, empty, lambda p: p.write_text("[1]")])
 def test_damaged_sums_condemn_nothing_and_are_made_again(run, like, caplog, harm):
-    place = sums_of(run / "checkpoints", 2)
+    place = checksums_path(run / "checkpoints", 2)
     before = place.read_text()
     harm(place)
     assert checksums.read(place) is None
     with caplog.at_level(logging.WARNING):
         assert_same(restore(run, like), 2)
     assert [r.getMessage() for r in caplog.records] == [
-        "the checksums of checkpoint 2 are damaged: it is read without them"
+        "the checksums of checkpoint 2 are damaged: reading it without them"
     ]
     assert place.read_text() == before
 
 
 def test_missing_sums_are_made_at_the_next_opening(run, like, caplog):
-    place = sums_of(run / "checkpoints", 2)
+    place = checksums_path(run / "checkpoints", 2)
     before = place.read_text()
     place.unlink()
     with caplog.at_level(logging.WARNING):
@@ -255,7 +255,7 @@ def test_leftovers_of_killed_processes_are_removed_by_the_next_one_that_writes(r
         shutil.copytree(folder / "2" / "state", folder / name / "state")
     (folder / "checksums" / "9.json").write_text("{}")
     (folder / "checksums" / "2.json.part").write_text("{")
-    assert newest(run, like._asdict()).step == 2
+    assert restore_newest(run, like._asdict()).step == 2
     assert (folder / "3.orbax-checkpoint-tmp").exists()  # may be a save that is under way
     checkpoints = Checkpoints(run)
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2", "checksums"]
@@ -278,7 +278,7 @@ def test_all_damaged_is_an_error_that_says_where_they_are(run, like):
     for path in files_of(run, 1) + files_of(run, 2):
         empty(path)
     with pytest.raises(CheckpointError, match=r"none of the checkpoints \[2, 1\]"):
-        newest(run, like._asdict())
+        restore_newest(run, like._asdict())
     with pytest.raises(CheckpointError, match="checkpoints-damaged"):
         restore(run, like)
     assert sorted(p.name for p in (run / "checkpoints-damaged").iterdir()) == ["1", "2"]
@@ -288,9 +288,9 @@ def test_readers_pass_over_damage_and_change_nothing(run, like, caplog):
     empty(files_of(run, 2)[0])
     before = sorted(run.rglob("*"))
     with caplog.at_level(logging.WARNING, "maskmim"):
-        found = newest(run, {"params": like.params, "extra": like.extra})
-    assert found.step == 1 and set(found.state) == {"params", "extra"}
-    jax.tree.map(np.testing.assert_array_equal, found.state["params"], state_at(1).params)
+        restored = restore_newest(run, {"params": like.params, "extra": like.extra})
+    assert restored.step == 1 and set(restored.state) == {"params", "extra"}
+    jax.tree.map(np.testing.assert_array_equal, restored.state["params"], state_at(1).params)
     assert sorted(run.rglob("*")) == before
     ours = [r.getMessage() for r in caplog.records if r.name == "maskmim"]
     assert len(ours) == 1 and "checkpoint 2 in" in ours[0]
@@ -300,10 +300,10 @@ def test_a_sound_checkpoint_that_cannot_be_read_now_is_no_damage(run, like, monk
     def fail(*_):
         raise OSError("too many open files")
 
-    monkeypatch.setattr("maskmim.checkpoints.reader.read", fail)
-    with pytest.raises(Unreadable, match=r"whole by its checksums.*too many open files"):
+    monkeypatch.setattr("maskmim.checkpoints.reader.read_checkpoint", fail)
+    with pytest.raises(UnreadableCheckpoint, match=r"matches its checksums.*too many open files"):
         restore(run, like)
-    assert Unreadable.exit_code == 74 and steps(run / "checkpoints") == [1, 2]
+    assert UnreadableCheckpoint.exit_code == 74 and stored_steps(run / "checkpoints") == [1, 2]
 
 
 def test_other_parameters_are_an_error_and_nothing_is_moved(run, like):
@@ -319,6 +319,6 @@ def test_other_parameters_are_an_error_and_nothing_is_moved(run, like):
 
 
 def test_large_arrays_are_read_first_and_alone():
-    assert large_first([10, 500, 20, 300, 30, 40, 600]) == [[6], [1], [3], [5, 4, 2, 0]]
-    assert large_first([1000]) == [[0]] and large_first([]) == [[]]
-    assert large_first([1] * 40) == [list(range(40))]
+    assert group_large_first([10, 500, 20, 300, 30, 40, 600]) == [[6], [1], [3], [5, 4, 2, 0]]
+    assert group_large_first([1000]) == [[0]] and group_large_first([]) == [[]]
+    assert group_large_first([1] * 40) == [list(range(40))]

@@ -1,4 +1,4 @@
-"""What the commands say to people who mistype."""
+"""The messages of the commands for wrong flags, paths and values."""
 
 import time
 
@@ -14,7 +14,7 @@ TINY = "--config=configs/mae.py:tiny"
 
 
 def refused(capsys, command, *arguments):
-    """The message of a command that ends with USAGE: one line or few, no traceback."""
+    """Return the message of a command that ends with USAGE; check that it has no traceback."""
     assert exits.run(command.main, list(arguments)) == errors.USAGE
     error = capsys.readouterr().err
     assert error.startswith("maskmim: error: ") and "Traceback" not in error
@@ -53,13 +53,13 @@ def test_a_missing_config_lists_those_that_exist(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("nowhere", "nowhere"), ("empty", "no images")], ids=["missing", "empty"]
+    ("path", "expected"), [("nowhere", "nowhere"), ("empty", "no images")], ids=["missing", "empty"]
 )
-def test_a_folder_without_images(capsys, tmp_path, path, said):
+def test_a_folder_without_images(capsys, tmp_path, path, expected):
     (tmp_path / "empty").mkdir()
     config = f"--config=configs/folder.py:path={tmp_path}/{path}"
     message = refused(capsys, train, config, f"--workdir={tmp_path}/run")
-    assert said in message
+    assert expected in message
 
 
 def test_a_data_set_smaller_than_a_batch(capsys, tmp_path):
@@ -75,7 +75,7 @@ def test_a_ratio_that_hides_everything_says_so(capsys):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ("input.size=100,100", "100x100"),
         ("model.variant=XL", "XL"),
@@ -85,9 +85,9 @@ def test_a_ratio_that_hides_everything_says_so(capsys):
         ("mesh.fsdp=3", "devices"),
     ],
 )
-def test_sizes_that_do_not_go_together(capsys, change, said):
+def test_sizes_that_do_not_go_together(capsys, change, expected):
     flags = (TINY, f"--config.{change}", "--config.train.micro_batches=2")
-    assert said in refused(capsys, plan, *flags)
+    assert expected in refused(capsys, plan, *flags)
 
 
 def test_a_mesh_that_does_not_fit_says_what_would(capsys):
@@ -104,13 +104,13 @@ def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
     from maskmim.checkpoints.workdir import save_config
     from maskmim.config.load import load
 
-    save_config(tmp_path, load("configs/mae.py:tiny"), begun=False)
+    save_config(tmp_path, load("configs/mae.py:tiny"), has_checkpoint=False)
     message = refused(capsys, evaluate, f"--workdir={tmp_path}", "--evals=knm")
     assert "knm" in message and "knn" in message and "reconstruction" in message
 
 
 def codes_of_the_table():
-    """{name: code} of the Markdown table."""
+    """Return {name: code} of the Markdown table."""
     cells = [row.strip("|").split("|") for row in errors.exit_code_table().splitlines()[2:]]
     return {name.strip(): int(code) for code, name, *_ in cells}
 
@@ -118,7 +118,7 @@ def codes_of_the_table():
 def test_the_table_of_exit_codes_is_what_the_code_and_the_launchers_say():
     named = {
         name: value
-        for name, value in vars(exits).items()
+        for name, value in vars(errors).items()
         if name.isupper() and isinstance(value, int)
     }
     assert codes_of_the_table() == named
@@ -128,10 +128,14 @@ def test_the_table_of_exit_codes_is_what_the_code_and_the_launchers_say():
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "ending"),
     [
         (errors.UserError("look here"), errors.USAGE, "maskmim: error: look here\n"),
-        (processes.Missing("process 3 did not come"), errors.STUCK, "process 3 did not come\n"),
+        (
+            processes.MissingProcesses("process 3 did not come"),
+            errors.STUCK,
+            "process 3 did not come\n",
+        ),
         (Diverged("nan"), errors.DIVERGED, "maskmim: error: nan\n"),
         (TooManyBadImages("half"), errors.BAD_DATA, "maskmim: error: half\n"),
         (ZeroDivisionError("oops"), errors.FAILED, "ZeroDivisionError: oops\n"),
@@ -139,18 +143,18 @@ def test_the_table_of_exit_codes_is_what_the_code_and_the_launchers_say():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_errors_become_codes(capsys, error, code, said):
+def test_errors_become_codes(capsys, error, code, ending):
     def command(argv):
         raise error
 
     assert exits.run(command) == code
-    told = capsys.readouterr().err
-    assert told.endswith(said)
-    assert ("Traceback" in told) == (code == errors.FAILED)
+    printed = capsys.readouterr().err
+    assert printed.endswith(ending)
+    assert ("Traceback" in printed) == (code == errors.FAILED)
 
 
 def test_what_waits_too_long_is_left(capsys):
     began = time.monotonic()
-    assert not exits.within(0.2, lambda: time.sleep(5))
+    assert not exits.run_within(0.2, lambda: time.sleep(5))
     assert time.monotonic() - began < 4
-    assert exits.within(5, lambda: 1 / 0) and exits.within(5, lambda: None)
+    assert exits.run_within(5, lambda: 1 / 0) and exits.run_within(5, lambda: None)

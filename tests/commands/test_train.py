@@ -1,4 +1,4 @@
-"""What the command sets before it trains."""
+"""The compilation cache that the command sets up before it trains."""
 
 import jax
 import pytest
@@ -9,7 +9,7 @@ from maskmim.train import keep_programs, processor
 
 @pytest.fixture
 def folder_of_programs():
-    """jax's setting, put back afterwards."""
+    """Yield a reader of jax's setting, which is restored afterwards."""
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     yield lambda: jax.config.jax_compilation_cache_dir

@@ -7,8 +7,17 @@ from typing import NamedTuple
 import pytest
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import BrickError, bind, brick, resolve, signature_text
+from maskmim.config.bricks import (
+    MOVED,
+    BrickError,
+    bind,
+    brick,
+    public_path,
+    resolve,
+    signature_text,
+)
 from maskmim.errors import USAGE
+from maskmim.optim import adamw
 
 HERE = __name__
 
@@ -148,3 +157,30 @@ def test_bind_refuses_keywords_of_another_brick():
     section = ConfigDict({"brick": f"{HERE}.squared", "ratio": 0.5})
     with pytest.raises(BrickError, match=r"no 'ratio'(.|\n)*squared\(scale=1.0\)"):
         bind({"mask": section})
+
+
+def test_a_function_makes_the_same_section_as_its_path():
+    assert brick(objective, target=brick(absolute)) == brick(
+        f"{HERE}.objective", target=brick(f"{HERE}.absolute")
+    )
+    assert brick(Window, size=3) == brick(f"{HERE}.Window", size=3)
+
+
+def test_a_function_that_its_package_exports_has_the_short_path():
+    assert brick(adamw) == brick("maskmim.optim.adamw")
+    assert brick(adamw).brick == "maskmim.optim.adamw"
+
+
+def test_a_function_that_no_path_leads_to_is_refused():
+    def inner(x):
+        return x
+
+    for function in (lambda x: x, inner, functools.partial(absolute, 1)):
+        with pytest.raises(BrickError, match=r"top level of a module|give a function"):
+            brick(function)
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_a_moved_path_leads_to_the_function_and_is_stored_as_the_new_one(old):
+    assert callable(resolve(old)) and resolve(old) is resolve(MOVED[old])
+    assert public_path(resolve(old)) == MOVED[old]

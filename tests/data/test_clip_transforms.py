@@ -4,8 +4,8 @@ from scipy import stats
 
 from maskmim.data.clip_transforms import (
     centre_crop,
-    multi_scale_box,
     multi_scale_crop,
+    random_multi_scale_box,
     random_resized_crop_flip,
 )
 from maskmim.data.records import DataError
@@ -39,7 +39,9 @@ def test_any_clip_becomes_the_size(brick, shape):
 
 @pytest.mark.parametrize("brick", BRICKS)
 def test_another_number_of_frames_is_an_error(brick):
-    with pytest.raises(DataError, match=r"5 frames meets input.size \(4, 8, 8\).*decode.frames"):
+    with pytest.raises(
+        DataError, match=r"5 frames, but input.size .* is \(4, 8, 8\).*decode.frames"
+    ):
         brick(np.random.default_rng(0), still(5), size=(4, 8, 8))
 
 
@@ -62,7 +64,7 @@ def official_boxes(rows, columns, side):
 def test_boxes_follow_the_official_rule(shape, side):
     expected = official_boxes(*shape, side)
     rng, count = np.random.default_rng(0), 6000
-    drawn = [multi_scale_box(rng, shape, (side, side), scales=SCALES) for _ in range(count)]
+    drawn = [random_multi_scale_box(rng, shape, (side, side), scales=SCALES) for _ in range(count)]
     assert set(drawn) == set(expected)
     seen = [drawn.count(box) for box in expected]
     wanted = [share * count for share in expected.values()]
@@ -71,7 +73,7 @@ def test_boxes_follow_the_official_rule(shape, side):
 
 def test_the_box_is_cut_out_and_resized():
     clip = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), np.uint8)
-    top, left, height, width = multi_scale_box(
+    top, left, height, width = random_multi_scale_box(
         np.random.default_rng(5), (40, 60), (24, 24), scales=SCALES
     )
     part = clip[:, top : top + height, left : left + width]

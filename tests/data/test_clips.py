@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maskmim.data.clips import centre_clip, clip_places, random_clip
+from maskmim.data.clips import centre_clip, frame_indices, random_clip
 from maskmim.data.records import BadImage, DataError
 from maskmim.data.video_files import read_frames
 from tests.data import files, videos
@@ -61,9 +61,9 @@ def test_arrays_are_videos_with_any_number_of_channels():
     clip = centre_clip(np.random.default_rng(0), array, channels=7, frames=4, stride=2)
     np.testing.assert_array_equal(clip, array[6:14:2])
     for wrong in (array[0], array.astype(np.float32), array[:0]):
-        with pytest.raises(BadImage, match=r"frames u8\[T, H, W, C\] expected"):
+        with pytest.raises(BadImage, match=r"expected frames u8\[T, H, W, C\]"):
             centre_clip(np.random.default_rng(0), wrong, channels=7)
-    with pytest.raises(BadImage, match="7 channels, 3 asked"):
+    with pytest.raises(BadImage, match="7 channels, expected 3"):
         centre_clip(np.random.default_rng(0), array)
 
 
@@ -113,18 +113,18 @@ def test_places_are_the_official_ones(stride):
     span = 16 * stride
     for count in (span, span + 1, span + 37):
         for start in range(count - span + 1):
-            found = clip_places(count, start, frames=16, stride=stride)
+            found = frame_indices(count, start, frames=16, stride=stride)
             reached = [min(place, count - 2) for place in found] if stride == 1 else found
             assert list(reached) == official_places(count, start, 16, stride)
 
 
 def test_short_videos_repeat_their_last_frame():
-    assert list(clip_places(10, 0, frames=6, stride=3)) == [0, 3, 6, 9, 9, 9]
-    assert list(clip_places(9, 0, frames=6, stride=3)) == [0, 3, 6, 6, 6, 6]
+    assert list(frame_indices(10, 0, frames=6, stride=3)) == [0, 3, 6, 9, 9, 9]
+    assert list(frame_indices(9, 0, frames=6, stride=3)) == [0, 3, 6, 6, 6, 6]
     assert official_places(9, 0, 6, 3) == [0, 3, 6, 6, 6, 6]
-    assert list(clip_places(1, 0, frames=3, stride=4)) == [0, 0, 0]
+    assert list(frame_indices(1, 0, frames=3, stride=4)) == [0, 0, 0]
     with pytest.raises(DataError, match="both must be 1 or more"):
-        clip_places(10, 0, frames=4, stride=0)
+        frame_indices(10, 0, frames=4, stride=0)
 
 
 def test_training_begins_anywhere_and_evaluation_in_the_middle():

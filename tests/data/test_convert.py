@@ -77,14 +77,14 @@ def test_bad_files_are_left_out_and_listed(tmp_path, capsys):
     assert {records.name(i) for i in range(len(records))} == set(files.odd_files())
     lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == set(files.bad_files())
-    assert "5 files cannot be read" in capsys.readouterr().out
+    assert "5 unreadable files were left out" in capsys.readouterr().out
 
 
 def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     folder, out = classes(tmp_path / "in"), tmp_path / "out"
     files.write(folder, {"cat/00bad.png": b""})
     calls = []
-    original = shard_writer.stored_bytes
+    original = shard_writer.reduce_image
 
     def interrupted(encoded, settings):
         calls.append(encoded)
@@ -92,7 +92,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(encoded, settings)
 
-    monkeypatch.setattr(shard_writer, "stored_bytes", interrupted)
+    monkeypatch.setattr(shard_writer, "reduce_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(f"labelled:{folder}", out, "--shard-size", "3")
     assert not (out / "index.json").exists()
@@ -101,7 +101,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     finished = sorted(out.glob("*.array_record"))
     assert 0 < len(finished) < 4
     stamps = [file.stat().st_mtime_ns for file in finished]
-    monkeypatch.setattr(shard_writer, "stored_bytes", original)
+    monkeypatch.setattr(shard_writer, "reduce_image", original)
 
     assert run(f"labelled:{folder}", out, "--shard-size", "3") == errors.DONE
     assert [file.stat().st_mtime_ns for file in finished] == stamps
@@ -111,7 +111,7 @@ def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
     assert [one[i] for i in range(11)] == [other[i] for i in range(11)]
     assert one.fingerprint == other.fingerprint
     assert (out / "bad_files.txt").read_text() == (whole / "bad_files.txt").read_text()
-    assert not list(out.glob("*.partial"))
+    assert not list(out.glob("*.part"))
 
 
 def test_running_again_changes_nothing(tmp_path):
@@ -133,12 +133,13 @@ def test_other_settings_or_images_need_another_folder(tmp_path, change):
 
 
 # Kills converting processes at the n-th call of os.replace (before or after it) or of
-# stored_bytes, lets another process finish, and prints where its files differ from those of a run
+# reduce_image, lets another process finish, and prints where its files differ from those of a run
 # that nothing disturbed. Forked from a process without threads, so that one start serves all.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from maskmim.data import convert, shard_format
+from maskmim import convert
+from maskmim.data import shard_format, shard_writer
 
 folder, place = sys.argv[1], Path(sys.argv[2])
 
@@ -170,12 +171,12 @@ def content(out):
 assert forked(place / "whole") == 0
 whole = content(place / "whole")
 moments = [(shard_format.os, "replace", n, after) for n in range(1, 9) for after in (False, True)]
-moments += [(convert, "stored_bytes", n, False) for n in range(1, 13, 2)]
+moments += [(shard_writer, "reduce_image", n, False) for n in range(1, 13, 2)]
 for module, name, call, after in moments:
     what = f"{name}-{call}-{after}"
     if forked(place / what, lambda: dying(module, name, call, after)) != -signal.SIGKILL:
         print(what, "was not reached")
-    if name == "stored_bytes" and "index.json" in content(place / what):
+    if name == "reduce_image" and "index.json" in content(place / what):
         print(what, "has an index too early")
     if forked(place / what) != 0 or content(place / what) != whole:
         print(what, "differs")
@@ -260,7 +261,7 @@ def test_workers_do_not_change_the_bytes(tmp_path):
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
     out.mkdir()
-    with shard_writer.only_writer(out), pytest.raises(DataError, match="another process converts"):
+    with shard_writer.lock_folder(out), pytest.raises(DataError, match="another process converts"):
         run(f"labelled:{folder}", out)
     assert run(f"labelled:{folder}", out) == errors.DONE
 
@@ -271,7 +272,7 @@ def test_verify_finds_damaged_shards_and_the_command_makes_them_again(tmp_path, 
     run(f"labelled:{folder}", out, "--shard-size", "4")
     whole = contents(out)
     assert convert.main(["--verify", str(out)]) == errors.DONE
-    assert "3 of 3 shards are as they were written" in capsys.readouterr().out
+    assert "3 of 3 shards match their checksums" in capsys.readouterr().out
     shard = out / "images-00001.array_record"
     if harm == "bit":
         spoilt = bytearray(shard.read_bytes())
@@ -298,7 +299,7 @@ def test_an_index_without_checksums_still_reads(tmp_path, capsys):
     (out / "index.json").write_text(json.dumps(index))
     assert len(shards(path=str(out))) == 11
     assert convert.main(["--verify", str(out)]) == errors.DONE
-    assert "1 shards were only looked for" in capsys.readouterr().out
+    assert "1 shards were not verified" in capsys.readouterr().out
 
 
 def test_nothing_readable_is_an_error(tmp_path):
@@ -339,7 +340,7 @@ def test_missing_and_damaged_shards_are_noticed(tmp_path):
     (out / "images-00001.array_record").unlink()
     with pytest.raises(DataError, match="lacks 1 of 3 shards, first images-00001"):
         shards(path=str(out))
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         shards(path=str(tmp_path / "nowhere"))
 
 

@@ -108,7 +108,7 @@ def test_damaged_exif_does_not_spoil_good_pixels():
 def test_arrays_pass_with_any_number_of_channels():
     pixels = np.zeros((4, 5, 13), np.uint8)
     assert decode(pixels, channels=13) is pixels
-    with pytest.raises(BadImage, match="13 channels, 3 asked"):
+    with pytest.raises(BadImage, match="13 channels, expected 3"):
         decode(pixels, channels=3)
     with pytest.raises(BadImage, match="float32"):
         decode(pixels.astype(np.float32), channels=13)

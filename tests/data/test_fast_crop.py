@@ -41,7 +41,7 @@ def by_definition(image, size):
 @pytest.mark.parametrize("mirror", [False, True])
 def test_it_is_exact(shape, mirror):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = fast_crop.resized(image, SIZE, mirror)
+    found = fast_crop.resize_by_matrices(image, SIZE, mirror)
     expected = by_definition(image, SIZE)
     assert found.dtype == np.uint8 and found.flags.c_contiguous
     assert np.array_equal(found, expected[:, ::-1] if mirror else expected)
@@ -50,7 +50,7 @@ def test_it_is_exact(shape, mirror):
 @pytest.mark.parametrize("result", [32, 96, 224])
 def test_no_sum_leaves_what_float32_holds_exactly(result):
     for length in range(1, fast_crop.MOST * result + 1, 7):
-        for _, _, dyadic in fast_crop.bands(length, result):
+        for _, _, dyadic in fast_crop.resize_bands(length, result):
             weights = dyadic * fast_crop.ONE
             assert np.array_equal(weights, np.rint(weights))
             assert np.abs(weights).sum(axis=0).max() * 255 < 2**24
@@ -68,7 +68,7 @@ def test_products_are_small_enough_for_one_thread(monkeypatch):
 
     monkeypatch.setattr(fast_crop.np, "matmul", counted)
     image = files.picture(0, (900, 1300, 3))
-    fast_crop.resized(image, (448, 448))
+    fast_crop.resize_by_matrices(image, (448, 448))
     assert len(sizes) > 100 and max(sizes) <= fast_crop.ALONE
 
 
@@ -77,7 +77,7 @@ def test_photographs_differ_from_pillows_by_single_levels():
     for index in range(0, 400, 40):
         image = decode(records[index].encoded)
         for size in ((64, 64), (80, 112), (150, 150)):
-            one = fast_crop.resized(image, size).astype(int)
+            one = fast_crop.resize_by_matrices(image, size).astype(int)
             difference = np.abs(one - transforms.resize(image, size))
             assert difference.mean() < 0.35 and (difference > 1).mean() < 0.01
 
@@ -102,7 +102,7 @@ def test_much_larger_parts_are_pillows():
     image = files.picture(0, (200, 70, 3))
     for mirror in (False, True):
         expected = transforms.resize(image, (32, 32), mirror=mirror)
-        assert np.array_equal(fast_crop.resized(image, (32, 32), mirror), expected)
+        assert np.array_equal(fast_crop.resize_by_matrices(image, (32, 32), mirror), expected)
 
 
 def test_threads_do_not_disturb_each_other():
@@ -110,7 +110,9 @@ def test_threads_do_not_disturb_each_other():
     images = [
         rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), dtype=np.uint8) for _ in range(80)
     ]
-    alone = [fast_crop.resized(image, (32, 40)) for image in images]
+    alone = [fast_crop.resize_by_matrices(image, (32, 40)) for image in images]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda image: fast_crop.resized(image, (32, 40)), images * 5))
+        found = list(
+            pool.map(lambda image: fast_crop.resize_by_matrices(image, (32, 40)), images * 5)
+        )
     assert all(np.array_equal(a, b) for a, b in zip(found, alone * 5, strict=True))

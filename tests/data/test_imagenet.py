@@ -139,7 +139,7 @@ def test_each_split_alone_and_validation_in_class_folders(tmp_path):
     assert val.labels == {"class": SORTED}
     for index, (name, data) in enumerate(validation().items()):
         files.write(tmp_path / "sorted" / "val" / WNIDS[TRUTH[index] - 1], {name: data})
-    found = imagenet.splits(tmp_path / "sorted", "val")["val"]
+    found = imagenet.open_splits(tmp_path / "sorted", "val")["val"]
     by_name = {found.name(i).split("/")[1]: found[i] for i in range(6)}
     assert all(by_name[val.name(i)] == val[i] for i in range(6))
 
@@ -184,10 +184,10 @@ def harmed(root, harm):
     [
         ("train cut", "incomplete"),
         ("class tar cut", "incomplete|no end mark"),
-        ("not class tars", "tar files named n01440764.tar are expected"),
+        ("not class tars", "expected tar files named as n01440764.tar"),
         ("a class is lacking", r"2 classes that the training images lack, first n01440764"),
         ("unknown image", "1 validation images have no class, first ILSVRC2012_val_00000007"),
-        ("devkit cut", "get it again"),
+        ("devkit cut", "download it again"),
         ("no devkit", "name a file with --val-labels"),
         ("no train", "use --only val"),
         ("no val", "use --only train"),
@@ -203,8 +203,8 @@ def test_what_is_missing_or_wrong_is_told_before_anything_is_written(tmp_path, h
 
 def test_a_strange_file_of_labels_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,id\na.JPEG,n01440764\nb.JPEG,7\n")
-    with pytest.raises(DataError, match="line 3: 'image, n01440764' expected"):
-        imagenet.solution(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match="line 3: expected 'image, n01440764'"):
+        imagenet.read_solution(tmp_path / "labels.csv")
 
 
 @pytest.mark.parametrize("option", ["--only", "--val-labels"])

@@ -9,7 +9,13 @@ import pytest
 from PIL import Image
 
 from maskmim.data.grocery import grocery
-from maskmim.data.multi_crop import Jitter, jittered, multi_crop, turned
+from maskmim.data.multi_crop import (
+    Jitter,
+    jitter_colours,
+    multi_crop,
+    multi_crop_shapes,
+    rotate_hue,
+)
 from maskmim.data.pipeline import train_batches
 from maskmim.data.records import DataError
 from maskmim.types import Spec
@@ -39,7 +45,7 @@ def test_a_batch_holds_large_and_small_crops():
 def test_without_small_crops():
     found = multi_crop(np.random.default_rng(0), noise(), (32, 32), local_count=0)
     assert set(found) == {"global"}
-    assert multi_crop.makes((32, 32), 3, local_count=0) == {"global": (2, 32, 32, 3)}
+    assert multi_crop_shapes((32, 32), 3, local_count=0) == {"global": (2, 32, 32, 3)}
 
 
 def test_which_crops_are_blurred_and_solarised():
@@ -82,14 +88,16 @@ def test_small_crops_show_less_of_the_picture():
 @pytest.mark.parametrize(("share", "wanted"), [(1 / 3, 1), (2 / 3, 2), (-1 / 3, 2)])
 def test_hues_are_turned(share, wanted):
     red = Image.fromarray(np.tile(np.array([200, 20, 20], np.uint8), (4, 4, 1)))
-    colour = np.asarray(turned(red, share))[0, 0]
+    colour = np.asarray(rotate_hue(red, share))[0, 0]
     assert colour.argmax() == wanted and colour.max() == 200 and abs(int(colour.min()) - 20) <= 1
 
 
 def test_jitter_stays_within_its_limits():
     grey = Image.fromarray(np.full((4, 4, 3), 100, np.uint8))
     rng = np.random.default_rng(0)
-    seen = [np.asarray(jittered(rng, grey, Jitter(0.4, 0.0, 0.0, 0.0))).mean() for _ in range(100)]
+    seen = [
+        np.asarray(jitter_colours(rng, grey, Jitter(0.4, 0.0, 0.0, 0.0))).mean() for _ in range(100)
+    ]
     assert 59 <= min(seen) < 70 and 130 < max(seen) <= 141
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maskmim.data.grocery import grocery
-from maskmim.data.pans import MOTIONS, pans, windows
+from maskmim.data.pans import MOTIONS, pans, random_windows
 from maskmim.data.records import DataError, Records
 
 
@@ -37,7 +37,7 @@ def test_windows_move_as_they_are_called(motion):
     rng = np.random.default_rng(0)
     for shape in ((96, 128), (130, 96), (96, 96)):
         for _ in range(50):
-            first, last = np.array(windows(rng, shape, motion))
+            first, last = np.array(random_windows(rng, shape, motion))
             for top, left, side in (first, last):
                 assert top >= 0 and left >= 0 and side > 0.4 * 96
                 assert top + side <= shape[0] + 1e-9 and left + side <= shape[1] + 1e-9

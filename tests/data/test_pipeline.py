@@ -213,7 +213,7 @@ def test_a_single_record_is_enough_for_batches_of_one():
             {"batch_size": 38},
             "37 images are fewer than one batch of 38: lower train.batch_size to 37",
         ),
-        ({"batch_size": 8, "process_count": 3}, "cannot be divided equally among 3 processes"),
+        ({"batch_size": 8, "process_count": 3}, "does not divide equally among 3 processes"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from maskmim.data.records import BadImage, DataError
-from maskmim.data.sound import resampled, waveform
+from maskmim.data.sound import resample, waveform
 
 RNG = np.random.default_rng(0)
 
@@ -49,7 +49,7 @@ def test_other_rates_keep_time_and_pitch(rate):
 
 def test_equal_rates_copy_nothing():
     samples = tone(16_000)
-    assert resampled(samples, 16_000, 16_000) is samples
+    assert resample(samples, 16_000, 16_000) is samples
 
 
 def test_arrays_pass():

@@ -63,8 +63,8 @@ def test_classes_can_be_given(folder):
 @pytest.mark.parametrize(
     ("keywords", "words"),
     [
-        ({"pattern": "("}, "no regular expression"),
-        ({"pattern": "x.*"}, "fits 'x.*', '3_theo_5.wav' for example"),
+        ({"pattern": "("}, "not a regular expression"),
+        ({"pattern": "x.*"}, r"matches 'x.\*' \(the first is '3_theo_5.wav'\)"),
         ({"pattern": DIGITS, "classes": {"digit": ["7"]}}, r"lack \['3'\]"),
         ({"pattern": DIGITS, "classes": {"digits": ["7"]}}, "no groups of those names"),
         ({"path": "/nowhere"}, "does not exist"),

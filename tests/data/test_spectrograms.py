@@ -3,7 +3,7 @@
 import numpy as np
 
 from maskmim.data.log_mel import log_mel
-from maskmim.data.spectrograms import first_stretch, random_stretch, samples_of
+from maskmim.data.spectrograms import first_stretch, random_stretch, sample_count
 
 SIZE = (20, 32)
 
@@ -24,7 +24,7 @@ def test_the_beginning_is_taken_for_evaluation():
 
 
 def test_what_is_missing_is_0_behind():
-    samples = noise(samples_of(12, 16_000))
+    samples = noise(sample_count(12, 16_000))
     for found in (stretch(samples, loudness=0.0), first_stretch(None, samples, size=SIZE)):
         np.testing.assert_allclose(found[:12, :, 0], log_mel(samples, bands=32), atol=1e-5)
         assert np.all(found[12:] == 0) and np.all(found[:12] != 0)
@@ -35,21 +35,21 @@ def test_a_random_stretch_is_one_of_the_recording():
     starts = []
     for seed in range(40):
         found = stretch(samples, seed, loudness=0.0)[..., 0]
-        start = int(np.random.default_rng(seed).integers(0, 8_000 - samples_of(20, 16_000) + 1))
-        wanted = log_mel(samples[start : start + samples_of(20, 16_000)], bands=32)
+        start = int(np.random.default_rng(seed).integers(0, 8_000 - sample_count(20, 16_000) + 1))
+        wanted = log_mel(samples[start : start + sample_count(20, 16_000)], bands=32)
         np.testing.assert_allclose(found, wanted, atol=1e-5)
         starts.append(start)
     assert min(starts) < 1000 and max(starts) > 3500
 
 
 def test_a_recording_of_just_the_length_is_taken_whole():
-    samples = noise(samples_of(20, 16_000))
+    samples = noise(sample_count(20, 16_000))
     found = stretch(samples, loudness=0.0)[..., 0]
     np.testing.assert_allclose(found, log_mel(samples, bands=32), atol=1e-5)
 
 
 def test_loudness_moves_all_energies_alike():
-    samples = noise(samples_of(20, 16_000))
+    samples = noise(sample_count(20, 16_000))
     moves = []
     for seed in range(200):
         change = stretch(samples, seed) - stretch(samples, seed, loudness=0.0)

@@ -3,7 +3,12 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from maskmim.data.transforms import crop_box, random_resized_crop_flip, resize, resize_center_crop
+from maskmim.data.transforms import (
+    random_crop_box,
+    random_resized_crop_flip,
+    resize,
+    resize_center_crop,
+)
 from tests.data import files
 from tests.tolerances import SIGNIFICANCE
 
@@ -28,7 +33,7 @@ def boxes_of_torchvision_rule(rng, rows, columns, count):
 @pytest.mark.parametrize("shape", [(96, 96), (96, 128), (300, 120)])
 def test_crop_boxes_follow_torchvisions_rule(shape):
     rng = np.random.default_rng(1)
-    ours = np.array([crop_box(rng, shape, **MAE) for _ in range(6000)])
+    ours = np.array([random_crop_box(rng, shape, **MAE) for _ in range(6000)])
     theirs, found = boxes_of_torchvision_rule(np.random.default_rng(2), *shape, 20_000)
     assert found > 0.95
     rows, columns = shape
@@ -52,14 +57,14 @@ def test_crop_boxes_follow_torchvisions_rule(shape):
 )
 def test_extreme_shapes_fall_back_to_the_centre(shape, expected):
     rng = np.random.default_rng(0)
-    assert {crop_box(rng, shape, **MAE) for _ in range(50)} == {expected}
+    assert {random_crop_box(rng, shape, **MAE) for _ in range(50)} == {expected}
 
 
 def test_the_crop_is_cut_out_and_then_resized():
     image = files.picture(0, (60, 80, 3))
     seen = set()
     for seed in range(40):
-        top, left, height, width = crop_box(np.random.default_rng(seed), (60, 80), **MAE)
+        top, left, height, width = random_crop_box(np.random.default_rng(seed), (60, 80), **MAE)
         part = Image.fromarray(image).crop((left, top, left + width, top + height))
         expected = np.asarray(part.resize((24, 16), Image.Resampling.BICUBIC))
         out = random_resized_crop_flip(np.random.default_rng(seed), image, size=(16, 24))

@@ -11,7 +11,7 @@ from tests.running import ROOT
 TEXT = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", [errors.exit_code_table(), workdir.table()])
+@pytest.mark.parametrize("table", [errors.exit_code_table(), workdir.continuation_table()])
 def test_tables_are_those_of_the_code(table):
     assert table in TEXT
 

@@ -10,11 +10,11 @@ from maskmim.evals.features import (
     Features,
     Split,
     extract,
-    extract_each,
+    extract_all,
     pool_class,
     pool_mean,
     pooled_encoder,
-    pooling_named,
+    pooling_by_name,
 )
 from maskmim.types import Encoded
 
@@ -74,7 +74,7 @@ def test_several_encoders_read_the_images_once():
             read.append(1)
             yield batch
 
-    found = extract_each({"a": channel_means, "b": lambda x: 2 * channel_means(x)}, counted())
+    found = extract_all({"a": channel_means, "b": lambda x: 2 * channel_means(x)}, counted())
     assert len(read) == 3
     np.testing.assert_allclose(found["b"].features, 2 * found["a"].features)
 
@@ -139,14 +139,14 @@ def test_poolings():
     np.testing.assert_array_equal(pool_class(found), found.prefix[:, 0])
     np.testing.assert_allclose(pool_mean(found), np.asarray(found.tokens).mean(axis=1), atol=1e-6)
     assert pool_mean(encoded(dtype=jnp.bfloat16)).dtype == jnp.float32
-    assert pooling_named("class") is pool_class and pooling_named("mean") is pool_mean
+    assert pooling_by_name("class") is pool_class and pooling_by_name("mean") is pool_mean
 
 
 def test_pooling_errors_name_the_way_out():
     with pytest.raises(FeatureError, match="class token"):
         pool_class(encoded(prefix=0))
     with pytest.raises(FeatureError, match=r"'average'.*class, mean"):
-        pooling_named("average")
+        pooling_by_name("average")
 
 
 def test_pooled_encoder_compiles_once_for_changing_variables():

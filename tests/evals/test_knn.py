@@ -105,7 +105,7 @@ def test_features_of_zeros_are_no_nan():
 def test_what_cannot_be_measured_is_said():
     data = clusters(noise=0.1, train=12)
     with pytest.raises(
-        Unsuitable, match=r"k = 20 .* there are 12: set evals.knn.k between 1 and 12"
+        Unsuitable, match=r"k = 20 .* has 12: set evals.probes.knn.k between 1 and 12"
     ):
         dict(knn(data))
     with pytest.raises(Unsuitable, match="labels"):

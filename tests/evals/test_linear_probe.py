@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from maskmim.evals.features import FeatureError, Split, Unsuitable
-from maskmim.evals.linear_probe import choose, linear_probe, linear_probe_sgd, stratified_split
+from maskmim.evals.linear_probe import best_index, linear_probe, linear_probe_sgd, stratified_split
 from tests.evals.planted import CLASSES, clusters, without_meaning
 
 
@@ -110,11 +110,11 @@ def test_splits_that_cannot_be():
 
 
 def test_choice():
-    assert choose(np.array([0.5, 0.7, 0.6]), np.array([1.0, 2.0, 3.0])) == 1
-    assert choose(np.array([0.5, 0.7, 0.7]), np.array([1.0, 2.0, 1.5])) == 2
-    assert choose(np.array([0.5, 0.7]), np.array([1.0, np.nan])) == 0
+    assert best_index(np.array([0.5, 0.7, 0.6]), np.array([1.0, 2.0, 3.0])) == 1
+    assert best_index(np.array([0.5, 0.7, 0.7]), np.array([1.0, 2.0, 1.5])) == 2
+    assert best_index(np.array([0.5, 0.7]), np.array([1.0, np.nan])) == 0
     with pytest.raises(Unsuitable, match="diverged"):
-        choose(np.array([0.5]), np.array([np.inf]))
+        best_index(np.array([0.5]), np.array([np.inf]))
 
 
 def test_what_cannot_be_measured_is_said():

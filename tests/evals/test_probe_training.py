@@ -15,7 +15,14 @@ import torch
 from maskmim.evals import probe_training
 from maskmim.evals.features import FeatureError, Unsuitable
 from maskmim.evals.probe_optimisers import lars, sgd
-from maskmim.evals.probe_training import Plan, Protocol, fit, initial_layers, plan_of, score
+from maskmim.evals.probe_training import (
+    Plan,
+    Protocol,
+    initial_layers,
+    score_sweep,
+    train_sweep,
+    training_plan,
+)
 from tests.evals.planted import CLASSES, clusters
 from tests.tolerances import PARITY
 
@@ -96,7 +103,7 @@ def same(found, expected) -> None:
 def test_the_whole_training_agrees_with_torch(solver, update, peaks):
     data = clusters(noise=2.0)
     rates = {name: jnp.asarray(peaks) for name in CLASSES}
-    found = fit(*data.train, rates, KEY, classes=COUNTS, plan=PLAN, solver=solver)
+    found = train_sweep(*data.train, rates, KEY, classes=COUNTS, plan=PLAN, solver=solver)
     for place, peak in enumerate(peaks):
         for name in CLASSES:
             norm, linear = torch_probe(data.train, name, peak, update)
@@ -109,7 +116,7 @@ def test_the_whole_training_agrees_with_torch(solver, update, peaks):
                 wanted = torch.from_numpy(data.test.labels[name]).long()
                 loss = torch.nn.functional.cross_entropy(logits, wanted)
                 right = (logits.argmax(1) == wanted).double().mean()
-            top1, losses = score(found, name, data.test, np.arange(len(data.test.features)))
+            top1, losses = score_sweep(found, name, data.test, np.arange(len(data.test.features)))
             assert top1[place] == pytest.approx(float(right))
             same(losses[place], float(loss))
 
@@ -138,7 +145,7 @@ def test_lars_differs_from_optax_lars_only_in_the_place_of_the_rate():
 
 def test_learning_rates_and_label_sets_do_not_touch_each_other():
     data = clusters(noise=2.0)
-    run = functools.partial(fit, plan=PLAN, solver=lars)
+    run = functools.partial(train_sweep, plan=PLAN, solver=lars)
     both = run(
         *data.train, {name: jnp.asarray((1.0, 10.0)) for name in CLASSES}, KEY, classes=COUNTS
     )
@@ -156,7 +163,7 @@ def test_training_is_traced_once():
 
     data = clusters(noise=1.0)
     rates = {name: jnp.asarray((0.01, 0.1)) for name in CLASSES}
-    run = functools.partial(fit, classes=COUNTS, plan=PLAN, solver=counting)
+    run = functools.partial(train_sweep, classes=COUNTS, plan=PLAN, solver=counting)
     run(*data.train, rates, jax.random.key(0))
     first = len(traced)
     run(*data.train, jax.tree.map(lambda rate: 2 * rate, rates), jax.random.key(1))
@@ -165,21 +172,21 @@ def test_training_is_traced_once():
 
 def test_plans():
     protocol = Protocol(epochs=90, warmup_epochs=10, batch_size=16_384, least_steps=8)
-    assert plan_of(1_281_167, protocol)[:2] == (16_384, 78)
-    assert plan_of(2_936, protocol)[:2] == (367, 8)
-    assert plan_of(16, protocol)[:2] == (2, 8)
-    with pytest.raises(Unsuitable, match=r"needs 16 training images.*there are 15"):
-        plan_of(15, protocol)
+    assert training_plan(1_281_167, protocol)[:2] == (16_384, 78)
+    assert training_plan(2_936, protocol)[:2] == (367, 8)
+    assert training_plan(16, protocol)[:2] == (2, 8)
+    with pytest.raises(Unsuitable, match=r"needs 16 training images.*this set has 15"):
+        training_plan(15, protocol)
     with pytest.raises(FeatureError, match="warmup_epochs = 90"):
-        plan_of(100, protocol._replace(warmup_epochs=90))
+        training_plan(100, protocol._replace(warmup_epochs=90))
 
 
 def test_scores_come_in_chunks_of_any_remainder():
     data = clusters(noise=2.0, test=2500)
     rates = {name: jnp.asarray((10.0,)) for name in CLASSES}
-    found = fit(*data.train, rates, KEY, classes=COUNTS, plan=PLAN, solver=lars)
+    found = train_sweep(*data.train, rates, KEY, classes=COUNTS, plan=PLAN, solver=lars)
     layer = jax.tree.map(np.asarray, found.params["fine"])
     inputs = (data.test.features - found.mean) / np.sqrt(found.variance + probe_training.EPSILON)
     expected = (inputs @ layer["kernel"][0] + layer["bias"][0]).argmax(axis=1)
-    top1, _ = score(found, "fine", data.test, np.arange(2500))
+    top1, _ = score_sweep(found, "fine", data.test, np.arange(2500))
     assert top1[0] == pytest.approx((expected == data.test.labels["fine"]).mean())

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from maskmim.evals.report import as_json, results_structure, standard_error, table
+from maskmim.evals.report import as_json, build_results, probe_table, standard_error
 
 ROWS = ("raw pixels", "colour histogram", "random init", "this encoder")
 
@@ -23,7 +23,7 @@ def results(metrics=None, skipped=(), classes=None):
         }
         for place, name in enumerate(ROWS)
     }
-    return results_structure(
+    return build_results(
         metrics,
         dimensions=dict.fromkeys(metrics, 192),
         classes=classes or {"fine": 81, "coarse": 42},
@@ -42,7 +42,7 @@ def test_standard_error_is_the_deviation_of_shares():
 
 
 def test_the_table_reads_as_intended():
-    assert table(results()).splitlines() == [
+    assert probe_table(results()).splitlines() == [
         "Top-1 accuracy in percent, 2,485 test images (2,936 for training)",
         "",
         "                    --------- kNN ----------  ----- linear probe -----",
@@ -55,15 +55,15 @@ def test_the_table_reads_as_intended():
         "this encoder         50.0 ± 1.0   42.3 ± 1.0  100.0 ± 0.0   55.5 ± 1.0",
         "----------------------------------------------------------------------",
         "",
-        "± is one standard error from the number of test images; the spread over training",
-        "seeds is not in it.",
+        "± is one standard error over the test images; it does not include the spread",
+        "over training seeds.",
     ]
 
 
 def test_many_label_sets_stay_within_eighty_columns():
     classes = {f"set {i}": 10 * (i + 1) for i in range(6)}
     metrics = {"this encoder": {f"knn/{name}/top1": 0.5 for name in classes}}
-    text = table(results(metrics, classes=classes))
+    text = probe_table(results(metrics, classes=classes))
     assert max(len(line) for line in text.splitlines()) <= 80
     assert all(name in text for name in classes)
     assert text.count("this encoder") == 2
@@ -71,7 +71,7 @@ def test_many_label_sets_stay_within_eighty_columns():
 
 def test_missing_metrics_and_unknown_evaluators_are_shown():
     metrics = {"raw pixels": {"knn/fine/top1": 0.1}, "this encoder": {"attentive/fine/top1": 0.9}}
-    rows = table(results(metrics)).splitlines()
+    rows = probe_table(results(metrics)).splitlines()
     assert "attentive" in rows[2]
     assert [row.split() for row in rows[6:8]] == [
         ["raw", "pixels", "10.0", "±", "0.6", "-"],
@@ -80,7 +80,9 @@ def test_missing_metrics_and_unknown_evaluators_are_shown():
 
 
 def test_skipped_evaluators_are_named_and_wrapped():
-    text = table(results({"this encoder": {}}, skipped={"knn": "these images have no labels " * 5}))
+    text = probe_table(
+        results({"this encoder": {}}, skipped={"knn": "these images have no labels " * 5})
+    )
     assert text.startswith("knn skipped: these images have no labels")
     assert "Top-1" not in text and max(map(len, text.splitlines())) <= 80
 
@@ -91,7 +93,7 @@ def test_json_holds_metrics_and_protocol_and_gives_the_same_table():
     assert read["encoders"]["this encoder"]["dimensions"] == 192
     assert read["protocol"]["evaluators"]["knn"]["keywords"] == {"k": 20}
     assert read["protocol"]["test_images"] == 2485 and read["seconds"] == {"knn": 1.23}
-    assert table(read) == table(results())
+    assert probe_table(read) == probe_table(results())
 
 
 def test_numbers_that_json_lacks_are_errors():

@@ -22,5 +22,5 @@ def test_equal_classes_are_compared():
     [{"kind": ("b", "a")}, {"kind": ("a", "b", "c")}, {}, {"kind": ("a", "b"), "more": ("x",)}],
 )
 def test_classes_that_mean_something_else_are_refused(test):
-    with pytest.raises(DataError, match=r"do not mean the same by the labels (kind|more)"):
+    with pytest.raises(DataError, match=r"have other classes for the labels (kind|more)"):
         check_classes(records(kind=("a", "b")), records(**test))

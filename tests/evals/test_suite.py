@@ -11,8 +11,8 @@ from maskmim.evals.baselines import raw_pixels
 from maskmim.evals.features import FeatureError
 from maskmim.evals.knn import knn
 from maskmim.evals.linear_probe import linear_probe
-from maskmim.evals.report import as_json, table
-from maskmim.evals.suite import protocol_of, run_probes
+from maskmim.evals.report import as_json, probe_table
+from maskmim.evals.suite import brick_protocol, run_probes
 from tests.evals.test_features import batches_of
 
 CLASSES = {"hue": ("red", "green", "blue")}
@@ -67,7 +67,7 @@ def test_every_encoder_meets_every_evaluator_and_images_are_read_once():
         "knn",
         "linear_probe",
     }
-    assert len(said) == 4 and "raw pixels" in table(json.loads(as_json(results)))
+    assert len(said) == 4 and "raw pixels" in probe_table(json.loads(as_json(results)))
 
 
 def test_images_without_labels_are_not_read_and_the_reason_is_given():
@@ -75,7 +75,7 @@ def test_images_without_labels_are_not_read_and_the_reason_is_given():
     results = run_probes({"raw": raw_pixels}, train, train, {}, {"knn": knn, "linear_probe": QUICK})
     assert calls == [] and set(results["skipped"]) == {"knn", "linear_probe"}
     assert results["encoders"] == {"raw": {"dimensions": 0, "metrics": {}}}
-    assert "no labels" in table(results)
+    assert "no labels" in probe_table(results)
 
 
 def test_an_evaluator_that_needs_no_labels_runs_without_them():
@@ -103,8 +103,8 @@ def test_labels_that_do_not_fit_the_classes_are_an_error():
 
 
 def test_the_protocol_names_all_hyperparameters():
-    facts = protocol_of(functools.partial(linear_probe, base_lrs=(1.0, 3.0)))
+    facts = brick_protocol(functools.partial(linear_probe, base_lrs=(1.0, 3.0)))
     assert facts["brick"] == "maskmim.evals.linear_probe.linear_probe"
     assert facts["keywords"]["base_lrs"] == [1.0, 3.0] and facts["keywords"]["epochs"] == 90
     assert json.loads(json.dumps(facts)) == facts
-    assert protocol_of(knn)["keywords"]["k"] == 20
+    assert brick_protocol(knn)["keywords"]["k"] == 20

@@ -1,4 +1,4 @@
-"""Trains a tiny method through the input pipeline, and splits batches; run by test_determinism.py.
+"""Train a tiny method through the input pipeline, and split batches; for test_determinism.py.
 
 python -m tests.faults.fifty_steps train | some | all, the latter two with eight devices.
 """
@@ -41,11 +41,11 @@ def optimiser():
 
 
 def digest(tree) -> str:
-    """sha256 over the bytes of every array of a tree."""
-    found = hashlib.sha256()
+    """Return the sha256 of the bytes of every array of a tree."""
+    total = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        found.update(np.asarray(leaf).tobytes())
-    return found.hexdigest()
+        total.update(np.asarray(leaf).tobytes())
+    return total.hexdigest()
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def compiled():
 
 
 def trained(*, workers: int, threads: int, seed: int = 0) -> dict:
-    """Losses, and sha256 of the state and of all batches, of 50 steps on 45 pictures."""
+    """Return the losses, and the sha256 of state and batches, of 50 steps on 45 pictures."""
     method, step = compiled()
     state, frozen = begin(method, optimiser(), seed)
     records = ArrayRecords(pictures(45), {}, classes={}, title="pictures")
@@ -80,20 +80,20 @@ def trained(*, workers: int, threads: int, seed: int = 0) -> dict:
 
 
 def noting(slots: int) -> Method:
-    """The tiny method, with the tokens that the step hid of every slot in `extra`."""
-    drawn = []
+    """Return the tiny method with the tokens that a step hides of every slot in `extra`."""
+    masks = []
 
     def sampler(randomness, context):
-        drawn.append(green(randomness, context, ratio=0.75))
-        return drawn[-1]
+        masks.append(green(randomness, context, ratio=0.75))
+        return masks[-1]
 
     method = tiny_method(mask=sampler)
 
     def loss(variables, batch, randomness, progress):
-        found = method.loss(variables._replace(extra={}), batch, randomness, progress)
-        hidden = drawn[-1].hidden.astype(jnp.int32)
+        losses = method.loss(variables._replace(extra={}), batch, randomness, progress)
+        hidden = masks[-1].hidden.astype(jnp.int32)
         table = jnp.zeros((slots, hidden.shape[1]), jnp.int32).at[randomness.slots].add(hidden)
-        return found._replace(carry=table)
+        return losses._replace(carry=table)
 
     def init(key):
         return method.init(key)[0], jnp.zeros((slots, 12), jnp.int32)
@@ -105,7 +105,7 @@ def noting(slots: int) -> Method:
 
 
 def masks_of_splits(which: str) -> dict:
-    """By devices and micro-batches: the masks of one step, and its loss."""
+    """Return the masks and the loss of one step for each number of devices and micro-batches."""
     method = noting(BATCH)
     return {
         f"{parts} parts on {devices}": one_step(method, parts, jax.devices()[:devices])
@@ -114,7 +114,7 @@ def masks_of_splits(which: str) -> dict:
 
 
 def one_step(method: Method, parts: int, devices: list) -> dict:
-    """The masks and the loss of one step on these devices in so many parts."""
+    """Return the masks and the loss of one step on these devices, in `parts` micro-batches."""
     mesh = sharding.make_mesh({"data": len(devices), "fsdp": 1, "tensor": 1}, devices)
     whole = sharding.replicated(mesh)
     step = quick_jit(

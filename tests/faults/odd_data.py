@@ -1,4 +1,4 @@
-"""Data that go wrong, as bricks: float32 pictures of which some are not numbers, or do not come."""
+"""Faulty data as bricks: float32 pictures, some of them NaN, and reads that block."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from maskmim.data.records import Example, manifest_digest
 class Numbers:
     """Random float32 pictures [32, 32, 3], each a function of its index.
 
-    poisoned: indices of pictures that are not numbers. blocked: while a file of that name exists,
-    pictures do not come.
+    poisoned: indices of pictures with NaN. blocked: reads wait while a file of that name exists.
     """
 
     labels: dict = {}  # noqa: RUF012
@@ -39,15 +38,15 @@ class Numbers:
 
 
 def numbers(*, count: int = 64, poisoned: tuple[int, ...] = (), blocked: str = "") -> Numbers:
-    """A data source brick."""
+    """Return the pictures; a data source brick."""
     return Numbers(count=count, poisoned=poisoned, blocked=blocked)
 
 
 def as_stored(rng, encoded, *, channels=3):
-    """A decoder brick."""
+    """Return the array unchanged; a decoder brick."""
     return encoded
 
 
 def as_it_is(rng, array, *, size=(32, 32)):
-    """An augmentation brick."""
+    """Return the array unchanged; an augmentation brick."""
     return array

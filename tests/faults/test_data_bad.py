@@ -49,7 +49,7 @@ class Files:
 
 
 class Counted:
-    """The decoder of images, which counts how often it was asked."""
+    """The image decoder, counting its calls."""
 
     def __init__(self):
         self.times, self._lock = 0, threading.Lock()
@@ -122,7 +122,7 @@ def test_nothing_but_bad_images_ends_the_run_with_its_code(workers):
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
-    """A shard of 60 pictures, and what its records hold."""
+    """Return a shard of 60 pictures, and the contents of its records."""
     folder = tmp_path_factory.mktemp("shards")
     pictures = [files.encoded(files.picture(seed, (40, 40, 3)), "PNG") for seed in range(60)]
     files.write(folder / "in", {f"{i:02d}.png": content for i, content in enumerate(pictures)})
@@ -144,7 +144,7 @@ def test_a_flipped_bit_in_a_shard_is_one_bad_image(shard):
 
 
 def bad_after_flip(shard, place, bit):
-    """Which records are bad images when a bit of their shard is flipped; all others are whole."""
+    """Return the records that are bad images after a bit of the shard flips; check all others."""
     path, pictures, whole = shard
     path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
     records, bad = shards(path=str(path.parent)), []

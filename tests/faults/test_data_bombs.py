@@ -27,7 +27,7 @@ def sixteen_frames(encoded):
 
 
 def patched(content, place, *values, layout):
-    """The bytes with packed values written over them at a place."""
+    """Return the bytes with packed values written over them at a place."""
     packed = struct.pack(layout, *values)
     return content[:place] + packed + content[place + len(packed) :]
 
@@ -63,7 +63,7 @@ def tiff(side):
 
 
 def gif_that_grows(side):
-    """An animation whose last frame does not fit its screen."""
+    """Return an animation whose last frame does not fit its screen."""
     content = videos.animation(videos.frames(3), "GIF")
     frame = re.compile(rb"\x2c.{4}" + struct.pack("<HH", videos.SIDE, videos.SIDE), re.DOTALL)
     *_, last = frame.finditer(content)
@@ -78,7 +78,7 @@ def png_of_many_frames(count):
 
 
 def motion_jpeg(side):
-    """A video of a few pixels by its header, and of very many by its frames."""
+    """Return a video with few pixels in its header, and very many in its frames."""
     stream = io.BytesIO()
     with av.open(stream, "w", format="matroska") as container:
         track = container.add_stream("mjpeg", rate=25)
@@ -87,8 +87,8 @@ def motion_jpeg(side):
             container.mux(track.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(track.encode())
     content = stream.getvalue()
-    for found in re.finditer(b"\xff\xc0\x00\x11\x08", content):
-        content = patched(content, found.end(), side, side, layout=">HH")
+    for match in re.finditer(b"\xff\xc0\x00\x11\x08", content):
+        content = patched(content, match.end(), side, side, layout=">HH")
     return content
 
 
@@ -135,7 +135,7 @@ BOMBS = {
 
 
 def peak_of(function):
-    """Bytes by which resident memory grew at most while a function ran."""
+    """Return the most bytes by which resident memory grew while a function ran."""
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
     before = memory("VmRSS")
     function()

@@ -15,13 +15,13 @@ import pytest
 from tests.faults.fifty_steps import BATCH, trained
 from tests.running import ROOT, as_tests, environment
 
-# Relative difference of losses of a batch that was worked off in another number of parts.
+# Allowed relative difference of losses between numbers of micro-batches.
 SPLIT = 1e-6
 
 
 def child(word, **changes):
-    """What another process finds, which hashes otherwise and is told another place and time."""
-    found = subprocess.run(
+    """Return the result of another process, with another hash seed, locale and time zone."""
+    result = subprocess.run(
         [sys.executable, "-m", "tests.faults.fifty_steps", word],
         cwd=ROOT,
         env=environment(PYTHONHASHSEED="7", TZ="Asia/Kathmandu", LC_ALL="C", **changes),
@@ -30,12 +30,12 @@ def child(word, **changes):
         timeout=1500,
         check=False,
     )
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def splits(word):
-    """Masks and loss of a step by the way in which its batch was split over eight devices."""
+    """Return the masks and the loss of a step for each split of its batch over eight devices."""
     return child(word, **as_tests("--xla_force_host_platform_device_count=8"))
 
 
@@ -57,7 +57,7 @@ def test_two_runs_are_equal_to_the_bit(here, workers, threads):
 
 @pytest.mark.slow
 def test_another_process_comes_to_the_same_bits(here):
-    """By default tests/pulse compares processes, by whole checkpoints."""
+    """By default tests/resume compares processes, by whole checkpoints."""
     assert child("train", **as_tests()) == here
 
 
@@ -70,13 +70,13 @@ def test_another_seed_comes_to_other_bits(here):
     "word, count", [("some", 2), pytest.param("all", 6, marks=pytest.mark.slow)]
 )
 def test_micro_batches_and_devices_change_neither_masks_nor_loss(word, count):
-    found = splits(word)
-    assert len(found) == count
-    whole = found["1 parts on 1"]
+    steps = splits(word)
+    assert len(steps) == count
+    whole = steps["1 parts on 1"]
     hidden = np.array(whole["hidden"])
     assert hidden.shape == (BATCH, 12) and (hidden.sum(1) == 9).all()
     assert len({row.tobytes() for row in hidden}) > BATCH // 2
-    for name, split in found.items():
+    for name, split in steps.items():
         np.testing.assert_array_equal(split["hidden"], hidden, err_msg=name)
         assert abs(split["loss"] / whole["loss"] - 1) < SPLIT, name
-    print({name: f"{split['loss'] / whole['loss'] - 1:.1e}" for name, split in found.items()})
+    print({name: f"{split['loss'] / whole['loss'] - 1:.1e}" for name, split in steps.items()})

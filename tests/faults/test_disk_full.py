@@ -1,4 +1,4 @@
-"""A full disk: training goes on, the failure is counted and said, older checkpoints stay."""
+"""A full disk: training goes on, the failure is counted and logged, older checkpoints stay."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from maskmim import errors
-from maskmim.checkpoints.reader import newest, steps
+from maskmim.checkpoints.reader import restore_newest, stored_steps
 from maskmim.checkpoints.writer import Checkpoints, NotSaved
 from tests.faults.saver import like, state_at
 from tests.running import run
@@ -23,7 +23,7 @@ MEGABYTES = 2
 
 @contextlib.contextmanager
 def files_no_larger_than(size):
-    """Lets every write beyond so many bytes of a file fail, as on a full disk."""
+    """Make writes beyond `size` bytes of a file fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -49,14 +49,14 @@ def test_failed_saves_are_counted_and_the_next_one_is_tried(tmp_path, caplog):
     with files_no_larger_than(100_000):
         save(checkpoints, 2)
         save(checkpoints, 3)
-    said = [record.getMessage() for record in caplog.records if record.name == "maskmim"]
-    assert len(said) == checkpoints.failures == 2
-    assert "checkpoint 3 could not be saved" in said[1] and "\n" not in said[1]
-    assert "the newest is 1; failed saves so far: 2" in said[1]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "maskmim"]
+    assert len(warnings) == checkpoints.failures == 2
+    assert "checkpoint 3 could not be saved" in warnings[1] and "\n" not in warnings[1]
+    assert "the newest is 1; failed saves so far: 2" in warnings[1]
     assert names(checkpoints.folder) == ["1", "checksums"]  # no halves that take room
     save(checkpoints, 4)
     checkpoints.close()
-    assert steps(checkpoints.folder) == [1, 4] and checkpoints.failures == 2
+    assert stored_steps(checkpoints.folder) == [1, 4] and checkpoints.failures == 2
     restored = Checkpoints(tmp_path).restore(like(MEGABYTES))
     assert restored.step == 4
     for array in jax.tree.leaves(restored.state):
@@ -75,7 +75,7 @@ def test_a_last_save_that_fails_is_an_error_with_its_own_code(tmp_path):
 
 
 def test_a_place_that_is_no_folder_fails_at_the_save_itself(tmp_path, caplog):
-    """Errors of the part of a save that training waits for are no different."""
+    """The same holds for errors in the part of a save that training waits for."""
     checkpoints = Checkpoints(tmp_path)
     shutil.rmtree(checkpoints.folder)
     checkpoints.folder.write_text("in the way")
@@ -96,12 +96,12 @@ def test_sums_that_do_not_fit_lose_no_checkpoint(tmp_path, caplog, monkeypatch):
     save(checkpoints, 1)
     checkpoints.close()
     assert "checkpoint 1 is saved, but its checksums are not" in caplog.text
-    assert checkpoints.failures == 0 and steps(checkpoints.folder) == [1]
+    assert checkpoints.failures == 0 and stored_steps(checkpoints.folder) == [1]
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of a few megabytes."""
+    """Yield a file system of a few megabytes."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", "size=2200k", "tmpfs", str(place)]
@@ -127,9 +127,9 @@ def test_a_training_on_a_full_disk_goes_on_and_says_so_at_its_end(small_disk):
     )
     assert result.returncode == errors.STORAGE, result.stderr
     failed = list(map(int, re.findall(r"checkpoint (\d+) could not be saved", result.stderr)))
-    kept = steps(workdir / "checkpoints")
+    kept = stored_steps(workdir / "checkpoints")
     assert kept == list(range(1, kept[-1] + 1)) and failed == list(range(kept[-1] + 1, 10))
-    told = [line for line in result.stderr.splitlines() if line.startswith("maskmim: error: ")]
-    assert len(told) == 1 and "step 9 could not be saved" in told[0]
-    restored = newest(workdir, {"step": jax.ShapeDtypeStruct((), np.int32)})
+    messages = [line for line in result.stderr.splitlines() if line.startswith("maskmim: error: ")]
+    assert len(messages) == 1 and "step 9 could not be saved" in messages[0]
+    restored = restore_newest(workdir, {"step": jax.ShapeDtypeStruct((), np.int32)})
     assert restored.step == int(restored.state["step"]) == kept[-1]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.reader import attach_shardings, restore_newest
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
@@ -26,7 +26,7 @@ from maskmim.data.folder import unlabelled
 from maskmim.data.records import BadImage
 from maskmim.data.shard_format import Index, write_index, write_shard
 from maskmim.interop.layout import WeightsError
-from maskmim.interop.layout import read as read_weights
+from maskmim.interop.layout import read_arrays as read_weights
 from maskmim.teachers.noise_bank import BankError, read_patterns
 from maskmim.training.sharding import make_mesh, replicated
 from tests.data import files
@@ -42,7 +42,7 @@ ALLOWED = {("maskmim/config/python_file.py", "exec"), ("maskmim/config/python_fi
 
 
 def dangers(tree):
-    """What a module does that could run what it reads: names of modules and of calls."""
+    """Yield the imports and calls of a module that could run what it reads."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -71,13 +71,13 @@ def dangerous_call(node):
 
 
 def test_the_sources_read_no_pickles_and_run_no_texts():
-    found, count = set(), 0
+    calls, count = set(), 0
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):
             name, count = path.relative_to(ROOT).as_posix(), count + 1
-            found |= {(name, danger) for danger in dangers(ast.parse(path.read_text("utf-8")))}
+            calls |= {(name, danger) for danger in dangers(ast.parse(path.read_text("utf-8")))}
     assert count > 150
-    assert found == ALLOWED
+    assert calls == ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ LISTENING = [False]
 
 
 def listen(event, details):
-    """An audit hook, which stays for the life of the process and hears only when asked to."""
+    """Record audit events while LISTENING; a hook cannot be removed from a process."""
     if LISTENING[0] and event in ("pickle.find_class", "import", "exec", "os.system"):
         HEARD.append((event, str(details[0])[:200]))
 
 
 @pytest.fixture
 def heard():
-    """What is unpickled, imported or executed from now on."""
+    """Yield a list of what is unpickled, imported or executed from now on."""
     if listen not in HOOKS:
         sys.addaudithook(listen)
         HOOKS.append(listen)
@@ -145,7 +145,7 @@ BOMB = pickle.dumps(Bomb())
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
-    """A module that somebody's data name, and that can be imported."""
+    """Yield a folder; a module that data may name can be imported from it."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "maskmim_planted.py").write_text("def brick():\n    return 1\n")
     monkeypatch.syspath_prepend(tmp_path / "modules")
@@ -171,7 +171,7 @@ def test_checkpoints_run_nothing(planted, heard):
     state = {"params": {"w": jnp.arange(600.0)}}
     shapes = jax.eval_shape(lambda: state)
     whole = replicated(make_mesh({"data": -1, "fsdp": 1, "tensor": 1}))
-    like = layout(shapes, jax.tree.map(lambda _: whole, shapes))
+    like = attach_shardings(shapes, jax.tree.map(lambda _: whole, shapes))
     config = json.dumps({"model": {"brick": "maskmim_planted.brick"}, "py": "!!python/name:os"})
     checkpoints = Checkpoints(planted / "run")
     for step in (1, 2):
@@ -179,13 +179,13 @@ def test_checkpoints_run_nothing(planted, heard):
     checkpoints.close()
     folder = planted / "run" / "checkpoints"
     (folder / "1" / "__init__.py").write_text("import maskmim_planted")
-    restored = newest(planted / "run", like)
+    restored = restore_newest(planted / "run", like)
     assert restored.step == 2 and json.loads(restored.config)["model"]["brick"]
     for path in (folder / "2").rglob("*"):
         if path.is_file():
             path.write_bytes(BOMB)
     (folder / "checksums" / "2.json").unlink()
-    assert newest(planted / "run", like).step == 1
+    assert restore_newest(planted / "run", like).step == 1
     again = Checkpoints(planted / "run")
     assert again.restore(like).step == 1
     again.close()

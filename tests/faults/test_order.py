@@ -1,4 +1,4 @@
-"""The order of examples is one of the whole machine: no number of processes or workers changes it.
+"""The order of examples is global: it does not depend on the number of processes or workers.
 
 Figure R3: 1, 2, 4 and 8 processes see one global sequence of records, and a run that goes on with
 another number of processes in the middle of an epoch loses none and repeats none.
@@ -27,7 +27,7 @@ def records(count):
 
 
 def streams(source, processes, start=0, workers=0):
-    """The batches of each of so many processes of one run."""
+    """Return the batches of each process of one run."""
     return [
         train_batches(
             source,
@@ -46,7 +46,7 @@ def streams(source, processes, start=0, workers=0):
 
 
 def seen(source, processes, batches, start=0, workers=0):
-    """Records i64[n] and pictures u8[n, ...] in the order in which the whole machine sees them."""
+    """Return the records i64[n] and pictures u8[n, ...] of all processes, in global order."""
     with contextlib.ExitStack() as stack:
         shares = streams(source, processes, start, workers)
         for share in shares:
@@ -59,13 +59,13 @@ def seen(source, processes, batches, start=0, workers=0):
     )
 
 
-def assert_every_record_once_an_epoch(found, size):
-    whole = len(found) // size
+def assert_every_record_once_an_epoch(order, size):
+    whole = len(order) // size
     assert whole >= 3
-    epochs = found[: whole * size].reshape(whole, size)
+    epochs = order[: whole * size].reshape(whole, size)
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(size))
-    rest = found[whole * size :]
+    rest = order[whole * size :]
     assert len(set(rest)) == len(rest)
 
 
@@ -75,13 +75,13 @@ def test_any_number_of_processes_sees_one_sequence(size):
     alone, pictures = seen(source, 1, batches)
     assert_every_record_once_an_epoch(alone, size)
     for processes in (2, 4, 8):
-        found, drawn = seen(source, processes, batches)
-        np.testing.assert_array_equal(found, alone)
-        np.testing.assert_array_equal(drawn, pictures)
+        order, images = seen(source, processes, batches)
+        np.testing.assert_array_equal(order, alone)
+        np.testing.assert_array_equal(images, pictures)
 
 
 def joined(source, plan, workers=0):
-    """What is seen by runs of (processes, batches) one after the other, each from a checkpoint."""
+    """Return what successive runs of (processes, batches) see, each continuing the one before."""
     parts, start = [], 0
     for processes, batches in plan:
         parts.append(seen(source, processes, batches, start, workers))
@@ -90,11 +90,11 @@ def joined(source, plan, workers=0):
 
 
 def assert_seen_as_by_one_process(source, plan, workers=0):
-    found, drawn = joined(source, plan, workers)
-    assert_every_record_once_an_epoch(found, len(source))
+    order, images = joined(source, plan, workers)
+    assert_every_record_once_an_epoch(order, len(source))
     alone, pictures = seen(source, 1, sum(batches for _, batches in plan))
-    np.testing.assert_array_equal(found, alone)
-    np.testing.assert_array_equal(drawn, pictures)
+    np.testing.assert_array_equal(order, alone)
+    np.testing.assert_array_equal(images, pictures)
 
 
 @pytest.mark.parametrize("size", SIZES)

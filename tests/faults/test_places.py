@@ -13,7 +13,7 @@ import subprocess
 import pytest
 from PIL import Image
 
-from maskmim.reporting.metrics_log import read
+from maskmim.reporting.metrics_log import read_metrics
 from tests.data.files import bad_files, encoded, odd_files, picture, write
 from tests.running import ROOT, command, environment
 
@@ -30,7 +30,7 @@ time.time = lambda: 8e8 - (now() - begun)
 
 
 def listing(folder):
-    """Every path below a folder with its size and the time of its last change."""
+    """Return every path below a folder with its size and modification time."""
     return {
         path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))
     }
@@ -38,7 +38,7 @@ def listing(folder):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder of photographs, some odd and some broken, that nobody may write to."""
+    """Yield a read-only folder of photographs, some odd and some broken."""
     folder = tmp_path_factory.mktemp("data") / ODD
     good = {f"ü=%\n,{i}/{i}.jpg": encoded(picture(i, (60, 80, 3)), "JPEG") for i in range(24)}
     broken = {f"kaputt\tü\n {name}": content for name, content in bad_files().items()}
@@ -53,7 +53,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(photos, tmp_path_factory):
-    """What two starts of one training said, its work directory, and that of the caller."""
+    """Return the results of two starts of one training, its work directory, and the caller's."""
     here = tmp_path_factory.mktemp("here")
     (here / "clock").mkdir()
     (here / "clock" / "sitecustomize.py").write_text(CLOCK)
@@ -69,11 +69,11 @@ def runs(photos, tmp_path_factory):
         "--config.evals.at_end=knn",
         "--config.log.pictures_every_epochs=0",
     )
-    said = []
+    results = []
     for locale in ("C", "tr_TR.UTF-8"):
         around = environment(LC_ALL=locale, PYTHONPATH=f"{here / 'clock'}:{ROOT}")
         del around["HOME"]
-        found = subprocess.run(
+        result = subprocess.run(
             words,
             cwd=here,
             env=around,
@@ -83,8 +83,8 @@ def runs(photos, tmp_path_factory):
             timeout=600,
             check=False,
         )
-        said.append(found)
-    return said, here / ODD / DEEP, here
+        results.append(result)
+    return results, here / ODD / DEEP, here
 
 
 def test_it_trains_to_the_end_and_knows_so_afterwards(runs):
@@ -97,7 +97,11 @@ def test_it_trains_to_the_end_and_knows_so_afterwards(runs):
     for said in (first.stderr, second.stderr):
         assert "could not be saved" not in said and "Traceback" not in said, said
     assert (workdir / "checkpoints" / "11").is_dir()
-    assert [row["step"] for row in read(workdir / "metrics.jsonl") if "loss" in row] == [1, 10, 11]
+    assert [row["step"] for row in read_metrics(workdir / "metrics.jsonl") if "loss" in row] == [
+        1,
+        10,
+        11,
+    ]
     assert json.loads((workdir / "config.json").read_text("utf-8"))["data"]["train"]["path"]
 
 

@@ -1,4 +1,4 @@
-"""Steps that are not finite, in the real loop: data that are not numbers, and nothing else odd."""
+"""Steps that are not finite, in the real train loop: NaN in the data, and nothing else odd."""
 
 import json
 
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from maskmim import errors, train
-from maskmim.checkpoints.reader import newest
+from maskmim.checkpoints.reader import restore_newest
 from maskmim.checkpoints.workdir import load_config
-from maskmim.reporting.metrics_log import read
+from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import exits
 from tests.running import ROOT
 
@@ -22,19 +22,19 @@ def trained(workdir, *flags):
 
 
 def whole_state(workdir):
-    """{path: bytes} of the newest checkpoint, and its step."""
-    from maskmim.checkpoints.reader import layout
+    """Return {path: bytes} of the newest checkpoint, and its step."""
+    from maskmim.checkpoints.reader import attach_shardings
     from maskmim.training.build import assemble
 
     parts = assemble(load_config(workdir), 64)
-    found = newest(workdir, layout(parts.shapes, parts.places)._asdict())
-    leaves = jax.tree_util.tree_leaves_with_path(found.state)
-    return {jax.tree_util.keystr(p): np.asarray(x).tobytes() for p, x in leaves}, found.step
+    restored = restore_newest(workdir, attach_shardings(parts.shapes, parts.shardings)._asdict())
+    leaves = jax.tree_util.tree_leaves_with_path(restored.state)
+    return {jax.tree_util.keystr(p): np.asarray(x).tobytes() for p, x in leaves}, restored.step
 
 
 @pytest.fixture(scope="module")
 def order():
-    """The records of each step of an epoch of four, as the loop's own pipeline orders them."""
+    """Return the records of each step of an epoch of four, as the loop's pipeline orders them."""
     from maskmim.config.load import load
     from maskmim.train_loop import open_batches
     from maskmim.training.build import assemble
@@ -55,7 +55,7 @@ def test_a_bad_step_is_skipped_to_the_last_bit_and_its_records_are_listed(tmp_pa
     lines = [json.loads(line) for line in (workdir / "bad_steps.jsonl").read_text().splitlines()]
     assert [(line["step"], line["records"]) for line in lines] == [(3, order[2])]
     assert lines[0]["names"][5] == f"picture {bad}"
-    told = {row["step"]: row for row in read(workdir / "metrics.jsonl")}
+    told = {row["step"]: row for row in read_metrics(workdir / "metrics.jsonl")}
     assert [told[step]["bad_steps"] for step in (1, 2, 3, 4)] == [0, 0, 1, 0]
     assert told[3]["loss"] is None
 

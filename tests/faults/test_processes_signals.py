@@ -1,4 +1,4 @@
-"""A stop at any moment: everything done is saved, soon, and there is one exit code."""
+"""A stop at any moment: all finished steps are saved, soon, with one exit code."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ import time
 import pytest
 
 from maskmim import errors
-from maskmim.checkpoints.reader import steps
-from maskmim.reporting.metrics_log import read
+from maskmim.checkpoints.reader import stored_steps
+from maskmim.reporting.metrics_log import read_metrics
 from tests.running import ROOT, command, environment, run
 
 # On a free machine a few seconds; the tests also run where others do.
@@ -29,7 +29,7 @@ EVALUATES = (
 
 
 class Training:
-    """A training in a process group of its own, watched through its output and its folder."""
+    """A training in its own process group, watched through its output and its folder."""
 
     def __init__(self, folder, programs, *flags):
         self.workdir, self.log = folder / "run", folder / "log"
@@ -57,13 +57,13 @@ class Training:
         return lambda: self.last_logged() >= step
 
     def last_logged(self):
-        return max((row["step"] for row in read(self.workdir / "metrics.jsonl")), default=0)
+        return max((row["step"] for row in read_metrics(self.workdir / "metrics.jsonl")), default=0)
 
     def saved(self):
-        return max(steps(self.workdir / "checkpoints"), default=0)
+        return max(stored_steps(self.workdir / "checkpoints"), default=0)
 
     def signal(self, *numbers, group=False):
-        """Sends signals; the seconds until the process left with SAVED."""
+        """Send signals; return the seconds until the process exited with SAVED."""
         began = time.monotonic()
         for number in numbers:
             (os.killpg if group else os.kill)(self.process.pid, number)
@@ -74,7 +74,7 @@ class Training:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """Programs compiled once for all tests."""
+    """Return the variables of a compilation cache that all tests share."""
     return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs"))}
 
 
@@ -94,7 +94,7 @@ def training(tmp_path, programs):
 
 
 def check(training, took):
-    """Left in time, with what was done but for a step at most."""
+    """Check that the training ended in time, and lost one step at most."""
     print(f"{took:.1f} s")
     assert took < SECONDS
     assert training.saved() >= training.last_logged() - 1
@@ -107,17 +107,17 @@ def check(training, took):
     ids=lambda numbers: "+".join(number.name for number in numbers),
 )
 def test_between_steps_the_step_is_saved(training, numbers):
-    found = training(CONFIG, *LONG)
-    found.wait_for(found.has_logged(20))
-    check(found, found.signal(*numbers))
-    assert found.saved() >= 20
+    run = training(CONFIG, *LONG)
+    run.wait_for(run.has_logged(20))
+    check(run, run.signal(*numbers))
+    assert run.saved() >= 20
 
 
 @pytest.mark.slow
 def test_while_starting_and_compiling_there_is_nothing_to_save(training):
-    found = training(CONFIG, *LONG)
-    found.wait_for(found.says("maskmim: pretraining"))
-    check(found, found.signal(signal.SIGUSR1))
+    first = training(CONFIG, *LONG)
+    first.wait_for(first.says("maskmim: pretraining"))
+    check(first, first.signal(signal.SIGUSR1))
     again = training(CONFIG, *LONG, "--config.process.compile_cache=", compiled=False)
     again.wait_for((again.workdir / "images" / "masks.png").exists)
     check(again, again.signal(signal.SIGTERM))
@@ -128,12 +128,12 @@ def test_while_starting_and_compiling_there_is_nothing_to_save(training):
 def test_an_evaluation_is_left_with_the_step_before_it_saved_and_the_last_one_is_done_again(
     training,
 ):
-    found = training(*EVALUATES)
-    found.wait_for(lambda: found.saved() > 0)
+    first = training(*EVALUATES)
+    first.wait_for(lambda: first.saved() > 0)
     time.sleep(1.0)
-    check(found, found.signal(signal.SIGTERM))
-    assert "during 'evaluation'" in found.log.read_text()
-    step = found.saved()
+    check(first, first.signal(signal.SIGTERM))
+    assert "during 'evaluation'" in first.log.read_text()
+    step = first.saved()
     shorter = [
         flag for flag in EVALUATES if "epochs=60" not in flag and "every_epochs=0.5" not in flag
     ]
@@ -150,34 +150,34 @@ def test_an_evaluation_is_left_with_the_step_before_it_saved_and_the_last_one_is
 @pytest.mark.slow
 def test_data_that_hang_do_not_keep_it(training, tmp_path):
     blocked = tmp_path / "blocked"
-    found = training(CONFIG, *LONG, f"--config.data.train.blocked={blocked}")
-    found.wait_for(found.has_logged(20))
+    run = training(CONFIG, *LONG, f"--config.data.train.blocked={blocked}")
+    run.wait_for(run.has_logged(20))
     blocked.touch()
     time.sleep(2.0)
-    done = found.last_logged()
-    check(found, found.signal(signal.SIGTERM))
-    assert found.saved() >= done
+    done = run.last_logged()
+    check(run, run.signal(signal.SIGTERM))
+    assert run.saved() >= done
 
 
 @pytest.mark.slow
 def test_data_that_hang_end_a_process_that_nobody_stops(training, tmp_path):
     blocked = tmp_path / "blocked"
     flags = (f"--config.data.train.blocked={blocked}", "--config.process.stuck_after_seconds=10")
-    found = training(CONFIG, *LONG, *flags)
-    found.wait_for(found.has_logged(20))
+    run = training(CONFIG, *LONG, *flags)
+    run.wait_for(run.has_logged(20))
     blocked.touch()
     began = time.monotonic()
-    assert found.process.wait(timeout=SECONDS) == errors.STUCK, found.log.read_text()
+    assert run.process.wait(timeout=SECONDS) == errors.STUCK, run.log.read_text()
     assert time.monotonic() - began > 10
-    told = (found.workdir / "stuck-0.txt").read_text()
-    assert "no progress in 'data'" in told and "until_asked" in told
+    stacks = (run.workdir / "stuck-0.txt").read_text()
+    assert "no progress in 'data'" in stacks and "until_stopped" in stacks
 
 
 @pytest.mark.slow
 def test_worker_processes_may_hear_of_it_too(training):
-    found = training(CONFIG, *LONG, "--config.data.workers=1")
-    found.wait_for(found.has_logged(20))
-    check(found, found.signal(signal.SIGTERM, group=True))
+    run = training(CONFIG, *LONG, "--config.data.workers=1")
+    run.wait_for(run.has_logged(20))
+    check(run, run.signal(signal.SIGTERM, group=True))
 
 
 @pytest.mark.slow
@@ -190,4 +190,4 @@ def test_nobody_reads_what_it_prints(tmp_path):
     training.stdout.readline()
     training.stdout.close()
     assert training.wait(timeout=300) == errors.DONE
-    assert max(steps(tmp_path / "run" / "checkpoints")) == 20
+    assert max(stored_steps(tmp_path / "run" / "checkpoints")) == 20

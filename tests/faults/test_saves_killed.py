@@ -1,4 +1,4 @@
-"""kill -9 at random instants of saves: the newest whole checkpoint is found, and is right."""
+"""kill -9 at random instants of saves: the newest complete checkpoint is restored, intact."""
 
 import collections
 import multiprocessing
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maskmim.checkpoints import checksums
-from maskmim.checkpoints.reader import steps, sums_of
+from maskmim.checkpoints.reader import checksums_path, stored_steps
 from maskmim.checkpoints.writer import REMOVED, UNFINISHED, Checkpoints
 from tests.faults.saver import like, save_for_ever
 
@@ -20,7 +20,7 @@ RARE = "committed, without sums", "removing an old one"
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes forked from one that has imported everything and started nothing."""
+    """Return a context that forks from a process with all imports and no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.saver"])
     return context
@@ -31,26 +31,32 @@ def names(folder):
 
 
 def phase(folder):
-    """What a save was doing, by the files that it left."""
-    found = names(folder)
-    if any(name.endswith(REMOVED) for name in found):
+    """Return what a save was doing, judged by the files that it left."""
+    present = names(folder)
+    if any(name.endswith(REMOVED) for name in present):
         return "removing an old one"
-    if any(UNFINISHED in name for name in found):
+    if any(UNFINISHED in name for name in present):
         return "writing"
-    if found and steps(folder) and checksums.read(sums_of(folder, steps(folder)[-1])) is None:
+    if (
+        present
+        and stored_steps(folder)
+        and checksums.read(checksums_path(folder, stored_steps(folder)[-1])) is None
+    ):
         return "committed, without sums"
-    return "between saves" if steps(folder) else "opening"
+    return "between saves" if stored_steps(folder) else "opening"
 
 
 def kill_once(processes, workdir, megabytes, draw):
-    """Starts a saver and kills it: some time after it began, or when a rare phase is seen."""
+    """Start a saver and kill it: after a random time, or when a rare phase is seen."""
     folder = workdir / "checkpoints"
     aim = draw.choice(["any", "any", "writing", "writing", *RARE])
     process = processes.Process(target=save_for_ever, args=(str(workdir), megabytes))
     process.start()
     deadline = time.monotonic() + 120
-    begun = steps(folder)[-1:]
-    while steps(folder)[-1:] == begun and not any(UNFINISHED in name for name in names(folder)):
+    before = stored_steps(folder)[-1:]
+    while stored_steps(folder)[-1:] == before and not any(
+        UNFINISHED in name for name in names(folder)
+    ):
         assert process.is_alive() and time.monotonic() < deadline, "it does not save"
         time.sleep(0.002)
     time.sleep(draw.uniform(0, 0.6))
@@ -63,16 +69,18 @@ def kill_once(processes, workdir, megabytes, draw):
 
 
 def damage(folder, step):
-    return checksums.damage(folder / str(step), checksums.read(sums_of(folder, step)))
+    return checksums.describe_damage(
+        folder / str(step), checksums.read(checksums_path(folder, step))
+    )
 
 
 def check(workdir, megabytes):
-    """Opens the work directory as a training does: the newest is there, whole, sealed, alone."""
+    """Open the work directory as a training does; return the step, checked and with checksums."""
     folder = workdir / "checkpoints"
-    committed = steps(folder)
+    committed = stored_steps(folder)
     # What has the name of a step is whole; only the newest may lack sums.
     for step in committed:
-        sums = checksums.read(sums_of(folder, step))
+        sums = checksums.read(checksums_path(folder, step))
         assert step == committed[-1] if sums is None else not damage(folder, step)
     checkpoints = Checkpoints(workdir, keep_latest=2)
     leftovers = [name for name in names(folder) if not name.isdigit() and name != "checksums"]
@@ -80,7 +88,7 @@ def check(workdir, megabytes):
     restored = checkpoints.restore(like(megabytes))
     checkpoints.close()
     assert (restored.step if restored else None) == (committed[-1] if committed else None)
-    assert len(committed) <= 3 and steps(folder) == committed[-2:]
+    assert len(committed) <= 3 and stored_steps(folder) == committed[-2:]
     assert not (workdir / "checkpoints-damaged").exists()
     assert not any(damage(folder, step) for step in committed[-2:])
     if restored:
@@ -91,26 +99,26 @@ def check(workdir, megabytes):
 
 
 def kill_often(processes, workdir: Path, kills, megabytes, seed):
-    """Kills savers of one work directory in a row; returns how often in which phase."""
-    draw, found, reached = random.Random(seed), collections.Counter(), 0
+    """Kill savers of one work directory in a row; return the number of kills by phase."""
+    draw, phases, reached = random.Random(seed), collections.Counter(), 0
     for _ in range(kills):
         kill_once(processes, workdir, megabytes, draw)
-        found[phase(workdir / "checkpoints")] += 1
+        phases[phase(workdir / "checkpoints")] += 1
         step = check(workdir, megabytes)
         assert step >= reached
         reached = step
     assert reached > 0
-    return found
+    return phases
 
 
 def test_killed_while_saving(processes, tmp_path):
-    found = kill_often(processes, tmp_path / "run", kills=10, megabytes=4, seed=0)
-    assert found["writing"] > 0, found
+    phases = kill_often(processes, tmp_path / "run", kills=10, megabytes=4, seed=0)
+    assert phases["writing"] > 0, phases
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_killed_fifty_times_while_saving(processes, tmp_path, seed):
-    found = kill_often(processes, tmp_path / "run", kills=50, megabytes=2 * seed, seed=seed)
-    print(f"\nkills by phase, {2 * seed} MB: {dict(found)}")
-    assert found["writing"] > 0, found
+    phases = kill_often(processes, tmp_path / "run", kills=50, megabytes=2 * seed, seed=seed)
+    print(f"\nkills by phase, {2 * seed} MB: {dict(phases)}")
+    assert phases["writing"] > 0, phases

@@ -1,4 +1,4 @@
-"""Two processes save one checkpoint; both leave a damaged one, which one of them sets aside."""
+"""Two processes save one checkpoint; both skip a damaged one, which one of them moves aside."""
 
 import re
 import socket
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from maskmim.checkpoints import checksums
-from maskmim.checkpoints.reader import steps, sums_of
+from maskmim.checkpoints.reader import checksums_path, stored_steps
 from tests.running import ROOT, environment
 
 
@@ -25,13 +25,15 @@ def test_two_processes_save_and_fall_back_as_one(tmp_path):
         )
         for process in range(2)
     ]
-    told = [process.communicate(timeout=600) for process in started]
-    assert [process.returncode for process in started] == [0, 0], told
-    for out, _ in told:
+    outputs = [process.communicate(timeout=600) for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    for out, _ in outputs:
         assert re.findall(r"restored (\d)", out) == ["3", "2", "2", "3"]
-    moved = [err.count("moved to") for _, err in told]
+    moved = [err.count("moved to") for _, err in outputs]
     assert moved == [1, 0]
     folder = tmp_path / "checkpoints"
-    assert steps(folder) == [2, 3] and (tmp_path / "checkpoints-damaged" / "3").is_dir()
+    assert stored_steps(folder) == [2, 3] and (tmp_path / "checkpoints-damaged" / "3").is_dir()
     for step in (2, 3):
-        assert not checksums.damage(folder / str(step), checksums.read(sums_of(folder, step)))
+        assert not checksums.describe_damage(
+            folder / str(step), checksums.read(checksums_path(folder, step))
+        )

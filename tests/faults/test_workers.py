@@ -1,4 +1,4 @@
-"""Processes that prepare batches die, are told to die, and lose their parent; figure R23."""
+"""Worker processes die, get signals, and lose their parent; figure R23."""
 
 import contextlib
 import gc
@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 
 from maskmim import errors
-from maskmim.checkpoints.reader import steps
+from maskmim.checkpoints.reader import stored_steps
 from maskmim.data import workers
 from maskmim.data.arrays import ArrayRecords
 from maskmim.data.pipeline import train_batches
 from maskmim.data.transforms import random_resized_crop_flip
-from maskmim.data.workers import WorkersDied, revived
-from maskmim.reporting.metrics_log import read
+from maskmim.data.workers import WorkersDied, restart_dead_workers
+from maskmim.reporting.metrics_log import read_metrics
 from maskmim.types import Spec
 from tests.running import ROOT, command, environment, run
 
-# What is taken for a hang, on a machine as busy as those of the tests; the figure is 60 s.
+# Seconds that count as a hang on a busy test machine; the promised figure is 60 s.
 PROMISED = 300
 
 
@@ -47,13 +47,13 @@ def stream(count=101, batch_size=8, side=32, processes=2, start=0):
 
 
 def pids():
-    """Of the processes that grain started here."""
+    """Return the process ids of the workers that grain started here."""
     alive = multiprocessing.active_children()
     return [child.pid for child in alive if child.name.startswith("grain-process-prefetch")]
 
 
 def gone(pid):
-    """Whether a process has ended, also where nobody has asked for its exit code yet."""
+    """Return whether a process has ended, also if its exit code was not collected yet."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
@@ -68,7 +68,7 @@ def wait_until(true, seconds=PROMISED):
 
 @contextlib.contextmanager
 def at_most(seconds):
-    """Ends a test that hangs, which is what it is there to find."""
+    """Raise TimeoutError in a test that hangs, which is the fault that it looks for."""
 
     def late(number, frame):
         raise TimeoutError(f"nothing happened for {seconds} s")
@@ -91,14 +91,14 @@ def assert_same(batches, reference):
 def test_a_killed_worker_costs_no_batch(capfd):
     reference = list(itertools.islice(stream(processes=0), 24))
     batches = stream()
-    found = [next(batches) for _ in range(5)]
+    received = [next(batches) for _ in range(5)]
     os.kill(pids()[-1], signal.SIGKILL)
     with at_most(PROMISED):
-        found += [next(batches) for _ in range(19)]
-    assert_same(found, reference)
-    told = capfd.readouterr().err
-    assert told.count("died by SIGKILL (the machine may be out of memory") == 1, told
-    assert "all of them begin again at batch" in told
+        received += [next(batches) for _ in range(19)]
+    assert_same(received, reference)
+    printed = capfd.readouterr().err
+    assert printed.count("died by SIGKILL (the machine may be out of memory") == 1, printed
+    assert "all workers restart at batch" in printed
     assert len(pids()) == 2
     del batches
     gc.collect()
@@ -106,7 +106,7 @@ def test_a_killed_worker_costs_no_batch(capfd):
 
 
 class Dying:
-    """What grain's iterator does whose worker dies at batch `last`."""
+    """An iterator as grain's, whose worker dies at batch `last`."""
 
     def __init__(self, number, last, error):
         self.number, self.last, self.error, self.closed = number, last, error, False
@@ -126,32 +126,32 @@ def dead(code):
 
 
 def healed(deaths, first=0):
-    """The batches of workers that die at the given numbers, and all iterators that were begun."""
+    """Return the batches of workers that die at these numbers, and all iterators that were made."""
     begun, left = [], list(deaths)
 
     def begin(number):
         begun.append(Dying(number, left.pop(0) if left else -1, dead(-9)))
         return begun[-1]
 
-    return revived(begin, first), begun
+    return restart_dead_workers(begin, first), begun
 
 
 def test_batches_go_on_where_they_stopped():
-    batches, begun = healed([7, 7, 9], first=5)
+    batches, iterators = healed([7, 7, 9], first=5)
     assert list(itertools.islice(batches, 10)) == list(range(5, 15))
-    assert [each.closed for each in begun] == [True, True, True, False]
+    assert [each.closed for each in iterators] == [True, True, True, False]
     batches.close()
-    assert begun[-1].closed
+    assert iterators[-1].closed
 
 
 def test_workers_that_die_again_and_again_end_the_run():
-    batches, begun = healed([3, 3, 5, 900])
+    batches, iterators = healed([3, 3, 5, 900])
     with pytest.raises(
         WorkersDied, match="died 4 times within 898 batches, the last by SIGKILL"
     ) as e:
         list(itertools.islice(batches, 2000))
     assert e.value.exit_code == errors.STUCK
-    assert all(each.closed for each in begun)
+    assert all(each.closed for each in iterators)
 
 
 def test_rare_deaths_are_healed_for_ever():
@@ -161,15 +161,15 @@ def test_rare_deaths_are_healed_for_ever():
 
 
 def test_other_errors_are_not_taken_for_a_death():
-    begun = []
+    iterators = []
 
     def begin(number):
-        begun.append(Dying(number, 2, RuntimeError("an augmentation failed")))
-        return begun[-1]
+        iterators.append(Dying(number, 2, RuntimeError("an augmentation failed")))
+        return iterators[-1]
 
     with pytest.raises(RuntimeError, match="an augmentation failed"):
-        list(revived(begin, 0))
-    assert len(begun) == 1 and begun[0].closed
+        list(restart_dead_workers(begin, 0))
+    assert len(iterators) == 1 and iterators[0].closed
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_other_errors_are_not_taken_for_a_death():
     ],
 )
 def test_a_death_is_told_with_its_likely_cause(code, words):
-    assert workers.told(workers.exit_code_of_worker(dead(code))).startswith(words)
+    assert workers.describe_exit(workers.worker_exit_code(dead(code))).startswith(words)
 
 
 def test_closing_does_not_wait_for_ever(monkeypatch):
@@ -195,7 +195,7 @@ def test_closing_does_not_wait_for_ever(monkeypatch):
             forever.wait(30)
 
     started = time.monotonic()
-    workers.close(Stuck())
+    workers.close_workers(Stuck())
     assert time.monotonic() - started < 10
     forever.set()
 
@@ -240,7 +240,7 @@ if __name__ == "__main__":
 def test_workers_outlive_signals_to_the_group_and_not_their_parent(tmp_path):
     script = tmp_path / "group.py"
     script.write_text(GROUP)
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(script)],
         cwd=ROOT,
         env=environment(),
@@ -250,7 +250,7 @@ def test_workers_outlive_signals_to_the_group_and_not_their_parent(tmp_path):
         start_new_session=True,
         check=False,
     )
-    assert found.returncode == -signal.SIGKILL, (tmp_path / "err").read_text()
+    assert result.returncode == -signal.SIGKILL, (tmp_path / "err").read_text()
     left = [int(word) for word in (tmp_path / "out").read_text().split()]
     assert len(left) == 2
     wait_until(lambda: all(map(gone, left)))
@@ -258,7 +258,7 @@ def test_workers_outlive_signals_to_the_group_and_not_their_parent(tmp_path):
 
 @pytest.mark.slow
 def test_workers_killed_at_random_instants(monkeypatch, capfd):
-    """Prints how long the longest wait for a batch was."""
+    """Kill workers, and print the longest wait for a batch."""
     monkeypatch.setattr(workers, "WITHIN_BATCHES", 0)
     chance, longest, number = random.Random(0), 0.0, 0
     reference, batches = stream(processes=0), stream()
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_over_100_000_pictures(processes, capfd):
 
 
 def resident(pid, kind="RssAnon"):
-    """Bytes of memory of a process, by default those that are its own."""
+    """Return the bytes of memory of a process, by default without shared memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(kind))
 
@@ -315,46 +315,48 @@ TRAINING = (
 
 
 def children_of(pid):
-    """The workers of a training: its spawned children."""
-    found = []
+    """Return the process ids of a training's workers: its spawned children."""
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parent = int(path.read_text().rpartition(")")[2].split()[1])
             if parent == pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
-                found.append(int(path.parent.name))
-    return found
+                children.append(int(path.parent.name))
+    return children
 
 
 def losses(workdir):
-    return {row["step"]: row["loss"] for row in read(workdir / "metrics.jsonl") if "loss" in row}
+    return {
+        row["step"]: row["loss"] for row in read_metrics(workdir / "metrics.jsonl") if "loss" in row
+    }
 
 
 @pytest.fixture
 def training(tmp_path):
-    """A training with two workers in a group of its own, after its third step."""
+    """Yield a training with two workers in its own process group, after its third step."""
     workdir = tmp_path / "run"
-    with (tmp_path / "said").open("wb") as said:
+    with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             command("train", *TRAINING, "--config.data.workers=2", f"--workdir={workdir}"),
             cwd=ROOT,
             env=environment(),
-            stdout=said,
+            stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     metrics = workdir / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 3, 500)
-    yield process, workdir, tmp_path / "said"
+    yield process, workdir, tmp_path / "log"
     process.kill()
     process.wait()
 
 
 @pytest.mark.slow
 def test_a_training_goes_on_with_the_same_losses_after_a_kill(training, tmp_path):
-    process, workdir, said = training
+    process, workdir, log = training
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
-    assert process.wait(timeout=500) == errors.DONE, said.read_text()
-    assert "died by SIGKILL" in said.read_text()
+    assert process.wait(timeout=500) == errors.DONE, log.read_text()
+    assert "died by SIGKILL" in log.read_text()
     undisturbed = run("train", *TRAINING, f"--workdir={tmp_path / 'alone'}")
     assert undisturbed.returncode == errors.DONE, undisturbed.stderr
     assert len(losses(workdir)) == 28
@@ -364,10 +366,10 @@ def test_a_training_goes_on_with_the_same_losses_after_a_kill(training, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_whose_group_is_told_to_stop_saves(training, number):
-    process, workdir, said = training
+    process, workdir, log = training
     left = children_of(process.pid)
     assert len(left) == 2
     os.killpg(process.pid, number)
-    assert process.wait(timeout=300) == errors.SAVED, said.read_text()
-    assert max(losses(workdir)) in map(int, steps(workdir / "checkpoints"))
+    assert process.wait(timeout=300) == errors.SAVED, log.read_text()
+    assert max(losses(workdir)) in map(int, stored_steps(workdir / "checkpoints"))
     wait_until(lambda: all(map(gone, left)))

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maskmim.checkpoints.reader import layout, newest, steps
+from maskmim.checkpoints.reader import attach_shardings, restore_newest, stored_steps
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.runtime import processes
 
 
 def state_at(step, places):
-    """A tree whose values are the step: one array in parts, one whole."""
+    """Return a tree whose values are the step: one array sharded, one replicated."""
     shapes = {"params": (8, 1000), "step": ()}
     return {
         name: jax.make_array_from_callback(
@@ -24,7 +24,7 @@ def state_at(step, places):
 
 
 def check(restored, step):
-    """Says what was restored; AssertionError where it is not that step."""
+    """Check that this step was restored, and print it."""
     assert restored is not None and restored.step == step and restored.data == {"step": step}
     for array in restored.state.values():
         for shard in array.addressable_shards:
@@ -33,31 +33,31 @@ def check(restored, step):
 
 
 def main(port: str, process: str, workdir: Path) -> None:
-    processes.join(processes.place_of(f"127.0.0.1:{port}", "2", process))
+    processes.join(processes.parse_rendezvous(f"127.0.0.1:{port}", "2", process))
     mesh = Mesh(np.array(jax.devices()), ("fsdp",))
     places = {
         "params": NamedSharding(mesh, PartitionSpec("fsdp")),
         "step": NamedSharding(mesh, PartitionSpec()),
     }
     shapes = jax.eval_shape(lambda: {"params": np.zeros((8, 1000), "f"), "step": np.float32(0)})
-    like = layout(shapes, places)
+    like = attach_shardings(shapes, places)
     checkpoints = Checkpoints(workdir, keep_latest=2)
     for step in (1, 2, 3):
         checkpoints.save(step, state_at(step, places), {"step": step}, "{}")
     checkpoints.close()
     processes.barrier("saved", seconds=60)
-    assert steps(checkpoints.folder) == [2, 3]
-    check(newest(workdir, like), 3)
-    if processes.leads():
+    assert stored_steps(checkpoints.folder) == [2, 3]
+    check(restore_newest(workdir, like), 3)
+    if processes.is_main():
         next((checkpoints.folder / "3" / "state").rglob("manifest.ocdbt")).write_bytes(b"")
     processes.barrier("harmed", seconds=60)
-    check(newest(workdir, like), 2)
+    check(restore_newest(workdir, like), 2)
     again = Checkpoints(workdir, keep_latest=2)
     check(again.restore(like), 2)
     again.save(3, state_at(3, places), {"step": 3}, "{}")
     again.close()
     processes.barrier("saved again", seconds=60)
-    check(newest(workdir, like), 3)
+    check(restore_newest(workdir, like), 3)
 
 
 if __name__ == "__main__":

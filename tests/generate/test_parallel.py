@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from maskmim.generate.orders import confident, random
-from maskmim.generate.parallel import DecodingError, Noise, Rules, decode, revise, still_unknown
+from maskmim.generate.parallel import (
+    DecodingError,
+    Noise,
+    Rules,
+    decode,
+    decode_step,
+    still_unknown,
+)
 from maskmim.masks import curves
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
@@ -51,7 +58,7 @@ def test_the_official_decoding():
     for step in range(case.STEPS):
         noise = Noise(*map(jnp.asarray, case.noise(step)))
         logits = case.toy_logits(ids)
-        guess, ids = revise(ids, logits, noise, jnp.int32(step), case.STEPS, rules)
+        guess, ids = decode_step(ids, logits, noise, jnp.int32(step), case.STEPS, rules)
         np.testing.assert_array_equal(guess, GOLDEN["decoded"][:, step], f"step {step}")
 
 

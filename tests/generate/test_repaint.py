@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.generate.repaint import BoxError, seamless, tokens_in
+from maskmim.generate.repaint import BoxError, blend_repainted, tokens_in_box
 
 
 def grid_of(box, margin):
-    return tokens_in(box, size=(64, 96), grid=(4, 6), margin=margin).reshape(4, 6)
+    return tokens_in_box(box, size=(64, 96), grid=(4, 6), margin=margin).reshape(4, 6)
 
 
 def test_a_box_hides_the_tokens_it_touches_and_those_around():
@@ -31,7 +31,7 @@ def test_the_seam_is_soft_and_the_rest_is_what_it_was():
     image, painted = rng.uniform(size=(2, 1, 16, 16, 3)).astype(np.float32)
     unknown = np.zeros((1, 4, 4), bool)
     unknown[:, :, 2:] = True
-    found = np.asarray(seamless(image, jnp.asarray(painted), unknown.reshape(1, 16), (4, 4)))
+    found = np.asarray(blend_repainted(image, jnp.asarray(painted), unknown.reshape(1, 16), (4, 4)))
     np.testing.assert_allclose(found[:, :, :6], image[:, :, :6], atol=1e-6)
     np.testing.assert_allclose(found[:, :, 10:], painted[:, :, 10:], atol=1e-6)
     share = ((found - image) / (painted - image))[0, 0, :, 0]

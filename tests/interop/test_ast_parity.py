@@ -1,4 +1,4 @@
-"""Equal weights: our spectrograms and our encoder of them are those of transformers' AST."""
+"""Equal weights: our spectrograms and our encoder equal those of transformers' AST."""
 
 import jax
 import numpy as np
@@ -7,8 +7,8 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from maskmim.data.spectrograms import first_stretch
 from maskmim.data.tones import tones
-from maskmim.interop.huggingface import LAYOUT, published
-from maskmim.interop.layout import nested, params_of, shapes_of
+from maskmim.interop.huggingface import LAYOUT, to_published_names
+from maskmim.interop.layout import nest, params_of, shapes_of
 from maskmim.models.masked_vit import vit_mae
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Spec
@@ -50,8 +50,8 @@ def peer():
 
 
 def our_params(net, model):
-    """AST's second token is our register; its patches lie mel first, ours time first."""
-    arrays = published({name: p.detach().numpy() for name, p in model.named_parameters()})
+    """Convert AST's weights: its second token is our register; its patches are mel first."""
+    arrays = to_published_names({name: p.detach().numpy() for name, p in model.named_parameters()})
     token = arrays.pop("vit.embeddings.distillation_token")
     table = arrays.pop("vit.embeddings.position_embeddings")[0]
     name = "vit.embeddings.patch_embeddings.projection.weight"
@@ -59,13 +59,15 @@ def our_params(net, model):
     arrays["vit.embeddings.cls_token"] = arrays["vit.embeddings.cls_token"] + table[0]
     grid = net.grids["audio"]
     shapes = {path: shape for path, shape in shapes_of(net).items() if path.startswith("encoder/")}
-    own = {
+    adapted = {
         "encoder/registers": token + table[1],
         "encoder/positions": table[2:].reshape(*grid[::-1], -1).swapaxes(0, 1).reshape(-1, 24),
     }
-    assert {path: array.shape for path, array in own.items()} == {p: shapes.pop(p) for p in own}
-    given = params_of(LAYOUT.encoder((PATCH, PATCH, 1), DEPTH), shapes, arrays)
-    return nested(dict(named_leaves(given)) | own)
+    assert {path: array.shape for path, array in adapted.items()} == {
+        path: shapes.pop(path) for path in adapted
+    }
+    params = params_of(LAYOUT.encoder((PATCH, PATCH, 1), DEPTH), shapes, arrays)
+    return nest(dict(named_leaves(params)) | adapted)
 
 
 def test_the_encoder_equals_theirs():
@@ -85,7 +87,8 @@ def test_the_encoder_equals_theirs():
     with torch.no_grad():
         theirs = model(torch.from_numpy(sound)).last_hidden_state.numpy()
     encode = jax.jit(lambda params, x: net.encode(params, x, None))
-    found = encode(our_params(net, model), sound[..., None])
+    encoded = encode(our_params(net, model), sound[..., None])
     rows = theirs[:, 2:].reshape(2, *net.grids["audio"][::-1], -1).swapaxes(1, 2)
-    for ours, wanted in ((found.prefix, theirs[:, :2]), (found.tokens, rows.reshape(2, -1, 24))):
-        assert np.abs(ours - wanted).max() <= PARITY * np.abs(wanted).max()
+    pairs = (encoded.prefix, theirs[:, :2]), (encoded.tokens, rows.reshape(2, -1, 24))
+    for ours, expected in pairs:
+        assert np.abs(ours - expected).max() <= PARITY * np.abs(expected).max()

@@ -34,16 +34,16 @@ CASES = [
 
 
 def differences(ours, theirs):
-    """(largest absolute difference, that over the largest value of theirs)."""
+    """Return (largest absolute difference, that over the largest value of theirs)."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     largest = np.abs(ours - theirs).max()
     return largest, largest / np.abs(theirs).max()
 
 
-def in_mask_order(features, noise, kept):
-    """Their visible tokens come in the order of their noise, ours in that of the grid."""
-    order = np.argsort(np.argsort(noise, axis=1)[:, :kept], axis=1)
+def in_grid_order(features, noise, visible):
+    """Sort their visible tokens, which come in the order of their noise, by place on the grid."""
+    order = np.argsort(np.argsort(noise, axis=1)[:, :visible], axis=1)
     return np.take_along_axis(features, order[..., None], axis=1)
 
 
@@ -72,8 +72,8 @@ def ours(case, params, pixels, noise):
         per_token, weight, _, _ = objective.find(view)
         return Mean(jnp.sum(per_token * weight), jnp.sum(weight)).value, (encoded, outputs, mask)
 
-    (value, found), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
-    encoded, outputs, mask = found
+    (value, aux), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
+    encoded, outputs, mask = aux
     return encoded, outputs["pixels"], mask, value, grads
 
 
@@ -90,10 +90,10 @@ def test_equals_transformers(case):
     features, logits, loss, their_grads = theirs(case, model, pixels, noise)
     encoded, predictions, mask, our_loss, grads = ours(case, params, pixels, noise)
 
-    kept = mask.visible.shape[1]
-    found = {
+    visible = mask.visible.shape[1]
+    compared = {
         "class token": differences(encoded.prefix, features[:, :1]),
-        "features": differences(encoded.tokens, in_mask_order(features[:, 1:], noise, kept)),
+        "features": differences(encoded.tokens, in_grid_order(features[:, 1:], noise, visible)),
         "predictions": differences(
             predictions, np.take_along_axis(logits, np.asarray(mask.predict)[..., None], axis=1)
         ),
@@ -101,15 +101,15 @@ def test_equals_transformers(case):
     }
     expected = dict(named_leaves(huggingface.load(our_net(case), their_grads)))
     for path, leaf in named_leaves(grads):
-        found[f"gradient {path}"] = differences(leaf, expected[path])
-    show(case, found)
-    worst = max(found, key=lambda name: found[name][1])
-    assert found[worst][1] < PARITY, (worst, found[worst])
+        compared[f"gradient {path}"] = differences(leaf, expected[path])
+    show(case, compared)
+    worst = max(compared, key=lambda name: compared[name][1])
+    assert compared[worst][1] < PARITY, (worst, compared[worst])
 
 
-def show(case, found):
-    gradients = [pair for name, pair in found.items() if name.startswith("gradient")]
-    found = {name: pair for name, pair in found.items() if not name.startswith("gradient")}
-    found["gradients"] = tuple(np.max(gradients, axis=0))
-    cells = "  ".join(f"{name} {a:.1e} / {r:.1e}" for name, (a, r) in found.items())
+def show(case, compared):
+    gradients = [pair for name, pair in compared.items() if name.startswith("gradient")]
+    row = {name: pair for name, pair in compared.items() if not name.startswith("gradient")}
+    row["gradients"] = tuple(np.max(gradients, axis=0))
+    cells = "  ".join(f"{name} {a:.1e} / {r:.1e}" for name, (a, r) in row.items())
     print(f"\n{case.name}: {cells}")

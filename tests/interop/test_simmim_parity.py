@@ -24,7 +24,7 @@ EXAMPLES = 2
 
 
 def difference(ours, theirs):
-    """The largest difference over the largest value of theirs."""
+    """Return the largest difference over the largest value of theirs."""
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
@@ -35,13 +35,13 @@ def theirs(case, pixels, hidden):
     side, times = SPEC.size[0] // case.unit, case.unit // case.patch
     fine = hidden.reshape(-1, side, side).repeat(times, axis=1).repeat(times, axis=2)
     mask = torch.from_numpy(fine.reshape(EXAMPLES, -1))
-    features, drawn, loss = outputs_of(model, torch.from_numpy(pixels), mask)
+    features, pictures, loss = outputs_of(model, torch.from_numpy(pixels), mask)
     loss.backward()
     weights = {name: p.detach().numpy() for name, p in model.named_parameters()}
     gradients = {name: p.grad.numpy() for name, p in model.named_parameters()}
-    drawn = drawn.detach().numpy().transpose(0, 2, 3, 1)
-    found = {"features": features.detach().numpy(), "loss": float(loss.detach())}
-    return weights, case.params(gradients, gradients=True), found, drawn
+    pictures = pictures.detach().numpy().transpose(0, 2, 3, 1)
+    results = {"features": features.detach().numpy(), "loss": float(loss.detach())}
+    return weights, case.params(gradients, gradients=True), results, pictures
 
 
 def ours(case, params, pixels, mask):
@@ -54,22 +54,22 @@ def ours(case, params, pixels, mask):
         teachers={},
     )
     batch = {"image": pixels.transpose(0, 2, 3, 1)}
-    whole = in_place(None, None, sampler=lambda *_: mask)
+    in_place_mask = in_place(None, None, sampler=lambda *_: mask)
 
     @quick_jit
     def run(params, batch):
         def loss(params):
-            found = method.loss(
+            losses = method.loss(
                 Variables(params, {}, {}), batch, Randomness.of(jax.random.key(0), EXAMPLES), 0.0
             )
-            return found.terms["pixels"].value
+            return losses.terms["pixels"].value
 
-        encoded = net.encode(params, net.inputs(batch), whole)
-        outputs = net.predict(params, encoded, whole)
+        encoded = net.encode(params, net.inputs(batch), in_place_mask)
+        outputs = net.predict(params, encoded, in_place_mask)
         return jax.value_and_grad(loss)(params), encoded.tokens, outputs["pixels"]
 
-    (loss, gradients), features, drawn = run(params, batch)
-    return {"features": features, "loss": loss}, drawn, gradients
+    (loss, gradients), features, predictions = run(params, batch)
+    return {"features": features, "loss": loss}, predictions, gradients
 
 
 @pytest.mark.proves(107, "features, predictions, loss and gradients equal transformers' SimMIM")
@@ -83,17 +83,19 @@ def test_equals_transformers(name):
     length = (SPEC.size[0] // case.unit) ** 2
     mask = from_scores(jnp.asarray(rng.random((EXAMPLES, length), np.float32)), ratio=0.6)
 
-    weights, their_gradients, their_found, drawn = theirs(case, pixels, np.asarray(mask.hidden))
-    found, outputs, gradients = ours(case, case.params(weights), pixels, mask)
+    weights, their_gradients, expected, pictures = theirs(case, pixels, np.asarray(mask.hidden))
+    results, predictions, gradients = ours(case, case.params(weights), pixels, mask)
 
-    at = np.asarray(mask.predict)[..., None]
-    wanted = np.take_along_axis(np.asarray(case.net().patchify(drawn)), at, axis=1)
-    worst = {key: difference(found[key], their_found[key]) for key in found}
-    worst["predictions"] = difference(outputs, wanted)
-    expected = dict(named_leaves(their_gradients))
+    predicted = np.asarray(mask.predict)[..., None]
+    their_patches = np.asarray(case.net().patchify(pictures))
+    differences = {key: difference(results[key], expected[key]) for key in results}
+    differences["predictions"] = difference(
+        predictions, np.take_along_axis(their_patches, predicted, axis=1)
+    )
+    expected_gradients = dict(named_leaves(their_gradients))
     for path, leaf in named_leaves(gradients):
         assert np.any(leaf), path
-        worst[path] = difference(leaf, expected[path])
-    place = max(worst, key=worst.get)
-    print(f"\n{name}: at most {worst[place]:.1e} ({place})")
-    assert worst[place] < PARITY, (place, worst[place])
+        differences[path] = difference(leaf, expected_gradients[path])
+    worst = max(differences, key=differences.get)
+    print(f"\n{name}: at most {differences[worst]:.1e} ({worst})")
+    assert differences[worst] < PARITY, (worst, differences[worst])

@@ -23,17 +23,17 @@ OBJECTIVE = match(head="pixels", target=normalised_cubes, loss=squared_error)
 
 
 def clips():
-    """Clips u8[B, T, H, W, 3], and as the peer takes them."""
+    """Return clips u8[B, T, H, W, 3], and the same normalised and ordered for the peer."""
     rng = np.random.default_rng(0)
-    given = rng.integers(0, 256, (EXAMPLES, *theirs.SIZE, 3), np.uint8)
-    inputs = NET.inputs({"video": given})
-    return given, torch.from_numpy(np.array(inputs).transpose(0, 1, 4, 2, 3))
+    videos = rng.integers(0, 256, (EXAMPLES, *theirs.SIZE, 3), np.uint8)
+    inputs = NET.inputs({"video": videos})
+    return videos, torch.from_numpy(np.array(inputs).transpose(0, 1, 4, 2, 3))
 
 
 @quick_jit
-def ours(params, given, mask):
-    """Loss, predictions, features, and gradients of the loss."""
-    batch = {"video": given}
+def ours(params, videos, mask):
+    """Return loss, predictions, features, and gradients of the loss."""
+    batch = {"video": videos}
 
     def loss(params):
         inputs = NET.inputs(batch)
@@ -44,14 +44,14 @@ def ours(params, given, mask):
         value = Mean(jnp.sum(per_token * weight), jnp.sum(weight)).value
         return value, (outputs["pixels"], encoded.tokens)
 
-    (value, found), grads = jax.value_and_grad(loss, has_aux=True)(params)
-    return value, *found, grads
+    (value, results), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    return value, *results, grads
 
 
-def assert_equal(found, expected, what):
+def assert_equal(computed, expected, what):
     expected = np.asarray(expected, np.float64)
-    assert found.shape == expected.shape, what
-    difference = np.abs(np.asarray(found, np.float64) - expected).max()
+    assert computed.shape == expected.shape, what
+    difference = np.abs(np.asarray(computed, np.float64) - expected).max()
     assert difference <= PARITY * np.abs(expected).max(), (what, difference)
 
 
@@ -60,37 +60,37 @@ def assert_equal(found, expected, what):
 )
 def test_equals_transformers():
     model = theirs.peer()
-    given, pixels = clips()
+    videos, pixels = clips()
     mask = draw(video.tube, theirs.GRID, count=EXAMPLES, ratio=0.75)
     hidden = torch.tensor(mask.hidden)
-    seen = model.videomae(pixels, bool_masked_pos=hidden).last_hidden_state
-    told = model(pixels, bool_masked_pos=hidden)
-    told.loss.backward()
+    their_features = model.videomae(pixels, bool_masked_pos=hidden).last_hidden_state
+    their_output = model(pixels, bool_masked_pos=hidden)
+    their_output.loss.backward()
     grads = {name: p.grad for name, p in model.named_parameters()}
 
     params = theirs.as_ours(dict(model.named_parameters()))
-    value, predictions, features, gradients = ours(params, given, mask)
-    assert_equal(features, seen.detach(), "features")
-    assert_equal(predictions, told.logits.detach(), "predictions")
-    assert_equal(value, told.loss.detach(), "loss")
+    value, predictions, features, gradients = ours(params, videos, mask)
+    assert_equal(features, their_features.detach(), "features")
+    assert_equal(predictions, their_output.logits.detach(), "predictions")
+    assert_equal(value, their_output.loss.detach(), "loss")
     expected = dict(named_leaves(theirs.as_ours(grads)))
     for path, leaf in named_leaves(gradients):
         assert_equal(leaf, expected[path], path)
 
 
 def test_a_bias_of_the_keys_changes_nothing():
-    """Ours have one, VideoMAE's have none: the softmax does not see it."""
+    """Our keys have a bias, VideoMAE's do not: the softmax cancels it."""
     model = theirs.peer(2)
-    given, _ = clips()
+    videos, _ = clips()
     mask = draw(video.tube, theirs.GRID, count=EXAMPLES, ratio=0.75)
     params = theirs.as_ours(dict(model.named_parameters()))
-    value, predictions, _, _ = ours(params, given, mask)
+    value, predictions, _, _ = ours(params, videos, mask)
     for part in ("encoder", "decoder"):
         bias = params[part]["stack"]["blocks"]["attention"]["qkv"]["bias"]
         assert not bias[:, 1].any()
         bias[:, 1] = np.random.default_rng(0).normal(size=bias[:, 1].shape)
-    other, moved, _, gradients = ours(params, given, mask)
-    assert_equal(other, value, "loss")
-    assert_equal(moved, predictions, "predictions")
-    found = gradients["encoder"]["stack"]["blocks"]["attention"]["qkv"]["bias"]
-    assert np.abs(found[:, 1]).max() < PARITY * np.abs(found).max()
+    other_value, other_predictions, _, gradients = ours(params, videos, mask)
+    assert_equal(other_value, value, "loss")
+    assert_equal(other_predictions, predictions, "predictions")
+    gradient = gradients["encoder"]["stack"]["blocks"]["attention"]["qkv"]["bias"]
+    assert np.abs(gradient[:, 1]).max() < PARITY * np.abs(gradient).max()

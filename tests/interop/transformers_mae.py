@@ -29,10 +29,10 @@ class Case(NamedTuple):
 
 
 def peer(case: Case, seed: int = 0) -> ViTMAEForPreTraining:
-    """The peer with every parameter random, biases and norms too, and position tables of our grid.
+    """Build the peer with every parameter random and with position tables of our grid.
 
-    transformers 5.23 leaves the tables of a model made from a config at zero, and knows no table
-    for a grid that is not square; its function for tables is called here.
+    transformers 5.23 leaves the tables of a model made from a config at zero, and has no table for
+    a grid that is not square, so its function for tables is called here.
     """
     depth, width, heads, hidden = case.encoder
     decoder_depth, decoder_width, decoder_heads = case.decoder
@@ -65,7 +65,7 @@ def peer(case: Case, seed: int = 0) -> ViTMAEForPreTraining:
 
 
 def their_table(width: int, grid: tuple[int, int]) -> torch.Tensor:
-    """Their position table [1 + N, width]: sines of rows come first, so the halves are swapped."""
+    """Return their position table [1 + N, width] with its halves swapped, as rows come first."""
     table = build_2d_sinusoidal_position_embedding(*grid, embed_dim=width, cls_token=True)
     return torch.roll(table, width // 2, dims=1)
 
@@ -75,9 +75,9 @@ def state_of(model: ViTMAEForPreTraining) -> dict[str, np.ndarray]:
 
 
 def our_net(case: Case, **changes) -> Net:
-    """The same model in maskmim, for inputs that are already normalised."""
+    """Build the same model in maskmim, for inputs that are already normalised."""
     spec = Spec(case.image, case.channels, (0.0,) * case.channels, (1.0,) * case.channels)
-    chosen = {
+    settings = {
         "variant": "x".join(map(str, case.encoder)),
         "patch": (case.patch, case.patch),
         "decoder_depth": case.decoder[0],
@@ -85,19 +85,19 @@ def our_net(case: Case, **changes) -> Net:
         "decoder_heads": case.decoder[2],
         "norm_eps": case.eps,
     }
-    return vit_mae(spec, **{**chosen, **changes})
+    return vit_mae(spec, **{**settings, **changes})
 
 
 def loss_of(model: ViTMAEForPreTraining, pixels: torch.Tensor, noise: torch.Tensor):
-    """(features, predictions, loss) of the peer.
+    """Return (features, predictions, loss) of the peer.
 
-    Its own forward is used where it can be. On pictures that are not square it refuses to make
-    targets unless positions are interpolated, so its parts are called and its formula is repeated.
+    By its own forward on square pictures. On others it refuses to make targets unless positions are
+    interpolated, so its parts are called and its formula is repeated.
     """
     encoded = model.vit(pixels, noise=noise)
     if pixels.shape[2] == pixels.shape[3]:
-        whole = model(pixels, noise=noise)
-        return encoded.last_hidden_state, whole.logits, whole.loss
+        output = model(pixels, noise=noise)
+        return encoded.last_hidden_state, output.logits, output.loss
     logits = model.decoder(encoded.last_hidden_state, encoded.ids_restore).logits
     target = model.patchify(pixels, interpolate_pos_encoding=True)
     if model.config.norm_pix_loss:

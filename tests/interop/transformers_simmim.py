@@ -15,7 +15,17 @@ from transformers import (
     ViTForMaskedImageModeling,
 )
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, params_of, same, shapes_of
+from maskmim.interop.blocks import BlockNames, block_entries, stack_entries
+from maskmim.interop.layout import (
+    Entry,
+    convolution,
+    kernel,
+    norm,
+    params_of,
+    shapes_of,
+    tensor,
+    vector,
+)
 from maskmim.models.in_place import vit_in_place
 from maskmim.models.relative_vit import relative_vit_in_place
 from maskmim.models.swin import swin_in_place
@@ -25,6 +35,15 @@ EPSILON = 1e-6
 DEPTH, WIDTH, HEADS = 2, 16, 2
 # Grids of 6 x 6, with shifted windows, and of 3 x 3, which one window covers.
 SWIN_DEPTHS, SWIN_HEADS, WINDOW = (4, 2), (1, 2), 3
+# All three peers name the parts of a block alike.
+BLOCK = BlockNames(
+    norm1="layernorm_before",
+    qkv=tuple(f"attention.{role}_proj" for role in "qkv"),
+    out="attention.o_proj",
+    norm2="layernorm_after",
+    up="mlp.fc1",
+    down="mlp.fc2",
+)
 # Inputs are normalised already.
 SPEC = Spec((24, 24), 3, (0.0,) * 3, (1.0,) * 3)
 
@@ -32,8 +51,8 @@ SPEC = Spec((24, 24), 3, (0.0,) * 3, (1.0,) * 3)
 class Case(NamedTuple):
     """A peer and the same network here.
 
-    unit: pixels of a token of our mask. patch: of a token of theirs.
-    tidy: their arrays and whether they are gradients -> arrays under the entries' names.
+    unit:  pixels of a token of our mask. patch: of a token of theirs.
+    adapt: (their arrays, whether they are gradients) -> arrays under the entries' names.
     """
 
     peer: Callable[[], nn.Module]
@@ -41,15 +60,15 @@ class Case(NamedTuple):
     entries: list[Entry]
     unit: int
     patch: int
-    tidy: Callable[[Mapping[str, np.ndarray], bool], Mapping[str, np.ndarray]]
+    adapt: Callable[[Mapping[str, np.ndarray], bool], Mapping[str, np.ndarray]]
 
     def params(self, arrays: Mapping[str, np.ndarray], gradients: bool = False) -> Tree:
-        """Their weights, or gradients, as our parameters."""
-        return params_of(self.entries, shapes_of(self.net()), self.tidy(arrays, gradients))
+        """Convert their weights, or gradients, to our parameters."""
+        return params_of(self.entries, shapes_of(self.net()), self.adapt(arrays, gradients))
 
 
 class BeitForSimMIM(nn.Module):
-    """SimMIM as its authors wrote it down, on BEiT's encoder: they have none in transformers."""
+    """SimMIM by its authors' formula on BEiT's encoder, which transformers does not have."""
 
     def __init__(self, config: BeitConfig, stride: int):
         super().__init__()
@@ -62,36 +81,36 @@ class BeitForSimMIM(nn.Module):
         features = self.vit(pixels, bool_masked_pos=mask).last_hidden_state
         side = pixels.shape[-1] // self.stride
         square = features[:, 1:].transpose(1, 2).reshape(len(pixels), -1, side, side)
-        drawn = self.decoder(square)
+        pictures = self.decoder(square)
         hidden = mask.reshape(-1, side, side)
         hidden = hidden.repeat_interleave(self.stride, 1).repeat_interleave(self.stride, 2)
-        errors = (pixels - drawn).abs() * hidden[:, None]
-        return features[:, 1:], drawn, errors.sum() / (hidden.sum() + 1e-5) / 3
+        errors = (pixels - pictures).abs() * hidden[:, None]
+        return features[:, 1:], pictures, errors.sum() / (hidden.sum() + 1e-5) / 3
 
 
 def randomised(model: nn.Module) -> nn.Module:
-    """The model with every parameter random, biases, norms and position biases too."""
+    """Fill every parameter with random numbers, biases, norms and position biases too."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            norm = "norm" in name and name.endswith("weight")
+            is_norm = "norm" in name and name.endswith("weight")
             plain = noise if "table" in name else 0.2 * noise
-            parameter.copy_(1.0 + plain if norm or "lambda" in name else plain)
+            parameter.copy_(1.0 + plain if is_norm or "lambda" in name else plain)
     return model.eval()
 
 
 def outputs_of(model: nn.Module, pixels: torch.Tensor, mask: torch.Tensor):
-    """(features, reconstruction, loss) of any of the peers."""
+    """Return (features, reconstruction, loss) of any of the peers."""
     if isinstance(model, BeitForSimMIM):
         return model(pixels, mask)
-    kept = []
+    encoded = []
     encoder = model.vit if hasattr(model, "vit") else model.swin
-    hook = encoder.register_forward_hook(lambda *call: kept.append(call[-1].last_hidden_state))
-    found = model(pixels, bool_masked_pos=mask)
+    hook = encoder.register_forward_hook(lambda *call: encoded.append(call[-1].last_hidden_state))
+    output = model(pixels, bool_masked_pos=mask)
     hook.remove()
     prefix = 1 if hasattr(model, "vit") else 0
-    return kept[0][:, prefix:], found.reconstruction, found.loss
+    return encoded[0][:, prefix:], output.reconstruction, output.loss
 
 
 def vit_peer() -> nn.Module:
@@ -135,7 +154,10 @@ def _common() -> dict:
 
 
 def head(stride: int) -> list[Entry]:
-    """Their convolution makes values by channel, row, column; ours come by row, column, channel."""
+    """Return the entries of the head.
+
+    Their convolution has its values by channel, row, column; ours are by row, column, channel.
+    """
 
     def weight(a):
         return a.reshape(-1, stride, stride, 3).transpose(3, 1, 2, 0).reshape(-1, len(a), 1, 1)
@@ -152,98 +174,78 @@ def head(stride: int) -> list[Entry]:
     ]
 
 
-def block(there: str, here: str, layer: int) -> list[Entry]:
-    """A transformer block; all three peers name its parts alike."""
-    at = (layer,)
-    found = []
-    for name, path in (("before", "norm1"), ("after", "norm2")):
-        found.append(flat(f"{there}.layernorm_{name}.weight", f"{here}/{path}/norm/scale", at))
-        found.append(flat(f"{there}.layernorm_{name}.bias", f"{here}/{path}/norm/bias", at))
-    for which, role in enumerate("qkv"):
-        own, qkv = f"{there}.attention.{role}_proj", f"{here}/attention/qkv"
-        found.append(kernel(f"{own}.weight", f"{qkv}/kernel", (layer, slice(None), which)))
-        found.append(flat(f"{own}.bias", f"{qkv}/bias", (layer, which)))
-    merge = f"{there}.attention.o_proj"
-    found.append(kernel(f"{merge}.weight", f"{here}/attention/out/kernel", at, inputs=2))
-    found.append(flat(f"{merge}.bias", f"{here}/attention/out/bias", at))
-    for name, path in (("fc1", "up"), ("fc2", "down")):
-        found.append(kernel(f"{there}.mlp.{name}.weight", f"{here}/mlp/{path}/kernel", at))
-        found.append(flat(f"{there}.mlp.{name}.bias", f"{here}/mlp/{path}/bias", at))
-    return found
-
-
 def slice_of(name: str, path: str, index: tuple = ()) -> Entry:
-    """An array that is a slice of ours as it is."""
+    """Return the entry of an array that equals a slice of ours."""
     return Entry(name, path, index, lambda a: a, lambda a, shape: a.reshape(shape))
 
 
-def ends(part: str, patch: int, norm: str) -> list[Entry]:
-    """What stands before the first and behind the last block."""
+def ends(part: str) -> list[Entry]:
+    """Return the entries before the first and after the last block."""
     projection = f"{part}.embeddings.patch_embeddings.projection"
     return [
-        same(f"{part}.embeddings.mask_token", "encoder/mask_token"),
-        convolution(f"{projection}.weight", "encoder/embed/kernel", (patch, patch, 3)),
-        flat(f"{projection}.bias", "encoder/embed/bias"),
-        flat(f"{part}.layernorm.weight", f"encoder/{norm}/norm/scale"),
-        flat(f"{part}.layernorm.bias", f"encoder/{norm}/norm/bias"),
+        tensor(f"{part}.embeddings.mask_token", "encoder/mask_token"),
+        convolution(f"{projection}.weight", "encoder/embed/kernel", (4, 4, 3)),
+        vector(f"{projection}.bias", "encoder/embed/bias"),
+        *norm(f"{part}.layernorm", "encoder/norm"),
     ]
 
 
 def vit_entries() -> list[Entry]:
-    blocks = []
-    for layer in range(DEPTH):
-        blocks += block(f"vit.layers.{layer}", "encoder/stack/blocks", layer)
-    first = [
-        same("vit.embeddings.cls_token", "encoder/class_token"),
+    return [
+        *ends("vit"),
+        tensor("vit.embeddings.cls_token", "encoder/class_token"),
         slice_of("vit.embeddings.position_embeddings", "encoder/positions"),
+        *stack_entries(BLOCK, "vit.layers", "encoder/stack/blocks", DEPTH),
+        *head(4),
     ]
-    return [*ends("vit", 4, "norm"), *first, *blocks, *head(4)]
 
 
 def beit_entries() -> list[Entry]:
     table = "vit.shared_position_bias.relative_position_bias_table"
-    first = [
-        same("vit.embeddings.cls_token", "encoder/class_token"),
-        slice_of(table, "encoder/relative_bias"),
+    factors = [
+        vector(
+            f"vit.layers.{layer}.lambda_{branch}", f"encoder/blocks/scale{branch}/scale", (layer,)
+        )
+        for layer in range(DEPTH)
+        for branch in (1, 2)
     ]
-    blocks = []
-    for layer in range(DEPTH):
-        name, here = f"vit.layers.{layer}", "encoder/blocks"
-        blocks += block(name, here, layer)
-        blocks += [flat(f"{name}.lambda_1", f"{here}/scale1/scale", (layer,))]
-        blocks += [flat(f"{name}.lambda_2", f"{here}/scale2/scale", (layer,))]
-    return [*ends("vit", 4, "norm"), *first, *blocks, *head(4)]
+    return [
+        *ends("vit"),
+        tensor("vit.embeddings.cls_token", "encoder/class_token"),
+        slice_of(table, "encoder/relative_bias"),
+        *stack_entries(BLOCK, "vit.layers", "encoder/blocks", DEPTH),
+        *factors,
+        *head(4),
+    ]
 
 
 def swin_entries() -> list[Entry]:
-    found = [*ends("swin", 4, "norm"), *head(8)]
-    found.append(flat("swin.embeddings.norm.weight", "encoder/embed_norm/norm/scale"))
-    found.append(flat("swin.embeddings.norm.bias", "encoder/embed_norm/norm/bias"))
+    entries = [*ends("swin"), *head(8), *norm("swin.embeddings.norm", "encoder/embed_norm")]
     for stage, depth in enumerate(SWIN_DEPTHS):
-        there, here = f"swin.encoder.layers.{stage}", f"encoder/stage{stage}_blocks"
-        for place in range(depth):
-            name, path = f"{there}.blocks.{place}", f"{here}/{('plain', 'shifted')[place % 2]}"
+        stage_name, stage_path = f"swin.encoder.layers.{stage}", f"encoder/stage{stage}_blocks"
+        for block in range(depth):
+            pair, kind = block // 2, ("plain", "shifted")[block % 2]
+            name, path = f"{stage_name}.blocks.{block}", f"{stage_path}/{kind}"
             table = f"{name}.attention.relative_position_bias.relative_position_bias_table"
-            found += block(name, path, place // 2)
-            found += [slice_of(table, f"{path}/relative_bias", (place // 2,))]
+            entries += block_entries(BLOCK, name, path, pair)
+            entries.append(slice_of(table, f"{path}/relative_bias", (pair,)))
         if stage + 1 < len(SWIN_DEPTHS):
-            merge, below = f"encoder/merge{stage}", f"{there}.downsample"
-            found.append(kernel(f"{below}.reduction.weight", f"{merge}/reduction/kernel"))
-            found.append(flat(f"{below}.norm.weight", f"{merge}/norm/norm/scale"))
-            found.append(flat(f"{below}.norm.bias", f"{merge}/norm/norm/bias"))
-    return found
+            merge, below = f"encoder/merge{stage}", f"{stage_name}.downsample"
+            entries.append(kernel(f"{below}.reduction.weight", f"{merge}/reduction/kernel"))
+            entries += norm(f"{below}.norm", f"{merge}/norm")
+    return entries
 
 
-def class_position_added(arrays: Mapping[str, np.ndarray], gradients: bool) -> dict:
-    """transformers' class token has a position; ours is the sum, and has the gradient of either."""
+def add_class_position(arrays: Mapping[str, np.ndarray], gradients: bool) -> dict:
+    """Add the class token's position to it; the sum is our class token, with the same gradient."""
     names = "vit.embeddings.cls_token", "vit.embeddings.position_embeddings"
     token, positions = arrays[names[0]], arrays[names[1]]
     first = token if gradients else token + positions[:, :1]
     return {**arrays, names[0]: first, names[1]: positions[0, 1:]}
 
 
-def key_bias_added(arrays: Mapping[str, np.ndarray], gradients: bool) -> dict:
-    """BEiT's keys have no bias; ours is 0, and has no gradient, as the softmax cannot see it."""
+def add_key_bias(arrays: Mapping[str, np.ndarray], gradients: bool) -> dict:
+    """Add a bias of 0 to BEiT's keys; its gradient is 0, as the softmax cancels it."""
     keys = {f"vit.layers.{i}.attention.k_proj.bias": np.zeros(WIDTH) for i in range(DEPTH)}
     return {**arrays, **keys}
 
@@ -259,7 +261,7 @@ CASES = {
         swin_entries(),
         unit=8,
         patch=4,
-        tidy=lambda arrays, gradients: arrays,
+        adapt=lambda arrays, gradients: arrays,
     ),
     "vit": Case(
         vit_peer,
@@ -267,7 +269,7 @@ CASES = {
         vit_entries(),
         unit=4,
         patch=4,
-        tidy=class_position_added,
+        adapt=add_class_position,
     ),
     "relative vit": Case(
         beit_peer,
@@ -275,6 +277,6 @@ CASES = {
         beit_entries(),
         unit=4,
         patch=4,
-        tidy=key_bias_added,
+        adapt=add_key_bias,
     ),
 }

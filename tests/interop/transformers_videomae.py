@@ -16,7 +16,7 @@ from maskmim.types import Net, Spec, Tree
 SIZE, PATCH, GRID = (4, 24, 24), (2, 4, 4), (2, 6, 6)
 ENCODER, DECODER = (2, 24, 3, 72), (2, 16, 2, 40)
 EPS = 1e-6
-# Their names and what the same parts are called in ViTMAEForPreTraining.
+# Patterns of names in ViTMAEForPreTraining -> the same parts in VideoMAEForPreTraining.
 RENAMED = (
     (r"^vit\.", "videomae."),
     (r"^decoder\.mask_token", "mask_token"),
@@ -27,8 +27,10 @@ RENAMED = (
 
 
 def peer(seed: int = 0) -> VideoMAEForPreTraining:
-    """The peer with every parameter random. The epsilon of its decoder's norm is fixed at 1e-5
-    there, while the official code has 1e-6."""
+    """Build the peer with every parameter random.
+
+    transformers fixes the epsilon of the decoder's norm at 1e-5; the official code has 1e-6.
+    """
     depth, width, heads, hidden = ENCODER
     config = VideoMAEConfig(
         image_size=SIZE[1],
@@ -58,21 +60,21 @@ def peer(seed: int = 0) -> VideoMAEForPreTraining:
 
 
 def our_net() -> Net:
-    """The same model in maskmim."""
+    """Build the same model in maskmim."""
     spec = Spec(SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, stream="video")
     encoder, decoder = ("x".join(map(str, size)) for size in (ENCODER, DECODER))
     return vit_videomae(spec, variant=encoder, patch=PATCH, decoder=decoder, norm_eps=EPS)
 
 
 def layout() -> Sequence[Entry]:
-    """Which array of theirs is which slice of ours; frames and rows of their kernel are joined."""
+    """Return the entries of their arrays; frames and rows of their kernel are merged."""
     rows = (PATCH[0] * PATCH[1], PATCH[2], 3)
     entries = [
         *huggingface.LAYOUT.encoder(rows, ENCODER[0]),
         *huggingface.LAYOUT.decoder(DECODER[0]),
     ]
-    left_out = ("vit.embeddings.cls_token", "decoder.decoder_embed.bias")
-    return [e._replace(name=renamed(e.name)) for e in entries if e.name not in left_out]
+    absent = ("vit.embeddings.cls_token", "decoder.decoder_embed.bias")
+    return [e._replace(name=renamed(e.name)) for e in entries if e.name not in absent]
 
 
 def renamed(name: str) -> str:
@@ -82,7 +84,7 @@ def renamed(name: str) -> str:
 
 
 def as_ours(arrays: dict[str, torch.Tensor]) -> Tree:
-    """Their arrays (weights or gradients) as our tree; biases of keys, which they lack, are 0."""
+    """Convert their weights or gradients to our tree; biases of keys, which they lack, are 0."""
     flat = {name: array.detach().numpy() for name, array in arrays.items()}
     for name in list(flat):
         if name.endswith(".attention.query.bias"):

@@ -1,4 +1,4 @@
-"""What the table of maskmim/runtime/exits.py asks of every launcher, read from the table itself."""
+"""What the exit codes of maskmim/errors.py ask of every launcher, read from their table."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from tests.running import ROOT
 
 
 def answers() -> dict[int, str]:
-    """{exit code: first word of the column 'start again?'}: no, yes or perhaps."""
+    """Return {exit code: first word of the column 'start again?'}: no, yes or perhaps."""
     head, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in errors.exit_code_table().splitlines()
@@ -17,21 +17,21 @@ def answers() -> dict[int, str]:
 
 
 def named() -> dict[int, str]:
-    """{exit code: its name in maskmim.runtime.exits}, from the table."""
+    """Return {exit code: its name in maskmim.errors}, from the table."""
     rows = [line.strip("|").split("|") for line in errors.exit_code_table().splitlines()[2:]]
     return {int(row[0]): row[1].strip() for row in rows}
 
 
 def saying(*words: str) -> set[int]:
-    """The codes for which the table says one of these words."""
+    """Return the codes for which the table says one of these words."""
     return {code for code, word in answers().items() if word in words}
 
 
 def shell_again(codes: range | set[int]) -> set[int]:
-    """Those of the codes after which launch/exit_codes.sh starts again."""
+    """Return the codes after which launch/exit_codes.sh starts again."""
     listed = " ".join(map(str, codes))
-    asked = f"source launch/exit_codes.sh; for c in {listed}; do again $c && echo $c; done; true"
-    found = subprocess.run(
-        ["bash", "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True
+    script = f"source launch/exit_codes.sh; for c in {listed}; do again $c && echo $c; done; true"
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return set(map(int, found.stdout.split()))
+    return set(map(int, result.stdout.split()))

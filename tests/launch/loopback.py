@@ -1,4 +1,4 @@
-"""A SLURM of two nodes on this machine, in a folder of its own, for as long as a test needs it."""
+"""A SLURM cluster of two nodes on this machine, in its own folder, for the time of a test."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=off MaxTime=INFINITE St
 
 
 def missing() -> str:
-    """Why there can be no cluster here; '' where there can."""
+    """Return why a cluster cannot run here; '' where it can."""
     absent = [name for name in PROGRAMS if shutil.which(name, path=path()) is None]
     if absent:
         return f"{', '.join(absent)} not installed: apt-get install slurm-wlm munge"
@@ -68,12 +68,12 @@ def missing() -> str:
 
 
 def path() -> str:
-    """PATH with the folders of daemons, which a user's may lack."""
+    """Return PATH with the folders of daemons, which a user's may lack."""
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
 def ports(count: int) -> list[int]:
-    """So many free ports, one after the other; RuntimeError where there are none."""
+    """Return `count` successive free ports; raise RuntimeError where there are none."""
     for first in range(17000, 31000, 100):
         probes = [socket.socket() for _ in range(count)]
         try:
@@ -96,11 +96,11 @@ class Cluster:
         self.began = time.monotonic()
 
     def seconds(self) -> float:
-        """Since the daemons were started."""
+        """Return the seconds since the daemons were started."""
         return time.monotonic() - self.began
 
     def run(self, *words: object, **changes: str) -> str:
-        """What a command of SLURM prints; CalledProcessError where it fails."""
+        """Return what a command of SLURM prints; raise CalledProcessError where it fails."""
         changes = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path(), **changes}
         return subprocess.run(
             [str(word) for word in words],
@@ -112,27 +112,27 @@ class Cluster:
         ).stdout
 
     def submit(self, *words: object, **changes: str) -> str:
-        """Submits a job with these words of sbatch; its number."""
+        """Submit a job with these words of sbatch; return its number."""
         return self.run("sbatch", "--parsable", *words, **changes).strip()
 
     def job(self, number: str) -> dict[str, str]:
-        """The fields that SLURM shows of a job, or of one task of an array ('7_1')."""
+        """Return the fields that SLURM shows of a job, or of one task of an array ('7_1')."""
         shown = self.run("scontrol", "--oneliner", "show", "job", number)
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
     def wait(self, number: str, *states: str, seconds: float = 900) -> dict[str, str]:
-        """Waits until a job is in one of the states; its fields. TimeoutError where it is not."""
+        """Wait until a job is in one of the states; return its fields, or raise TimeoutError."""
         deadline = time.monotonic() + seconds
-        while (found := self.job(number))["JobState"] not in states:
+        while (job := self.job(number))["JobState"] not in states:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"job {number} is not {' or '.join(states)}: {found}")
+                raise TimeoutError(f"job {number} is not {' or '.join(states)}: {job}")
             time.sleep(0.5)
-        return found
+        return job
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A SLURM whose partition `high` preempts `low`, with time to save, and `rude`, with none.
+    """Run a SLURM whose partition `high` preempts `low`, with time to save, and `rude`, with none.
 
     Its daemons end with the block. folder: short, since the socket's path in it may have 107 bytes.
     """
@@ -168,7 +168,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def idle(started: Cluster) -> set[str]:
-    """The nodes that wait for jobs."""
+    """Return the nodes that wait for jobs."""
     try:
         return set(started.run("sinfo", "--Node", "--noheader", "-t", "idle", "-o", "%N").split())
     except subprocess.CalledProcessError:  # the controller does not listen yet
@@ -176,7 +176,7 @@ def idle(started: Cluster) -> set[str]:
 
 
 def for_seconds(seconds: float, true) -> None:
-    """Waits until something is true; TimeoutError where it does not become so."""
+    """Wait until something is true; raise TimeoutError where it does not become so."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -186,7 +186,7 @@ def for_seconds(seconds: float, true) -> None:
 
 @contextmanager
 def daemon(folder: Path, program: str, *words: str) -> Iterator[None]:
-    """A daemon that ends with the block, or with this process; what it says goes to a file."""
+    """Run a daemon until the block, or this process, ends; its output goes to a file."""
     name = "-".join([program, *(word for word in words if word in NODES)])
     with (folder / f"{name}.log").open("w") as log:
         started = subprocess.Popen(

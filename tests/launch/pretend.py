@@ -1,4 +1,4 @@
-"""Programs that stand in for those which the launch scripts call: they note their words."""
+"""Programs that replace those which the launch scripts call, and record their arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.running import ROOT, environment
 
-# Notes its words in one write, whatever is in them, then does what is told for it.
+# Records its arguments in one write, whatever they contain, then runs the lines given for it.
 NOTING = r"""#!/usr/bin/env bash
 printf -v words '%s\x1f' NAME "$@"
 printf '%s\x1e' "$words" >> CALLS
@@ -26,14 +26,14 @@ class Pretended:
         self.program("sleep", "")  # scripts that wait wait for nothing
 
     def program(self, name: str, does: str) -> Path:
-        """Puts a program there: a few lines of bash after the noting of its words."""
+        """Add a program: a few lines of bash after the recording of its arguments."""
         path = self.programs / name
         path.write_text(NOTING.replace("NAME", name).replace("CALLS", str(self.notes)) + does)
         path.chmod(0o755)
         return path
 
     def trainer(self, *codes: int) -> Path:
-        """A program that leaves with the codes, one after the other; each pretended HOST's own."""
+        """Add a program that exits with the codes in turn, counted for each pretended HOST."""
         return self.program(
             "trainer",
             f"count=${{HOST:-{self.folder}}}/starts\necho >> $count\ncodes=({_words(codes)})\n"
@@ -41,18 +41,18 @@ class Pretended:
         )
 
     def calls(self, name: str) -> list[list[str]]:
-        """The words of every call of a program, in order."""
+        """Return the arguments of every call of a program, in order."""
         noted = self.notes.read_text().split("\x1e")[:-1] if self.notes.exists() else []
-        found = [record.split("\x1f")[:-1] for record in noted]
-        return [words[1:] for words in found if words[0] == name]
+        records = [record.split("\x1f")[:-1] for record in noted]
+        return [words[1:] for words in records if words[0] == name]
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """The environment in which these programs are found first."""
+        """Return an environment in which these programs come first."""
         path = f"{self.programs}:{os.environ['PATH']}"
         return environment(**{"PATH": path, **changes})
 
     def start(self, *words: str, **changes: str) -> subprocess.Popen[str]:
-        """Starts a launch script from the project's root."""
+        """Start a launch script from the project's root."""
         return subprocess.Popen(
             words,
             cwd=ROOT,
@@ -63,10 +63,10 @@ class Pretended:
         )
 
     def run(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Runs a launch script to its end."""
+        """Run a launch script to its end."""
         started = self.start(*words, **changes)
-        said, complained = started.communicate(timeout=60)
-        return subprocess.CompletedProcess(words, started.returncode, said, complained)
+        output, errors = started.communicate(timeout=60)
+        return subprocess.CompletedProcess(words, started.returncode, output, errors)
 
 
 def _words(values: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""launch/tpu_vm.sh and xpk.sh, against programs that stand in for gcloud, xpk and TPU hosts."""
+"""launch/tpu_vm.sh and xpk.sh, with programs that replace gcloud, xpk and TPU hosts."""
 
 import re
 import shlex
@@ -68,7 +68,7 @@ def slice_of_two(tmp_path):
 
 
 def states(pretended, *names):
-    """What the queue will say of the slice."""
+    """Set the states that the queue will give for the slice."""
     (pretended.folder / "hosts" / "states").write_text("\n".join(names) + "\n")
 
 
@@ -77,17 +77,17 @@ def tpu(pretended, *words, **changes):
 
 
 def verbs(pretended):
-    """What was asked of gcloud but for the state, in short: create, scp, setup, train, delete."""
-    found = []
+    """Return the calls of gcloud except for the state, in short: create, scp, setup, ..."""
+    names = []
     for words in pretended.calls("gcloud"):
         text = " ".join(words)
         for name in ("describe", "create", "delete", "scp", "test -x", "uv venv", "maskmim.train"):
             if name in text:
-                found.append(name)
+                names.append(name)
                 break
         else:
-            found.append(text)
-    return [name for name in found if name != "describe"]
+            names.append(text)
+    return [name for name in names if name != "describe"]
 
 
 NEW = ["create", "scp", "uv venv", "maskmim.train"]
@@ -116,8 +116,8 @@ def test_a_preempted_slice_is_made_again_and_the_run_goes_on(slice_of_two):
     slice_of_two.trainer(75, 255, 0)
     gone = ["SUSPENDED"] * 3
     states(slice_of_two, "NONE", "PROVISIONING", "ACTIVE", *gone, "ACTIVE", *gone, "ACTIVE")
-    found = tpu(slice_of_two, "keep", *ARGUMENTS, SPOT="1", RESTARTS="0")
-    assert found.returncode == 0, found.stderr
+    result = tpu(slice_of_two, "keep", *ARGUMENTS, SPOT="1", RESTARTS="0")
+    assert result.returncode == 0, result.stderr
     assert verbs(slice_of_two) == [*NEW, "delete", *NEW, "delete", *NEW]
     (removed, _) = [words for words in slice_of_two.calls("gcloud") if "delete" in words]
     assert "--force" in removed and "--quiet" in removed

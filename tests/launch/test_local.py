@@ -1,4 +1,4 @@
-"""launch/local.sh: when it starts again, whose code it leaves with, one signal for each press."""
+"""launch/local.sh: when it starts again, with whose code it exits, one signal for each press."""
 
 import os
 import pty
@@ -21,10 +21,10 @@ def pretended(tmp_path):
 
 
 def local(pretended, *codes, **changes):
-    """Runs local.sh with a trainer that leaves with these codes; (code, words of its calls)."""
+    """Run local.sh with a trainer that exits with these codes; return (code, its calls)."""
     changes = {"PYTHON": str(pretended.trainer(*codes)), **changes}
-    found = pretended.run("launch/local.sh", *ARGUMENTS, **changes)
-    return found.returncode, pretended.calls("trainer")
+    result = pretended.run("launch/local.sh", *ARGUMENTS, **changes)
+    return result.returncode, pretended.calls("trainer")
 
 
 @pytest.mark.parametrize("first", contract.answers())
@@ -44,8 +44,8 @@ def test_it_gives_up(pretended):
 def test_processes_get_their_places(pretended):
     code, calls = local(pretended, 0, 0, 0, PROCESSES="3", PORT="5555")
     assert code == 0
-    told = ["--coordinator", "127.0.0.1:5555", "--processes", "3", "--process"]
-    expected = [["-m", "maskmim.train", *ARGUMENTS, *told, str(index)] for index in range(3)]
+    hosts = ["--coordinator", "127.0.0.1:5555", "--processes", "3", "--process"]
+    expected = [["-m", "maskmim.train", *ARGUMENTS, *hosts, str(index)] for index in range(3)]
     assert sorted(calls) == expected
 
 
@@ -79,7 +79,7 @@ def wait_for(path):
 
 
 def saving(pretended, leaves):
-    """A trainer that notes signals, and leaves with a code some time after the first."""
+    """Return a trainer that records signals, and exits with a code some time after the first."""
     ready, signals = pretended.folder / "ready", pretended.folder / "signals"
     does = SAVING.replace("READY", str(ready)).replace("SIGNALS", str(signals))
     return pretended.program("trainer", does.replace("LEAVES", str(leaves))), ready, signals

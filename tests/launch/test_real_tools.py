@@ -1,4 +1,4 @@
-"""What the launch scripts say to gcloud, xpk and SkyPilot, read by the programs themselves.
+"""The commands that the launch scripts give to gcloud, xpk and SkyPilot, parsed by these tools.
 
 Each test is skipped where its program is not in PATH. None of them reaches a network: gcloud has no
 account in an empty folder, xpk only writes what it would submit, SkyPilot only reads the task.
@@ -26,14 +26,14 @@ def needs(program):
 
 
 def parsed(words, folder):
-    """What gcloud says to these words, which it cannot carry out."""
-    found = subprocess.run(
+    """Return gcloud's exit code and message for arguments, which it cannot carry out."""
+    result = subprocess.run(
         ["gcloud", *words],
         env=environment(CLOUDSDK_CONFIG=str(folder), CLOUDSDK_CORE_DISABLE_PROMPTS="1"),
         capture_output=True,
         text=True,
     )
-    return found.returncode, found.stderr
+    return result.returncode, result.stderr
 
 
 @needs("gcloud")
@@ -47,12 +47,12 @@ def test_gcloud_takes_every_command_of_tpu_vm(tmp_path):
     calls = made.calls("gcloud")
     assert len(calls) == 8
     for words in calls:
-        code, said = parsed(words, tmp_path / "account")
+        code, message = parsed(words, tmp_path / "account")
         # 2 is what gcloud leaves with where it cannot read its words.
-        assert code == 1 and "do not currently have an active account" in said, (words, said)
+        assert code == 1 and "do not currently have an active account" in message, (words, message)
     wrong = [word.replace("--spot", "--spott") for word in calls[0]]
-    code, said = parsed(wrong, tmp_path / "account")
-    assert code == 2 and "unrecognized arguments" in said
+    code, message = parsed(wrong, tmp_path / "account")
+    assert code == 2 and "unrecognized arguments" in message
 
 
 @needs("xpk")

@@ -27,13 +27,13 @@ def schema(name):
 
 
 def faults(name, content):
-    """What the schema says against a document, '' where it says nothing."""
+    """Return what the schema says against a document, '' for nothing."""
     checker = jsonschema.Draft202012Validator(schema(name))
     return "; ".join(error.message for error in checker.iter_errors(content))
 
 
 def places(node, path=()) -> Iterator[tuple]:
-    """Paths of all keys of a document, those inside lists too."""
+    """Return the paths of all keys of a document, those inside lists too."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         if isinstance(node, dict):
@@ -82,7 +82,7 @@ def test_a_value_of_another_kind_is_seen(name, path, value):
 
 
 def job():
-    """The Job inside the JobSet, and its pod."""
+    """Return the Job inside the JobSet, and its pod."""
     (replicated,) = document("gke_jobset.yaml")["spec"]["replicatedJobs"]
     found = replicated["template"]["spec"]
     return found, found["template"]["spec"]
@@ -143,7 +143,7 @@ def test_sky_recovers_where_the_table_says_yes_and_else_leaves_it_to_the_machine
 
 
 def resolved(node, root):
-    """A schema's node with its reference followed."""
+    """Return a schema's node with its reference followed."""
     while "$ref" in node:
         _, _, name = node["$ref"].rpartition("/")
         node = root["$defs"][name] | {k: v for k, v in node.items() if k != "$ref"}
@@ -151,7 +151,7 @@ def resolved(node, root):
 
 
 def disagreements(ours, whole, root, path="") -> Iterator[str]:
-    """Where a reduced schema says something that the whole one does not."""
+    """Yield the places where a reduced schema differs from the whole one."""
     ours = resolved(ours, root)
     if set(ours.get("required", ())) < set(whole.get("required", ())) and ours.get("properties"):
         yield f"{path}: requires {whole['required']}"

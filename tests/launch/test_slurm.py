@@ -1,4 +1,4 @@
-"""launch/slurm.sbatch on a real SLURM of two nodes: what requeues, what does not, what goes on."""
+"""launch/slurm.sbatch on a real SLURM of two nodes: what requeues, what does not, what resumes."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def slurm():
 
 
 def submit(slurm, *words, **changes):
-    """Submits the script with the stand-in for python: (job, path of its output)."""
+    """Submit the script with a replacement for python; return (job, path of its output)."""
     output = slurm.folder / f"{time.monotonic_ns()}-%a.out"
     changes = {"PYTHON": str(slurm.folder / "python"), "RESTARTS": "0", **changes}
     number = slurm.submit(f"--output={output}", *words, **changes)
@@ -59,13 +59,13 @@ def facts(job):
 
 
 def losses(workdir):
-    """[(step, loss)] in the order of the file."""
+    """Return [(step, loss)] in the order of the file."""
     rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [(row["step"], row["loss"]) for row in rows if "loss" in row]
 
 
 def saved(workdir):
-    """Whether there is a checkpoint."""
+    """Return whether a checkpoint exists."""
     return any((workdir / "checkpoints").glob("[0-9]*"))
 
 
@@ -76,19 +76,19 @@ def test_a_preempted_training_on_two_nodes_requeues_and_continues(slurm, tmp_pat
     number, output = submit(
         slurm, *asked, SCRIPT, *flags, f"--workdir={workdir}", PYTHON=sys.executable
     )
-    told = [f"{slurm.seconds():6.1f} s  job {number} submitted to `low`, two nodes"]
+    timeline = [f"{slurm.seconds():6.1f} s  job {number} submitted to `low`, two nodes"]
     loopback.for_seconds(900, lambda: saved(workdir) or slurm.job(number)["JobState"] in ENDED)
-    told.append(f"{slurm.seconds():6.1f} s  a checkpoint is there")
+    timeline.append(f"{slurm.seconds():6.1f} s  a checkpoint is there")
     urgent = slurm.submit("--exclusive", "--nodes=2", "--partition=high", "--wrap=sleep 3")
-    told.append(f"{slurm.seconds():6.1f} s  job {urgent} submitted to `high`, two nodes")
+    timeline.append(f"{slurm.seconds():6.1f} s  job {urgent} submitted to `high`, two nodes")
     slurm.wait(urgent, "RUNNING", "COMPLETED")
-    told.append(f"{slurm.seconds():6.1f} s  job {urgent} runs; {number} saved, left and is queued")
+    timeline.append(f"{slurm.seconds():6.1f} s  job {urgent} runs; {number} saved and is queued")
     slurm.wait(number, "RUNNING")
-    told.append(f"{slurm.seconds():6.1f} s  job {number} runs again")
+    timeline.append(f"{slurm.seconds():6.1f} s  job {number} runs again")
     ended = slurm.wait(number, *ENDED)
-    told.append(f"{slurm.seconds():6.1f} s  job {number} ended: {' '.join(facts(ended))}")
+    timeline.append(f"{slurm.seconds():6.1f} s  job {number} ended: {' '.join(facts(ended))}")
     text = output.read_text()
-    print("\n".join([*told, text]))
+    print("\n".join([*timeline, text]))
 
     assert facts(ended) == ("COMPLETED", "0:0", "1"), text
     assert "slurm.sbatch: exit code 75 after start 0" in text
@@ -161,8 +161,8 @@ def test_one_task_of_an_array_requeues_alone(slurm, tmp_path):
     other = slurm.job(f"{number}_1")
     assert (other["JobState"], other["Restarts"]) == ("RUNNING", "0")
     slurm.run("scancel", number)
-    said = "".join(path.read_text() for path in slurm.folder.glob("*-2.out"))
-    assert "start 0 of 2: -m maskmim.train --second two words" in said
+    lines = "".join(path.read_text() for path in slurm.folder.glob("*-2.out"))
+    assert "start 0 of 2: -m maskmim.train --second two words" in lines
 
 
 SHOWS_DEVICES = """#!INTERPRETER
@@ -182,8 +182,8 @@ def test_a_process_has_all_gpus_of_its_node(slurm):
     asked = ("--nodes=2", f"--gpus-per-node={loopback.GPUS}", SCRIPT)
     number, output = submit(slurm, *asked, PYTHON=str(program))
     assert facts(slurm.wait(number, *ENDED)) == ("COMPLETED", "0:0", "0"), output.read_text()
-    said = [line for line in output.read_text().splitlines() if line.startswith("process")]
-    assert sorted(said) == [f"process {index} uses GPUs 0,1,2,3" for index in (0, 1)]
+    lines = [line for line in output.read_text().splitlines() if line.startswith("process")]
+    assert sorted(lines) == [f"process {index} uses GPUs 0,1,2,3" for index in (0, 1)]
 
 
 def test_a_cancelled_job_saves_and_stays_cancelled(slurm):
@@ -211,4 +211,4 @@ def test_the_time_limit_saves_and_requeues(slurm):
 def test_elsewhere_the_script_says_where_to_submit(slurm, tmp_path):
     number, output = submit(slurm, f"--chdir={tmp_path}", ROOT / SCRIPT, CODES="0")
     assert facts(slurm.wait(number, *ENDED)) == ("FAILED", "2:0", "0")
-    assert f"{tmp_path} is no checkout of maskmim" in output.read_text()
+    assert f"{tmp_path} is not a checkout of maskmim" in output.read_text()

@@ -1,4 +1,4 @@
-"""The commands of a sweep: every combination once, each with a folder of its own, and submitted."""
+"""The commands of a sweep: every combination once, each with its own folder, and submitted."""
 
 import importlib.util
 import shlex
@@ -28,11 +28,11 @@ def lines(capsys, *arguments):
 def test_products_and_rows_are_combined(capsys):
     product = ["--product", "mask.ratio=0.6,0.75", "seed=0,1,2"]
     together = ["--zip", "train.epochs=1,2", "optim.lr=1e-3,2e-3"]
-    found = lines(capsys, *product, *together, "--config.log.every_steps=5")
-    assert len(found) == 2 * 3 * 2 == len({line[-1] for line in found})
-    assert all("--config.log.every_steps=5" in line for line in found)
+    runs = lines(capsys, *product, *together, "--config.log.every_steps=5")
+    assert len(runs) == 2 * 3 * 2 == len({line[-1] for line in runs})
+    assert all("--config.log.every_steps=5" in line for line in runs)
     pairs = {
-        tuple(word for word in line if "epochs" in word or "optim.lr" in word) for line in found
+        tuple(word for word in line if "epochs" in word or "optim.lr" in word) for line in runs
     }
     assert {tuple(w.rpartition("=")[2] for w in pair[:2]) for pair in pairs} == {
         ("1", "1e-3"),
@@ -70,29 +70,29 @@ def test_the_same_sweep_has_the_same_folders_however_long(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--product", "seed"], "'seed' is no KEY=VALUE,VALUE"),
+        (["--product", "seed"], "'seed' does not have the form KEY=VALUE,VALUE"),
         (["--product", "seed=1", "--zip", "seed=2"], "seed is given twice"),
-        (["--zip", "seed=1,2", "train.epochs=3"], "as many values each: seed has 2, train.epochs"),
+        (["--zip", "seed=1,2", "train.epochs=3"], "as many values for each key: seed has 2, train"),
         (["--product", "mask.ratio=0.6", "sed=1,2"], "the config has no key 'sed'"),
         (
             ["--product", "seed=1,2", "--wokdir=x"],
             "unknown flag '--wokdir'; did you mean --workdir",
         ),
         (["--product", "seed=1,1"], "two runs would share the folder runs/sweep/seed=1"),
-        (["--submit", "local", "--with=-n2"], "--with is for sbatch and sky; local"),
+        (["--submit", "local", "--with=-n2"], "--with is for slurm and sky; set variables"),
     ],
 )
 def test_what_cannot_be_a_sweep_is_refused_before_anything_is_written(arguments, message, capsys):
     assert exits.run(sweep.main, [*BASE, *arguments]) == errors.USAGE
-    said = capsys.readouterr()
-    assert message in said.err and not said.out
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out
 
 
 def test_a_folder_with_another_config_is_refused_and_the_same_goes_on(tmp_path, capsys):
     words = ["--config", BASE[1], "--workdir", str(tmp_path), "--product", "seed=0,1"]
     run = tmp_path / "seed=1"
     (run / "checkpoints" / "5").mkdir(parents=True)
-    save_config(run, load(str(ROOT / BASE[1]), ["seed=1"]), begun=False)
+    save_config(run, load(str(ROOT / BASE[1]), ["seed=1"]), has_checkpoint=False)
     assert sweep.main(words) == 0
     with pytest.raises(ConfigError, match=r"seed=1 holds a run with another config:\n  mask.ratio"):
         sweep.main([*words, "--config.mask.ratio=0.5"])
@@ -102,7 +102,7 @@ def test_a_folder_with_another_config_is_refused_and_the_same_goes_on(tmp_path, 
 
 @pytest.fixture
 def submitting(tmp_path, monkeypatch):
-    """Submits a sweep of two runs with programs that stand in; returns (code, programs)."""
+    """Return a function that submits a sweep of two runs to replaced programs."""
     made = Pretended(tmp_path)
     monkeypatch.setenv("PATH", made.environment()["PATH"])
     for name, value in {"CLUSTER": "c", "ZONE": "z", "TYPE": "t", "DOCKER_IMAGE": "i"}.items():
@@ -160,9 +160,9 @@ def test_xpk_and_sky_get_a_job_for_each_run(submitting, tmp_path):
         assert f"--workload=mine-{number}" in words
         assert shlex.split(command)[-5:] == expected(tmp_path, number + 2)
     assert submitting("sky", "--with=--infra gcp")[0] == 0
-    found = made.calls("sky")
-    assert len(made.calls("xpk")) == len(found) == 2
-    for number, words in enumerate(found, start=1):
+    sky = made.calls("sky")
+    assert len(made.calls("xpk")) == len(sky) == 2
+    for number, words in enumerate(sky, start=1):
         assert words[:3] == ["jobs", "launch", "--yes"] and words[-1] == "launch/sky.yaml"
         assert "--infra" in words and f"--name=sweep-{number}" in words
         (told,) = [word for word in words if word.startswith("--env=ARGUMENTS=")]

@@ -16,20 +16,20 @@ from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError
 from maskmim.mask_tools.alignment import (
     Corruption,
-    Labelled,
+    LabelledImages,
     Moments,
     alignment,
-    captured,
+    captured_labels,
     independent_moments,
-    labelled,
-    masked,
-    noisy,
-    on_pixels,
-    optimum,
+    mask_corruption,
+    moments_of_maps,
+    noise_corruption,
+    optimal_autoencoder,
+    pixel_moments,
+    prepare_images,
     sampler_moments,
-    second_moment,
 )
-from maskmim.mask_tools.rank_samplers import Tokens, pictures
+from maskmim.mask_tools.rank_samplers import Tokens, load_pictures
 from maskmim.masks import colour, roles, uniform
 from maskmim.types import Context, Randomness
 from tests.running import ROOT
@@ -41,12 +41,14 @@ HALF_GREEN = functools.partial(colour.green, ratio=0.5)
 
 def photographs(size: int):
     """Grocery in colour and coarse labels."""
-    return pictures(grocery(split="train"), Tokens(size, 2, 3), label_set="coarse", most=10_000)
+    return load_pictures(
+        grocery(split="train"), Tokens(size, 2, 3), label_set="coarse", most=10_000
+    )
 
 
-def curves(data: Labelled, *corruptions: Corruption) -> list[np.ndarray]:
+def curves(data: LabelledImages, *corruptions: Corruption) -> list[np.ndarray]:
     """Alignment of 1 ... 64 features under each corruption."""
-    return [alignment(optimum(each).encoder[:, :64], data) for each in corruptions]
+    return [alignment(optimal_autoencoder(each).encoder[:, :64], data) for each in corruptions]
 
 
 def rows_of(count: int, size: int, seed: int = 0) -> np.ndarray:
@@ -73,17 +75,17 @@ def test_official_optimum_and_alignment(name):
     rows = rows[:, order]
     clean = rows.T @ rows / len(rows)
     corruption = {
-        "none": noisy(clean, sigma=0.0),
-        "gaussian": noisy(clean, sigma=0.5),
-        "pixels": masked(
-            clean, on_pixels(independent_moments(16, hidden=0.25), (4, 4), patch=1, channels=3)
+        "none": noise_corruption(clean, sigma=0.0),
+        "gaussian": noise_corruption(clean, sigma=0.5),
+        "pixels": mask_corruption(
+            clean, pixel_moments(independent_moments(16, hidden=0.25), (4, 4), patch=1, channels=3)
         ),
-        "blocks": masked(
-            clean, on_pixels(independent_moments(4, hidden=0.75), (2, 2), patch=2, channels=3)
+        "blocks": mask_corruption(
+            clean, pixel_moments(independent_moments(4, hidden=0.75), (2, 2), patch=2, channels=3)
         ),
     }[name]
-    best = optimum(corruption)
-    found = captured(rows @ best.encoder, labels) / captured(rows, labels)[-1]
+    best = optimal_autoencoder(corruption)
+    found = captured_labels(rows @ best.encoder, labels) / captured_labels(rows, labels)[-1]
     np.testing.assert_allclose(100 * found, curve, rtol=1e-8)
     if mapping is not None:
         ours = (best.encoder[:, :6] @ best.decoder[:6]).T
@@ -93,8 +95,8 @@ def test_official_optimum_and_alignment(name):
 
 def test_gains_solve_the_generalised_problem():
     rows = rows_of(60, 12)
-    found = masked(rows.T @ rows / 60, second_moment(uneven_maps(200, 12)))
-    best = optimum(found)
+    found = mask_corruption(rows.T @ rows / 60, moments_of_maps(uneven_maps(200, 12)))
+    best = optimal_autoencoder(found)
     gains, vectors = eigh(found.cross.T @ found.cross, found.seen)
     np.testing.assert_allclose(-np.diff(best.losses), gains[::-1], rtol=1e-9, atol=1e-12)
     same = np.abs(np.sum(vectors[:, ::-1] * (found.seen @ best.encoder), 0))
@@ -121,7 +123,7 @@ def test_numeric_minimum_over_all_images_and_masks(features):
     start = np.random.default_rng(2).standard_normal(16 * features) / 3
     settings = {"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-10, "maxfun": 20_000}
     searched = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=settings)
-    best = optimum(masked(rows.T @ rows / 30, second_moment(shown)))
+    best = optimal_autoencoder(mask_corruption(rows.T @ rows / 30, moments_of_maps(shown)))
     assert loss_and_gradient(start)[0] > 1.2 * searched.fun
     assert best.losses[features] == pytest.approx(searched.fun, rel=1e-6)
     own = np.concatenate([best.encoder[:, :features].ravel(), best.decoder[:features].ravel()])
@@ -159,16 +161,20 @@ def test_gradient_descent_on_sampled_masks():
 
     before, after = trained(jax.random.key(3))
     clean = np.asarray(rows, np.float64).T @ np.asarray(rows, np.float64) / 32
-    best = optimum(masked(clean, sampler_moments(HALF_GREEN, (4, 4), draws=10_240, seed=9)))
+    best = optimal_autoencoder(
+        mask_corruption(clean, sampler_moments(HALF_GREEN, (4, 4), draws=10_240, seed=9))
+    )
     assert before > 1.2 * best.losses[features]
     assert float(after) == pytest.approx(best.losses[features], rel=0.01)
 
 
 @pytest.mark.proves(58, "hidden blocks raise alignment at small K on colour photographs")
 def test_blocks_align_better_on_colour_photographs():
-    data = labelled(*photographs(12))
-    blocks = on_pixels(independent_moments(9, hidden=0.75), (3, 3), patch=4, channels=3)
-    without, under = curves(data, noisy(data.clean, sigma=0.0), masked(data.clean, blocks))
+    data = prepare_images(*photographs(12))
+    blocks = pixel_moments(independent_moments(9, hidden=0.75), (3, 3), patch=4, channels=3)
+    without, under = curves(
+        data, noise_corruption(data.clean, sigma=0.0), mask_corruption(data.clean, blocks)
+    )
     assert under[0] > 1.08 * without[0] and under[15] > 1.01 * without[15]
     assert (under > without).mean() > 0.85
 
@@ -177,13 +183,13 @@ def test_blocks_align_better_on_colour_photographs():
 def test_grey_photographs_gain_from_neither_blocks_nor_gaussian_noise():
     # Blocks: the paper finds that their benefit depends on the data, and this is a case without.
     colours, labels = photographs(16)
-    data = labelled(colours.mean(-1), labels)
-    blocks = on_pixels(independent_moments(16, hidden=0.75), (4, 4), patch=4)
+    data = prepare_images(colours.mean(-1), labels)
+    blocks = pixel_moments(independent_moments(16, hidden=0.75), (4, 4), patch=4)
     without, under_noise, under_blocks = curves(
         data,
-        noisy(data.clean, sigma=0.0),
-        noisy(data.clean, sigma=1.0),
-        masked(data.clean, blocks),
+        noise_corruption(data.clean, sigma=0.0),
+        noise_corruption(data.clean, sigma=1.0),
+        mask_corruption(data.clean, blocks),
     )
     np.testing.assert_allclose(under_noise, without, rtol=1e-6)
     assert (under_blocks[3:] < 0.995 * without[3:]).mean() > 0.9
@@ -202,7 +208,7 @@ def test_moments_of_random_masks_are_those_of_drawing_without_replacement():
 
 def test_moments_of_independent_masks():
     shown = np.random.default_rng(0).random((20_000, 6)) < 0.3
-    drawn, given = second_moment(shown), independent_moments(6, hidden=0.7)
+    drawn, given = moments_of_maps(shown), independent_moments(6, hidden=0.7)
     np.testing.assert_allclose(drawn.second, given.second, atol=0.015)
     np.testing.assert_allclose(given.mean, 0.3)
 
@@ -227,8 +233,8 @@ def test_views_and_what_a_batch_shares_are_sampled():
 
 
 def test_pixels_share_the_mask_of_their_token():
-    tokens = second_moment(uneven_maps(50, 6))
-    found = on_pixels(tokens, (2, 3), patch=2, channels=3)
+    tokens = moments_of_maps(uneven_maps(50, 6))
+    found = pixel_moments(tokens, (2, 3), patch=2, channels=3)
     owner = (np.arange(4)[:, None, None] // 2 * 3 + np.arange(6)[:, None] // 2).repeat(3, axis=2)
     np.testing.assert_array_equal(found.mean, tokens.mean[owner.ravel()])
     np.testing.assert_array_equal(found.second[40], tokens.second[owner.ravel()[40], owner.ravel()])
@@ -237,7 +243,7 @@ def test_pixels_share_the_mask_of_their_token():
 def test_pixels_that_are_never_visible_are_left_out():
     rows, shown = rows_of(60, 8), uneven_maps(100, 8)
     shown[:, 3] = False
-    best = optimum(masked(rows.T @ rows / 60, second_moment(shown)))
+    best = optimal_autoencoder(mask_corruption(rows.T @ rows / 60, moments_of_maps(shown)))
     assert best.encoder.shape == (8, 7) and best.decoder.shape == (7, 8)
     assert (best.encoder[3] == 0).all() and abs(best.decoder[:, 3]).max() > 0.01
     corrupted = (rows[:, None] * shown[None]).reshape(-1, 8)
@@ -249,7 +255,9 @@ def test_pixels_that_are_never_visible_are_left_out():
 def test_one_fixed_mask():
     rows = rows_of(60, 6)
     shown = np.array([1, 1, 0, 1, 0, 1])
-    best = optimum(masked(rows.T @ rows / 60, Moments(shown * 1.0, np.outer(shown, shown) * 1.0)))
+    best = optimal_autoencoder(
+        mask_corruption(rows.T @ rows / 60, Moments(shown * 1.0, np.outer(shown, shown) * 1.0))
+    )
     rest = np.linalg.lstsq(rows * shown, rows)
     left = ((rows - rows * shown @ rest[0]) ** 2).sum(1).mean()
     assert best.losses[4] == pytest.approx(left, rel=1e-9)
@@ -261,21 +269,21 @@ def test_captured_is_the_norm_of_a_projection():
     for width in (1, 3, 5):
         fitted = features[:, :width] @ np.linalg.pinv(features[:, :width])
         expected = np.linalg.norm(onehot @ onehot.T @ fitted)
-        assert captured(features, labels)[width - 1] == pytest.approx(expected)
+        assert captured_labels(features, labels)[width - 1] == pytest.approx(expected)
 
 
 def test_all_features_capture_what_all_pixels_do():
-    data = labelled(rows_of(90, 10), np.arange(90) % 4)
-    moments = second_moment(uneven_maps(300, 10))
-    curve = alignment(optimum(masked(data.clean, moments)).encoder, data)
+    data = prepare_images(rows_of(90, 10), np.arange(90) % 4)
+    moments = moments_of_maps(uneven_maps(300, 10))
+    curve = alignment(optimal_autoencoder(mask_corruption(data.clean, moments)).encoder, data)
     assert curve[-1] == pytest.approx(1) and (np.diff(curve) >= 0).all() and curve[0] < 0.9
 
 
 def test_pictures_are_centred_scaled_and_of_full_rank():
     pixels = np.random.default_rng(0).integers(0, 255, (70, 3, 3, 1)).repeat(3, axis=3)
-    data = labelled(pixels.astype(np.uint8), np.arange(70) % 2)
+    data = prepare_images(pixels.astype(np.uint8), np.arange(70) % 2)
     np.testing.assert_allclose(data.images.mean(0), 0, atol=1e-12)
     assert data.images.std() == pytest.approx(1)
     assert np.linalg.matrix_rank(data.clean) == 27
     with pytest.raises(DataError, match="more images than values"):
-        labelled(pixels[:27], np.zeros(27, int))
+        prepare_images(pixels[:27], np.zeros(27, int))

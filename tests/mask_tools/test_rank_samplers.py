@@ -10,17 +10,17 @@ from benchmarks.rank_samplers import main
 from maskmim import errors
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError
-from maskmim.mask_tools.alignment import labelled
+from maskmim.mask_tools.alignment import prepare_images
 from maskmim.mask_tools.discovery import Sampler
 from maskmim.mask_tools.rank_samplers import (
     NO_MASK,
     Ranked,
     Tokens,
-    pictures,
+    load_pictures,
     rank,
-    rankable,
-    references,
-    table,
+    rank_references,
+    rankable_samplers,
+    ranking_table,
 )
 from maskmim.masks.core import MaskError
 from maskmim.masks.uniform import random
@@ -37,7 +37,7 @@ def data():
     wave = np.where(np.arange(8) % 4 < 2, 1, -1) * (2 * labels[:, None] - 1)
     shade = rng.standard_normal((300, 1, 1)) * np.linspace(2, 3, 8)
     pixels = wave[:, None, :] * 0.5 + shade + 0.3 * rng.standard_normal((300, 8, 8))
-    return labelled(pixels, labels)
+    return prepare_images(pixels, labels)
 
 
 def plain(name, function):
@@ -45,12 +45,12 @@ def plain(name, function):
 
 
 def test_samplers_that_need_only_a_ratio_are_ranked():
-    names = [each.name for each in rankable()]
+    names = [each.name for each in rankable_samplers()]
     assert {"uniform.random", "colour.green", "colour.red"} <= set(names)
     assert not {"bank.cropped", "combine.mixture", "colour.strongest"} & set(names)
-    assert [each.name for each in rankable(["colour.red"])] == ["colour.red"]
+    assert [each.name for each in rankable_samplers(["colour.red"])] == ["colour.red"]
     with pytest.raises(MaskError, match=r"bank\.cropped.*uniform\.random"):
-        rankable(["bank.cropped"])
+        rankable_samplers(["bank.cropped"])
 
 
 def test_curves_of_all_seeds_at_the_widths_asked(data):
@@ -64,7 +64,7 @@ def test_curves_of_all_seeds_at_the_widths_asked(data):
 
 
 def test_random_masks_rank_beside_independent_ones_and_not_beside_none(data):
-    none, independent = references(data, TOKENS, ratio=0.75, widths=[1, 2, 8])
+    none, independent = rank_references(data, TOKENS, ratio=0.75, widths=[1, 2, 8])
     (found,) = rank(
         data, TOKENS, [plain("r", random)], ratio=0.75, widths=[1, 2, 8], draws=4096, seeds=1
     )
@@ -107,7 +107,7 @@ def test_the_table_is_sorted_and_says_how_far_draws_differ():
         Ranked("low", 0.75, np.array([[0.2, 0.3], [0.2, 0.34]])),
         Ranked("higher", 0.0, np.array([[0.5, 0.6]])),
     ]
-    head, first, second = table(rows, [4, 16]).splitlines()
+    head, first, second = ranking_table(rows, [4, 16]).splitlines()
     assert head.split() == ["sampler", "hidden", "K=4", "K=16", "mean", "spread"]
     assert first.split() == ["higher", "0.0", "%", "50.00", "60.00", "55.00"]
     assert second.split() == ["low", "75.0", "%", "20.00", "32.00", "26.00", "2.00"]
@@ -115,11 +115,11 @@ def test_the_table_is_sorted_and_says_how_far_draws_differ():
 
 def test_pictures_are_spread_evenly_and_labels_are_theirs():
     records = grocery(split="val")
-    small, labels = pictures(records, Tokens(8, 2, 3), label_set="coarse", most=4)
+    small, labels = load_pictures(records, Tokens(8, 2, 3), label_set="coarse", most=4)
     assert small.shape == (4, 8, 8, 3) and small.dtype == np.uint8
     assert labels.tolist() == [records[place].labels["coarse"] for place in (0, 98, 196, 295)]
     with pytest.raises(DataError, match=r"--labels may be .*coarse"):
-        pictures(records, TOKENS, label_set="class", most=4)
+        load_pictures(records, TOKENS, label_set="class", most=4)
 
 
 def test_the_command_on_a_folder(tmp_path, capsys):

@@ -18,7 +18,7 @@ from maskmim.mask_tools.statistics import (
     mean_component_size,
     mean_hidden_distance,
     pairwise_overlap,
-    pooled,
+    pool,
     power_spectrum,
     radial_power,
     visible_map,
@@ -161,20 +161,20 @@ def test_a_mask_that_never_changes_is_uneven_beyond_doubt():
 
 
 def test_coverage_needs_more_maps_than_tokens():
-    with pytest.raises(ValueError, match="10 maps do not suffice for 9 degrees"):
+    with pytest.raises(ValueError, match="10 maps are too few for 9 degrees"):
         coverage_p_value(subsets(np.random.default_rng(11), (10, 5, 6), 9))
 
 
 def test_pooling_averages_blocks_of_neighbours():
     shown = random_maps(12, (3, 4, 5), 0.5)
-    found = pooled(shown, cells=6)
+    found = pool(shown, cells=6)
     assert found.shape == (3, 2, 3)
     for row in range(2):
         for column, columns in enumerate((slice(0, 2), slice(2, 4), slice(4, 5))):
             block = shown[:, 2 * row : 2 * row + 2, columns]
             np.testing.assert_allclose(found[:, row, column], block.mean((1, 2)))
-    np.testing.assert_array_equal(pooled(shown, cells=20), shown)
-    assert pooled(random_maps(13, (2, 8, 14, 14), 0.5), cells=256).shape == (2, 4, 7, 7)
+    np.testing.assert_array_equal(pool(shown, cells=20), shown)
+    assert pool(random_maps(13, (2, 8, 14, 14), 0.5), cells=256).shape == (2, 4, 7, 7)
 
 
 @pytest.mark.parametrize("shape", [(30, 11), (30, 6, 7), (30, 3, 4, 5)])

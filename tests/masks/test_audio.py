@@ -27,7 +27,7 @@ def test_time_and_frequency_masks_are_the_official_ones():
         return np.argsort(np.argsort(noise, axis=1), axis=1) >= kept
 
     steps, bands = largest(OFFICIAL["audio_time"], 25), largest(OFFICIAL["audio_mel"], 4)
-    mask = audio.either(steps, bands, count=412)
+    mask = audio.hide_steps_and_bands(steps, bands, count=412)
     np.testing.assert_array_equal(mask.hidden, official_bits("audio_mask"))
     np.testing.assert_array_equal(mask.visible.shape, (2, 100))
 

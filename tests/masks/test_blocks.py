@@ -79,7 +79,7 @@ def test_missing_tokens_come_from_those_that_touch_hidden_ones():
     hidden = np.zeros((3, 5, 6), bool)
     hidden[0, 2, 2:4] = hidden[1, 0, 0] = True
     order = jax.random.uniform(jax.random.key(0), (3, 30))
-    ours = np.asarray(blocks.topped_up(jnp.asarray(hidden), order, count=8)).reshape(3, 5, 6)
+    ours = np.asarray(blocks.top_up(jnp.asarray(hidden), order, count=8)).reshape(3, 5, 6)
     assert (ours.sum((1, 2)) == 8).all() and (ours | ~hidden).all()
     cross = hidden[0].copy()
     cross[[1, 1, 3, 3, 2, 2], [2, 3, 2, 3, 1, 4]] = True
@@ -121,7 +121,7 @@ def test_first_blocks_have_the_sides_of_the_published_law():
 def test_log_aspects_are_uniform():
     uniforms = jax.random.uniform(jax.random.key(3), (4000, 1))
     sides = rectangles.real_sides(
-        uniforms, jnp.float32(40.0), (13.49, 13.49), (0.3, 1 / 0.3), within=blocks.where_any_fits
+        uniforms, jnp.float32(40.0), (13.49, 13.49), (0.3, 1 / 0.3), within=blocks.range_or_nearest
     )
     height, width = (np.asarray(side, np.float64) for side in sides)
     np.testing.assert_allclose(height * width, 40, rtol=1e-5)

@@ -30,7 +30,7 @@ def oracle_side(features: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def sides(features):
-    side = lambda rows: clusters.object_side(clusters.fiedler(clusters.directions(rows)))  # noqa: E731
+    side = lambda rows: clusters.object_side(clusters.fiedler(clusters.unit_features(rows)))  # noqa: E731
     return jax.vmap(side)(features)
 
 

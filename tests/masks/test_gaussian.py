@@ -12,7 +12,7 @@ from maskmim.masks.gaussian import (
     TRUNCATE,
     Blur,
     deviation,
-    evened,
+    standardise,
     filter_canvas,
     filtered_noise,
     kernel,
@@ -84,7 +84,7 @@ def test_deviation_is_that_of_the_fields_about_their_mean(name):
     fields = np.asarray(filtered_noise(jax.random.split(jax.random.key(3), 20000), (6, 10), blurs))
     centred = fields - fields.mean((1, 2), keepdims=True)
     np.testing.assert_allclose(centred.std(0) / deviation((6, 10), blurs), 1.0, atol=0.03)
-    even = np.asarray(evened(fields, blurs))
+    even = np.asarray(standardise(fields, blurs))
     np.testing.assert_allclose(even, centred / deviation((6, 10), blurs), atol=1e-4)
 
 

@@ -93,7 +93,7 @@ def test_masks_equal_multimaes(case, lengths, visible):
     places = jnp.split(
         jnp.asarray(golden[f"{case}_places"], jnp.int32), np.cumsum(lengths)[:-1], axis=1
     )
-    mask = modalities.shared_out(shares, places, noise, visible=visible)
+    mask = modalities.masks_of_shares(shares, places, noise, visible=visible)
     expected = np.unpackbits(golden[f"{case}_hidden"], axis=1)[:, : sum(lengths)]
     np.testing.assert_array_equal(np.asarray(mask.hidden), expected)
     if case == "scarce":
@@ -106,7 +106,7 @@ def test_no_stream_shows_more_than_it_has():
     shares = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     places = [jnp.tile(jnp.arange(size), (3, 1)) for size in (24, 10)]
     noise = jax.random.uniform(jax.random.key(0), (3, 34))
-    mask = modalities.shared_out(shares, places, noise, visible=27)
+    mask = modalities.masks_of_shares(shares, places, noise, visible=27)
     check(mask, 27, 34)
     seen = streams(mask, SMALL)
     np.testing.assert_array_equal(seen[:2], [[24, 3], [17, 10]])

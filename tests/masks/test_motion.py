@@ -77,7 +77,7 @@ def test_points_follow_the_flow_and_stop_at_the_border():
     flow = np.zeros((1, 4, 5, 5, 2), np.float32)
     flow[:, 0, :, :, 0] = np.arange(5)[:, None] / 2
     flow[:, 1:, :, :, 1] = 3
-    paths = motion.followed(np.float32([[1.5, 0.5]]), flow)
+    paths = motion.follow_flow(np.float32([[1.5, 0.5]]), flow)
     expected = [[1.5, 0.5], [2.25, 0.5], [2.25, 3.5], [2.25, 4]]
     np.testing.assert_allclose(paths[0], expected, rtol=1e-6)
 

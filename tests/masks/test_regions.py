@@ -129,7 +129,7 @@ def test_counts_by_region_are_the_official_ones():
     assert (left == 0).any() and (off[~large] <= left).all()
 
 
-SHARE_OUT = jax.jit(regions.apportioned)
+SHARE_OUT = jax.jit(regions.apportion)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -72,11 +72,11 @@ def test_the_warm_in_narrows_along_half_a_cosine():
     scale = np.where(steps < 0.25, (1 + np.cos(np.pi * steps / 0.25)) / 2, 0)
     expected = np.round(196 * (0.3 + (0.9 - 0.3) * scale))
     widths = jax.vmap(
-        lambda progress: self_attention.candidates(progress, 196, ratio=0.3, initial=0.9)
+        lambda progress: self_attention.candidate_count(progress, 196, ratio=0.3, initial=0.9)
     )(jnp.asarray(steps, jnp.float32))
     np.testing.assert_array_equal(widths, expected)
     assert widths[0] == 176 and widths[100] == 59
-    never = self_attention.candidates(0.0, 196, ratio=0.3, until=0)
+    never = self_attention.candidate_count(0.0, 196, ratio=0.3, until=0)
     assert never == 59
 
 

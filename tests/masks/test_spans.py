@@ -35,7 +35,7 @@ def given(count, length):
 
 @functools.partial(jax.jit, static_argnames="longest")
 def reached(order, lengths, longest):
-    row = functools.partial(spans.reached, longest=longest)
+    row = functools.partial(spans.hiding_moments, longest=longest)
     return jax.vmap(row)(order, lengths)
 
 

@@ -11,7 +11,7 @@ from tests.tolerances import PARITY
 
 COUNT = 8
 MIDDLE = GRID[0] // 2
-reversed_flow = jax.jit(warped.reversed_flow)
+reverse_flow = jax.jit(warped.reverse_flow)
 
 
 def visible_maps(sampler, flow, **options):
@@ -34,7 +34,7 @@ def test_without_motion_the_mask_is_a_tube():
 @pytest.mark.proves(54, "the map of the base frame is the official one, given its centres")
 def test_the_mixture_is_the_official_one():
     official = OFFICIAL["mixture"]
-    found = warped.mixture((official == 1)[None])
+    found = warped.nearest_gaussian((official == 1)[None])
     np.testing.assert_allclose(found[0], official, rtol=PARITY, atol=1e-30)
 
 
@@ -120,9 +120,9 @@ def test_little_can_be_copied_along_the_flow():
 def test_the_flow_back_undoes_the_flow_forth():
     ends = np.array([[1.0, 8.0], [8.0, 1.0]])
     moving = square(ends, ends[::-1], 4)
-    back = np.asarray(reversed_flow(moving.flow))[:, :-1]
+    back = np.asarray(reverse_flow(moving.flow))[:, :-1]
     there, here = moving.inside[:, 1:], moving.inside[:, :-1]
     expected = np.where(there[..., None], np.array([[[[-1, 1]]], [[[1, -1]]]])[:, None], 0)
     known = there | ~here
     np.testing.assert_array_equal(back[known], expected[known])
-    np.testing.assert_array_equal(reversed_flow(panned(1, -2)[:2]), -panned(1, -2)[:2])
+    np.testing.assert_array_equal(reverse_flow(panned(1, -2)[:2]), -panned(1, -2)[:2])

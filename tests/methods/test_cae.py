@@ -168,7 +168,7 @@ def test_initialisation(run):
 def test_the_published_recipe(argument, variant, scale, warmup, heads):
     config = load(f"configs/cae.py:{argument}".rstrip(":"))
     model, optim = config.model, config.optim
-    assert (model.variant, model.layer_scale, model.dtype) == (variant, scale, "bfloat16")
+    assert (model.variant, model.layer_scale, model.compute.dtype) == (variant, scale, "bfloat16")
     assert model.heads.to_dict() == heads and config.mask.ratio == 0.5
     assert config.train.batch_size == 2048 and config.schedule.warmup_epochs == warmup
     assert (optim.lr, optim.lr_per, optim.clip_norm) == (1.5e-3, 0, 3.0)

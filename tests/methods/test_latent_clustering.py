@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from maskmim.config import facts
 from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of, check_covered, params_of
 from maskmim.losses.classification import soft_cross_entropy
@@ -15,10 +16,10 @@ from maskmim.losses.sinkhorn_knopp import sinkhorn
 from maskmim.methods.latent_clustering import latent_clustering
 from maskmim.methods.masked import MethodError
 from maskmim.models.rotary_vit import vit_rotary
-from maskmim.objectives.clustering import fit
+from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.matching import match
 from maskmim.planning.cost import batch_shapes, tokens_per_example, variables_shapes
-from maskmim.quantize.prototypes import logits
+from maskmim.quantize.prototypes import prototype_logits
 from maskmim.targets.clusters import assigned
 from maskmim.teachers.average import average
 from maskmim.teachers.clusters import prototypes
@@ -55,7 +56,7 @@ def method(momentum=0.9):
         mask=given_mask,
         objectives={
             "student": partial(match, head="clusters", target=assigned, loss=loss),
-            "clusters": partial(fit, temperature=case.STUDENT),
+            "clusters": partial(fit_prototypes, temperature=case.STUDENT),
         },
         average=partial(
             average,
@@ -150,7 +151,7 @@ def test_every_stage_equals_the_official_code():
         net, params, mask = made.net, variables.params, given_mask(None, None)
         encoded = net.encode(params, net.inputs(batch), mask)
         features = made.apply["encode"](variables, batch).tokens
-        scores = logits(params["clusters"], features) / case.TARGET
+        scores = prototype_logits(params["clusters"], features) / case.TARGET
         shares = sinkhorn(scores, iterations=case.ITERATIONS)
         return features, shares, encoded.tokens, net.predict(params, encoded, mask)["clusters"]
 
@@ -186,10 +187,10 @@ def test_sheets_show_every_token():
 
 
 def test_an_average_without_features_is_refused():
+    @facts.finder(gives=("attention",))
     def nothing(net, params, context):
         return {}
 
-    nothing.gives = ("attention",)
     other = partial(average, find=nothing, momentum=partial(constant, value=0.9))
     with pytest.raises(MethodError, match="features"):
         latent_clustering(
@@ -246,12 +247,14 @@ def test_balance_prevents_collapse():
     optimiser = optax.adam(0.05)
 
     def shares(params, balanced):
-        scores = jax.lax.stop_gradient(logits(params, features)) / case.TARGET
+        scores = jax.lax.stop_gradient(prototype_logits(params, features)) / case.TARGET
         return sinkhorn(scores, iterations=3) if balanced else jax.nn.softmax(scores)
 
     def loss(params, balanced):
         wanted = shares(params, balanced)
-        return jnp.mean(soft_cross_entropy(logits(params, features), wanted, temperature=0.12))
+        return jnp.mean(
+            soft_cross_entropy(prototype_logits(params, features), wanted, temperature=0.12)
+        )
 
     @partial(jax.jit, static_argnums=1)
     def trained(params, balanced):

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from maskmim.config import facts
 from maskmim.masks.core import from_scores
 from maskmim.methods.masked import MethodError
 from maskmim.targets.pixels import normalised_patches, patches
@@ -113,11 +114,9 @@ def averaging_teacher():
     return Teacher(("scores",), False, init, find, refresh, freeze)
 
 
+@facts.sampler(needs=("scores",))
 def hinted(randomness, context, *, ratio):
     return from_scores(context.hints["scores"], ratio=ratio)
-
-
-hinted.needs = ("scores",)
 
 
 def test_a_teacher_informs_the_mask_and_is_refreshed_and_gets_no_gradient():

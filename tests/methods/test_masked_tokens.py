@@ -178,7 +178,7 @@ def test_a_run_that_is_no_tokenizer_is_an_error(monkeypatch):
         variables = Variables({"encoder": {}, "decoder": {}}, (), ())
 
     monkeypatch.setattr("maskmim.teachers.picture_codes.trained", lambda workdir: run)
-    with pytest.raises(CodesError, match=r"runs/mae turns no pictures.*no codebook"):
+    with pytest.raises(CodesError, match=r"runs/mae does not turn pictures.*no codebook"):
         of_run(spec, workdir="runs/mae")
     run.variables = Variables({"encoder": {}, "decoder": {}, "codebook": {}}, (), ())
     run.spec = spec._replace(size=(16, 16))

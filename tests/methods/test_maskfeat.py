@@ -16,7 +16,7 @@ from maskmim.masks.roles import in_place
 from maskmim.methods.masked import masked
 from maskmim.models.in_place import vit_in_place
 from maskmim.objectives.matching import match
-from maskmim.targets.hog import by_patch, hog, hog_patches
+from maskmim.targets.hog import cells_to_patches, hog, hog_patches
 from maskmim.training.build import build_method
 from maskmim.training.train_step import make_train_step
 from maskmim.types import Context, Randomness, Spec, State, Variables
@@ -64,7 +64,7 @@ def test_the_loss_is_on_hidden_patches_alone_and_reaches_every_parameter(method)
         mask = method.apply["mask"](variables, batch, randomness)["mask"]
         encoded = net.encode(params, net.inputs(batch), mask)
         drawn = net.predict(params, encoded, mask._replace(predict=mask.visible))["hog"]
-        wanted = by_patch(hog(net.inputs(batch)), (4, 4))
+        wanted = cells_to_patches(hog(net.inputs(batch)), (4, 4))
 
         def loss(params):
             found = method.loss(variables._replace(params=params), batch, randomness, 0.0)

@@ -17,8 +17,9 @@ from maskmim.masks.roles import in_place
 from maskmim.methods.masked import masked
 from maskmim.models.mvit import mvit_in_place
 from maskmim.objectives.matching import match
-from maskmim.targets.hog import TargetError, by_patch, hog
-from maskmim.targets.hog_clips import drawn, hog_cubes
+from maskmim.targets.hog import TargetError, cells_to_patches, hog
+from maskmim.targets.hog_clips import hog_cubes
+from maskmim.targets.hog_pictures import draw_strokes
 from maskmim.training.build import build_method
 from maskmim.training.train_step import make_train_step
 from maskmim.tree_paths import leaf_path
@@ -46,13 +47,13 @@ def test_targets_are_those_of_the_first_frames():
     found = hog_cubes(view(clips))
     assert found.shape == (2, 128, 27)
     for frame in (0, 2):
-        expected = by_patch(hog(jnp.asarray(clips[:, frame])), (8, 8))
+        expected = cells_to_patches(hog(jnp.asarray(clips[:, frame])), (8, 8))
         np.testing.assert_allclose(found[:, 32 * frame : 32 * frame + 64], expected, atol=1e-6)
     others = clips.copy()
     others[:, 1::2] = rng.normal(size=others[:, 1::2].shape)
     np.testing.assert_array_equal(hog_cubes(view(others)), found)
     assert hog_cubes(view(clips, (2, 4, 4))).shape == (2, 32, 108)
-    with pytest.raises(TargetError, match="no clips"):
+    with pytest.raises(TargetError, match="not clips"):
         hog_cubes(view(clips[:, 0], (8, 8)))
     with pytest.raises(TargetError, match="cells of 8x8"):
         hog_cubes(view(clips, (2, 16, 16)))
@@ -63,7 +64,8 @@ def test_pictures_of_the_histograms_stand_where_the_cells_are():
     values = np.zeros((1, 2, 2, 3, 3, 9, 2, 2), np.float32)
     values[0, 1, 0, 2, :, 4, 1, 0] = 1.0
     shape = (1, 2, 32, 48, 3)
-    picture = drawn(jnp.asarray(values.reshape(1, 12, 108)), shape, (2, 2, 3), bins=9, cell=8)
+    values = jnp.asarray(values.reshape(1, 12, 108))
+    picture = draw_strokes(values, shape, (2, 2, 3), bins=9, cell=8)
     assert picture.shape == shape and picture.dtype == np.uint8
     lit = np.argwhere(np.asarray(picture)[..., 0] > 100)
     assert set(lit[:, 1]) == {1}
@@ -106,7 +108,7 @@ def test_visible_cubes_tell_of_hidden_ones():
     )
     rng = np.random.default_rng(0)
     normalised = (stripes(rng, 256)[:, 0] / 255.0 - SPEC.mean) / SPEC.std
-    values = np.asarray(by_patch(hog(jnp.asarray(normalised, jnp.float32)), (4, 4)))
+    values = np.asarray(cells_to_patches(hog(jnp.asarray(normalised, jnp.float32)), (4, 4)))
     constant = values.reshape(-1, 27).var(axis=0).mean()
     shapes, extra = jax.eval_shape(method.init, jax.random.key(0))
     params = jax.tree.map_with_path(

@@ -20,7 +20,7 @@ from maskmim.masks.roles import in_place
 from maskmim.masks.uniform import random
 from maskmim.masks.varied import per_batch
 from maskmim.methods.masked import MethodError
-from maskmim.methods.self_distillation import per_crop, self_distillation
+from maskmim.methods.self_distillation import crop_randomness, self_distillation
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import constant, cosine, linear
 from maskmim.teachers.projections import projected
@@ -213,10 +213,10 @@ def test_the_share_is_the_batchs_and_crops_are_whole_by_a_coin():
 
 def test_crops_draw_for_themselves_and_share_what_is_shared():
     randomness = Randomness.of(jax.random.key(0), 3)
-    crops = per_crop(randomness, 2)
+    crops = crop_randomness(randomness, 2)
     assert crops.slots.tolist() == [0, 1, 2, 3, 4, 5]
     assert crops.shared("ratio") == randomness.shared("ratio")
-    second = per_crop(Randomness(randomness.key, randomness.slots[1:2]), 2)
+    second = crop_randomness(Randomness(randomness.key, randomness.slots[1:2]), 2)
     assert second.slots.tolist() == [2, 3]
 
 

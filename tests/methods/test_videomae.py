@@ -160,7 +160,7 @@ def test_a_decoded_token_depends_on_the_decoded_ones_alone():
 
 def flops(argument):
     """GFLOPs of a forward pass of the encoder and of the decoder for one clip, as XLA counts."""
-    config = load(f"configs/videomae.py:{argument}", ["model.unroll=true"])
+    config = load(f"configs/videomae.py:{argument}", ["model.compute.unroll=true"])
     _, method = build_method(config)
     net, shaped = method.net, jax.ShapeDtypeStruct
     visible, predicted = counts_of(config, net)

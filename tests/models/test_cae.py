@@ -14,6 +14,7 @@ from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
 from maskmim.methods.masked import masked
 from maskmim.models.cae import vit_cae
+from maskmim.models.layers.compute import compute
 from maskmim.models.layers.patches import gather
 from maskmim.models.vit import ModelError
 from maskmim.objectives.classification import classify
@@ -160,7 +161,7 @@ def test_where_the_gradients_go():
 @cache
 def backwards():
     """A jitted function (params, Encoded) -> gradients of the codes' loss, blocks unrolled."""
-    net, mask = network(unroll=True, remat="full"), found()[0]
+    net, mask = network(compute=partial(compute, unroll=True, remat="full")), found()[0]
     right = np.take_along_axis(case.codes().reshape(case.EXAMPLES, -1), mask.predict, axis=1)
 
     def loss(params, encoded):
@@ -191,7 +192,7 @@ def test_unrolled_and_recomputed_blocks_give_the_same_gradients():
 
 def test_bfloat16_computes_near_float32():
     net, (params, _), (mask, encoded, outputs, _) = (
-        network(dtype="bfloat16"),
+        network(compute=partial(compute, dtype="bfloat16")),
         official_case(),
         found(),
     )
@@ -228,7 +229,7 @@ def test_shardings_of_the_regressor():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"remat": "most"}, "unknown remat policy 'most'"),
+        ({"compute": partial(compute, remat="most")}, "unknown remat policy 'most'"),
         ({"variant": "2x8x3"}, "3 heads do not divide the width 8"),
         ({"patch": (5, 4)}, "do not divide into patches of 5x4"),
     ],

@@ -17,8 +17,9 @@ from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores, split_counts
 from maskmim.masks.uniform import random
 from maskmim.methods.masked import masked
-from maskmim.models.convnext import GlobalResponseNorm, convnext_variant, rules, seen_map
+from maskmim.models.convnext import GlobalResponseNorm, convnext_variant, rules, visible_map
 from maskmim.models.fcmae import convnext_fcmae
+from maskmim.models.layers.compute import compute
 from maskmim.models.vit import ModelError
 from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches
@@ -196,7 +197,7 @@ def test_grn_is_its_formula_on_the_visible_cells():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(EXAMPLES, 4, 3, 5)).astype(np.float32)
     gamma, beta = rng.normal(size=(2, 5)).astype(np.float32)
-    seen = np.asarray(seen_map(mask_of().visible, GRID, 1))
+    seen = np.asarray(visible_map(mask_of().visible, GRID, 1))
     params = {"params": {"gamma": gamma, "beta": beta}}
     ours = GlobalResponseNorm(jnp.float32).apply(params, x, seen)
     for example in range(EXAMPLES):
@@ -214,7 +215,7 @@ def test_grn_of_a_silent_channel_has_a_finite_gradient():
 
 
 def test_the_map_of_visible_cells_is_drawn_larger_for_finer_stages():
-    seen = seen_map(jnp.array([[1, 5]]), (2, 3), 2)[0, ..., 0]
+    seen = visible_map(jnp.array([[1, 5]]), (2, 3), 2)[0, ..., 0]
     expected = [[0, 0, 1, 1, 0, 0]] * 2 + [[0, 0, 0, 0, 1, 1]] * 2
     np.testing.assert_array_equal(seen, expected)
 
@@ -264,7 +265,7 @@ def test_unrolled_and_rematerialised_stages_give_the_same_features():
     params = params_of(tiny(variant="8x2", patch=(8, 8)))
     plain, other = (
         tiny(variant="8x2", patch=(8, 8), **how).encode(params, inputs, mask).tokens
-        for how in ({}, {"unroll": True, "remat": "full"})
+        for how in ({}, {"compute": partial(compute, unroll=True, remat="full")})
     )
     close(other, plain, REORDERED)
 

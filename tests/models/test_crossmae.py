@@ -19,6 +19,7 @@ from maskmim.masks.roles import partly_predicted
 from maskmim.masks.uniform import random
 from maskmim.methods.masked import masked
 from maskmim.models.crossmae import vit_crossmae
+from maskmim.models.layers.compute import compute
 from maskmim.models.masked_vit import vit_mae
 from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches, patches
@@ -182,9 +183,9 @@ def test_decoder_flops():
         inputs = shape((1, 224, 224, 3), jnp.float32)
         return flops(net, params, jax.eval_shape(net.encode, params, inputs, mask), mask)
 
-    cross = vit_crossmae(spec, unroll=True)
+    cross = vit_crossmae(spec, compute=partial(compute, unroll=True))
     part, every = count(cross, 49), count(cross, 147)
-    mae = count(vit_mae(spec, unroll=True), 147)
+    mae = count(vit_mae(spec, compute=partial(compute, unroll=True)), 147)
     block = 49 * (2 * 512**2 + 8 * 512**2) + 50 * 768 * 1024 + 2 * 49 * 50 * 512
     mixing = 13 * 50 * 768
     by_hand = 2 * (12 * (block + mixing) + 49 * 512 * 768)
@@ -288,7 +289,7 @@ def test_unrolled_and_recomputed_blocks_give_the_same_gradients():
         return jax.jit(jax.grad(loss))(params)["decoder"]
 
     expected = dict(named_leaves(gradients()))
-    for path, leaf in named_leaves(gradients(unroll=True, remat="full")):
+    for path, leaf in named_leaves(gradients(compute=partial(compute, unroll=True, remat="full"))):
         close(leaf, expected[path], REORDERED, path)
 
 
@@ -296,7 +297,8 @@ def test_bfloat16_computes_near_float32():
     net, params, encoded, mask = example()
     expected = jax.jit(net.predict)(params, encoded, mask)["pixels"]
     coarse = jax.tree.map(lambda x: None if x is None else x.astype(jnp.bfloat16), encoded)
-    found = jax.jit(model(dtype="bfloat16")(SPEC).predict)(params, coarse, mask)["pixels"]
+    coarse_net = model(compute=partial(compute, dtype="bfloat16"))(SPEC)
+    found = jax.jit(coarse_net.predict)(params, coarse, mask)["pixels"]
     assert found.dtype == jnp.float32
     assert 0 < np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
 
@@ -325,7 +327,7 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
     config = load(f"configs/crossmae.py:{argument}".rstrip(":"))
     chosen = config.model
     assert (chosen.decoder_depth, chosen.decoder_width, chosen.decoder_heads) == decoder
-    assert chosen.dtype == "bfloat16" and config.train.batch_size == 4096
+    assert chosen.compute.dtype == "bfloat16" and config.train.batch_size == 4096
     assert config.optim.lr == pytest.approx(lr)
     _, method = build_method(config)
     context = Context({}, method.net.grids, {})
@@ -348,7 +350,7 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"remat": "most"}, "unknown remat policy 'most': use one of none, full, dots"),
+        ({"compute": partial(compute, remat="most")}, "policy 'most': use one of none, full"),
         ({"decoder_heads": 3}, "3 heads do not divide the width 16"),
         ({"patch": (7, 8)}, "size 32x24 do not divide into patches of 7x8"),
     ],

@@ -1,11 +1,14 @@
 """The masked ViT: shapes, equivalent ways to compute it, and errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from maskmim.masks.core import from_scores
+from maskmim.models.layers.compute import compute
 from maskmim.models.masked_vit import vit_mae
 from maskmim.models.vit import VARIANTS, ModelError, Size, variant
 from maskmim.tree_paths import named_leaves
@@ -165,7 +168,8 @@ def test_unrolled_blocks_and_remat_policies_give_the_same_gradients():
     expected = gradients(net, params, batch, mask)
     assert all(float(jnp.abs(leaf).max()) > 0 for _, leaf in named_leaves(expected))
     for changes in ({"unroll": True, "remat": "dots"}, {"remat": "full"}):
-        found = gradients(tiny(**changes), params, batch, mask)
+        net = tiny(compute=partial(compute, **changes))
+        found = gradients(net, params, batch, mask)
         assert_close(found, expected, REORDERED)
 
 
@@ -176,7 +180,7 @@ def test_remat_recomputes():
     mask = random_mask(tiny())
 
     def products(remat):
-        net = tiny(remat=remat)
+        net = tiny(compute=partial(compute, remat=remat))
         traced = jax.make_jaxpr(jax.grad(loss_of(net, batch, mask), has_aux=True))(params)
         return str(traced).count("dot_general")
 
@@ -234,7 +238,7 @@ def test_captured_attention_is_that_of_the_class_token():
 
 
 def test_bfloat16_computes_near_float32_with_float32_parameters():
-    exact, coarse = tiny(), tiny(dtype="bfloat16")
+    exact, coarse = tiny(), tiny(compute=partial(compute, dtype="bfloat16"))
     params = params_of(exact)
     mask = random_mask(exact)
     shapes = jax.eval_shape(coarse.init, jax.random.key(0))
@@ -301,7 +305,7 @@ def test_variants():
     [
         ({"patch": (7, 8)}, "size 24x40 do not divide into patches of 7x8"),
         ({"positions": "rope"}, "unknown positions 'rope'"),
-        ({"remat": "most"}, "unknown remat policy 'most': use one of none, full, dots"),
+        ({"compute": partial(compute, remat="most")}, "policy 'most': use one of none, full"),
         ({"decoder_heads": 3}, "3 heads do not divide the width 16"),
     ],
 )

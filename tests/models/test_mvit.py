@@ -13,7 +13,7 @@ from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
 from maskmim.masks.roles import in_place
 from maskmim.methods.masked import masked
-from maskmim.models.mvit import VARIANTS, mvit_in_place, shapes, sharding_rules
+from maskmim.models.mvit import VARIANTS, mvit_in_place, block_shapes, sharding_rules
 from maskmim.models.vit import ModelError
 from maskmim.objectives.matching import match
 from maskmim.targets.hog_clips import hog_cubes
@@ -134,12 +134,12 @@ def test_hidden_pixels_are_unseen_but_for_the_stem_windows():
 
 def test_the_published_shapes():
     """S: 8 x 14 x 14 tokens of width 768 at the end; keys have 7 x 7 places, 14 x 14 in between."""
-    found = shapes(VARIANTS["S"], (8, 56, 56))
+    found = block_shapes(VARIANTS["S"], (8, 56, 56))
     assert [shape.width for shape in found] == [96] + 2 * [192] + 11 * [384] + 2 * [768]
     assert [shape.heads for shape in found] == [1] + 2 * [2] + 11 * [4] + 2 * [8]
     assert [shape.grid[1] for shape in found] == 2 * [56] + 2 * [28] + 12 * [14]
     assert [shape.grid[1] // shape.key_stride for shape in found] == [7, 14, 7, 14] + 12 * [7]
-    large = shapes(VARIANTS["L"], (8, 56, 56))
+    large = block_shapes(VARIANTS["L"], (8, 56, 56))
     assert (large[0].width, large[-1].width, large[-1].heads) == (144, 1152, 16)
     pooled = [shape.grid[1] // shape.key_stride for shape in large if shape.query_stride == 2]
     assert pooled == [14, 14]

@@ -1,10 +1,13 @@
 """BEiT's ViT: how it starts, what it captures, equivalent ways to compute it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.models.layers.compute import compute
 from maskmim.models.relative_vit import relative_vit_in_place
 from maskmim.models.vit import ModelError
 from maskmim.tree_paths import named_leaves
@@ -42,7 +45,7 @@ def test_starts_as_published():
 
 
 def test_captures_unrolling_rematerialising_and_dropping():
-    nets = [tiny(), tiny(unroll=True, remat="full"), tiny(drop_path=0.0)]
+    nets = [tiny(), tiny(compute=partial(compute, unroll=True, remat="full")), tiny(drop_path=0.0)]
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(nets[0].init, jax.random.key(0))
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
@@ -66,7 +69,7 @@ def test_captures_unrolling_rematerialising_and_dropping():
 
 def test_errors_name_what_does_not_fit():
     with pytest.raises(ModelError, match="unknown remat policy 'some'"):
-        tiny(remat="some")
+        tiny(compute=partial(compute, remat="some"))
     net = tiny()
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     with pytest.raises(ModelError, match="cannot capture queries: use embedded"):

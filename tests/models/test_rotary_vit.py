@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
+from maskmim.models.layers.compute import compute
 from maskmim.models.layers.rotary import RotaryError
-from maskmim.models.rotary_vit import dropped, seen_places, vit_rotary
+from maskmim.models.rotary_vit import constant_drop_path_factors, visible_coordinates, vit_rotary
 from maskmim.models.vit import ModelError
 from maskmim.training.sharding import AXES, transformer, tree_shardings
 from maskmim.tree_paths import named_leaves
@@ -24,23 +25,23 @@ tiny = partial(vit_rotary, variant="2x16x2", patch=(8, 8), registers=4, decoder_
 def test_registers_lie_around_what_is_visible():
     """Rectangles of 2 x 3 of 4 x 4 tokens; the fourth has rows at the top and the bottom."""
     visible = jnp.asarray(case.mask().visible)
-    found = seen_places(case.GRID, visible, len(visible), 4)
+    found = visible_coordinates(case.GRID, visible, len(visible), 4)
     assert found.shape == (6, 4 + 6, 2)
     whole = [(0, 0), (1, 0), (1, 1), (0, 1)]
     np.testing.assert_allclose(found[0, :4], np.array(whole) * (1 / 3, 2 / 3), atol=1e-6)
     np.testing.assert_allclose(found[3, :4], np.array(whole) * (1, 2 / 3), atol=1e-6)
-    every = seen_places(case.GRID, None, 2, 4)
+    every = visible_coordinates(case.GRID, None, 2, 4)
     np.testing.assert_allclose(every[:, :4], [whole, whole], atol=1e-6)
     assert every.shape == (2, 4 + 16, 2)
 
 
 def test_every_block_drops_paths_at_the_same_rate():
     randomness = Randomness.of(jax.random.key(0), 400)
-    keep = np.asarray(dropped(randomness, depth=5, rate=0.2))
+    keep = np.asarray(constant_drop_path_factors(randomness, depth=5, rate=0.2))
     assert keep.shape == (5, 400, 2) and set(np.unique(keep)) == {0.0, np.float32(1 / 0.8)}
     np.testing.assert_allclose((keep == 0).mean(axis=(1, 2)), 0.2, atol=0.05)
-    assert dropped(None, depth=5, rate=0.2) is None
-    assert dropped(randomness, depth=5, rate=0.0) is None
+    assert constant_drop_path_factors(None, depth=5, rate=0.2) is None
+    assert constant_drop_path_factors(randomness, depth=5, rate=0.0) is None
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,10 @@ def predictions(example, **changes):
 
 
 def test_unrolled_blocks_are_the_same_and_bfloat16_is_near(example):
-    exact, unrolled = predictions(example), predictions(example, unroll=True)
+    exact = predictions(example)
+    unrolled = predictions(example, compute=partial(compute, unroll=True))
     assert np.abs(exact - unrolled).max() <= REORDERED * np.abs(exact).max()
-    coarse = predictions(example, dtype="bfloat16")
+    coarse = predictions(example, compute=partial(compute, dtype="bfloat16"))
     assert coarse.dtype == jnp.float32
     assert 0 < np.abs(exact - coarse).max() < 0.1 * np.abs(exact).max()
 
@@ -110,7 +112,7 @@ def test_what_is_not_served():
 @pytest.mark.proves(64, "ViT-L/14 has the official parameters and FLOPs of a forward pass")
 def test_the_size_of_the_published_model():
     """302 M parameters and 1.70e11 FLOPs at 224 px by the official README."""
-    net = vit_rotary(Spec((224, 224), 3, (0.5,), (0.5,)), unroll=True)
+    net = vit_rotary(Spec((224, 224), 3, (0.5,), (0.5,)), compute=partial(compute, unroll=True))
     params = jax.eval_shape(net.init, jax.random.key(0))
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params["encoder"]))
     assert count == pytest.approx(302e6, rel=0.005)

@@ -1,5 +1,7 @@
 """The Swin encoder: windows, pairs under a scan, sizes that fit and errors where they do not."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,14 @@ import pytest
 from maskmim.masks.core import from_scores
 from maskmim.masks.roles import in_place
 from maskmim.models import swin
-from maskmim.models.layers.relative_position import biases, table_index, table_rows
+from maskmim.models.layers.compute import compute
+from maskmim.models.layers.relative_position import bias_table_index, bias_table_rows, gather_biases
 from maskmim.models.layers.swin_blocks import (
-    APART,
-    apart,
-    from_windows,
-    rolled,
-    to_windows,
+    MASKED_SCORE,
+    join_windows,
+    roll_grid,
+    shifted_window_mask,
+    split_windows,
     window_shift,
 )
 from maskmim.models.swin import swin_in_place, swin_variant
@@ -72,7 +75,7 @@ def test_unrolled_and_rematerialised_stages_give_the_same_features():
         return quick_jit(lambda p: net.encode(p, pictures(), mask_of(net)).tokens)(params)
 
     wanted = features()
-    found = features(unroll=True, remat="full")
+    found = features(compute=partial(compute, unroll=True, remat="full"))
     assert float(jnp.abs(found - wanted).max()) <= REORDERED * float(jnp.abs(wanted).max())
 
 
@@ -108,20 +111,20 @@ def test_depth_of_dropped_paths_counts_all_stages(monkeypatch):
 def test_windows_hold_neighbours_and_come_back():
     grid, side = (4, 6), 2
     x = jnp.arange(24.0).reshape(1, 24, 1)
-    windows = to_windows(x, grid, side)
+    windows = split_windows(x, grid, side)
     np.testing.assert_array_equal(windows[0, 1, :, 0], [2, 3, 8, 9])
-    np.testing.assert_array_equal(from_windows(windows, grid, side), x)
-    np.testing.assert_array_equal(rolled(rolled(x, grid, -1), grid, 1), x)
-    assert float(rolled(x, grid, -1)[0, 0, 0]) == 7.0
+    np.testing.assert_array_equal(join_windows(windows, grid, side), x)
+    np.testing.assert_array_equal(roll_grid(roll_grid(x, grid, -1), grid, 1), x)
+    assert float(roll_grid(x, grid, -1)[0, 0, 0]) == 7.0
 
 
 def test_shifted_windows_see_no_further_than_their_picture():
     """Two tokens of a shifted window may attend where they were neighbours before rolling."""
     grid, side, shift = (6, 9), 3, 1
     places = np.indices(grid).reshape(2, -1).T.astype(np.float32)[None]
-    cut = np.asarray(to_windows(rolled(jnp.asarray(places), grid, -shift), grid, side))[0]
+    cut = np.asarray(split_windows(roll_grid(jnp.asarray(places), grid, -shift), grid, side))[0]
     near = np.abs(cut[:, :, None] - cut[:, None, :]).max(-1) < side
-    np.testing.assert_array_equal(apart(grid, side, shift), np.where(near, 0.0, APART))
+    np.testing.assert_array_equal(shifted_window_mask(grid, side, shift), np.where(near, 0.0, MASKED_SCORE))
 
 
 def test_no_shift_where_one_window_spans_the_grid():
@@ -131,10 +134,10 @@ def test_no_shift_where_one_window_spans_the_grid():
 @pytest.mark.parametrize("class_token", [False, True])
 def test_biases_depend_on_the_offset_alone(class_token):
     grid = (2, 3)
-    rows = table_rows(grid, class_token=class_token)
-    index = table_index(grid, class_token=class_token)
+    rows = bias_table_rows(grid, class_token=class_token)
+    index = bias_table_index(grid, class_token=class_token)
     assert sorted(set(index.ravel())) == list(range(rows))
-    bias = biases(jnp.arange(rows, dtype=jnp.float32)[:, None], index)[0]
+    bias = gather_biases(jnp.arange(rows, dtype=jnp.float32)[:, None], index)[0]
     patches = bias[int(class_token) :, int(class_token) :]
     assert patches[0, 1] == patches[1, 2] == patches[3, 4] != patches[1, 0]
     assert patches[0, 3] == patches[2, 5] != patches[0, 4]
@@ -149,7 +152,7 @@ def test_biases_depend_on_the_offset_alone(class_token):
         ({"variant": "8x2-3x1-2"}, "even number of blocks"),
         ({"variant": "8x2-2x1"}, "and its heads"),
         ({"variant": "8x2-2x1-3"}, "3 heads do not divide the width 16"),
-        ({"remat": "some"}, "unknown remat policy"),
+        ({"compute": partial(compute, remat="some")}, "unknown remat policy"),
     ],
 )
 def test_errors_name_what_does_not_fit(changes, message):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.models.token_transformer import DropoutError, bert, kept, thinned
+from maskmim.models.token_transformer import DropoutError, bert, dropout_factors, attend_with_dropout
 from maskmim.models.vit import ModelError
 from maskmim.types import Randomness
 from tests.compiling import quick_jit
@@ -66,13 +66,13 @@ def test_dropout_is_random_and_an_examples_own():
 
 def test_dropout_keeps_the_mean_and_the_rate():
     keys = jax.random.split(jax.random.key(0), 4)
-    factors = np.asarray(kept(keys, 0, (50, 50), 0.1))
+    factors = np.asarray(dropout_factors(keys, 0, (50, 50), 0.1))
     np.testing.assert_allclose(np.unique(factors), [0.0, 1 / 0.9], rtol=1e-6)
     assert abs(np.mean(factors == 0) - 0.1) < 0.02
-    assert kept(None, 0, (2,), 0.1) is None and kept(keys, 0, (2,), 0.0) is None
+    assert dropout_factors(None, 0, (2,), 0.1) is None and dropout_factors(keys, 0, (2,), 0.0) is None
     query = jax.random.normal(keys[0], (2, 3, 5, 4))
-    whole = thinned(query, query, query, factors=jnp.ones((2, 5, 5)))
-    one = thinned(query, query, query, factors=jnp.zeros((2, 5, 5)).at[:, :, 1].set(1.0))
+    whole = attend_with_dropout(query, query, query, factors=jnp.ones((2, 5, 5)))
+    one = attend_with_dropout(query, query, query, factors=jnp.zeros((2, 5, 5)).at[:, :, 1].set(1.0))
     assert np.abs(whole).max() > 0
     aligned = one / query[:, :, 1:2]
     np.testing.assert_allclose(aligned, np.broadcast_to(aligned[..., :1], one.shape), rtol=1e-3)

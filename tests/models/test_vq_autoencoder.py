@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.losses.entropy import code_entropy, distances
-from maskmim.methods.vq_autoencoder import Pass, _contest
+from maskmim.losses.entropy import code_entropy, squared_distances
+from maskmim.methods.vq_autoencoder import Pass, adversarial_terms
 from maskmim.models.critic import stylegan
 from maskmim.models.vit import ModelError
 from maskmim.models.vq_autoencoder import vq_autoencoder
-from maskmim.teachers.picture_codes import codes_of, drawn, vectors_of
+from maskmim.teachers.picture_codes import codes_of, picture_of_codes, vectors_of
 from maskmim.types import Spec
 from tests.golden.maskgit import case
 from tests.running import ROOT
@@ -32,8 +32,8 @@ def test_parity_with_the_official_tokenizer():
     near(vectors, "vectors")
     assert len(np.unique(codes)) > 2
     np.testing.assert_array_equal(codes_of(net, params, case.pictures()), codes)
-    near(drawn(net, params, jnp.asarray(codes)), "picture")
-    near(code_entropy(distances(vectors, params["codebook"]["vectors"])) * 0.1, "entropy")
+    near(picture_of_codes(net, params, jnp.asarray(codes)), "picture")
+    near(code_entropy(squared_distances(vectors, params["codebook"]["vectors"])) * 0.1, "entropy")
 
 
 @pytest.mark.proves(101, "scores, R1 and non-saturating losses are those of the official ones")
@@ -42,7 +42,7 @@ def test_parity_with_the_official_discriminator():
     params = case.params_of(critic.init, 0.03)
     true = jnp.asarray(case.pictures())
     near(critic.score(params, true), "scores")
-    found = _contest(critic, params, Pass(true, 0.5 * true, {}, {}))
+    found = adversarial_terms(critic, params, Pass(true, 0.5 * true, {}, {}))
     for name, mean in found.items():
         near(mean.value, name)
 

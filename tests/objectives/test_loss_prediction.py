@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.config import facts
 from maskmim.losses.regression import squared_error
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match
@@ -107,9 +108,9 @@ def test_tokens_without_weight_take_part_in_no_pair():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hint_that_the_losses_need_is_needed_here(kind):
+    @facts.target(needs=("features",))
     def target(view):
         raise AssertionError
 
-    target.needs = ("features",)
     of = partial(match, head="pixels", target=target, loss=squared_error)
     assert KINDS[kind](head="loss", of=of).needs == ("features",)

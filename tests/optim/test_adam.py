@@ -1,19 +1,19 @@
-"""The optimiser against AdamW written out in numpy, and what is decayed."""
+"""AdamW against its equations in numpy, and which parameters are decayed."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.optim.adam import adamw, peak
+from maskmim.optim.adam import adamw, peak_learning_rate
 from maskmim.schedules.warmup import Span, warmup_constant, warmup_cosine
 from maskmim.tree_paths import named_leaves
 from tests.tiny import tiny_method
 
 
 def test_the_rate_scales_with_the_batch():
-    assert peak(1.5e-4, 256, 4096) == pytest.approx(2.4e-3)
-    assert peak(1e-3, 0, 4096) == 1e-3
+    assert peak_learning_rate(1.5e-4, 256, 4096) == pytest.approx(2.4e-3)
+    assert peak_learning_rate(1e-3, 0, 4096) == 1e-3
 
 
 def test_the_schedule_is_maes():
@@ -36,15 +36,15 @@ def test_adamw_in_numpy():
     rng = np.random.default_rng(0)
     params = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
     optimiser = adamw(lambda step: 1.0, 512, lr=0.01, b1=0.9, b2=0.95, weight_decay=0.05)
-    found = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
-    state = optimiser.init(found)
+    jax_params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    state = optimiser.init(jax_params)
     first, second = ({n: np.zeros_like(p) for n, p in params.items()} for _ in range(2))
     for step in range(1, 6):
         grads = {name: rng.normal(size=value.shape) for name, value in params.items()}
         updates, state = optimiser.update(
-            jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), grads), state, found
+            jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), grads), state, jax_params
         )
-        found = jax.tree.map(jnp.add, found, updates)
+        jax_params = jax.tree.map(jnp.add, jax_params, updates)
         for name, grad in grads.items():
             first[name] = 0.9 * first[name] + 0.1 * grad
             second[name] = 0.95 * second[name] + 0.05 * grad**2
@@ -54,7 +54,7 @@ def test_adamw_in_numpy():
             decay = 0.05 * params[name] if name == "kernel" else 0
             params[name] = params[name] - 0.02 * (update + decay)
     for name, expected in params.items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-5)
+        np.testing.assert_allclose(jax_params[name], expected, rtol=1e-5)
 
 
 def test_biases_and_norms_are_not_decayed_tokens_and_kernels_are():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.optim.dino import adamw_dino, clipped
+from maskmim.optim.dino import adamw_dino, clip_array
 from maskmim.schedules.warmup import Span, Timed, warmup_cosine
 from maskmim.teachers.momentum import cosine
 from tests.golden.attmask import case
@@ -28,26 +28,27 @@ RATE = 0.02
 
 
 def torch_params(rng: np.random.Generator, decay: tuple[float, ...], rates: tuple[float, ...]):
-    """Params of every step as the official loop makes them with torch's AdamW."""
-    own = {
+    """Yield (params, gradients) of every step of torch's AdamW in the official loop."""
+    params = {
         name: torch.nn.Parameter(torch.from_numpy(rng.normal(size=shape)))
         for name, shape in SHAPES.items()
     }
-    decayed = [p for name, p in own.items() if name.endswith("kernel")]
-    rest = [p for name, p in own.items() if not name.endswith("kernel")]
-    optimiser = torch.optim.AdamW([{"params": decayed}, {"params": rest, "weight_decay": 0.0}])
-    yield {name: p.detach().numpy().copy() for name, p in own.items()}, None
+    decayed = [p for name, p in params.items() if name.endswith("kernel")]
+    not_decayed = [p for name, p in params.items() if not name.endswith("kernel")]
+    groups = [{"params": decayed}, {"params": not_decayed, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups)
+    yield {name: p.detach().numpy().copy() for name, p in params.items()}, None
     for step in range(STEPS):
         for group in optimiser.param_groups:
             group["lr"] = rates[step]
         optimiser.param_groups[0]["weight_decay"] = decay[step]
         gradients = {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
-        for name, parameter in own.items():
+        for name, parameter in params.items():
             gradient = torch.from_numpy(gradients[name])
             gradient = gradient * min(1.0, 1.5 / (gradient.norm().item() + 1e-6))
             parameter.grad = None if step < WAIT and "last" in name else gradient
         optimiser.step()
-        yield {name: p.detach().numpy().copy() for name, p in own.items()}, gradients
+        yield {name: p.detach().numpy().copy() for name, p in params.items()}, gradients
 
 
 @pytest.mark.proves(82, "weight decay rises, gradients are clipped apart, the last layer waits")
@@ -57,28 +58,28 @@ def test_every_step_equals_torchs():
     rise = 0.5 * (1 + np.cos(np.pi * np.arange(STEPS) / STEPS))
     run = torch_params(np.random.default_rng(0), tuple(0.4 + (0.04 - 0.4) * rise), rates)
     optimiser = adamw_dino(schedule, 512, lr=RATE / 2, clip_norm=1.5)
-    as_ours = partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float32))
-    params = as_ours(next(run)[0])
+    to_jax = partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float32))
+    params = to_jax(next(run)[0])
     state = optimiser.init(params)
     step = jax.jit(optimiser.update)
-    for wanted, gradients in run:
-        updates, state = step(as_ours(gradients), state, params)
+    for expected, gradients in run:
+        updates, state = step(to_jax(gradients), state, params)
         params = jax.tree.map(jnp.add, params, updates)
-        for name, expected in wanted.items():
-            np.testing.assert_allclose(params[name], expected, rtol=2e-5, atol=1e-6, err_msg=name)
+        for name, value in expected.items():
+            np.testing.assert_allclose(params[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 def test_gradients_are_clipped_as_the_official_ones():
-    """Official arrays one by one; ours stack the blocks."""
+    """The official code clips array by array; our arrays stack the blocks."""
     gradients = case.split(GOLDEN["gradients"])
     norms = dict(zip(gradients, GOLDEN["clipped"], strict=True))
     assert min(norms.values()) < 0.9 * case.CLIP < case.CLIP < 1.001 * max(norms.values())
-    del norms["backbone.pos_embed"]  # There the class token's own position counts.
+    del norms["backbone.pos_embed"]  # The official norm includes the position of the class token.
     for name, norm in norms.items():
-        found = clipped(name.replace("blocks", "block"), gradients[name], case.CLIP)
-        np.testing.assert_allclose(np.linalg.norm(found), norm, rtol=1e-4, err_msg=name)
+        clipped = clip_array(name.replace("blocks", "block"), gradients[name], case.CLIP)
+        np.testing.assert_allclose(np.linalg.norm(clipped), norm, rtol=1e-4, err_msg=name)
     stacked = np.stack([3.0 * np.ones(4), 0.1 * np.ones(4)])
-    both = clipped("encoder/stack/blocks/mlp/up/bias", jnp.asarray(stacked), 1.0)
+    both = clip_array("encoder/stack/blocks/mlp/up/bias", jnp.asarray(stacked), 1.0)
     np.testing.assert_allclose(np.linalg.norm(both, axis=1), [1.0, 0.2], rtol=1e-5)
 
 

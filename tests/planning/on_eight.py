@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from maskmim import plan
 from maskmim.config.load import load
 from maskmim.planning import collectives, compiled, hlo
-from maskmim.planning.topology import lay_out
+from maskmim.planning.topology import load_topology
 
 TINY = "configs/colormae.py:tiny"
 ROWS = jax.ShapeDtypeStruct((64, 16), jnp.float32)  # 8 rows a device, 512 bytes
@@ -73,9 +73,9 @@ def found_in(function):
     mapped = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
     rows = NamedSharding(mesh, spec)
     compiled = jax.jit(mapped, in_shardings=rows).lower(ROWS).compile()
-    program = hlo.parse(compiled.as_text())
-    runs = hlo.executed(program)
-    found = collectives.find(program, runs, 8)
+    program = hlo.parse_program(compiled.as_text())
+    runs = hlo.count_executions(program)
+    found = collectives.find_collectives(program, runs, 8)
     return {"found": [[*each] for each in found], "unknown": runs.unknown}
 
 
@@ -90,16 +90,16 @@ def planned(*flags):
 def largest_on_small_chips(memory):
     """The text on the largest batch where a chip has so many bytes, and the bytes that 8 take."""
     config = load(TINY, ["train.batch_size=8"])
-    topology = lay_out("h100:8")
+    topology = load_topology("h100:8")
     topology = topology._replace(chip=topology.chip._replace(memory=memory))
-    parts = compiled.parts_for(config, topology)
+    parts = compiled.assemble_for(config, topology)
     step = compiled.compile_step(config, parts, topology)
-    return plan.largest(config, parts, topology, step), compiled.bytes_used(step)
+    return plan.find_largest_batch(config, parts, topology, step), compiled.bytes_used(step)
 
 
 def two_plans():
     """The plan with whole weights and the one with weights split over 4 chips."""
-    split = ("--config.mesh.data=2", "--config.mesh.fsdp=4", "--config.model.remat=full")
+    split = ("--config.mesh.data=2", "--config.mesh.fsdp=4", "--config.model.compute.remat=full")
     return {
         "plan": planned("--decode-rate=500"),
         "plan split": planned("--decode-rate=500", *split),

@@ -60,7 +60,7 @@ def test_gradients_and_what_is_computed_again():
 
 
 def test_products_of_vit_s_agree_with_xla_and_with_the_sizes():
-    config = load("configs/mae.py:variant=S/16", ["model.remat=full"])
+    config = load("configs/mae.py:variant=S/16", ["model.compute.remat=full"])
     parts = assemble(config, 1000)
     found = cost.product_flops_per_example(config, parts, examples=2)
     # Dense layers and attention, forward and twice backward; see also test_cost.

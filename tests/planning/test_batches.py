@@ -22,12 +22,12 @@ def line(batch):
     return 1000 + 2 * batch
 
 
-def test_a_line_needs_few_looks():
+def test_a_line_needs_few_trials():
     memory = Memory(line)
     found = largest_batch(memory, 10_000, unit=16, known={64: line(64)})
     assert found.batch == 4496 and found.sure  # (10000 - 1000) / 2 = 4500
     assert len(memory.asked) <= 4 and 64 not in memory.asked
-    assert found.looks[4496] <= 10_000 < found.looks[4512]
+    assert found.tried[4496] <= 10_000 < found.looks[4512]
 
 
 @pytest.mark.parametrize("start", [16, 4496, 4512, 100_000 // 16 * 16])
@@ -39,7 +39,7 @@ def test_memory_that_grows_in_steps():
     def stairs(batch):
         return 1000 + 300 * math.ceil(batch / 100) + batch
 
-    found = largest_batch(stairs, 8000, unit=8, known={256: stairs(256)}, most_looks=12)
+    found = largest_batch(stairs, 8000, unit=8, known={256: stairs(256)}, max_trials=12)
     best = max(b for b in range(8, 8000, 8) if stairs(b) <= 8000)
     assert found.batch == best
 
@@ -48,17 +48,17 @@ def test_a_compiler_that_only_says_too_much():
     def shy(batch):
         return line(batch) if batch <= 4499 else math.inf
 
-    assert largest_batch(shy, 10_000, unit=16, known={8192: math.inf}, most_looks=16).batch == 4496
+    assert largest_batch(shy, 10_000, unit=16, known={8192: math.inf}, max_trials=16).batch == 4496
 
 
 def test_nothing_fits():
     found = largest_batch(line, 500, unit=16, known={64: line(64)})
-    assert found.batch == 0 and min(found.looks) == 16
+    assert found.batch == 0 and min(found.tried) == 16
 
 
-def test_looks_are_limited():
+def test_trials_are_limited():
     memory = Memory(lambda batch: math.sqrt(batch))
-    found = largest_batch(memory, 1000, unit=1, known={4: 2.0}, most_looks=3)
+    found = largest_batch(memory, 1000, unit=1, known={4: 2.0}, max_trials=3)
     assert len(memory.asked) <= 3 and not found.sure
 
 
@@ -69,6 +69,6 @@ def test_curves_and_a_floor(power, start):
         return max(300.0, 10 * batch**power)
 
     memory = Memory(curve)
-    found = largest_batch(memory, 2000, unit=8, known={8 * start: curve(8 * start)}, most_looks=20)
+    found = largest_batch(memory, 2000, unit=8, known={8 * start: curve(8 * start)}, max_trials=20)
     best = max(b for b in range(8, 60_000, 8) if curve(b) <= 2000) if curve(8) <= 2000 else 0
     assert found.batch == best and found.sure

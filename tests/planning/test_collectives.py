@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maskmim.planning import collectives, hlo, traffic
-from maskmim.planning.collectives import Collective, links, members
+from maskmim.planning.collectives import Collective, first_group, usable_links
 
 OWN = 8 * 16 * 4  # bytes of a device's rows in on_eight
 EVERY, AXIS_A, AXIS_B = [*range(8)], [0, 4], [0, 1, 2, 3]
@@ -49,12 +49,12 @@ def test_a_branch_counts_as_if_it_were_taken(eight):
 def split_weights():
     """A TPU's program: 6 layers of 1024x1024 split over 4 of 8 chips, trained for a step."""
     text = (Path(__file__).parent / "fsdp_v5e.txt").read_text()
-    program = hlo.parse(text)
-    return program, hlo.executed(program)
+    program = hlo.parse_program(text)
+    return program, hlo.count_executions(program)
 
 
 def test_the_program_of_a_tpu_with_split_weights(split_weights):
-    sums = collectives.summed(collectives.find(*split_weights, 8))
+    sums = collectives.sum_by_kind(collectives.find_collectives(*split_weights, 8))
     layer = 1024 * 1024
     # Forward and backward gather each layer in bfloat16, also where the gathering is spread over
     # several fusions; the gradient is summed in float32, within 4 chips and between the 2 halves.
@@ -97,21 +97,21 @@ def test_what_a_chip_sends():
     ],
 )
 def test_groups_in_every_form(text, expected):
-    assert members(text, 8) == expected
+    assert first_group(text, 8) == expected
 
 
 def test_an_unknown_form_of_groups_is_an_error():
     with pytest.raises(ValueError, match="unknown form"):
-        members("replica_groups=something(3)", 8)
+        first_group("replica_groups=something(3)", 8)
 
 
 def test_links_of_a_group_in_a_torus():
     whole = [(x, y) for x in range(16) for y in range(16)]
     row = [(0, y) for y in range(16)]
     closed = (True, True)
-    assert links(whole, (16, 16), closed) == 4
-    assert links(row, (16, 16), closed) == 2
-    assert links(row[:8], (16, 16), closed) == 1  # half a ring is a line
-    assert links(whole, (16, 16), (False, True)) == 3
-    assert links([(0, 0), (0, 1)], (2, 2), closed) == 1  # two neighbours have one link
-    assert links([(0, 0)], (2, 2), closed) == 1
+    assert usable_links(whole, (16, 16), closed) == 4
+    assert usable_links(row, (16, 16), closed) == 2
+    assert usable_links(row[:8], (16, 16), closed) == 1  # half a ring is a line
+    assert usable_links(whole, (16, 16), (False, True)) == 3
+    assert usable_links([(0, 0), (0, 1)], (2, 2), closed) == 1  # two neighbours have one link
+    assert usable_links([(0, 0)], (2, 2), closed) == 1

@@ -34,14 +34,19 @@ def test_tokens_and_parameters_of_vit_b():
     assert found == (196, 49, 147)
     # 111.9 M with both fixed position tables (official README), which are no parameters here.
     tables = 197 * 768 + 197 * 512
-    assert cost.count(parts.shapes.params) + tables == pytest.approx(111.91e6, abs=5e3)
+    assert cost.count_parameters(parts.shapes.params) + tables == pytest.approx(111.91e6, abs=5e3)
 
 
 def test_plan_prints_chain_parameters_and_memory(capsys):
     flags = ["--config=configs/colormae.py:tiny", "--compile"]
     assert exits.run(plan.main, flags) == errors.DONE
     text = capsys.readouterr().out
-    for said in ("image 4x4", "16 an image, 4 seen, 12 predicted", "masks.colour.green", "GFLOP"):
+    for said in (
+        "image 4x4",
+        "16 per image, 4 visible, 12 predicted",
+        "masks.colour.green",
+        "GFLOP",
+    ):
         assert said in text
     assert "encoder/stack/blocks/attention/qkv/kernel" in text
     assert "temporaries" in text and "KiB" in text

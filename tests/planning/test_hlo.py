@@ -3,7 +3,7 @@
 import pytest
 
 from maskmim.planning import hlo, traffic
-from maskmim.planning.hlo import Array, arrays
+from maskmim.planning.hlo import Array, parse_arrays
 
 LOOP = """HloModule jit_f, is_scheduled=true, num_partitions=2
 
@@ -36,37 +36,37 @@ body=%body
 
 
 def test_shapes_with_tiles_and_memories():
-    assert arrays("f32[8,128]{1,0:T(8,128)}") == (Array(4096, 4096, 0),)
+    assert parse_arrays("f32[8,128]{1,0:T(8,128)}") == (Array(4096, 4096, 0),)
     # 197 fills up to 256 lanes, 12 to 16 sublanes; S(1) is memory on the chip.
-    found = arrays("bf16[2,12,197]{2,1,0:T(8,128)(2,1)S(1)}")
+    found = parse_arrays("bf16[2,12,197]{2,1,0:T(8,128)(2,1)S(1)}")
     assert found == (Array(2 * 12 * 197 * 2, 2 * 16 * 256 * 2, 1),)
     # The layout says which dimension is the innermost: here the first of three.
-    assert arrays("bf16[197,2,12]{0,2,1:T(8,128)(2,1)}")[0].held == 2 * 16 * 256 * 2
-    assert arrays("(pred[3], s32[], u8[5]{0:T(1024)}, f8e4m3fn[4])") == (
+    assert parse_arrays("bf16[197,2,12]{0,2,1:T(8,128)(2,1)}")[0].held == 2 * 16 * 256 * 2
+    assert parse_arrays("(pred[3], s32[], u8[5]{0:T(1024)}, f8e4m3fn[4])") == (
         Array(3, 3, 0),
         Array(4, 4, 0),
         Array(5, 1024, 0),
         Array(4, 4, 0),
     )
-    assert arrays("s4[10]")[0].size == 5
-    assert arrays("token[]")[0].size == 0
+    assert parse_arrays("s4[10]")[0].size == 5
+    assert parse_arrays("token[]")[0].size == 0
 
 
 def test_a_loop_runs_as_often_as_its_condition_says():
-    program = hlo.parse(LOOP)
-    assert hlo.executed(program) == ({"main": 1, "body": 7}, 0)
+    program = hlo.parse_program(LOOP)
+    assert hlo.count_executions(program) == ({"main": 1, "body": 7}, 0)
     # 7 times an array is read twice and written once.
-    assert traffic.hbm_bytes(program, hlo.executed(program)) == 7 * 3 * 4096
+    assert traffic.hbm_bytes(program, hlo.count_executions(program)) == 7 * 3 * 4096
 
 
 def test_the_count_that_a_compiler_writes_beside_a_loop_wins():
     known = LOOP.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"9"}}')
-    assert hlo.executed(hlo.parse(known)).times["body"] == 9
+    assert hlo.count_executions(hlo.parse_program(known)).times["body"] == 9
 
 
 def test_a_loop_whose_limit_is_no_constant_counts_once_and_is_reported():
     unknown = LOOP.replace("constant(7)", "add(%j, %j)")
-    assert hlo.executed(hlo.parse(unknown)) == ({"main": 1, "body": 1}, 1)
+    assert hlo.count_executions(hlo.parse_program(unknown)) == ({"main": 1, "body": 1}, 1)
 
 
 def test_a_comparison_within_a_fusion_is_found():
@@ -80,7 +80,7 @@ ENTRY"""
     fused = LOOP.replace("ENTRY", inner).replace(
         "compare(%j, %limit), direction=LT", "fusion(%j, %limit), kind=kLoop, calls=%compared"
     )
-    assert hlo.executed(hlo.parse(fused)).times["body"] == 7
+    assert hlo.count_executions(hlo.parse_program(fused)).times["body"] == 7
 
 
 def test_slices_move_only_themselves():
@@ -109,11 +109,11 @@ ENTRY %main (p: f32[100,128], k: s32[]) -> f32[100,128] {
   ROOT %w = f32[100,128]{1,0} fusion(%p, %t, %k), kind=kLoop, calls=%changed
 }
 """
-    program = hlo.parse(text)
+    program = hlo.parse_program(text)
     row = 128 * 4
-    assert traffic.hbm_bytes(program, hlo.executed(program)) == 4 * row
+    assert traffic.hbm_bytes(program, hlo.count_executions(program)) == 4 * row
 
 
 def test_what_is_no_program_is_an_error():
     with pytest.raises(ValueError, match="no ENTRY"):
-        hlo.parse("module @jit_f {}")
+        hlo.parse_program("module @jit_f {}")

@@ -10,14 +10,20 @@ from maskmim import errors, plan
 from maskmim.planning import topology
 from maskmim.planning.chips import chips
 from maskmim.planning.collectives import Collective
-from maskmim.planning.topology import Topology, TopologyError, lay_out, link_seconds, parse
+from maskmim.planning.topology import (
+    Topology,
+    TopologyError,
+    link_seconds,
+    load_topology,
+    parse_topology,
+)
 from maskmim.runtime import exits
 
 
 def test_chips_and_shapes():
-    assert parse("v5e:16x16") == (chips()["v5e"], (16, 16))
-    assert parse("V5P:4x4x8") == (chips()["v5p"], (4, 4, 8))
-    assert parse("h100:16") == (chips()["h100"], (16,))
+    assert parse_topology("v5e:16x16") == (chips()["v5e"], (16, 16))
+    assert parse_topology("V5P:4x4x8") == (chips()["v5p"], (4, 4, 8))
+    assert parse_topology("h100:16") == (chips()["h100"], (16,))
 
 
 @pytest.mark.parametrize(
@@ -38,12 +44,12 @@ def test_chips_and_shapes():
 )
 def test_what_cannot_be_says_what_can(name, says):
     with pytest.raises(TopologyError, match=says):
-        parse(name)
+        parse_topology(name)
 
 
 def test_every_refusal_of_a_name_shows_the_forms():
     with pytest.raises(TopologyError, match="v5e:16x16; v4, v5p as v5p:4x4x4"):
-        parse("v7:1")
+        parse_topology("v7:1")
 
 
 def test_without_libtpu_the_command_says_how_to_get_it(monkeypatch, capsys):
@@ -69,12 +75,12 @@ def test_flags_that_need_a_topology(flag, capsys):
 @pytest.mark.parametrize("rate", ["fast", "0", "-3", "inf"])
 def test_a_rate_that_is_none(rate):
     with pytest.raises(errors.UserError, match="give images/s of one core"):
-        plan.rate_of(None, rate)
+        plan.core_rate(None, rate)
 
 
 def test_which_dimensions_are_rings():
     def wraps(name):
-        chip, shape = parse(name)
+        chip, shape = parse_topology(name)
         return Topology(name, chip, shape, (), 1).wraps
 
     assert wraps("v5e:16x16") == (True, True)
@@ -86,7 +92,7 @@ def test_which_dimensions_are_rings():
 
 def grid(name, *shape):
     """A topology and a mesh of stand-ins for its devices."""
-    chip, dimensions = parse(name)
+    chip, dimensions = parse_topology(name)
     places = [SimpleNamespace(coords=(*at, 0), id=i) for i, at in enumerate(np.ndindex(dimensions))]
     if chip.kind == "gpu":
         places = [SimpleNamespace(id=i) for i in range(dimensions[0])]
@@ -126,11 +132,11 @@ def test_chips_are_told_completely():
 @pytest.mark.slow
 def test_shapes_that_libtpu_refuses():
     pytest.importorskip("libtpu", reason="libtpu, the compiler of TPUs, is not installed")
-    with pytest.raises(TopologyError, match=r"libtpu refuses --topology v5e:3x3: Topology layout"):
-        lay_out("v5e:3x3")
+    with pytest.raises(TopologyError, match=r"libtpu rejects --topology v5e:3x3: Topology layout"):
+        load_topology("v5e:3x3")
 
 
 @pytest.mark.slow
 def test_a_single_chip():
     pytest.importorskip("libtpu", reason="libtpu, the compiler of TPUs, is not installed")
-    assert [lay_out(name).hosts for name in ("v5e:1x1", "v5p:1x1x1")] == [1, 1]
+    assert [load_topology(name).hosts for name in ("v5e:1x1", "v5p:1x1x1")] == [1, 1]

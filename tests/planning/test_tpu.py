@@ -5,8 +5,8 @@ import pytest
 
 from maskmim.config.load import load
 from maskmim.planning import compiled
-from maskmim.planning.cost import count
-from maskmim.planning.topology import lay_out
+from maskmim.planning.cost import count_parameters
+from maskmim.planning.topology import load_topology
 
 pytestmark = pytest.mark.slow
 
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tpu():
     pytest.importorskip("libtpu", reason="libtpu, the compiler of TPUs, is not installed")
-    return lay_out("v5e:2x2")
+    return load_topology("v5e:2x2")
 
 
 def stepped(tpu, *changes):
     config = load("configs/colormae.py:tiny", changes)
-    parts = compiled.parts_for(config, tpu)
+    parts = compiled.assemble_for(config, tpu)
     return parts, compiled.compile_step(config, parts, tpu)
 
 
@@ -30,7 +30,7 @@ def test_this_machine_stays_what_it_is(tpu):
 
 def test_gradients_of_a_data_parallel_step(tpu):
     parts, step = stepped(tpu)
-    weights = 4 * count(parts.shapes.params)
+    weights = 4 * count_parameters(parts.shapes.params)
     assert set(step.collectives) == {"all-reduce"}
     reduced = step.collectives["all-reduce"]
     assert reduced.payload == pytest.approx(weights, rel=0.01)
@@ -39,15 +39,15 @@ def test_gradients_of_a_data_parallel_step(tpu):
 
 
 def test_bfloat16_models_send_half_as_much(tpu):
-    parts, step = stepped(tpu, "model.dtype=bfloat16")
-    weights = count(parts.shapes.params)
+    parts, step = stepped(tpu, "model.compute.dtype=bfloat16")
+    weights = count_parameters(parts.shapes.params)
     # All but norms, whose parameters are used in float32.
     assert 2 * weights < step.collectives["all-reduce"].payload < 2.5 * weights
 
 
 def test_memory_of_a_step(tpu):
     parts, step = stepped(tpu)
-    weights = 4 * count(parts.shapes.params)
+    weights = 4 * count_parameters(parts.shapes.params)
     assert step.memory["parameters"] == weights
     assert step.memory["optimiser"] == pytest.approx(2 * weights, abs=64)
     assert step.memory["batch"] == 16 / 4 * 32 * 32 * 3
@@ -64,7 +64,7 @@ def test_split_weights(tpu):
 
 
 def test_more_micro_batches_need_fewer_temporaries(tpu):
-    sizes = ("train.batch_size=512", "model.remat=none")
+    sizes = ("train.batch_size=512", "model.compute.remat=none")
     _, whole = stepped(tpu, *sizes)
     _, parted = stepped(tpu, *sizes, "train.micro_batches=8")
     assert parted.memory["temporaries"] < 0.5 * whole.memory["temporaries"]

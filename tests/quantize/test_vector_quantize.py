@@ -7,12 +7,12 @@ import numpy as np
 from maskmim.quantize.vector_quantize import (
     code_counts,
     code_sums,
+    l2_normalise,
     nearest,
     nearest_cosine,
     perplexity,
     straight_through,
-    unit,
-    used,
+    used_share,
 )
 
 
@@ -64,11 +64,11 @@ def test_counts_and_sums_of_codes():
 def test_perplexity_counts_equally_frequent_codes():
     counts = jnp.array([[3.0, 3, 3, 3], [5, 0, 0, 0], [2, 2, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(perplexity(counts), [4, 1, 2, 1], rtol=1e-6)
-    np.testing.assert_allclose(used(counts), [1, 0.25, 0.5, 0])
-    assert float(used(counts[0], least=3.0)) == 0
+    np.testing.assert_allclose(used_share(counts), [1, 0.25, 0.5, 0])
+    assert float(used_share(counts[0], least=3.0)) == 0
 
 
 def test_unit_vectors_and_their_gradient_at_zero():
     vectors = jnp.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(unit(vectors), [[0.6, 0.8], [0, 0]], rtol=1e-6)
-    assert np.isfinite(jax.grad(lambda v: jnp.sum(unit(v)))(vectors)).all()
+    np.testing.assert_allclose(l2_normalise(vectors), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda v: jnp.sum(l2_normalise(v)))(vectors)).all()

@@ -1,11 +1,11 @@
-"""Where the time of a run went, with a clock that the tests turn."""
+"""The time of a run by phase, with a clock that the tests advance."""
 
 import json
 import random
 
 import pytest
 
-from maskmim.reporting.goodput import Goodput, Start, read, table, total
+from maskmim.reporting.goodput import Goodput, Start, goodput_table, read_starts, seconds_by_phase
 from maskmim.runtime.timeline import PHASES, Timeline, process_age
 from tests.reporting.test_progress import Clock
 
@@ -64,17 +64,17 @@ def start(first, last, step=0.0, data=0.0, **others):
 def test_steps_that_are_done_again_are_lost():
     """Killed at 100 with 90 saved, killed at 150 with only 80 readable, then to the end."""
     starts = [start(0, 100, step=50.0, data=10.0, init=7.0), start(90, 150, step=30.0)]
-    found = total([*starts, start(80, 200, step=60.0)])
+    found = seconds_by_phase([*starts, start(80, 200, step=60.0)])
     assert found["lost"] == pytest.approx(50 * 0.2 + 10 * 0.2 + 30)
     assert found["step"] == pytest.approx(50 * 0.8 + 60)
     assert found["data"] == pytest.approx(8.0)
     assert found["init"] == 7.0
     assert sum(found.values()) == pytest.approx(157.0)
-    assert total(starts)["lost"] == pytest.approx(50 * 0.1 + 10 * 0.1)
+    assert seconds_by_phase(starts)["lost"] == pytest.approx(50 * 0.1 + 10 * 0.1)
 
 
 def test_a_start_without_a_step_loses_nothing():
-    assert total([start(10, 10, init=5.0), start(10, 20, step=1.0)])["lost"] == 0.0
+    assert seconds_by_phase([start(10, 10, init=5.0), start(10, 20, step=1.0)])["lost"] == 0.0
 
 
 def begun(workdir, first, before=0.0, **options):
@@ -94,12 +94,12 @@ def test_starts_add_up_in_the_file(tmp_path):
         clock.now += 20.0
     goodput.reached(10)
     goodput.write()
-    first, second = read(tmp_path / "goodput.jsonl")
+    first, second = read_starts(tmp_path / "goodput.jsonl")
     assert (first.first, first.last, first.seconds["init"], first.seconds["step"]) == (0, 10, 2, 40)
     assert (second.first, second.last, second.seconds["step"]) == (5, 10, 20.0)
     assert goodput.table().splitlines() == [
-        "Where 1:02 of 2 starts went",
-        "---------------------------",
+        "Time of 2 starts: 1:02",
+        "----------------------",
         "steps that count                     64.5%  0:40",
         "steps done again after a restart     32.3%  0:20",
         "starting: imports, data, restoring    3.2%  0:02",
@@ -112,7 +112,7 @@ def test_the_file_is_written_now_and_then(tmp_path):
     for step in range(1, 31):
         clock.now += 1.0
         goodput.reached(step)
-        written.append(read(tmp_path / "goodput.jsonl")[-1].last)
+        written.append(read_starts(tmp_path / "goodput.jsonl")[-1].last)
     assert written[0] == 1 and written[-1] >= 20 and len(set(written)) == 3
 
 
@@ -120,8 +120,8 @@ def test_what_is_not_a_line_is_left_out(tmp_path):
     path = tmp_path / "goodput.jsonl"
     good = {"begun": 1.0, "first": 0, "last": 3, "seconds": {"step": 2.0}}
     path.write_text(f'{json.dumps(good)}\n[1]\n{{"begun": 2}}\n{{"beg', encoding="utf-8")
-    assert [found.last for found in read(path)] == [3]
-    assert read(tmp_path / "none") == []
+    assert [found.last for found in read_starts(path)] == [3]
+    assert read_starts(tmp_path / "none") == []
 
 
 def test_a_file_that_cannot_be_written_is_warned_of_once(tmp_path, caplog):
@@ -142,7 +142,7 @@ def test_other_processes_write_nothing(tmp_path):
 
 
 def test_a_table_of_nothing_but_starting():
-    assert "100.0%" in table([start(0, 0, init=3.0)])
+    assert "100.0%" in goodput_table([start(0, 0, init=3.0)])
 
 
 def test_this_process_is_older_than_nothing():

@@ -15,7 +15,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from maskmim.reporting import metrics_log
-from maskmim.reporting.metrics_log import Log, read
+from maskmim.reporting.metrics_log import Log, read_metrics
 
 
 def events(workdir):
@@ -46,7 +46,7 @@ def test_lines_and_events_hold_what_was_written(tmp_path):
     with Log(tmp_path, step=0) as log:
         log.write(1, {"loss": 0.5, "bad_steps": 0})
         log.write(2, {"loss": jnp.float32(0.25), "bad_steps": np.int32(1), "knn/a/top1": 0.75})
-    assert read(tmp_path / "metrics.jsonl") == [
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"step": 1, "loss": 0.5, "bad_steps": 0},
         {"step": 2, "loss": 0.25, "bad_steps": 1, "knn/a/top1": 0.75},
     ]
@@ -63,7 +63,7 @@ def test_lines_and_events_hold_what_was_written(tmp_path):
 def test_a_line_is_in_the_file_before_close(tmp_path):
     log = Log(tmp_path, step=0)
     log.write(1, {"loss": 0.5})
-    assert read(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 0.5}]
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 0.5}]
     log.close()
 
 
@@ -89,7 +89,7 @@ def test_continuing_drops_later_lines_and_an_unfinished_one(tmp_path):
     with Log(tmp_path, step=4) as log:
         for step in range(5, 7):
             log.write(step, {"loss": 10.0 * step})
-    rows = read(tmp_path / "metrics.jsonl")
+    rows = read_metrics(tmp_path / "metrics.jsonl")
     expected = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 50.0, 6: 60.0}
     assert [(row["step"], row["loss"]) for row in rows] == list(expected.items())
     assert scalars(tmp_path) == {("loss", step): value for step, value in expected.items()}
@@ -99,11 +99,11 @@ def test_continuing_drops_later_lines_and_an_unfinished_one(tmp_path):
 
 def test_read_leaves_out_what_is_not_whole(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert read(path) == []
+    assert read_metrics(path) == []
     path.write_bytes(
         b'{"step": 1}\n{"step": 2, "lo\n[1]\n{"loss": 1.0}\n\xff\xfe\n{"step": 3}\n{"st'
     )
-    assert read(path) == [{"step": 1}, {"step": 3}]
+    assert read_metrics(path) == [{"step": 1}, {"step": 3}]
 
 
 def test_only_an_enabled_log_writes(tmp_path):
@@ -150,7 +150,7 @@ def test_a_full_disk_is_counted_and_warned_of_once(tmp_path, caplog):
     assert log.failures == 2
     assert len(caplog.records) == 1
     assert str(tmp_path) in caplog.text
-    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [1, 4]
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 4]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -162,7 +162,7 @@ def test_events_on_a_full_disk_do_not_block(tmp_path, monkeypatch):
         for step in range(1, 50):
             log.write(step, {"loss": 1.0})
     assert log.failures >= 49
-    assert len(read(tmp_path / "metrics.jsonl")) == 49
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 49
 
 
 def test_a_work_directory_that_cannot_be_written_does_not_stop_training(tmp_path, caplog):
@@ -180,7 +180,7 @@ def test_writing_after_close_is_left_out(tmp_path):
     log.write(1, {"loss": 1.0})
     log.close()
     assert log.failures == 0
-    assert read(tmp_path / "metrics.jsonl") == []
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
 
 
 @pytest.mark.parametrize("value", ["0.5", None, [1.0, 2.0], np.zeros(3)])
@@ -228,7 +228,7 @@ def test_a_writer_that_fails_takes_no_other_with_it(tmp_path, caplog, error):
         log.close()
     assert log.failures == 17
     assert len(caplog.records) == 1
-    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(1, 9))
 
 
 def test_other_processes_open_and_write_nothing(tmp_path):

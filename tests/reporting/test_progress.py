@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from maskmim.reporting.progress import Progress, duration, sheet
+from maskmim.reporting.progress import Progress, format_duration, format_rows
 
 
 class Clock:
@@ -144,7 +144,7 @@ def test_a_terminal_without_a_cursor_has_plain_lines(monkeypatch):
     ],
 )
 def test_durations(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_sheets_are_aligned_and_wrapped():
@@ -153,7 +153,7 @@ def test_sheets_are_aligned_and_wrapped():
         ("parameters", "one two three four five six seven eight"),
         ("x", ""),
     ]
-    assert sheet("Plan", rows, width=40).splitlines() == [
+    assert format_rows("Plan", rows, width=40).splitlines() == [
         "Plan",
         "----",
         "tokens      image 8x8",
@@ -164,18 +164,18 @@ def test_sheets_are_aligned_and_wrapped():
 
 
 def test_sheets_keep_columns_and_line_ends_inside_a_text():
-    lines = sheet("T", [("a", "768x3      whole\n768        split")], width=60).splitlines()
+    lines = format_rows("T", [("a", "768x3      whole\n768        split")], width=60).splitlines()
     assert lines[2:] == ["a  768x3      whole", "   768        split"]
 
 
 def test_long_labels_stand_above_their_texts():
     label = "encoder/blocks/attention/query/kernel"
-    lines = sheet("T", [(label, "12x192x192 whole on every device")], width=44).splitlines()
+    lines = format_rows("T", [(label, "12x192x192 whole on every device")], width=44).splitlines()
     assert lines[2:] == [label, "    12x192x192 whole on every device"]
 
 
 def test_no_rows_is_a_title():
-    assert sheet("T", []) == "T\n-"
+    assert format_rows("T", []) == "T\n-"
 
 
 class Closing(Terminal):

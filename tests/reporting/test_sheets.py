@@ -6,9 +6,13 @@ from PIL import Image
 
 from maskmim.files import save_png
 from maskmim.reporting import sheets
-from maskmim.reporting.loss_curve import loss_curve
-from maskmim.reporting.sheets import count_text, mask_sheet, reconstruction_columns, sheet
-from maskmim.reporting.streams import GREY, cover
+from maskmim.reporting.sheets import (
+    describe_hidden,
+    draw_mask_sheet,
+    draw_sheet,
+    reconstruction_columns,
+)
+from maskmim.reporting.streams import GREY, grey_hidden
 
 
 def photos(examples, height=32, width=32, channels=3, seed=0):
@@ -39,7 +43,7 @@ def large(picture, factor=4):
 def test_cover_hides_patches_in_row_major_order():
     images = np.full((1, 4, 6, 3), 7, np.uint8)
     hidden = np.array([[True, False, False, False, False, True]])
-    shown = cover(images, hidden, (2, 3))[0, ..., 0]
+    shown = grey_hidden(images, hidden, (2, 3))[0, ..., 0]
     expected = np.full((4, 6), 7)
     expected[:2, :2] = expected[2:, 4:] = GREY
     np.testing.assert_array_equal(shown, expected)
@@ -48,15 +52,15 @@ def test_cover_hides_patches_in_row_major_order():
 @pytest.mark.parametrize(("grid", "tokens"), [((2, 3), 4), ((3, 3), 9)])
 def test_a_mask_that_does_not_fit_is_refused(grid, tokens):
     with pytest.raises(ValueError, match="does not fit 1 images of 4 x 6"):
-        cover(np.zeros((1, 4, 6, 3), np.uint8), np.zeros((1, tokens), bool), grid)
+        grey_hidden(np.zeros((1, 4, 6, 3), np.uint8), np.zeros((1, tokens), bool), grid)
 
 
 def test_a_mask_sheet_shows_each_image_left_of_what_is_visible_of_it():
     images, hidden = photos(5), halves(5)
-    drawn = mask_sheet(images, hidden, (4, 4), title="random")
+    drawn = draw_mask_sheet(images, hidden, (4, 4), title="random")
     assert drawn.dtype == np.uint8
     places = []
-    for image, masked in zip(images, cover(images, hidden, (4, 4)), strict=True):
+    for image, masked in zip(images, grey_hidden(images, hidden, (4, 4)), strict=True):
         ((y, x),) = find(drawn, large(image))
         ((masked_y, masked_x),) = find(drawn, large(masked))
         assert masked_y == y
@@ -66,17 +70,17 @@ def test_a_mask_sheet_shows_each_image_left_of_what_is_visible_of_it():
 
 
 def test_captions_count_hidden_patches():
-    assert count_text(halves(3)) == "50.0% hidden: 8 of 16 patches of each image"
+    assert describe_hidden(halves(3)) == "50.0% hidden: 8 of 16 patches of each image"
     uneven = halves(2)
     uneven[1, 2] = True
-    assert count_text(uneven) == "53.1% hidden: 8 to 9 of 16 patches of each image"
+    assert describe_hidden(uneven) == "53.1% hidden: 8 to 9 of 16 patches of each image"
 
 
 def test_a_reconstruction_sheet_has_its_columns_in_order():
     versions = [photos(3, seed=seed) for seed in range(4)]
     image, masked, raw, restored = versions
     columns = reconstruction_columns(image, masked, raw, restored)
-    drawn = sheet(columns, title="step 7")
+    drawn = draw_sheet(columns, title="step 7")
     for row in range(3):
         places = [find(drawn, large(part[row])) for part in (image, masked, restored, raw)]
         assert [len(place) for place in places] == [1, 1, 1, 1]
@@ -87,14 +91,14 @@ def test_a_reconstruction_sheet_has_its_columns_in_order():
 
 def test_equal_pastes_are_shown_once():
     image, masked, raw = (photos(1, seed=seed) for seed in range(3))
-    drawn = sheet(reconstruction_columns(image, masked, raw, raw), title="step 7")
+    drawn = draw_sheet(reconstruction_columns(image, masked, raw, raw), title="step 7")
     assert len(find(drawn, large(raw[0]))) == 1
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2])])
 def test_any_number_of_channels(channels, shown):
     images = photos(1, channels=channels)
-    drawn = mask_sheet(images, halves(1), (4, 4), title="random")
+    drawn = draw_mask_sheet(images, halves(1), (4, 4), title="random")
     assert len(find(drawn, large(images[0][..., shown]))) == 1
 
 
@@ -110,14 +114,14 @@ def test_any_number_of_channels(channels, shown):
     ],
 )
 def test_sizes_that_can_be_looked_at(size, seen):
-    assert sheets.resize(photos(2, *size)).shape == (2, *seen, 3)
+    assert sheets.scale_to_limits(photos(2, *size)).shape == (2, *seen, 3)
 
 
 def test_clips_are_strips_of_frames_below_each_other():
     clips = {
         name: photos(2 * 5, seed=seed).reshape(2, 5, 32, 32, 3) for seed, name in enumerate("ab")
     }
-    drawn = sheet(clips, title="step 7")
+    drawn = draw_sheet(clips, title="step 7")
     tops = []
     for example in range(2):
         for name in "ab":
@@ -131,7 +135,7 @@ def test_clips_are_strips_of_frames_below_each_other():
 
 def test_long_clips_show_eight_frames_from_the_first_to_the_last():
     clips = photos(16).reshape(1, 16, 32, 32, 3)
-    drawn = sheet({"clip": clips}, title="step 7")
+    drawn = draw_sheet({"clip": clips}, title="step 7")
     seen = [len(find(drawn, large(frame, 3))) for frame in clips[0]]
     assert sum(seen) == 8 and seen[0] == seen[-1] == 1
 
@@ -141,7 +145,7 @@ def test_spectrograms_stand_upright_and_hidden_patches_are_grey():
     sound[0, -4:, -4:] = 255  # The end of the time, the highest bands.
     hidden = np.zeros((1, 8), bool)
     hidden[0, 0] = True  # The beginning of the time, the lower half of the bands.
-    drawn = mask_sheet(sound, hidden, (4, 2), title="random", stream="audio")
+    drawn = draw_mask_sheet(sound, hidden, (4, 2), title="random", stream="audio")
     dark = np.argwhere((drawn == [0, 0, 3]).all(-1))
     bright = np.argwhere((drawn == [251, 252, 191]).all(-1))
     grey = np.argwhere((drawn == GREY).all(-1))
@@ -151,46 +155,6 @@ def test_spectrograms_stand_upright_and_hidden_patches_are_grey():
     assert bright.max(0)[0] < (top + bottom) / 2 < grey.min(0)[0]
     first = dark[:, 1] < drawn.shape[1] / 2
     assert bright[bright[:, 1] < drawn.shape[1] / 2].min(0)[1] > dark[first].mean(0)[1]
-
-
-def curve_rows(count, **more):
-    return [{"step": s, "loss": 1.0 / s, "lr": 1e-3 * s, **more} for s in range(1, count + 1)]
-
-
-@pytest.mark.parametrize("rows", [[], curve_rows(1), curve_rows(2), curve_rows(300)])
-def test_loss_curves_of_any_length(rows):
-    picture = loss_curve(rows)
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.std() > 0
-
-
-def test_a_curve_shows_probes_in_a_panel_of_their_own():
-    rows = curve_rows(20)
-    probed = [*rows, {"step": 10, "knn/fine/top1": 0.5}]
-    assert loss_curve(probed).shape[0] > loss_curve(rows).shape[0]
-
-
-def test_a_curve_leaves_out_what_is_missing_or_not_finite():
-    rows = [*curve_rows(20), {"step": 21, "loss": None, "lr": 0.01}, {"step": 22, "other": 1.0}]
-    steps, losses = sheets._series(rows, "loss")
-    assert steps.tolist() == list(range(1, 21))
-    assert np.isfinite(losses).all()
-    assert loss_curve(rows).std() > 0
-
-
-def test_the_running_mean_is_that_of_a_loop():
-    values = np.random.default_rng(0).normal(size=130)
-    reach = 130 // 40 + 1
-    loop = [values[max(0, i - reach) : i + reach + 1].mean() for i in range(130)]
-    np.testing.assert_allclose(sheets._smooth(values), loop, atol=1e-12)
-
-
-def test_curves_leave_no_figure_behind():
-    import matplotlib.pyplot as plt
-
-    loss_curve(curve_rows(3))
-    assert plt.get_fignums() == []
 
 
 def test_saving_makes_the_folder_and_leaves_one_file(tmp_path):

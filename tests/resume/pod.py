@@ -1,4 +1,4 @@
-"""Writes the checkpoint of a training on 8 devices: `python -m tests.resume.pod WORKDIR`."""
+"""Write the checkpoint of a training on 8 devices: `python -m tests.resume.pod WORKDIR`."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ MESH = ("mesh.data=1", "mesh.fsdp=8")
 
 
 def values(shapes):
-    """Arrays for a tree of shapes, the same in every process, no two of them alike."""
+    """Return arrays for a tree of shapes, all different, the same in every process."""
     leaves, structure = jax.tree.flatten(shapes)
     made = [
         np.random.default_rng(i).normal(size=leaf.shape).astype(leaf.dtype)
@@ -28,10 +28,10 @@ def values(shapes):
 def main(workdir: Path) -> None:
     config = override(load("configs/hpm.py:tiny"), MESH)
     parts = assemble(config, 296)
-    state = jax.tree.map(jax.device_put, values(parts.shapes), parts.places)
+    state = jax.tree.map(jax.device_put, values(parts.shapes), parts.shardings)
     sharded = [leaf for leaf in jax.tree.leaves(state) if not leaf.sharding.is_fully_replicated]
     workdir.mkdir()
-    save_config(workdir, config, begun=False)
+    save_config(workdir, config, has_checkpoint=False)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(7, state, {"step": 7}, to_json(config))
     checkpoints.close()

@@ -1,4 +1,4 @@
-"""What 8 devices wrote in parts, one plain CPU reads whole, without the optimiser's arrays."""
+"""One CPU device reads a checkpoint sharded over 8, without the optimiser's arrays."""
 
 import re
 import subprocess
@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from maskmim import evaluate
-from maskmim.checkpoints.load_run import trained
+from maskmim.checkpoints.load_run import load_trained
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.load import override
+from maskmim.evals import evaluation
 from tests.resume.pod import values
 from tests.running import ROOT, as_tests, environment
 
@@ -26,13 +27,14 @@ def test_a_checkpoint_of_a_pod_is_read_by_one_device(tmp_path, monkeypatch):
         text=True,
         check=False,
     )
-    found = re.match(r"8 devices, (\d+) arrays in parts", written.stdout)
-    assert found and int(found[1]) > 10, written.stdout + written.stderr
+    printed = re.match(r"8 devices, (\d+) arrays in parts", written.stdout)
+    assert printed and int(printed[1]) > 10, written.stdout + written.stderr
     # The state before training has all that the optimiser keeps: it must not be made.
-    monkeypatch.setattr(evaluate, "born_sharded", None)
+    monkeypatch.setattr(evaluation, "init_sharded", None)
     config = override(load_config(workdir), ["mesh.fsdp=1"])
-    parts, variables, step = evaluate.restore(config, workdir)
-    run = trained(workdir)
+    restored = evaluate.restore(config, workdir)
+    parts, variables, step = restored.parts, restored.variables, restored.step
+    run = load_trained(workdir)
     assert step == run.step == 7 and load_config(workdir).mesh.fsdp == 8
     expected = values(parts.shapes)
     for read in (variables, run.variables):

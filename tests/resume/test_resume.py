@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from maskmim import errors
-from maskmim.checkpoints.reader import layout, newest, steps
+from maskmim.checkpoints.reader import attach_shardings, restore_newest, stored_steps
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.bricks import bind
-from maskmim.reporting.metrics_log import read
+from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import exits
 from maskmim.train import main
 from maskmim.train_loop import open_batches
@@ -39,7 +39,7 @@ FLAGS = (
 
 
 def train(workdir, *flags):
-    """The command in this process; returns its exit code."""
+    """Run the command in this process; return its exit code."""
     return exits.run(main, [*FLAGS, *flags, f"--workdir={workdir}"])
 
 
@@ -47,7 +47,7 @@ def train(workdir, *flags):
     scope="module", params=["float32", pytest.param("bfloat16", marks=pytest.mark.slow)]
 )
 def undisturbed(request, tmp_path_factory):
-    """The work directory of a run that nothing disturbed, and the flag of its dtype."""
+    """Return the work directory of an undisturbed run, and the flag of its dtype."""
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
     flag = f"--config.model.dtype={request.param}"
     assert train(workdir, flag) == errors.DONE
@@ -55,41 +55,43 @@ def undisturbed(request, tmp_path_factory):
 
 
 def everything(workdir):
-    """(path, array) of the whole state of the newest checkpoint, and its step."""
+    """Return (path, array) of the whole state of the newest checkpoint, and its step."""
     config = load_config(workdir)
     parts = assemble(config, 296)
-    found = newest(workdir, layout(parts.shapes, parts.places)._asdict())
-    return jax.tree_util.tree_leaves_with_path(found.state), found.step
+    restored = restore_newest(workdir, attach_shardings(parts.shapes, parts.shardings)._asdict())
+    return jax.tree_util.tree_leaves_with_path(restored.state), restored.step
 
 
 def losses(workdir):
-    return {row["step"]: row["loss"] for row in read(workdir / "metrics.jsonl") if "loss" in row}
+    return {
+        row["step"]: row["loss"] for row in read_metrics(workdir / "metrics.jsonl") if "loss" in row
+    }
 
 
 def next_records(workdir, step, count=100):
-    """Which records a run would read next after so many steps."""
+    """Return the next `count` records that a run would read after `step`."""
     config = load_config(workdir)
     records = bind(config.data.train)()
     batches = open_batches(config, assemble(config, len(records)), records, step)
     needed = -(-count // config.train.batch_size)
-    found = [np.asarray(batch["record"]) for batch in itertools.islice(batches, needed)]
-    return np.concatenate(found)[:count]
+    records_read = [np.asarray(batch["record"]) for batch in itertools.islice(batches, needed)]
+    return np.concatenate(records_read)[:count]
 
 
 def interrupt(workdir, log, number, flag):
-    """Starts the training and sends it a signal after it has saved a step; returns its code.
+    """Start the training and send it a signal after it has saved a step; return its code.
 
     Bits are compared: it is compiled as the other runs are, in this process.
     """
     folder, draw = workdir / "checkpoints", random.Random(number)
-    before = steps(folder)[-1:]
+    before = stored_steps(folder)[-1:]
     words = command("train", *FLAGS, flag, f"--workdir={workdir}")
     with log.open("ab") as output:
         process = subprocess.Popen(
             words, cwd=ROOT, env=environment(**as_tests()), stdout=output, stderr=subprocess.STDOUT
         )
     deadline = time.monotonic() + 300
-    while steps(folder)[-1:] == before:
+    while stored_steps(folder)[-1:] == before:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.02)
@@ -99,11 +101,11 @@ def interrupt(workdir, log, number, flag):
 
 
 def check_same(workdir, undisturbed):
-    expected, found = everything(undisturbed), everything(workdir)
-    assert expected[1] == found[1] == STEPS
+    expected, actual = everything(undisturbed), everything(workdir)
+    assert expected[1] == actual[1] == STEPS
     parts = {jax.tree_util.keystr(path[:1], simple=True) for path, _ in expected[0]}
     assert parts == {"step", "params", "extra", "opt_state", "bad_steps"}
-    for (path, one), (_, other) in zip(expected[0], found[0], strict=True):
+    for (path, one), (_, other) in zip(expected[0], actual[0], strict=True):
         np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
     assert losses(workdir) == losses(undisturbed)
 
@@ -116,7 +118,7 @@ def test_killed_and_stopped_it_ends_bit_for_bit_the_same(tmp_path, undisturbed, 
     code = interrupt(workdir, log, signal.SIGTERM, flag)
     assert code == errors.SAVED, log.read_text()
     assert "is saved; the same command continues" in log.read_text()
-    stopped = steps(workdir / "checkpoints")[-1]
+    stopped = stored_steps(workdir / "checkpoints")[-1]
     assert 0 < stopped < STEPS and max(losses(workdir)) == stopped
     position = everything(workdir)[1]
     order = next_records(straight, 0, 16 * stopped + 100)
@@ -129,16 +131,16 @@ def test_killed_and_stopped_it_ends_bit_for_bit_the_same(tmp_path, undisturbed, 
 
 @pytest.fixture
 def finished(tmp_path, undisturbed):
-    """A copy of the undisturbed run, and the flag of its dtype."""
+    """Return a copy of the undisturbed run, and the flag of its dtype."""
     return shutil.copytree(undisturbed[0], tmp_path / "finished"), undisturbed[1]
 
 
 def test_a_finished_run_is_extended(finished, capsys):
     workdir, flag = finished
     assert train(workdir, flag, "--config.train.epochs=1.3") == errors.DONE
-    told = capsys.readouterr().out
-    assert "changed for the rest of the run: train.epochs: 1.2 -> 1.3" in told
-    assert "continuing from step 22 of 24" in told
+    printed = capsys.readouterr().out
+    assert "changed for the rest of the run: train.epochs: 1.2 -> 1.3" in printed
+    assert "continuing from step 22 of 24" in printed
     assert everything(workdir)[1] == 24 and load_config(workdir).train.epochs == 1.3
     assert max(losses(workdir)) == 24
 
@@ -148,7 +150,7 @@ def test_a_run_shortened_below_what_is_done_ends_where_it_is(finished, capsys):
     before = everything(workdir)[0]
     assert train(workdir, flag, "--config.train.epochs=1") == errors.DONE
     assert "changed for the rest of the run: train.epochs: 1.2 -> 1" in capsys.readouterr().out
-    assert steps(workdir / "checkpoints")[-1] == STEPS
+    assert stored_steps(workdir / "checkpoints")[-1] == STEPS
     jax.tree.map(np.testing.assert_array_equal, before, everything(workdir)[0])
 
 
@@ -171,14 +173,14 @@ def test_the_command_on_a_finished_run_does_nothing(finished, capsys):
 def test_a_run_stopped_in_its_last_evaluation_does_it_again_and_no_step(finished, capsys):
     workdir, flag = finished
     assert train(workdir, flag) == errors.DONE
-    before, rows = everything(workdir)[0], read(workdir / "metrics.jsonl")
+    before, rows = everything(workdir)[0], read_metrics(workdir / "metrics.jsonl")
     results = (workdir / "results.json").read_text()
     (workdir / "results.json").unlink()
     assert train(workdir, flag) == errors.DONE
-    found = json.loads((workdir / "results.json").read_text())
-    assert {**json.loads(results), "seconds": 0} == {**found, "seconds": 0}
+    again = json.loads((workdir / "results.json").read_text())
+    assert {**json.loads(results), "seconds": 0} == {**again, "seconds": 0}
     jax.tree.map(np.testing.assert_array_equal, before, everything(workdir)[0])
-    assert read(workdir / "metrics.jsonl") == rows
+    assert read_metrics(workdir / "metrics.jsonl") == rows
 
 
 @pytest.mark.slow
@@ -192,8 +194,8 @@ def test_trained_on_eight_devices_it_ends_near_what_one_gives(tmp_path):
     result = run("train", *flags, *mesh, f"--workdir={eight}", **devices)
     assert result.returncode == errors.DONE, result.stderr
     like = assemble(load_config(one), 296)
-    wanted = {"params": layout(like.shapes.params, like.places.params)}
-    expected, found = (newest(workdir, wanted).state["params"] for workdir in (one, eight))
+    layout = {"params": attach_shardings(like.shapes.params, like.shardings.params)}
+    expected, actual = (restore_newest(workdir, layout).state["params"] for workdir in (one, eight))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), expected, found
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), expected, actual
     )

@@ -1,8 +1,15 @@
-"""Finding each other: what launchers and flags say, and what is wrong with them."""
+"""Launchers and flags that tell processes where to meet, and errors in them."""
 
 import pytest
 
-from maskmim.runtime.processes import AUTO, HostsError, Place, missing_in, place_of, started_by
+from maskmim.runtime.processes import (
+    AUTO,
+    JoinError,
+    Rendezvous,
+    detect_launcher,
+    late_processes,
+    parse_rendezvous,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,14 +25,14 @@ from maskmim.runtime.processes import AUTO, HostsError, Place, missing_in, place
         ({"MEGASCALE_NUM_SLICES": "2"}, "TPU slices"),
     ],
 )
-def test_launchers_are_known_by_their_variables(environment, launcher):
-    assert started_by(environment) == launcher
+def test_launchers_are_detected_by_their_variables(environment, launcher):
+    assert detect_launcher(environment) == launcher
 
 
-def test_flags_say_where():
-    assert place_of(None, None, None) is None
-    assert place_of("10.0.0.1:4321", "4", "3") == Place("10.0.0.1:4321", 4, 3)
-    assert place_of("auto", None, None) == Place(AUTO, 0, 0)
+def test_flags_give_the_rendezvous():
+    assert parse_rendezvous(None, None, None) is None
+    assert parse_rendezvous("10.0.0.1:4321", "4", "3") == Rendezvous("10.0.0.1:4321", 4, 3)
+    assert parse_rendezvous("auto", None, None) == Rendezvous(AUTO, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +42,16 @@ def test_flags_say_where():
         ((None, "2", "0"), "--coordinator missing"),
         (("a:1", "2", "2"), "--process 2 of --processes 2: numbers from 0 to one below"),
         (("a:1", "two", "0"), "numbers from 0"),
-        (("a", "2", "0"), "an address with a port"),
+        (("a", "2", "0"), "give an address with a port"),
     ],
 )
 def test_flags_that_cannot_be(flags, message):
-    with pytest.raises(HostsError, match=message):
-        place_of(*flags)
+    with pytest.raises(JoinError, match=message):
+        parse_rendezvous(*flags)
 
 
 def test_who_is_missing_is_read_from_the_coordination_service():
-    told = "Barrier timed out.\n# of tasks: 1/3.\nSome timed out task names:\n1\n2\n\n\nRPC: /xla"
-    assert missing_in(told) == ["1", "2"]
-    assert missing_in("timed out task names:\n/job:jax_worker/replica:0/task:3\n\n") == ["3"]
-    assert missing_in("something else") == []
+    error = "Barrier timed out.\n# of tasks: 1/3.\nSome timed out task names:\n1\n2\n\n\nRPC: /xla"
+    assert late_processes(error) == ["1", "2"]
+    assert late_processes("timed out task names:\n/job:jax_worker/replica:0/task:3\n\n") == ["3"]
+    assert late_processes("something else") == []

@@ -30,7 +30,7 @@ def free_port():
 
 
 def start_all(count, workdir, *flags):
-    """Starts so many processes of one training, output of each in a file."""
+    """Start `count` processes of one training; the output of each goes to a file."""
     port, started = free_port(), []
     for process in range(count):
         place = (f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={process}")
@@ -54,7 +54,7 @@ def losses(workdir):
 
 
 def wait_for_lines(workdir, count):
-    """Until so many steps are logged, at most some minutes."""
+    """Wait until `count` steps are logged, at most five minutes."""
     metrics = workdir / "metrics.jsonl"
     for _ in range(3000):
         if metrics.exists() and metrics.read_text().count("\n") >= count:
@@ -64,10 +64,10 @@ def wait_for_lines(workdir, count):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """One process's run."""
+    """Return the work directory of a run of one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    found = run("train", *FLAGS, f"--workdir={workdir}")
-    assert found.returncode == 0, found.stderr
+    result = run("train", *FLAGS, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
     return workdir
 
 
@@ -75,20 +75,20 @@ def test_two_processes_train_and_evaluate_as_one(alone, tmp_path):
     workdir = tmp_path / "run"
     started = start_all(2, workdir)
     codes = [process.wait(timeout=600) for process in started]
-    told = outputs(workdir, 2)
-    assert codes == [0, 0], told
+    printed = outputs(workdir, 2)
+    assert codes == [0, 0], printed
     one, two = losses(alone), losses(workdir)
     assert one.keys() == two.keys()
     assert max(abs(one[step] / two[step] - 1) for step in one) < 1e-5
-    assert "sampler" in told[0] and "sampler" not in told[1]  # only one of them talks
+    assert "sampler" in printed[0] and "sampler" not in printed[1]  # only one of them talks
     compare_results(alone, workdir)
 
 
 def compare_results(first, second):
-    """The results of two runs agree."""
-    found = [json.loads((p / "results.json").read_text()) for p in (first, second)]
-    assert found[0].keys() == found[1].keys()
-    errors = [each["reconstruction"] for each in found]
+    """Check that the results of two runs agree."""
+    one, two = (json.loads((p / "results.json").read_text()) for p in (first, second))
+    assert one.keys() == two.keys()
+    errors = [result["reconstruction"] for result in (one, two)]
     for name, value in errors[0].items():
         assert errors[1][name] == pytest.approx(value, rel=1e-3), name
 
@@ -130,8 +130,8 @@ def test_a_killed_training_ends_the_other_and_both_go_on_from_the_checkpoint(
 @pytest.mark.parametrize("mesh", [(), ("--config.mesh.fsdp=2",)])
 def test_four_processes_with_probes(tmp_path, mesh):
     alone = tmp_path / "one" / "run"
-    found = run("train", *FLAGS, *LONG, f"--workdir={alone}")
-    assert found.returncode == 0, found.stderr
+    result = run("train", *FLAGS, *LONG, f"--workdir={alone}")
+    assert result.returncode == 0, result.stderr
     workdir = tmp_path / "four" / "run"
     workdir.parent.mkdir()
     started = start_all(4, workdir, *LONG, *mesh)

@@ -1,4 +1,4 @@
-"""No process waits for ever for another: all leave, with one code, and say why."""
+"""No process waits for another without a limit: all exit with one code, and print why."""
 
 import signal
 import subprocess
@@ -57,7 +57,7 @@ class Peers:
         raise AssertionError("no steps in two minutes")
 
     def code(self, process):
-        """The exit code of a process that must end by itself, soon."""
+        """Return the exit code of a process that must end by itself, soon."""
         return self.processes[process].wait(timeout=90)
 
 
@@ -78,28 +78,28 @@ def peers(tmp_path):
 
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_who_waits_for_a_stopped_process_leaves_with_its_stacks(peers, stopped):
-    found = peers()
-    found.wait_for_steps(30)
-    found.processes[stopped].send_signal(signal.SIGSTOP)
+    group = peers()
+    group.wait_for_steps(30)
+    group.processes[stopped].send_signal(signal.SIGSTOP)
     began = time.monotonic()
     other = 1 - stopped
-    assert found.code(other) == errors.STUCK, found.told(other)
-    assert time.monotonic() - began < PATIENCE + 8  # its patience, and telling who does not hear
-    assert "no progress in 'step' since" in found.told(other)
-    dumped = (found.folder / f"stuck-{other}.txt").read_text()
-    assert "no progress in 'step'" in dumped and "in ask" in dumped and "in steps" in dumped
-    found.processes[stopped].send_signal(signal.SIGCONT)
-    assert found.code(stopped) == errors.STUCK, found.told(stopped)
+    assert group.code(other) == errors.STUCK, group.told(other)
+    assert time.monotonic() - began < PATIENCE + 8  # its patience, and an unanswered notice
+    assert "no progress in 'step' since" in group.told(other)
+    dumped = (group.folder / f"stuck-{other}.txt").read_text()
+    assert "no progress in 'step'" in dumped and "in poll" in dumped and "in steps" in dumped
+    group.processes[stopped].send_signal(signal.SIGCONT)
+    assert group.code(stopped) == errors.STUCK, group.told(stopped)
 
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_who_is_left_by_a_killed_process_leaves_with_a_code(peers, killed):
-    found = peers()
-    found.wait_for_steps(30)
-    found.processes[killed].kill()
+    group = peers()
+    group.wait_for_steps(30)
+    group.processes[killed].kill()
     other = 1 - killed
-    assert found.code(other) == errors.STUCK, found.told(other)
-    assert "another process is gone" in found.told(other)
+    assert group.code(other) == errors.STUCK, group.told(other)
+    assert "another process is gone" in group.told(other)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_who_is_left_by_a_killed_process_leaves_with_a_code(peers, killed):
     ],
 )
 def test_all_leave_with_the_code_of_the_first(peers, what, code, why):
-    found = peers(what)
-    codes = [found.code(process) for process in range(2)]
-    assert codes == [code, code], found.told(0) + found.told(1)
-    assert why in found.told(0), found.told(0)
+    group = peers(what)
+    codes = [group.code(process) for process in range(2)]
+    assert codes == [code, code], group.told(0) + group.told(1)
+    assert why in group.told(0), group.told(0)

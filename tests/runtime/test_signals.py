@@ -1,4 +1,4 @@
-"""Signals as requests: heard whatever the main thread does, and acted on where it is right."""
+"""Stop signals: read whatever the main thread does, and acted on in the right phases."""
 
 import hashlib
 import os
@@ -11,12 +11,12 @@ import pytest
 
 from maskmim import errors
 from maskmim.runtime import exits
-from maskmim.runtime.signals import NOTHING_TO_LOSE, Asked, StopRequest
+from maskmim.runtime.signals import INTERRUPTIBLE_PHASES, StopRequested, StopSignals
 from maskmim.runtime.timeline import Timeline
 
 
 class Left:
-    """What is called instead of ending the process: notes the message and the time."""
+    """A callable instead of ending the process: records the message and the time."""
 
     def __init__(self):
         self.why, self.at, self.event = "", 0.0, threading.Event()
@@ -28,10 +28,10 @@ class Left:
 
 @pytest.fixture
 def stopping():
-    """(timeline, what leaving was asked for, the request), with handlers in place."""
+    """Yield (timeline, recorder of the end, StopSignals), with handlers installed."""
     times, left = Timeline(), Left()
     hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have ignored it
-    with StopRequest(times, left) as stop:
+    with StopSignals(times, left) as stop:
         yield times, left, stop
     signal.signal(signal.SIGHUP, hangup)
 
@@ -51,8 +51,8 @@ def test_a_signal_during_a_step_is_a_request_and_no_more(stopping, name):
         assert not left.event.wait(0.6)
 
 
-@pytest.mark.parametrize("phase", NOTHING_TO_LOSE)
-def test_a_signal_where_nothing_is_lost_leaves_at_once(stopping, phase):
+@pytest.mark.parametrize("phase", INTERRUPTIBLE_PHASES)
+def test_a_signal_in_an_interruptible_phase_ends_at_once(stopping, phase):
     times, left, _ = stopping
     with times.during(phase):
         send(signal.SIGTERM)
@@ -83,9 +83,9 @@ def test_a_request_made_before_such_a_phase_counts_in_it(stopping):
 def test_waiting_for_a_batch_is_broken_off(stopping):
     times, left, stop = stopping
     threading.Timer(0.3, send, [signal.SIGTERM]).start()
-    with times.during("data"), pytest.raises(Asked), stop.breaks():
+    with times.during("data"), pytest.raises(StopRequested), stop.raise_on_stop():
         queue.Queue().get(timeout=30)
-    with pytest.raises(Asked), stop.breaks():
+    with pytest.raises(StopRequested), stop.raise_on_stop():
         raise AssertionError("no batch is asked for any more")
     assert not left.event.is_set()
 
@@ -108,7 +108,7 @@ def test_a_second_ctrl_c_leaves_at_once(stopping, monkeypatch):
         codes.append(code)
         event.set()
 
-    monkeypatch.setattr(exits, "leave", leave)
+    monkeypatch.setattr(exits, "exit_now", leave)
     with times.during("checkpoint"):
         send(signal.SIGINT)
         time.sleep(0.2)
@@ -119,7 +119,7 @@ def test_a_second_ctrl_c_leaves_at_once(stopping, monkeypatch):
 
 
 def listeners():
-    """The threads that read signals."""
+    """Return the threads that read signals."""
     return {thread for thread in threading.enumerate() if thread.name == "signals"}
 
 
@@ -128,15 +128,15 @@ def test_handlers_are_as_before_afterwards_and_nohup_is_respected():
     try:
         old = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
         others = set(threading.enumerate())
-        with StopRequest(Timeline(), Left()) as stop:
+        with StopSignals(Timeline(), Left()) as stop:
             send(signal.SIGHUP)
             time.sleep(0.2)
             assert stop.requested == "" and len(listeners() - others) == 1
         assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == old
         for _ in range(100):
-            if not (own := listeners() - others):
+            if not (left := listeners() - others):
                 break
             time.sleep(0.05)
-        assert not own
+        assert not left
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -1,4 +1,4 @@
-"""A process that makes no progress is ended; one that works, or was stopped itself, is not."""
+"""A process that makes no progress is ended; one that works, or was suspended, is not."""
 
 import subprocess
 import sys
@@ -9,56 +9,56 @@ import pytest
 
 from maskmim import errors
 from maskmim.runtime.timeline import Phase, Timeline
-from maskmim.runtime.watchdog import Patience, Watchdog, stuck
+from maskmim.runtime.watchdog import PhaseTimer, Watchdog, stuck_message
 from tests.running import environment
 
 
 def patience(limit=10.0):
-    return Patience(lambda name: limit if name == "step" else 0.0, gap=2.0)
+    return PhaseTimer(lambda name: limit if name == "step" else 0.0, gap=2.0)
 
 
 def test_a_phase_may_last_its_limit_and_no_longer():
     watched, phase = patience(), Phase("step", 100.0)
-    assert [watched.look(phase, 100.0 + second) for second in range(11)] == [None] * 11
-    assert watched.look(phase, 111.0) == pytest.approx(11.0)
+    assert [watched.check(phase, 100.0 + second) for second in range(11)] == [None] * 11
+    assert watched.check(phase, 111.0) == pytest.approx(11.0)
 
 
 def test_the_next_step_begins_anew():
     watched = patience()
     for second in range(100):
         since = 100.0 + second - second % 9
-        assert watched.look(Phase("step", since), 100.0 + second) is None
+        assert watched.check(Phase("step", since), 100.0 + second) is None
 
 
 def test_a_phase_without_a_limit_may_last():
     watched = patience()
-    assert not any(watched.look(Phase("init", 0.0), float(second)) for second in range(1000))
+    assert not any(watched.check(Phase("init", 0.0), float(second)) for second in range(1000))
 
 
 def test_time_in_which_the_process_was_stopped_does_not_count():
     watched, phase = patience(), Phase("step", 0.0)
-    assert watched.look(phase, 0.0) is None
-    assert watched.look(phase, 5000.0) is None  # Ctrl-Z, a long lunch, fg
-    later = [watched.look(phase, 5000.0 + second) for second in range(1, 9)]
+    assert watched.check(phase, 0.0) is None
+    assert watched.check(phase, 5000.0) is None  # Ctrl-Z, a long lunch, fg
+    later = [watched.check(phase, 5000.0 + second) for second in range(1, 9)]
     assert later == [None] * 8
-    assert watched.look(phase, 5009.0) == pytest.approx(11.0)
+    assert watched.check(phase, 5009.0) == pytest.approx(11.0)
 
 
 def test_what_is_said_names_phase_and_key():
-    assert "'data'" in stuck(Phase("data", 0.0), 33.0)
-    assert "process.stuck_after_seconds" in stuck(Phase("data", 0.0), 33.0)
-    assert "process.stuck_elsewhere_seconds" in stuck(Phase("evaluation", 0.0), 33.0)
+    assert "'data'" in stuck_message(Phase("data", 0.0), 33.0)
+    assert "process.stuck_after_seconds" in stuck_message(Phase("data", 0.0), 33.0)
+    assert "process.stuck_elsewhere_seconds" in stuck_message(Phase("evaluation", 0.0), 33.0)
 
 
 def watching(tmp_path, in_steps, elsewhere=0.0):
-    """A watchdog that sets an event instead of ending the process, and its timeline."""
+    """Return a watchdog that only sets an event, its timeline, and the event."""
     left, times = threading.Event(), Timeline()
     dog = Watchdog(
         times,
         tmp_path / "stuck-0.txt",
         in_steps=in_steps,
         elsewhere=elsewhere,
-        leave=lambda why: left.set(),
+        end_process=lambda why: left.set(),
     )
     return dog, times, left
 
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     print(child.pid, flush=True)
     times = Timeline()
     dog = Watchdog(times, Path("stuck-0.txt"), in_steps=0.5, elsewhere=0.0,
-                   leave=lambda why: exits.leave(70))
+                   end_process=lambda why: exits.exit_now(70))
     with dog, times.during("data"):
         threading.Lock().acquire()
         forever = threading.Lock()
@@ -120,7 +120,7 @@ if __name__ == "__main__":
 
 def test_a_process_that_hangs_ends_with_its_code_and_takes_its_workers_along(tmp_path):
     (tmp_path / "hangs.py").write_text(HANGS)
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "hangs.py"],
         cwd=tmp_path,
         env=environment(),
@@ -129,9 +129,9 @@ def test_a_process_that_hangs_ends_with_its_code_and_takes_its_workers_along(tmp
         timeout=120,
         check=False,
     )
-    assert found.returncode == errors.STUCK, found.stderr
-    assert "no progress in 'data'" in found.stderr
-    worker = int(found.stdout.split()[0])
+    assert result.returncode == errors.STUCK, result.stderr
+    assert "no progress in 'data'" in result.stderr
+    worker = int(result.stdout.split()[0])
     for _ in range(100):
         if not running(worker):
             return
@@ -140,7 +140,7 @@ def test_a_process_that_hangs_ends_with_its_code_and_takes_its_workers_along(tmp
 
 
 def running(pid):
-    """Whether a process runs; a zombie that nobody collects does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] != "Z"

@@ -9,7 +9,7 @@ from maskmim.schedules.warmup import ScheduleError, Span
 
 
 def test_the_rate_rises_and_follows_part_of_a_cosine():
-    """Against the official formula, WarmupThenCosine, at its own steps."""
+    """Compare with the official formula of WarmupThenCosine at its steps."""
     steps, warmup = 500, 50
     rate = jax.vmap(learning_rate(Span(steps, 10.0), warmup_epochs=5.0))(np.arange(steps))
     fall = 0.5 * (1 + np.cos(np.pi * 0.8 * np.arange(steps - warmup) / (steps - warmup)))
@@ -21,8 +21,8 @@ def test_the_rate_rises_and_follows_part_of_a_cosine():
 
 
 def test_the_momentum_goes_from_one_to_its_least_and_back():
-    found = [float(momentum(at, least=0.99)) for at in (0.0, 0.05, 0.1, 0.55, 1.0)]
-    assert found == pytest.approx([1.0, 0.995, 0.99, 1 - 0.00654508, 1 - 0.00095492], abs=1e-6)
+    momenta = [float(momentum(at, least=0.99)) for at in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    assert momenta == pytest.approx([1.0, 0.995, 0.99, 1 - 0.00654508, 1 - 0.00095492], abs=1e-6)
 
 
 def test_a_training_without_a_rise_starts_at_the_top():

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.config.facts import facts_of
 from maskmim.reporting.streams import GREY
-from maskmim.targets.codes import codes, palette, quantised, shows, spread
+from maskmim.targets.codes import codes, draw_codes, palette, quantised, repeat_to_pixels
 from maskmim.types import Context, Mask, View
 
 
@@ -20,7 +21,7 @@ def view_of(outputs=None):
 @pytest.mark.proves(113, "a token's target is the code at its own place")
 def test_codes_of_predicted_tokens():
     np.testing.assert_array_equal(codes(view_of()), [[0, 12], [21, 33]])
-    assert codes.needs == ("codes",)
+    assert facts_of(codes).needs == ("codes",)
 
 
 def test_quantised_vectors_are_an_output():
@@ -40,7 +41,8 @@ def test_pictures_of_codes():
     likeliest = np.array([[0, 7], [21, 2]])
     logits = np.eye(40, dtype=np.float32)[likeliest]
     drawn = {
-        name: np.asarray(shown) for name, shown in shows(view_of(), jnp.asarray(logits)).items()
+        name: np.asarray(shown)
+        for name, shown in draw_codes(view_of(), jnp.asarray(logits)).items()
     }
     true = np.asarray(palette(view_of().context.hints["codes"])).reshape(2, 2, 3, 3)
     np.testing.assert_array_equal(drawn["codes"], true.repeat(2, axis=1).repeat(2, axis=2))
@@ -48,5 +50,5 @@ def test_pictures_of_codes():
     np.testing.assert_array_equal(cells[1, 5], palette(jnp.int32(2)))
     np.testing.assert_array_equal(cells[0, 1], true.reshape(2, 6, 3)[0, 1])
     assert (drawn["masked codes"][:, ::2, ::2].reshape(2, 6, 3)[0, 4] == GREY).all()
-    clip = spread(jnp.ones((1, 8, 3)), (2, 2, 2), (4, 6, 2))
+    clip = repeat_to_pixels(jnp.ones((1, 8, 3)), (2, 2, 2), (4, 6, 2))
     assert clip.shape == (1, 4, 6, 2, 3)

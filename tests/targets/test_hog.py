@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskmim.config.facts import facts_of
 from maskmim.targets.hog import TargetError, hog, hog_patches
 from maskmim.types import Context, Mask, View
 from tests.running import ROOT
@@ -150,7 +151,7 @@ def test_no_gradient_passes():
     [
         ((1, 32, 32, 3), (4, 4), {"cell": 3}, "patches of 8x8 pixels .* cells of 3x3"),
         ((1, 32, 24, 3), (4, 2), {}, "patches of 8x12 pixels .* cells of 8x8"),
-        ((1, 4, 32, 32, 3), (2, 4, 4), {}, "no pictures"),
+        ((1, 4, 32, 32, 3), (2, 4, 4), {}, "not pictures"),
     ],
 )
 def test_cells_that_do_not_fit_are_an_error(shape, grid, keywords, words):
@@ -173,7 +174,7 @@ def test_what_is_shown_are_the_histograms_and_the_predicted_ones():
     net = SimpleNamespace(display=lambda x: jnp.clip(x * 50 + 128, 0, 255).astype(jnp.uint8))
     context = Context({}, {"image": (2, 2)}, {})
     view = View(net, context, images, mask, None, {}, {})
-    found = hog_patches.shows(view, jnp.zeros((2, 2, 108)))
+    found = facts_of(hog_patches).shows(view, jnp.zeros((2, 2, 108)))
     assert list(found) == ["picture", "what is seen", "HOG", "HOG, predicted where hidden"]
     whole, guess = (np.asarray(found[name]) for name in list(found)[2:])
     assert whole.shape == guess.shape == (2, 32, 32, 3) and whole.max() == 255

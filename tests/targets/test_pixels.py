@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.config.facts import facts_of
 from maskmim.masks.core import from_scores
 from maskmim.targets.pixels import denormalise, normalised_patches, patches
 from maskmim.types import Context, View
@@ -58,4 +59,4 @@ def test_denormalise_turns_a_perfect_prediction_into_the_pixels(view):
     np.testing.assert_allclose(
         denormalise(view, normalised_patches(view)), by_hand(view), atol=1e-5
     )
-    assert normalised_patches.pixels is denormalise
+    assert facts_of(normalised_patches).pixels is denormalise

@@ -9,17 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.config import facts
 from maskmim.teachers import momentum
 from maskmim.teachers.average import AverageError, average
 
 HALF = partial(momentum.constant, value=0.5)
 
 
+@facts.finder(gives=("first",))
 def first(net, params, context, *, factor=1.0):
     return {"first": factor * params["encoder"]["kernel"][0]}
-
-
-first.gives = ("first",)
 
 
 def weights(seed: int) -> dict:
@@ -57,7 +56,7 @@ def test_named_parts_are_averaged_alone():
     np.testing.assert_allclose(extra["encoder"]["bias"], middle, rtol=1e-6)
 
 
-def test_what_is_found_comes_from_the_average_before_the_mask_and_carries_no_gradient():
+def test_hints_come_from_the_average_before_the_mask_and_carry_no_gradient():
     teacher = average(find=partial(first, factor=3.0), momentum=HALF)
     assert teacher.gives == ("first",) and not teacher.sees_mask
 
@@ -75,8 +74,8 @@ def test_parts_that_do_not_exist_are_named():
         teacher.init(jax.random.key(0), None, weights(0))
 
 
-def test_a_find_that_says_nothing_of_its_hints_is_refused():
-    with pytest.raises(AverageError, match=r"test_average\.silent does not say what it finds"):
+def test_a_find_that_declares_no_hints_is_refused():
+    with pytest.raises(AverageError, match=r"test_average\.silent does not declare its hints"):
         average(find=partial(silent, factor=1.0), momentum=HALF)
 
 

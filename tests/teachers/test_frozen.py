@@ -107,9 +107,9 @@ def test_what_a_fixed_teacher_cannot_look_at():
 
     with pytest.raises(FrozenError, match="no 'image': it has video"):
         look({"video": pictures(2)})
-    with pytest.raises(FrozenError, match="3 channels, those of the batch have 1"):
+    with pytest.raises(FrozenError, match="3 channels, the batch has 1"):
         look({"image": pictures(2)[..., :1]})
-    with pytest.raises(FrozenError, match="looks at pictures"):
+    with pytest.raises(FrozenError, match="needs pictures"):
         look({"image": pictures(2)[:, None]}, {"image": (1, 4, 3)})
     with pytest.raises(ModelError, match="no layer 3"):
         NANO(layer=3)
@@ -123,7 +123,7 @@ def test_a_run_of_ours_teaches(tmp_path, monkeypatch):
         method = method()
         variables = method.variables(jax.random.key(1))
 
-    monkeypatch.setattr(pretrained, "trained", lambda workdir: Given)
+    monkeypatch.setattr(pretrained, "load_trained", lambda workdir: Given)
     net, params = Given.method.net, Given.variables.params
     batch = {"image": pictures(2)}
     encode = quick_jit(partial(net.encode, capture=("layers",)))

@@ -75,7 +75,7 @@ def test_files_that_are_no_npz_are_errors(tmp_path):
     with pytest.raises(BankError, match=r"no noise bank at .*missing\.npz"):
         from_npz(path=str(tmp_path / "missing.npz"))
     (tmp_path / "text.npz").write_text("green")
-    with pytest.raises(BankError, match="is no npz"):
+    with pytest.raises(BankError, match="is not an npz"):
         from_npz(path=str(tmp_path / "text.npz"))
     np.savez_compressed(tmp_path / "whole.npz", a=np.random.RandomState(0).rand(4, 30, 30))
     damaged = bytearray((tmp_path / "whole.npz").read_bytes())

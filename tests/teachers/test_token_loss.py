@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.facts import facts_of
 from maskmim.teachers.token_loss import predicted
 from maskmim.types import Context
 
@@ -28,5 +29,5 @@ def test_every_token_is_seen_and_asked_about():
     net = SimpleNamespace(inputs=lambda batch: batch["image"], encode=encode, predict=predict)
     context = Context(batch, {"image": (3, 4)}, {})
     found = predicted(net, jnp.float32(2), context, head="difficulty")
-    assert tuple(found) == predicted.gives
+    assert tuple(found) == facts_of(predicted).gives
     np.testing.assert_array_equal(found["token_loss"], 2 * batch["image"])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.checkpoints.load_run import Trained
+from maskmim.checkpoints.load_run import TrainedRun
 from maskmim.methods.vq_autoencoder import autoencoder
 from maskmim.methods.vq_kd import vq_kd
 from maskmim.models.vq_autoencoder import vq_autoencoder
@@ -34,7 +34,7 @@ def tokenizer():
     method = vq_kd(spec, model=model, codebook=book, objectives={}, teachers={})
     params, extra = jax.tree.map(np.asarray, quick_jit(method.init)(jax.random.key(3)))
     config = SimpleNamespace(method="maskmim.methods.vq_kd.vq_kd")
-    return Trained(config, spec, method, Variables(params, extra, ()), 7)
+    return TrainedRun(config, spec, method, Variables(params, extra, ()), 7)
 
 
 @cache
@@ -46,7 +46,7 @@ def autoencoder_run():
     method = autoencoder(spec, model=model, scales={})
     params, extra = jax.tree.map(np.asarray, quick_jit(method.init)(jax.random.key(4)))
     config = SimpleNamespace(method="maskmim.methods.vq_autoencoder.autoencoder")
-    return Trained(config, spec, method, Variables(params, extra, ()), 7)
+    return TrainedRun(config, spec, method, Variables(params, extra, ()), 7)
 
 
 @pytest.fixture(params=[tokenizer, autoencoder_run])
@@ -57,7 +57,7 @@ def run(monkeypatch, request):
     def read(workdir):
         return found
 
-    monkeypatch.setattr(tokenizers, "trained", read)
+    monkeypatch.setattr(tokenizers, "load_trained", read)
     return found
 
 
@@ -82,13 +82,13 @@ def test_a_run_gives_its_own_codes(run):
 
 
 def test_other_sizes_and_other_runs_are_errors(run, monkeypatch):
-    with pytest.raises(TokenizerError, match="somewhere has 16 codes, 8192 are expected"):
+    with pytest.raises(TokenizerError, match="somewhere has 16 codes, not 8192"):
         of_run(workdir="somewhere").freeze()
     with pytest.raises(TokenizerError, match="12 tokens, the model into 48"):
         asked(of_run(workdir="somewhere", size=SIZE), {"image": (8, 6)}, {"image": pictures(1)})
     other = run._replace(method=tiny_method())
-    monkeypatch.setattr(tokenizers, "trained", lambda workdir: other)
-    with pytest.raises(TokenizerError, match="is no tokenizer"):
+    monkeypatch.setattr(tokenizers, "load_trained", lambda workdir: other)
+    with pytest.raises(TokenizerError, match="is not a tokenizer"):
         of_run(workdir="somewhere").freeze()
 
 

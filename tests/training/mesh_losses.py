@@ -17,13 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from maskmim.checkpoints.reader import layout
+from maskmim.checkpoints.reader import attach_shardings
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.config.load import load, override
 from maskmim.config.serialize import to_json
 from maskmim.planning.cost import batch_shapes
 from maskmim.training import sharding
-from maskmim.training.build import assemble, born_sharded, jitted_step
+from maskmim.training.build import assemble, init_sharded, jitted_step
 from tests.training import mesh_cases
 
 EXAMPLES = 296
@@ -43,7 +43,7 @@ class Training:
         self.step = step.lower(self.parts.shapes, self.parts.frozen_shapes, batch).compile()
 
     def begin(self):
-        return born_sharded(self.parts, self.config.seed)
+        return init_sharded(self.parts, self.config.seed)
 
     def run(self, state, frozen, first, last):
         """Steps first, first + 1, ..., last - 1: the state and the losses."""
@@ -72,7 +72,7 @@ def move(first, second, steps):
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep_latest=1, keep_every=0)
         checkpoints.save(steps // 2, state, {}, to_json(first.config))
-        like = layout(second.parts.shapes, second.parts.places)
+        like = attach_shardings(second.parts.shapes, second.parts.shardings)
         found = checkpoints.restore(like).state
         checkpoints.close()
     state = jax.tree.map(lambda array: array, found)

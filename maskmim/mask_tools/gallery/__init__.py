@@ -1,1 +1,1 @@
-"""Pictures and statistics of every sampler: `python -m maskmim.gallery`."""
+"""The library of `python -m maskmim.gallery`: pictures and statistics of every sampler."""

@@ -1,6 +1,6 @@
-"""What the gallery cannot know of samplers by itself, by the beginning of their names.
+"""The gallery's settings for samplers that need some, by prefixes of their names.
 
-Of several beginnings that fit a name, the longest counts.
+Of several prefixes that fit a name, the longest wins.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from maskmim.masks import colour, ratio, roles, uniform, units, varied
 
-# Keywords without a default, the parts of combinators; the mask ratio need not be given. A sampler
-# that lacks one here is listed, but not drawn.
+# Keywords without a default, such as the parts of combinators; the command gives the mask ratio. A
+# sampler that lacks one here is listed but not drawn.
 GREEN = partial(colour.green, ratio=0.75)
 UNITS = partial(units.random, ratio=0.75)
 HALF = partial(colour.red, ratio=0.5)
@@ -38,7 +38,7 @@ KEYWORDS: Mapping[str, Mapping[str, Any]] = {
     "varied.per_example": {"scores": uniform.random_scores, "law": ratio.along},
 }
 
-# Token grids that say more than the usual one.
+# Token grids that show more than the usual one.
 GRIDS: Mapping[str, tuple[int, ...]] = {
     "audio.": (64, 8),
     "spans.": (128,),
@@ -47,14 +47,14 @@ GRIDS: Mapping[str, tuple[int, ...]] = {
 # Samplers of spectrograms, shown on one.
 SPECTROGRAMS: Mapping[str, bool] = {"audio.": True}
 
-# Samplers of several streams: the streams' names, all on one grid. They get no hints.
+# Names of the streams of samplers of several, all on one grid. They get no hints.
 STREAMS: Mapping[str, tuple[str, ...]] = {
     "modalities.": ("image", "depth", "labels"),
     "combine.per_stream": ("image", "depth"),
 }
 
 
-def of(name: str, known: Mapping[str, Any], otherwise: Any) -> Any:
-    """What one of the mappings above says of a sampler, `otherwise` where it says nothing."""
-    fitting = [start for start in known if name.startswith(start)]
-    return known[max(fitting, key=len)] if fitting else otherwise
+def example_setting(name: str, settings: Mapping[str, Any], default: Any) -> Any:
+    """Return the setting of a sampler in one of the mappings above, or the default."""
+    prefixes = [prefix for prefix in settings if name.startswith(prefix)]
+    return settings[max(prefixes, key=len)] if prefixes else default

@@ -1,4 +1,4 @@
-"""The gallery's sheets: for every sampler a row of masks, their coverage and their spectrum."""
+"""The gallery's sheets: a row of masks for every sampler, their coverage and their spectrum."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from matplotlib.patches import Patch
 
 from maskmim.mask_tools import statistics
 from maskmim.mask_tools.gallery import overlay as ink
-from maskmim.mask_tools.gallery.draw import Drawn, View, shape_text
-from maskmim.mask_tools.gallery.overlay import overlay, tiled
+from maskmim.mask_tools.gallery.draw import DrawnSampler, MaskMaps, grid_text
+from maskmim.mask_tools.gallery.overlay import overlay, tile
 from maskmim.mask_tools.gallery.scene import Scene
-from maskmim.mask_tools.gallery.table import Facts, number, p_text, percent, row_name, span
-from maskmim.reporting.loss_curve import render
+from maskmim.mask_tools.gallery.table import (
+    MaskStatistics,
+    number_text,
+    p_text,
+    percent_text,
+    range_text,
+    row_name,
+)
+from maskmim.reporting.loss_curve import render_figure
 
-# Inches: columns from left to right, then what is above and between rows.
+# Inches: columns from left to right, then the space above and between rows.
 MARGIN, GAP, TICKS = 0.3, 0.3, 0.4
 LABEL, EXAMPLES, COVERAGE, SPECTRUM = 3.0, 6.1, 1.45, 1.9
 LEFT_EXAMPLES = MARGIN + LABEL + GAP
@@ -31,50 +38,50 @@ DPI = 100
 MOST_EXAMPLES, MOST_VIEWS, RINGS = 10, 4, 14
 POWERS = (0.03, 30.0)
 TITLE_SIZE, NAME_SIZE, TEXT_SIZE = 15, 12, 10
-LETTERS, LONGEST_NAME = 40, 30  # Of a line of the label column; of a name at full size.
+LETTERS, LONGEST_NAME = 40, 30  # Per line of the label column, and of a name at full size.
 GREY, LINE = "#555555", "#005493"
 
 
 class Row(NamedTuple):
-    """A strip of a sheet: one view of a sampler, or a note why there is none.
+    """A strip of a sheet: one view of a sampler, or a note why it has none.
 
-    view, facts: None for a note.
+    view, measured: None for a note.
     """
 
     name: str
-    drawn: Drawn
+    drawn: DrawnSampler
     scene: Scene
-    view: View | None = None
-    facts: Facts | None = None
+    view: MaskMaps | None = None
+    measured: MaskStatistics | None = None
 
     @property
     def height(self) -> float:
-        """Inches, without the gap to the next row."""
+        """Return the height in inches, without the gap to the next row."""
         if self.view is None:
             return NOTE
         rows, _, cell = arrangement(_aspect(self.scene))
         return max(PICTURE, rows * (cell + PICTURE_GAP) - PICTURE_GAP)
 
 
-def rows_of(drawn: Drawn, scene: Scene, facts: Sequence[Facts]) -> list[Row]:
-    """A sampler's rows: one for each of its first views, below each other for the same examples."""
+def sheet_rows(drawn: DrawnSampler, scene: Scene, measured: Sequence[MaskStatistics]) -> list[Row]:
+    """Return a sampler's rows, one for each of its first views, all of the same examples."""
     if not drawn.views:
         return [Row(drawn.sampler.name, drawn, scene)]
-    pairs = list(zip(drawn.views, facts, strict=True))[:MOST_VIEWS]
+    pairs = list(zip(drawn.views, measured, strict=True))[:MOST_VIEWS]
     return [
-        Row(row_name(drawn, place), drawn, scene, view, found)
-        for place, (view, found) in enumerate(pairs)
+        Row(row_name(drawn, index), drawn, scene, view, values)
+        for index, (view, values) in enumerate(pairs)
     ]
 
 
 def sheet_size(rows: Sequence[Row]) -> tuple[int, int]:
-    """The (height, width) of a sheet in pixels."""
+    """Return the (height, width) of a sheet in pixels."""
     inches = HEADER + sum(row.height + ROW_GAP for row in rows)
     return round(inches * DPI), round(WIDTH * DPI)
 
 
-def sheet(title: str, rows: Sequence[Row]) -> np.ndarray:
-    """A sheet u8[H, W, 3] of `sheet_size` with a legend and the rows below each other."""
+def draw_sheet(title: str, rows: Sequence[Row]) -> np.ndarray:
+    """Draw a sheet u8[H, W, 3] of `sheet_size` with a legend and the rows below each other."""
     height, width = sheet_size(rows)
     canvas = _Canvas(Figure(figsize=(width / DPI, height / DPI), dpi=DPI), height / DPI)
     _heading(canvas, title)
@@ -86,13 +93,14 @@ def sheet(title: str, rows: Sequence[Row]) -> np.ndarray:
             _coverage(canvas, row, top)
             _spectrum(canvas, row, top)
         top += row.height + ROW_GAP
-    return render(canvas.figure)
+    return render_figure(canvas.figure)
 
 
 def arrangement(aspect: float) -> tuple[int, int, float]:
-    """How pictures `aspect` times as wide as high fill their column: (rows, columns, inches high).
+    """Arrange pictures of width / height `aspect` in their column: (rows, columns, inches high).
 
-    Side by side where they are narrower than the column, else below each other, two at least.
+    They stand side by side where they are narrower than the column, else below each other, at least
+    two.
     """
     width = PICTURE * aspect
     if width <= EXAMPLES:
@@ -104,25 +112,25 @@ def arrangement(aspect: float) -> tuple[int, int, float]:
 
 
 class _Canvas(NamedTuple):
-    """A figure with places in inches from its left and its top."""
+    """A figure with positions in inches from its left and its top."""
 
     figure: Figure
     height: float
 
     def axes(self, left: float, top: float, width: float, height: float):
-        """Axes at a place."""
+        """Add axes at a position."""
         bottom = self.height - top - height
         return self.figure.add_axes(
             (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
         )
 
     def text(self, left: float, top: float, words: str, size: float = TEXT_SIZE, **style) -> None:
-        """Text that hangs from a place."""
+        """Write text below a position."""
         style = {"va": "top", **style}
         self.figure.text(left / WIDTH, 1 - top / self.height, words, fontsize=size, **style)
 
     def picture(self, left: float, top: float, width: float, height: float, array, **style) -> None:
-        """An array as a picture without ticks."""
+        """Draw an array as a picture without ticks."""
         axis = self.axes(left, top, width, height)
         axis.imshow(array, aspect="auto", **style)
         axis.set_axis_off()
@@ -177,12 +185,14 @@ def _label(canvas: _Canvas, row: Row, top: float) -> None:
         return
     summary = textwrap.wrap(row.drawn.sampler.summary, LETTERS, max_lines=3, placeholder=" ...")
     canvas.text(MARGIN, top + 0.25, "\n".join(summary), color=GREY)
-    found = row.facts
-    least, most, length = found.hidden
+    measured = row.measured
+    least, most, length = measured.hidden
     figures = [
-        f"{shape_text(row.drawn.grid)}: {span(least, most)} of {length} hidden",
-        f"{percent(found.hidden_share)} % hidden, {percent(found.predicted_share)} % predicted",
-        f"groups of {number(found.group)} tokens, distance {number(found.distance)}",
+        f"{grid_text(row.drawn.grid)}: {range_text(least, most)} of {length} hidden",
+        f"{percent_text(measured.hidden_share)} % hidden, "
+        f"{percent_text(measured.predicted_share)} % predicted",
+        f"groups of {number_text(measured.group)} tokens, "
+        f"distance {number_text(measured.distance)}",
     ]
     canvas.text(MARGIN, top + 0.3 + 0.165 * len(summary), "\n".join(figures))
 
@@ -192,7 +202,7 @@ def _examples(canvas: _Canvas, row: Row, top: float) -> None:
     count = min(rows * columns, len(row.view.seen))
     pictures = [overlay(row.scene, row.view, example) for example in range(count)]
     gap = max(1, round(PICTURE_GAP / cell * pictures[0].shape[0]))
-    tiles = tiled(pictures, columns=columns, gap=gap)
+    tiles = tile(pictures, columns=columns, gap=gap)
     height = cell * tiles.shape[0] / pictures[0].shape[0]
     canvas.picture(LEFT_EXAMPLES, top, height * tiles.shape[1] / tiles.shape[0], height, tiles)
 
@@ -200,9 +210,9 @@ def _examples(canvas: _Canvas, row: Row, top: float) -> None:
 def _coverage(canvas: _Canvas, row: Row, top: float) -> None:
     share = statistics.coverage(row.view.seen)
     mean = max(share.mean(), 1e-6)
-    place = (LEFT_COVERAGE, top, COVERAGE, PICTURE)
+    box = (LEFT_COVERAGE, top, COVERAGE, PICTURE)
     if share.ndim == 1:
-        axis = canvas.axes(*place)
+        axis = canvas.axes(*box)
         axis.plot(share, color=LINE, linewidth=1)
         axis.set_ylim(0, max(2 * mean, 1.05 * share.max()))
         axis.set_xticks([])
@@ -210,30 +220,30 @@ def _coverage(canvas: _Canvas, row: Row, top: float) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     else:
         tones = _mosaic(share, row.scene)
-        canvas.picture(*_fitted(place, tones), tones, cmap="cividis", vmin=0, vmax=2 * mean)
-    low, high = row.facts.coverage
-    words = f"{100 * low:.1f} to {100 * high:.1f} %, p {p_text(row.facts.p_value)}"
+        canvas.picture(*_fit(box, tones), tones, cmap="cividis", vmin=0, vmax=2 * mean)
+    low, high = row.measured.coverage
+    words = f"{100 * low:.1f} to {100 * high:.1f} %, p {p_text(row.measured.p_value)}"
     canvas.text(LEFT_COVERAGE, top + row.height + 0.03, words, TEXT_SIZE - 1)
 
 
 def _mosaic(share: np.ndarray, scene: Scene) -> np.ndarray:
-    """Coverage of an image as it is, of a clip its time steps in rows, with a rim of nan."""
+    """Return the coverage of an image, or of a clip's time steps in rows, separated by nan."""
     if share.ndim == 2:
         return scene.upright(share)
     columns = int(np.ceil(np.sqrt(len(share))))
     missing = -len(share) % columns
-    framed = np.pad(share, ((0, missing), (0, 1), (0, 1)), constant_values=np.nan)
-    framed[len(share) :] = np.nan
-    rows = [np.concatenate(framed[i : i + columns], 1) for i in range(0, len(framed), columns)]
+    padded = np.pad(share, ((0, missing), (0, 1), (0, 1)), constant_values=np.nan)
+    padded[len(share) :] = np.nan
+    rows = [np.concatenate(padded[i : i + columns], 1) for i in range(0, len(padded), columns)]
     return np.concatenate(rows)[:-1, :-1]
 
 
-def _fitted(place: tuple[float, float, float, float], tones: np.ndarray) -> tuple[float, ...]:
-    """The largest part of a place, at its upper left, in the shape of a coverage map.
+def _fit(box: tuple[float, float, float, float], tones: np.ndarray) -> tuple[float, ...]:
+    """Return the largest part of a box, at its upper left, in the shape of a coverage map.
 
-    One much longer than wide is stretched, for there would be nothing to see.
+    A very narrow map is stretched to a quarter of the box, so that it can be seen.
     """
-    left, top, width, height = place
+    left, top, width, height = box
     rows, columns = tones.shape
     scale = min(width / columns, height / rows)
     return left, top, max(scale * columns, width / 4), max(scale * rows, height / 4)
@@ -246,8 +256,8 @@ def _spectrum(canvas: _Canvas, row: Row, top: float) -> None:
     axis.axhline(1, color="#999999", linewidth=1, linestyle="--")
     if mean > 0:
         frequency, rings = statistics.ring_mean(power / mean, rings=RINGS)
-        known = ~np.isnan(rings)
-        axis.plot(frequency[known], rings[known].clip(*POWERS), color=LINE, linewidth=2)
+        measured = ~np.isnan(rings)
+        axis.plot(frequency[measured], rings[measured].clip(*POWERS), color=LINE, linewidth=2)
     axis.set_yscale("log")
     axis.set_ylim(*POWERS)
     axis.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])

@@ -8,26 +8,27 @@ from typing import NamedTuple
 import numpy as np
 
 from maskmim.mask_tools import statistics
-from maskmim.mask_tools.gallery.draw import Drawn, View, shape_text
+from maskmim.mask_tools.gallery.draw import DrawnSampler, MaskMaps, grid_text
 
-# Groups and distances are taken on as many masks as have about this many tokens.
+# Groups and distances are measured on as many masks as have about this many tokens.
 TOKENS_MEASURED = 200_000
 CELLS_TESTED = 256
 NONE = "-"
 
 
-class Facts(NamedTuple):
+class MaskStatistics(NamedTuple):
     """Statistics of the masks of one view; nan where there is nothing to measure.
 
-    hidden:       fewest and most hidden tokens of a mask, of how many.
+    hidden:       fewest and most hidden tokens of a mask, and the number of tokens.
     hidden_share, predicted_share: means over masks.
-    group:        mean tokens of a connected group of seen tokens.
+    group:        mean number of tokens of a connected group of seen tokens.
     distance:     mean distance, in tokens, of a token that is not seen to the nearest seen one.
     coverage:     share of masks in which a token is seen: least and most over tokens.
-    p_value:      of equal coverage, see `statistics.coverage_p_value`, of blocks of tokens on large
+    p_value:      of equal coverage, see `statistics.coverage_p_value`; of blocks of tokens on large
                   grids.
-    overlap:      share of seen tokens that two masks have in common; chance: of uniform masks.
-    bands:        power at low, middle and high frequencies, white noise 1.
+    overlap:      share of seen tokens that two masks have in common.
+    chance:       the same of independent uniform masks.
+    bands:        power at low, middle and high frequencies; white noise has 1.
     """
 
     hidden: tuple[int, int, int]
@@ -42,8 +43,8 @@ class Facts(NamedTuple):
     bands: tuple[float, float, float]
 
 
-def facts(view: View) -> Facts:
-    """The statistics of a view's masks."""
+def measure_masks(view: MaskMaps) -> MaskStatistics:
+    """Measure the masks of a view."""
     seen = view.seen
     flat = seen.reshape(len(seen), -1)
     counts = view.hidden.reshape(len(seen), -1).sum(1)
@@ -55,14 +56,14 @@ def facts(view: View) -> Facts:
         distances = statistics.mean_hidden_distance(measured)
         distance = np.nanmean(distances) if not np.isnan(distances).all() else np.nan
         overlap = statistics.pairwise_overlap(seen)
-    return Facts(
+    return MaskStatistics(
         hidden=(int(counts.min()), int(counts.max()), flat.shape[1]),
         hidden_share=float(view.hidden.mean()),
         predicted_share=float(view.predicted.mean()),
         group=float(group),
         distance=float(distance),
         coverage=(float(share.min()), float(share.max())),
-        p_value=statistics.coverage_p_value(statistics.pooled(seen, cells=CELLS_TESTED)),
+        p_value=statistics.coverage_p_value(statistics.pool(seen, cells=CELLS_TESTED)),
         overlap=float(overlap),
         chance=float(flat.mean()),
         bands=tuple(map(float, statistics.band_powers(seen))),
@@ -72,7 +73,7 @@ def facts(view: View) -> Facts:
 COLUMNS = (
     "sampler",
     "grid",
-    "asked %",
+    "ratio %",
     "hidden",
     "hidden %",
     "predicted %",
@@ -86,83 +87,85 @@ COLUMNS = (
     "high",
 )
 LEGEND = """\
-- **asked**: the mask ratio given. **hidden**: tokens whose content is withheld, exact (fewest-most
-  where it varies), of all; and their share. **predicted**: share of tokens with an objective.
-- **group**: mean tokens of a connected group of seen tokens (2 neighbours in a sequence, 4 in an
-  image, 6 in a clip). **distance**: mean distance from a token that is not seen to the nearest seen
-  one, in tokens. Seen: visible and not hidden.
-- **coverage**: share of masks in which a token is seen, least-most over tokens. **p even**: how
-  probable so uneven a coverage is if all tokens are equally likely (Wald's statistic with
-  Hotelling's correction, on blocks of tokens where there are more than 256). Informed samplers are
-  uneven by design.
-- **overlap**: share of seen tokens that two masks have in common; in brackets, what independent
-  uniform masks have.
+- **ratio**: the mask ratio given. **hidden**: number of tokens whose content is withheld
+  (fewest-most where it varies) of all tokens, and their share. **predicted**: share of tokens with
+  an objective.
+- **group**: mean number of tokens of a connected group of seen tokens (2 neighbours in a sequence,
+  4 in an image, 6 in a clip). **distance**: mean distance from a token that is not seen to the
+  nearest seen one, in tokens. Seen: visible and not hidden.
+- **coverage**: share of masks in which a token is seen, least-most over tokens. **p even**:
+  probability of a coverage at least this uneven if all tokens are equally likely (Wald's statistic
+  with Hotelling's correction, on blocks of tokens where there are more than 256 tokens). Informed
+  samplers are uneven by design.
+- **overlap**: share of seen tokens that two masks have in common; in brackets, the same of
+  independent uniform masks.
 - **low, mid, high**: power of the seen map below 1/6, below 1/3 and above 1/3 of a cycle per token;
   white noise has 1."""
 
 
-def row_name(drawn: Drawn, place: int) -> str:
-    """The sampler's name, with what tells its views apart where it has several."""
-    return f"{drawn.sampler.name} [{drawn.labels[place]}]" if drawn.labels else drawn.sampler.name
+def row_name(drawn: DrawnSampler, view: int) -> str:
+    """Return the sampler's name, with the label of the view where it has several."""
+    return f"{drawn.sampler.name} [{drawn.labels[view]}]" if drawn.labels else drawn.sampler.name
 
 
-def cells(drawn: Drawn, place: int, found: Facts) -> tuple[str, ...]:
-    """The table's cells of one view of a sampler."""
-    least, most, length = found.hidden
-    low, high = found.coverage
+def table_cells(drawn: DrawnSampler, view: int, measured: MaskStatistics) -> tuple[str, ...]:
+    """Return the table's cells of one view of a sampler."""
+    least, most, length = measured.hidden
+    low, high = measured.coverage
     return (
-        row_name(drawn, place),
-        shape_text(drawn.grid),
-        percent(drawn.asked),
-        f"{span(least, most)} of {length}",
-        percent(found.hidden_share),
-        percent(found.predicted_share),
-        number(found.group),
-        number(found.distance),
+        row_name(drawn, view),
+        grid_text(drawn.grid),
+        percent_text(drawn.ratio),
+        f"{range_text(least, most)} of {length}",
+        percent_text(measured.hidden_share),
+        percent_text(measured.predicted_share),
+        number_text(measured.group),
+        number_text(measured.distance),
         f"{100 * low:.1f}-{100 * high:.1f}",
-        p_text(found.p_value),
-        f"{percent(found.overlap)} ({percent(found.chance)})",
-        *(number(band) for band in found.bands),
+        p_text(measured.p_value),
+        f"{percent_text(measured.overlap)} ({percent_text(measured.chance)})",
+        *(number_text(power) for power in measured.bands),
     )
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns are also aligned as plain text; numbers to the right."""
+def markdown_table(rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, aligned as plain text too, with numbers to the right."""
     body = [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(COLUMNS, *body, strict=True)]
 
     def line(row: Sequence[str]) -> str:
-        words = [
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        cells = [
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        return f"| {' | '.join(words)} |"
+        return f"| {' | '.join(cells)} |"
 
     rule = [
-        "-" * width if place < 2 else "-" * (width - 1) + ":" for place, width in enumerate(widths)
+        "-" * width if column < 2 else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
     ]
     return "\n".join([line(COLUMNS), line(rule), *map(line, body)])
 
 
-def span(least: int, most: int) -> str:
-    """Two numbers as a range, one where they are equal."""
+def range_text(least: int, most: int) -> str:
+    """Return two numbers as a range, or as one number where they are equal."""
     return str(least) if least == most else f"{least}-{most}"
 
 
-def percent(share: float) -> str:
-    """A share in percent, without the sign."""
+def percent_text(share: float) -> str:
+    """Return a share in percent, without the sign."""
     return NONE if np.isnan(share) else f"{100 * share:.1f}"
 
 
-def number(value: float) -> str:
-    """Three figures, or two decimals of what is below 10."""
+def number_text(value: float) -> str:
+    """Return a number with three figures, or two decimals below 10."""
     if np.isnan(value):
         return NONE
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def p_text(value: float) -> str:
-    """A p value to three decimals."""
+    """Return a p-value with three decimals."""
     if np.isnan(value):
         return NONE
     return "<0.001" if value < 0.001 else f"{value:.3f}"

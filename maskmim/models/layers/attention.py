@@ -1,7 +1,7 @@
 """Scaled dot-product attention: one form for accelerators, one for a CPU, with equal results.
 
 All take query, key, value [B, heads, n, size] and return [B, heads, n, size]; scores and softmax
-are float32, the two products are in the dtype of what enters.
+are float32, the two matrix products are in the dtype of the inputs.
 """
 
 from __future__ import annotations
@@ -19,71 +19,73 @@ from maskmim.types import Array
 
 Attend = Callable[[Array, Array, Array], Array]
 
-# On a CPU scores beyond so many bytes fall out of every cache; they are worked off in such parts.
-LARGE = 8_000_000
-PART = 3_000_000
+# Scores of more bytes than CACHE_BYTES fit no cache of a CPU; they are computed in chunks of at
+# most CHUNK_BYTES.
+CACHE_BYTES = 8_000_000
+CHUNK_BYTES = 3_000_000
 
-_ELSEWHERE = ContextVar("networks are built for accelerators of another machine", default=False)
+_FOR_ACCELERATORS = ContextVar("build networks for accelerators of another machine", default=False)
 
 
 @contextmanager
-def for_accelerators() -> Iterator[None]:
-    """Networks made inside are those of accelerators, whatever is at hand; for plans."""
-    before = _ELSEWHERE.set(True)
+def assume_accelerators() -> Iterator[None]:
+    """Build networks as for accelerators, whatever devices this machine has; for plans."""
+    token = _FOR_ACCELERATORS.set(True)
     try:
         yield
     finally:
-        _ELSEWHERE.reset(before)
+        _FOR_ACCELERATORS.reset(token)
 
 
-def fastest() -> Attend:
-    """The function for the devices at hand: `on_cpu` on a single CPU device, else `plain`."""
+def fastest_attention() -> Attend:
+    """Return `cpu_attention` on a machine with one CPU device, else `plain_attention`."""
     single_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    return on_cpu if single_cpu and not _ELSEWHERE.get() else plain
+    return cpu_attention if single_cpu and not _FOR_ACCELERATORS.get() else plain_attention
 
 
-def plain(query: Array, key: Array, value: Array) -> Array:
-    """Attention as it is written, which compilers for accelerators know how to fuse."""
-    weights = jax.nn.softmax(scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
+def plain_attention(query: Array, key: Array, value: Array) -> Array:
+    """Attend by the textbook formula, which compilers for accelerators fuse."""
+    weights = jax.nn.softmax(attention_scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
     return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
 
 
-def of_first(query: Array, key: Array) -> Array:
-    """The attention of the first token: f32[B, heads, n]."""
-    first = scores(query[:, :, :1], key) / math.sqrt(query.shape[-1])
-    return jax.nn.softmax(first, axis=-1)[:, :, 0]
+def first_token_attention(query: Array, key: Array) -> Array:
+    """Return the attention weights of the first token: f32[B, heads, n]."""
+    scores = attention_scores(query[:, :, :1], key) / math.sqrt(query.shape[-1])
+    return jax.nn.softmax(scores, axis=-1)[:, :, 0]
 
 
-def on_cpu(query: Array, key: Array, value: Array) -> Array:
-    """Attention with fewer passes over the scores, in parts where the scores are large.
+def cpu_attention(query: Array, key: Array, value: Array) -> Array:
+    """Attend with fewer passes over the scores, in chunks of examples where the scores are large.
 
     XLA's loops over scores are bound by memory on a CPU. Weights are normalised after the product
     with the values (one pass less, and none in the backward pass); where the scores of a batch do
-    not fit the cache, a few examples at a time are worked off and their scores computed again in
+    not fit the cache, a few examples are processed at a time and their scores computed again in
     the backward pass (FlashAttention, arXiv 2205.14135, by example instead of by block).
     """
     query = query / math.sqrt(query.shape[-1])
     examples, heads, length, _ = query.shape
-    each = heads * length * length * 4
-    if examples * each <= LARGE:
-        return normalised_late(query, key, value)
-    return in_parts(query, key, value, _divisor(examples, PART // each))
+    example_bytes = heads * length * length * 4
+    if examples * example_bytes <= CACHE_BYTES:
+        return late_normalised_attention(query, key, value)
+    chunk = _largest_divisor(examples, CHUNK_BYTES // example_bytes)
+    return chunked_attention(query, key, value, chunk)
 
 
-def scores(query: Array, key: Array) -> Array:
-    """Products of queries and keys: f32[B, heads, n, n]."""
+def attention_scores(query: Array, key: Array) -> Array:
+    """Return the products of queries and keys: f32[B, heads, n, n]."""
     return jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
 
 
-def normalised_late(query: Array, key: Array, value: Array) -> Array:
-    """Attention of scaled queries, divided by the sum of weights after the product with values."""
-    found = scores(query, key)
-    largest = jax.lax.stop_gradient(jnp.max(found, axis=-1, keepdims=True))
-    return _weigh(jnp.exp(found - largest), value)[0]
+def late_normalised_attention(query: Array, key: Array, value: Array) -> Array:
+    """Attend with scaled queries, dividing by the sum of weights after the product with values."""
+    scores = attention_scores(query, key)
+    largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    return _mix(jnp.exp(scores - largest), value)[0]
 
 
-def _weigh(weights: Array, value: Array) -> tuple[Array, Array]:
-    """(mixed values, sums of weights)."""
+def _mix(weights: Array, value: Array) -> tuple[Array, Array]:
+    """Return (mixed values, sums of weights)."""
     total = jnp.sum(weights, axis=-1, keepdims=True)
     mixed = jnp.einsum(
         "bhqk,bhkd->bhqd",
@@ -95,38 +97,38 @@ def _weigh(weights: Array, value: Array) -> tuple[Array, Array]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def in_parts(query: Array, key: Array, value: Array, examples: int) -> Array:
-    """Attention of scaled queries, so many examples at a time; they must divide the batch."""
-    return _map_parts(_forward, examples, query, key, value)[0]
+def chunked_attention(query: Array, key: Array, value: Array, chunk: int) -> Array:
+    """Attend with scaled queries, `chunk` examples at a time; `chunk` must divide the batch."""
+    return _map_chunks(_forward, chunk, query, key, value)[0]
 
 
-def _in_parts_forward(query: Array, key: Array, value: Array, examples: int):
-    mixed, normaliser = _map_parts(_forward, examples, query, key, value)
+def _chunked_forward(query: Array, key: Array, value: Array, chunk: int):
+    mixed, normaliser = _map_chunks(_forward, chunk, query, key, value)
     return mixed, (query, key, value, mixed, normaliser)
 
 
-def _in_parts_backward(examples: int, kept: tuple[Array, ...], gradient: Array):
-    return _map_parts(_backward, examples, *kept, gradient)
+def _chunked_backward(chunk: int, residuals: tuple[Array, ...], gradient: Array):
+    return _map_chunks(_backward, chunk, *residuals, gradient)
 
 
-in_parts.defvjp(_in_parts_forward, _in_parts_backward)
+chunked_attention.defvjp(_chunked_forward, _chunked_backward)
 
 
 def _forward(query: Array, key: Array, value: Array) -> tuple[Array, Array]:
-    """(mixed values, logarithm of the sum of exponentials of each row of scores)."""
-    found = scores(query, key)
-    largest = jnp.max(found, axis=-1, keepdims=True)
-    mixed, total = _weigh(jnp.exp(found - largest), value)
+    """Return (mixed values, logarithm of the sum of exponentials of each row of scores)."""
+    scores = attention_scores(query, key)
+    largest = jnp.max(scores, axis=-1, keepdims=True)
+    mixed, total = _mix(jnp.exp(scores - largest), value)
     return mixed, largest + jnp.log(total)
 
 
 def _backward(
     query: Array, key: Array, value: Array, mixed: Array, normaliser: Array, gradient: Array
 ) -> tuple[Array, Array, Array]:
-    """Gradients of query, key and value; the weights are computed again."""
-    weights = jnp.exp(scores(query, key) - normaliser)
-    share = jnp.sum((gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True)
-    change = (weights * (scores(gradient, value) - share)).astype(query.dtype)
+    """Return the gradients of query, key and value; computes the weights again."""
+    weights = jnp.exp(attention_scores(query, key) - normaliser)
+    mean = jnp.sum((gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True)
+    change = (weights * (attention_scores(gradient, value) - mean)).astype(query.dtype)
     weights = weights.astype(value.dtype)
     return (
         jnp.einsum("bhqk,bhkd->bhqd", change, key),
@@ -135,14 +137,14 @@ def _backward(
     )
 
 
-def _map_parts(function: Callable, examples: int, *arrays: Array) -> tuple[Array, ...]:
-    """A function of arrays with examples first, applied to so many examples at a time."""
+def _map_chunks(function: Callable, chunk: int, *arrays: Array) -> tuple[Array, ...]:
+    """Apply a function of arrays with examples first to `chunk` examples at a time."""
     batch = arrays[0].shape[0]
-    parts = tuple(a.reshape(batch // examples, examples, *a.shape[1:]) for a in arrays)
-    found = jax.lax.map(lambda part: function(*part), parts)
-    return tuple(a.reshape(batch, *a.shape[2:]) for a in found)
+    chunks = tuple(a.reshape(batch // chunk, chunk, *a.shape[1:]) for a in arrays)
+    results = jax.lax.map(lambda part: function(*part), chunks)
+    return tuple(a.reshape(batch, *a.shape[2:]) for a in results)
 
 
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is at most `most`, at least 1."""
+def _largest_divisor(number: int, most: int) -> int:
+    """Return the largest divisor of a number that is at most `most`, at least 1."""
     return next(count for count in range(max(1, min(number, most)), 0, -1) if number % count == 0)

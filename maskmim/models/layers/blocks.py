@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.attention import Attend, of_first, plain
+from maskmim.models.layers.attention import Attend, first_token_attention, plain_attention
 from maskmim.types import Array
 
 Dtype = Any
@@ -24,7 +24,7 @@ REMAT = {
     "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-# What a block can tell of itself.
+# What a block can return besides its output.
 CAPTURES = ("layers", "attention")
 
 
@@ -36,7 +36,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[..., D] -> [..., D] in the compute dtype."""
+        """Normalise [..., D] -> [..., D] in the compute dtype."""
         norm = nn.LayerNorm(self.epsilon, dtype=jnp.float32, use_fast_variance=False, name="norm")
         return norm(x).astype(self.dtype)
 
@@ -50,22 +50,22 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array]:
-        """[B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
+        """Map [B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
         width = x.shape[-1]
         size = width // self.heads
         qkv = nn.DenseGeneral(
             (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
         )(x)
-        query, key, value = constraints.for_attention(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
-        mixed = constraints.from_attention(self.attend(query, key, value))
+        query, key, value = constraints.constrain_qkv(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
+        mixed = constraints.constrain_attended(self.attend(query, key, value))
         merge = nn.DenseGeneral(
             width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
         )
-        return merge(jnp.moveaxis(mixed, 1, 2)), of_first(query, key)
+        return merge(jnp.moveaxis(mixed, 1, 2)), first_token_attention(query, key)
 
 
 class ReadingAttention(nn.Module):
-    """Multi-head attention whose keys and values are made of different inputs."""
+    """Multi-head attention with separate inputs for queries, keys and values."""
 
     heads: int
     dtype: Dtype
@@ -73,13 +73,13 @@ class ReadingAttention(nn.Module):
 
     @nn.compact
     def __call__(self, query: Array, key: Array, value: Array) -> Array:
-        """[B, P, D], [B, n, D], [B, n, D] -> [B, P, D]."""
+        """Map [B, P, D], [B, n, D], [B, n, D] -> [B, P, D]."""
         width = query.shape[-1]
         dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
         split = partial(dense, (self.heads, width // self.heads))
-        given = {"query": query, "key": key, "value": value}
-        made = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in given.items())
-        mixed = constraints.from_attention(self.attend(*constraints.for_attention(*made)))
+        inputs = {"query": query, "key": key, "value": value}
+        qkv = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in inputs.items())
+        mixed = constraints.constrain_attended(self.attend(*constraints.constrain_qkv(*qkv)))
         mixed = jnp.moveaxis(mixed, 1, 2)
         return dense(width, axis=(-2, -1), name="out")(mixed)
 
@@ -92,15 +92,15 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
+        """Map [B, n, D] -> [B, n, D]."""
         up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
         down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=False))
 
 
-def scaled(branch: Array, keep: Array | None, place: int) -> Array:
-    """A residual branch [B, n, D] times its examples' factors, column `place` of `keep`."""
-    return branch if keep is None else branch * keep[:, place, None, None].astype(branch.dtype)
+def scale_branch(branch: Array, keep: Array | None, column: int) -> Array:
+    """Multiply a residual branch [B, n, D] by its examples' factors, a column of `keep`."""
+    return branch if keep is None else branch * keep[:, column, None, None].astype(branch.dtype)
 
 
 class Block(nn.Module):
@@ -115,37 +115,40 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D] -> ([B, n, D], what was captured); keep: f32[B, 2] factors of both branches."""
-        x = constraints.tokens(x)
+        """Map [B, n, D] -> ([B, n, D], captures); keep: f32[B, 2] factors of both branches."""
+        x = constraints.constrain_tokens(x)
         mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
             Norm(self.epsilon, self.dtype, name="norm1")(x)
         )
-        x = constraints.tokens(x + scaled(mixed, keep, 0))
+        x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        x = constraints.tokens(x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1))
-        found = {"layers": x, "attention": first}
-        return x, {name: found[name] for name in self.capture}
+        x = constraints.constrain_tokens(
+            x + scale_branch(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
+        )
+        captures = {"layers": x, "attention": first}
+        return x, {name: captures[name] for name in self.capture}
 
 
-def remembering(block: type[nn.Module], remat: str) -> type[nn.Module]:
-    """The block, of which the backward pass computes again what a policy of REMAT says."""
+def with_remat(block: type[nn.Module], remat: str) -> type[nn.Module]:
+    """Return the block with the recomputation in the backward pass that a key of REMAT names."""
     if REMAT[remat] is None:
         return block
     return nn.remat(block, policy=REMAT[remat], prevent_cse=False)
 
 
-def stacked(
+def scan_blocks(
     block: type[nn.Module], *, depth: int, remat: str, unroll: bool, in_axes: Any = 0
 ) -> Callable[..., nn.Module]:
-    """A maker of `depth` blocks under one scan, their parameters stacked along a first axis.
+    """Return a constructor of `depth` blocks under one scan.
 
+    Their parameters are stacked along a first axis.
     remat:   what the backward pass recomputes: a key of REMAT ('none': nothing, 'full': all).
-    unroll:  runs them one after another instead of in a loop: the same numbers, and XLA's counter
-             sees every block.
-    in_axes: of what a block gets besides its input, as `nn.scan` takes it.
+    unroll:  run the blocks one after another instead of in a loop: same numbers, and XLA's FLOP
+             counter sees every block.
+    in_axes: of a block's inputs besides the first, as `nn.scan` takes it.
     """
     return nn.scan(
-        remembering(block, remat),
+        with_remat(block, remat),
         variable_axes={"params": 0},
         split_rngs={"params": True},
         in_axes=in_axes,
@@ -157,7 +160,7 @@ def stacked(
 class Blocks(nn.Module):
     """Blocks whose parameters are stacked along a first axis, run by one scan.
 
-    attend: how attention is computed, see models.attention. remat, unroll: see `stacked`.
+    attend: how attention is computed, see `layers.attention`. remat, unroll: see `scan_blocks`.
     """
 
     depth: int
@@ -165,7 +168,7 @@ class Blocks(nn.Module):
     hidden: int
     epsilon: float
     dtype: Dtype
-    attend: Attend = plain
+    attend: Attend = plain_attention
     remat: str = "none"
     unroll: bool = False
 
@@ -173,10 +176,10 @@ class Blocks(nn.Module):
     def __call__(
         self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D] -> ([B, n, D], {'layers': [depth, B, n, D], 'attention': ...} as captured).
+        """Map [B, n, D] -> ([B, n, D], the captures: 'layers' [depth, B, n, D], 'attention').
 
-        keep: f32[depth, B, 2] factors of the residual branches, see `drop_path.factors`.
+        keep: f32[depth, B, 2] factors of the residual branches, see `drop_path_factors`.
         """
-        make = stacked(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
+        scanned = scan_blocks(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
         shape = self.heads, self.hidden, self.epsilon, self.dtype
-        return make(*shape, self.attend, capture, name="blocks")(x, keep)
+        return scanned(*shape, self.attend, capture, name="blocks")(x, keep)

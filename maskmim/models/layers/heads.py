@@ -1,4 +1,4 @@
-"""Heads: one dense layer for each kind of prediction."""
+"""Prediction heads: one dense layer each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from maskmim.types import Array
 def head_widths(
     heads: Mapping[str, int | None], patch: tuple[int, ...], channels: int
 ) -> dict[str, int]:
-    """{name: values per token}, those of a patch where a head says None."""
-    values = math.prod(patch) * channels
-    return {name: values if count is None else count for name, count in heads.items()}
+    """Return {name: values per token}; a head with None predicts all values of a patch."""
+    patch_values = math.prod(patch) * channels
+    return {name: patch_values if count is None else count for name, count in heads.items()}
 
 
 def dense_heads(
     heads: Mapping[str, int], tokens: Array, dtype: Dtype, *, start: Initializer = xavier
 ) -> dict[str, Array]:
-    """The dense layers 'head_<name>' of the module that calls this, on tokens [..., D].
+    """Apply dense layers 'head_<name>' of the calling module to tokens [..., D].
 
     Returns {name: f32[..., values]}.
     """
@@ -33,10 +33,10 @@ def dense_heads(
         name: nn.Dense(values, kernel_init=start, dtype=dtype, name=f"head_{name}")
         for name, values in heads.items()
     }
-    found = {name: constraints.values(layer(tokens)) for name, layer in layers.items()}
-    return {name: values.astype(jnp.float32) for name, values in found.items()}
+    outputs = {name: constraints.constrain_outputs(layer(tokens)) for name, layer in layers.items()}
+    return {name: values.astype(jnp.float32) for name, values in outputs.items()}
 
 
-def head_words(heads: Mapping[str, int]) -> str:
-    """Heads for people: 'pixels 768, loss 1'."""
+def describe_heads(heads: Mapping[str, int]) -> str:
+    """Describe heads in a line for people: 'pixels 768, loss 1'."""
     return ", ".join(f"{name} {values}" for name, values in heads.items())

@@ -1,4 +1,4 @@
-"""Pictures, clips and spectrograms as sequences of patches and back."""
+"""Conversion of images, clips and spectrograms to sequences of patches and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskmim.types import Array
 
 
 def patchify(inputs: Array, patch: tuple[int, ...]) -> Array:
-    """[B, *size, C] -> [B, N, V]: patches row-major over the axes of `size`, so are their values.
+    """Cut [B, *size, C] into patches [B, N, V]; patches and their values are in row-major order.
 
     A clip [B, T, H, W, C] with patches (t, p, q) gives V = t * p * q * C values in the order time,
     row, column, channel.
@@ -25,25 +25,25 @@ def patchify(inputs: Array, patch: tuple[int, ...]) -> Array:
 
 
 def unpatchify(patches: Array, patch: tuple[int, ...], grid: tuple[int, ...]) -> Array:
-    """The inverse of `patchify` on a grid of tokens."""
+    """Invert `patchify` on a grid of tokens."""
     axes = len(patch)
     cut = patches.reshape(patches.shape[0], *grid, *patch, -1)
-    order = [place for axis in range(1, axes + 1) for place in (axis, axes + axis)]
+    order = [dimension for axis in range(1, axes + 1) for dimension in (axis, axes + axis)]
     size = [count * side for count, side in zip(grid, patch, strict=True)]
     return cut.transpose(0, *order, 2 * axes + 1).reshape(patches.shape[0], *size, cut.shape[-1])
 
 
-def finer(values: Array, grid: tuple[int, ...], times: int) -> Array:
-    """[B, N] one value of each token -> [B, *grid], `times` as fine in rows and columns.
+def upsample_tokens(values: Array, grid: tuple[int, ...], times: int) -> Array:
+    """Repeat the value of each token, [B, N], `times` along rows and columns of its grid.
 
-    grid: of the tokens, rows and columns last.
+    grid: of the tokens, rows and columns last. Returns [B, *grid], the last two `times` as long.
     """
     return values.reshape(-1, *grid).repeat(times, axis=-2).repeat(times, axis=-1)
 
 
-def gather(tokens: Array, places: Array) -> Array:
-    """The tokens of each example at its places: [B, N, D], i32[B, K] -> [B, K, D].
+def gather(tokens: Array, indices: Array) -> Array:
+    """Select each example's tokens by its indices: [B, N, D], i32[B, K] -> [B, K, D].
 
-    Places must lie within the N tokens; nothing is checked under jit.
+    Indices must be below N; nothing is checked under jit.
     """
-    return jnp.take_along_axis(tokens, places[..., None], axis=1, mode="promise_in_bounds")
+    return jnp.take_along_axis(tokens, indices[..., None], axis=1, mode="promise_in_bounds")

@@ -12,12 +12,12 @@ from maskmim.types import Array
 
 
 def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) -> np.ndarray:
-    """Fixed position embeddings f32[prod(grid), width], row-major.
+    """Return fixed position embeddings f32[prod(grid), width], row-major.
 
     The last axis of the grid takes the first part of the width, the axis before it the next; each
     part holds the sines of its frequencies, then the cosines. On (rows, columns) this is the table
     of MAE (util/pos_embed.py), columns first. Computed in float64.
-    Raises ValueError where the width does not divide by twice the number of axes.
+    Raises ValueError unless twice the number of axes divides the width.
     """
     parts = 2 * len(grid)
     if width % parts:
@@ -27,16 +27,16 @@ def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) 
         )
     count = width // parts
     frequencies = temperature ** -(np.arange(count, dtype=np.float64) / count)
-    places = np.indices(grid).reshape(len(grid), -1)
+    positions = np.indices(grid).reshape(len(grid), -1)
     columns = []
-    for place in places[::-1]:
-        angles = place[:, None] * frequencies
+    for along_axis in positions[::-1]:
+        angles = along_axis[:, None] * frequencies
         columns += [np.sin(angles), np.cos(angles)]
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 def sinusoid(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) -> np.ndarray:
-    """The first transformer's table over the tokens in one row: f32[prod(grid), width].
+    """Return the first transformer's table over the tokens in one row: f32[prod(grid), width].
 
     Value 2i of token n is sin(n / temperature^(2i / width)), value 2i + 1 its cosine; the shape of
     the grid plays no part. Computed in float64.
@@ -50,9 +50,9 @@ def sinusoid(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0
 
 
 def sincos_exchanged(width: int, grid: tuple[int, ...]) -> np.ndarray:
-    """`sincos` of the grid with its axes in reverse order, laid over the tokens as they come.
+    """Return `sincos` of the grid with its axes reversed, assigned to the tokens in their order.
 
-    Every token still has a place of its own, but neighbours of the grid are not neighbours there.
+    Positions stay distinct, but neighbours on the grid are not neighbours in the table.
     Source: PatchEmbed_org.patch_hw of util/patch_embed.py, facebookresearch/AudioMAE, where 64 x 8
     tokens of (time, mel) get the table of 8 x 64; on square grids it is `sincos`.
     """
@@ -63,15 +63,15 @@ def sincos_exchanged(width: int, grid: tuple[int, ...]) -> np.ndarray:
 FIXED = {"sincos": sincos, "sinusoid": sinusoid, "sincos_exchanged": sincos_exchanged}
 
 
-def fixed(name: str, width: int, grid: tuple[int, ...]) -> np.ndarray:
-    """The table called `name`, a key of FIXED: f32[prod(grid), width]."""
+def fixed_positions(name: str, width: int, grid: tuple[int, ...]) -> np.ndarray:
+    """Return the table called `name`, a key of FIXED: f32[prod(grid), width]."""
     return FIXED[name](width, grid)
 
 
 def resize_positions(table: Array, old: tuple[int, int], new: tuple[int, int]) -> Array:
-    """A position table for another grid, by torch's bicubic interpolation.
+    """Resize a position table to another grid, by torch's bicubic interpolation.
 
-    table: f32[R + prod(old), D]; the R leading rows (class token, registers) are kept as they are.
+    table: f32[R + prod(old), D]; the R leading rows (class token, registers) stay as they are.
     Returns f32[R + prod(new), D]. Equal to torch's interpolate(mode='bicubic', align_corners=False)
     without antialiasing, as MAE, timm and transformers resize.
     """

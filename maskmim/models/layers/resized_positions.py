@@ -1,4 +1,4 @@
-"""Ways to resize learned positions other than MAE's and timm's `posembed.resize_positions`."""
+"""Resizing of learned positions other than MAE's and timm's `posembed.resize_positions`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from maskmim.types import Array
 def with_offset(
     table: Array, old: tuple[int, int], new: tuple[int, int], *, offset: float = 0.1
 ) -> Array:
-    """Positions f32[N, D] for another grid, by scales of (new + offset) / old.
+    """Resize positions f32[N, D] to another grid, by scales of (new + offset) / old.
 
-    Bicubic as torch has it, without antialiasing.
+    Bicubic as in torch, without antialiasing.
     Source: interpolate_pos_encoding of dino and dinov2, facebookresearch, which add 0.1 so that
-    rounding cannot lose a row. transformers has dropped it.
+    rounding cannot lose a row. transformers leaves it out.
     """
     shape = (*new, table.shape[-1])
     scale = jnp.array([(after + offset) / before for before, after in zip(old, new, strict=True)])
@@ -28,7 +28,7 @@ def with_offset(
 
 
 def antialiased(table: Array, old: tuple[int, int], new: tuple[int, int]) -> Array:
-    """Positions f32[N, D] for another grid, bicubic and antialiased as torch and PIL have it.
+    """Resize positions f32[N, D] to another grid, bicubic and antialiased as in torch and PIL.
 
     Source: dinov2's networks with registers (interpolate_antialias, no offset).
     """

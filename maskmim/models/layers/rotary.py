@@ -1,4 +1,4 @@
-"""CAPI's rotary positions on pictures: where tokens lie, how fast channels turn, turning them."""
+"""CAPI's rotary positions on images: coordinates of tokens, frequencies of channels, rotation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from maskmim.types import Array
 
 
 class RotaryError(UserError, ValueError):
-    """Heads, grids or registers that these positions do not serve."""
+    """Heads, grids or registers that these rotary positions do not support."""
 
 
-def coordinates(grid: tuple[int, ...]) -> np.ndarray:
-    """Places of the tokens f32[N, 2], row-major: 0 in the first row and column, 1 in the last.
+def grid_coordinates(grid: tuple[int, ...]) -> np.ndarray:
+    """Return coordinates of the tokens f32[N, 2], row-major, from 0 (first row, column) to 1.
 
     Raises RotaryError unless the grid is (rows, columns).
     """
@@ -26,11 +26,11 @@ def coordinates(grid: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
 
 
-def border(count: int) -> np.ndarray:
-    """Places of registers f32[count, 2], evenly along the border of the unit square, clockwise
-    if the first number goes to the right.
+def border_coordinates(count: int) -> np.ndarray:
+    """Return coordinates of registers f32[count, 2], evenly along the border of the unit square.
 
-    Raises RotaryError unless four divides their number.
+    Clockwise if the first coordinate points to the right. Raises RotaryError unless four divides
+    `count`.
     """
     if count % 4:
         raise RotaryError(f"{count} registers on the border of the picture: use a multiple of 4")
@@ -41,9 +41,10 @@ def border(count: int) -> np.ndarray:
 
 
 def frequencies(size: int, *, highest: float = 7.0, lowest: float = 7e-4) -> np.ndarray:
-    """Turns of the first quarter of a head's channels, in radians over the picture: f32[size / 4].
+    """Return frequencies of the first quarter of a head's channels: f32[size / 4].
 
-    size: of a head. highest, lowest: in whole turns; between them a geometric sequence.
+    In radians over the image. size: of a head. highest, lowest: in whole turns; between them a
+    geometric sequence.
     Raises RotaryError unless four divides the size.
     """
     if size % 4:
@@ -52,27 +53,27 @@ def frequencies(size: int, *, highest: float = 7.0, lowest: float = 7e-4) -> np.
     return (2 * math.pi * highest * (highest / lowest) ** steps).astype(np.float32)
 
 
-def angles(places: Array, size: int) -> Array:
-    """The angle of every channel of a head at every place: f32[B, n, 2] -> f32[B, 1, n, size].
+def angles(coordinates: Array, size: int) -> Array:
+    """Return the angle of every channel at coordinates f32[B, n, 2]: f32[B, 1, n, size].
 
-    The first half of the channels turns with the first coordinate, the second half with the second;
-    in each half all frequencies come twice.
+    size: of a head. The first half of the channels turns with the first coordinate, the second half
+    with the second; each half has all frequencies twice.
     """
-    turns = jnp.asarray(frequencies(size))
-    twice = jnp.concatenate([turns, turns])
-    found = [places[..., axis, None] * twice for axis in (0, 1)]
-    return jnp.concatenate(found, axis=-1)[:, None]
+    once = jnp.asarray(frequencies(size))
+    twice = jnp.concatenate([once, once])
+    halves = [coordinates[..., axis, None] * twice for axis in (0, 1)]
+    return jnp.concatenate(halves, axis=-1)[:, None]
 
 
-def turned(x: Array, angle: Array) -> Array:
-    """Queries or keys [B, heads, n, size] at their angles f32[B, 1, n, size], in float32 inside.
+def rotate(x: Array, angle: Array) -> Array:
+    """Rotate queries or keys [B, heads, n, size] by angles f32[B, 1, n, size], in float32 inside.
 
     Channel j is paired with channel j + size / 2, which has the frequency of j and the other
     coordinate. So a pair (a, b) at (y, x) becomes (a cos fy - b sin fy, b cos fx + a sin fx), a
-    rotation only where y = x, and scores depend on more than the distance of two tokens. That is
-    what the official code computes and its weights were trained with, whether meant or not: its
-    comment says that frequencies come twice for pairs of channels, which rotate_half, written for
-    one axis, takes from different halves.
+    rotation only where y = x, and scores depend on more than the distance of two tokens. The
+    official code computes this and its weights were trained with it, intended or not: its comment
+    says that frequencies come twice for pairs of channels, but rotate_half, written for one axis,
+    takes a pair from different halves.
     Source: Rope and rotate_half of model.py, facebookresearch/capi.
     """
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)

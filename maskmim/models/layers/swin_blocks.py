@@ -9,67 +9,73 @@ import numpy as np
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scaled, stacked
-from maskmim.models.layers.relative_position import BiasedAttention, biases, table_index, table_rows
-from maskmim.models.vit import small_normal
+from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scale_branch, scan_blocks
+from maskmim.models.layers.init import small_normal
+from maskmim.models.layers.relative_position import (
+    BiasedAttention,
+    bias_table_index,
+    bias_table_rows,
+    gather_biases,
+)
 from maskmim.types import Array
 
 Grid = tuple[int, int]
-# Added to the scores of tokens that a shifted window holds but that are no neighbours.
-APART = -100.0
+# Added to the scores of tokens in one shifted window that are not neighbours in the image.
+MASKED_SCORE = -100.0
 
 
 def window_side(grid: Grid, window: int) -> int:
-    """The side of the windows on a grid: `window`, or the shorter side of a smaller grid."""
+    """Return the side of the windows on a grid: `window`, or a smaller grid's shorter side."""
     return min(window, *grid)
 
 
 def window_shift(grid: Grid, window: int) -> int:
-    """How far the second block of a pair shifts its windows: half a side.
+    """Return how far the second block of a pair shifts its windows: half a side.
 
-    0 where one window spans a side of the grid: there is nothing to shift to.
+    0 where one window spans a side of the grid.
     """
     return 0 if min(grid) <= window else window // 2
 
 
-def to_windows(x: Array, grid: Grid, side: int) -> Array:
-    """[B, n, D] -> [B, windows, side * side, D], windows and the tokens in each row by row."""
+def split_windows(x: Array, grid: Grid, side: int) -> Array:
+    """Cut [B, n, D] into windows [B, windows, side * side, D], row-major as are their tokens."""
     rows, columns = grid[0] // side, grid[1] // side
     cut = x.reshape(x.shape[0], rows, side, columns, side, -1).swapaxes(2, 3)
     return cut.reshape(x.shape[0], rows * columns, side * side, -1)
 
 
-def from_windows(x: Array, grid: Grid, side: int) -> Array:
-    """The inverse of `to_windows`."""
+def join_windows(x: Array, grid: Grid, side: int) -> Array:
+    """Invert `split_windows`."""
     rows, columns = grid[0] // side, grid[1] // side
     cut = x.reshape(x.shape[0], rows, columns, side, side, -1).swapaxes(2, 3)
     return cut.reshape(x.shape[0], grid[0] * grid[1], -1)
 
 
-def rolled(x: Array, grid: Grid, shift: int) -> Array:
-    """[B, n, D] with its grid rolled by `shift` rows and columns; negative is up and left."""
+def roll_grid(x: Array, grid: Grid, shift: int) -> Array:
+    """Roll the grid of [B, n, D] by `shift` rows and columns; negative is up and left."""
     if not shift:
         return x
     square = x.reshape(x.shape[0], *grid, -1)
     return jnp.roll(square, (shift, shift), axis=(1, 2)).reshape(x.shape)
 
 
-def apart(grid: Grid, side: int, shift: int) -> np.ndarray:
-    """What keeps parts of the picture apart that rolling brought together: f32[windows, n, n].
+def shifted_window_mask(grid: Grid, side: int, shift: int) -> np.ndarray:
+    """Return scores that separate tokens of a window joined by rolling: f32[windows, n, n].
 
-    APART for pairs in a window of which one was rolled over the edge and the other was not, else 0.
+    MASKED_SCORE for pairs in a window where one token was rolled over the edge and the other was
+    not, else 0.
     Source: attn_mask of SwinTransformerBlock, models/swin_transformer.py, microsoft/SimMIM.
     """
-    part = np.zeros(grid, np.int64)
-    part[grid[0] - shift :] += 1
-    part[:, grid[1] - shift :] += 2
-    cut = part.reshape(grid[0] // side, side, grid[1] // side, side).swapaxes(1, 2)
+    region = np.zeros(grid, np.int64)
+    region[grid[0] - shift :] += 1
+    region[:, grid[1] - shift :] += 2
+    cut = region.reshape(grid[0] // side, side, grid[1] // side, side).swapaxes(1, 2)
     cut = cut.reshape(-1, side * side)
-    return np.where(cut[:, :, None] == cut[:, None, :], 0.0, APART).astype(np.float32)
+    return np.where(cut[:, :, None] == cut[:, None, :], 0.0, MASKED_SCORE).astype(np.float32)
 
 
 class SwinBlock(nn.Module):
-    """A pre-norm block whose attention stays inside windows."""
+    """A pre-norm block with attention inside windows."""
 
     grid: Grid
     heads: int
@@ -81,29 +87,29 @@ class SwinBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> Array:
-        """[B, n, D] -> [B, n, D]; keep: f32[B, 2] factors of both branches."""
+        """Map [B, n, D] -> [B, n, D]; keep: f32[B, 2] factors of both branches."""
         grid, side, shift = self.grid, self.window, self.shift
         square = (side, side)
         table = self.param(
-            "relative_bias", small_normal, (table_rows(square), self.heads), jnp.float32
+            "relative_bias", small_normal, (bias_table_rows(square), self.heads), jnp.float32
         )
-        bias = biases(table, table_index(square))
+        bias = gather_biases(table, bias_table_index(square))
         if shift:
-            bias = bias + apart(grid, side, shift)[:, None]
-        x = constraints.examples(x)
+            bias = bias + shifted_window_mask(grid, side, shift)[:, None]
+        x = constraints.constrain_examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
-        y = to_windows(rolled(y, grid, -shift), grid, side)
+        y = split_windows(roll_grid(y, grid, -shift), grid, side)
         y, _ = BiasedAttention(self.heads, self.dtype, name="attention")(y, bias)
-        y = rolled(from_windows(y, grid, side), grid, shift)
-        x = constraints.examples(x + scaled(y, keep, 0))
+        y = roll_grid(join_windows(y, grid, side), grid, shift)
+        x = constraints.constrain_examples(x + scale_branch(y, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        return constraints.examples(
-            x + scaled(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
+        return constraints.constrain_examples(
+            x + scale_branch(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
         )
 
 
 class SwinPair(nn.Module):
-    """Two blocks: windows as they lie, then shifted ones."""
+    """Two blocks: plain windows, then shifted ones."""
 
     grid: Grid
     heads: int
@@ -114,10 +120,10 @@ class SwinPair(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, None]:
-        """[B, n, D] -> ([B, n, D], nothing for each pair); keep: f32[2, B, 2]."""
+        """Map [B, n, D] -> ([B, n, D], None); keep: f32[2, B, 2]."""
         side = window_side(self.grid, self.window)
         shifts = {"plain": 0, "shifted": window_shift(self.grid, self.window)}
-        for place, (name, shift) in enumerate(shifts.items()):
+        for index, (name, shift) in enumerate(shifts.items()):
             block = SwinBlock(
                 self.grid,
                 self.heads,
@@ -128,20 +134,20 @@ class SwinPair(nn.Module):
                 self.dtype,
                 name=name,
             )
-            x = block(x, None if keep is None else keep[place])
+            x = block(x, None if keep is None else keep[index])
         return x, None
 
 
 def swin_stage(depth: int, *block: Any, remat: str, unroll: bool, name: str) -> nn.Module:
-    """The blocks of one grid in pairs under one scan: (x, keep f32[pairs, 2, B, 2]) -> (x, None).
+    """Return the blocks of one grid, in pairs under one scan.
 
-    block: the attributes of `SwinPair`.
+    They map (x, keep f32[pairs, 2, B, 2]) -> (x, None). block: the attributes of `SwinPair`.
     """
-    return stacked(SwinPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)
+    return scan_blocks(SwinPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)
 
 
 class Merge(nn.Module):
-    """Each 2 x 2 tokens become one, twice as wide: [B, n, D] -> [B, n / 4, 2 D]."""
+    """Merging of 2 x 2 tokens into one, twice as wide: [B, n, D] -> [B, n / 4, 2 D]."""
 
     grid: Grid
     epsilon: float
@@ -149,7 +155,7 @@ class Merge(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Values of the four by column, row, channel, as in the sources."""
+        """Merge tokens; the values of the four come by column, row, channel, as in the sources."""
         examples, _, width = x.shape
         rows, columns = self.grid[0] // 2, self.grid[1] // 2
         four = x.reshape(examples, rows, 2, columns, 2, width).transpose(0, 1, 3, 4, 2, 5)
@@ -157,5 +163,5 @@ class Merge(nn.Module):
             four.reshape(examples, rows * columns, 4 * width)
         )
         return nn.Dense(2 * width, use_bias=False, dtype=self.dtype, name="reduction")(
-            constraints.examples(four)
+            constraints.constrain_examples(four)
         )

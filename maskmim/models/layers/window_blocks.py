@@ -10,25 +10,25 @@ import numpy as np
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.blocks import Dtype, Mlp, Norm, stacked, xavier
-from maskmim.models.layers.relative_position import biases, table_index
-from maskmim.models.layers.swin_blocks import APART, Grid, from_windows, to_windows
+from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scan_blocks, xavier
+from maskmim.models.layers.relative_position import bias_table_index, gather_biases
+from maskmim.models.layers.swin_blocks import MASKED_SCORE, Grid, join_windows, split_windows
 from maskmim.types import Array
 
-# Hidden units of the network that makes position biases of offsets.
+# Hidden units of the network that computes position biases from offsets.
 OFFSET_UNITS = 384
-# Squared lengths of queries and keys, and learned scales, are at least so much.
-SHORTEST, FINEST = 1e-12, 0.01
+# Lower bounds of the squared lengths of queries and keys, and of learned scales.
+MIN_SQUARED_LENGTH, MIN_SCALE = 1e-12, 0.01
 
 
 class OffsetBias(nn.Module):
     """A bias for each head and pair of tokens in a window, by a small network from their offset.
 
-    Offsets are (query's place minus key's), as sign(x) log(1 + |x|) of rows and of columns.
+    Offsets are (query's position minus key's), as sign(x) log(1 + |x|) of rows and of columns.
     Source: Swin V2 (arXiv 2111.09883), section 3.3; WindowMultiHeadAttention of
-    timm_patch/swin_transformer.py, facebookresearch/AudioMAE. Differences: there a tenth of the
-    network's hidden and output values is dropped in training, which its code marks as unsettled,
-    and its last layer has a bias, which the softmax takes away.
+    timm_patch/swin_transformer.py, facebookresearch/AudioMAE. Differences: the official code drops
+    a tenth of the network's hidden and output values in training, which it marks as unsettled, and
+    its last layer has a bias, which the softmax cancels.
     """
 
     heads: int
@@ -36,20 +36,20 @@ class OffsetBias(nn.Module):
 
     @nn.compact
     def __call__(self) -> Array:
-        """f32[heads, side * side, side * side]."""
+        """Return the biases f32[heads, side * side, side * side]."""
         reach = 2 * self.side - 1
         offsets = np.indices((reach, reach)).reshape(2, -1).T - (self.side - 1.0)
         offsets = np.sign(offsets) * np.log1p(np.abs(offsets))
         hidden = nn.relu(nn.Dense(OFFSET_UNITS, kernel_init=xavier, name="up")(offsets))
         down = nn.Dense(self.heads, use_bias=False, kernel_init=xavier, name="down")
         table = down(hidden)
-        return biases(table, table_index((self.side, self.side)))
+        return gather_biases(table, bias_table_index((self.side, self.side)))
 
 
 class CosineAttention(nn.Module):
     """Multi-head self-attention by the cosines of queries and keys, over a learned scale.
 
-    Source: as `OffsetBias`. The scale is one number for each head, at first 1.
+    Source: as `OffsetBias`. Each head has one scale, 1 at the start.
     """
 
     heads: int
@@ -57,16 +57,16 @@ class CosineAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, bias: Array) -> Array:
-        """[..., n, D] -> [..., n, D]; bias: f32[..., heads, n, n], broadcast."""
+        """Map [..., n, D] -> [..., n, D]; bias: f32[..., heads, n, n], broadcast."""
         width = x.shape[-1]
         qkv = nn.DenseGeneral(
             (3, self.heads, width // self.heads), kernel_init=xavier, dtype=self.dtype, name="qkv"
         )(x)
         query, key, value = jnp.moveaxis(qkv, -3, 0)
         scale = self.param("scale", nn.initializers.ones, (self.heads,))
-        cosines = jnp.einsum("...qhd,...khd->...hqk", unit(query), unit(key))
+        cosines = jnp.einsum("...qhd,...khd->...hqk", unit_vectors(query), unit_vectors(key))
         weights = jax.nn.softmax(
-            cosines / jnp.maximum(scale, FINEST)[:, None, None] + bias, axis=-1
+            cosines / jnp.maximum(scale, MIN_SCALE)[:, None, None] + bias, axis=-1
         )
         mixed = jnp.einsum("...hqk,...khd->...qhd", weights.astype(value.dtype), value)
         merge = nn.DenseGeneral(
@@ -75,16 +75,16 @@ class CosineAttention(nn.Module):
         return merge(mixed)
 
 
-def unit(x: Array) -> Array:
-    """Vectors [..., d] at length 1, in float32."""
+def unit_vectors(x: Array) -> Array:
+    """Scale vectors [..., d] to length 1, in float32."""
     x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), SHORTEST))
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), MIN_SQUARED_LENGTH))
 
 
 class WindowBlock(nn.Module):
-    """A block with norms at the end of its branches, whose attention stays inside windows.
+    """A block with attention inside windows and a norm at the end of each branch.
 
-    side: of the windows in tokens. shift: how many time steps later the windows lie.
+    side: of the windows in tokens. shift: of the windows, in time steps towards the end.
     """
 
     grid: Grid
@@ -97,33 +97,33 @@ class WindowBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
-        x = constraints.examples(x)
-        turn = self.shift * self.grid[1]
+        """Map [B, n, D] -> [B, n, D]."""
+        x = constraints.constrain_examples(x)
+        shift = self.shift * self.grid[1]
         bias = OffsetBias(self.heads, self.side, name="offset_mlp")()
-        bias = bias + apart_in_time(self.grid, self.side, self.shift)[:, None]
-        y = to_windows(jnp.roll(x, -turn, axis=1), self.grid, self.side)
+        bias = bias + shifted_time_mask(self.grid, self.side, self.shift)[:, None]
+        y = split_windows(jnp.roll(x, -shift, axis=1), self.grid, self.side)
         y = CosineAttention(self.heads, self.dtype, name="attention")(y, bias)
-        y = jnp.roll(from_windows(y, self.grid, self.side), turn, axis=1)
-        x = constraints.examples(x + Norm(self.epsilon, self.dtype, name="norm1")(y))
+        y = jnp.roll(join_windows(y, self.grid, self.side), shift, axis=1)
+        x = constraints.constrain_examples(x + Norm(self.epsilon, self.dtype, name="norm1")(y))
         y = Mlp(self.hidden, self.dtype, name="mlp")(x)
-        return constraints.examples(x + Norm(self.epsilon, self.dtype, name="norm2")(y))
+        return constraints.constrain_examples(x + Norm(self.epsilon, self.dtype, name="norm2")(y))
 
 
-def apart_in_time(grid: Grid, side: int, shift: int) -> np.ndarray:
-    """What keeps the beginning and the end apart where rolling joined them: f32[windows, n, n].
+def shifted_time_mask(grid: Grid, side: int, shift: int) -> np.ndarray:
+    """Return scores that separate beginning and end where rolling joined them: f32[windows, n, n].
 
-    The windows of the last time steps hold both; a pair of the two gets APART, any other 0.
+    The windows of the last time steps hold both; a pair of the two gets MASKED_SCORE, others 0.
     """
     rolled_over = np.arange(side * side) // side >= side - shift
     across = grid[1] // side
-    found = np.zeros((grid[0] // side * across, side * side, side * side), np.float32)
-    found[-across:] = np.where(rolled_over[:, None] != rolled_over, APART, 0.0)
-    return found
+    mask = np.zeros((grid[0] // side * across, side * side, side * side), np.float32)
+    mask[-across:] = np.where(rolled_over[:, None] != rolled_over, MASKED_SCORE, 0.0)
+    return mask
 
 
 class WindowPair(nn.Module):
-    """Two blocks: windows as they lie, then later ones; attributes as `WindowBlock`."""
+    """Two blocks: plain windows, then windows shifted in time; attributes as `WindowBlock`."""
 
     grid: Grid
     heads: int
@@ -135,7 +135,7 @@ class WindowPair(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, _: None) -> tuple[Array, None]:
-        """[B, n, D] -> ([B, n, D], nothing for each pair)."""
+        """Map [B, n, D] -> ([B, n, D], None)."""
         for name, shift in (("plain", 0), ("shifted", self.shift)):
             shape = (self.grid, self.heads, self.hidden, self.side, shift)
             x = WindowBlock(*shape, self.epsilon, self.dtype, name=name)(x)
@@ -143,8 +143,8 @@ class WindowPair(nn.Module):
 
 
 def window_stack(depth: int, *block: Any, remat: str, unroll: bool, name: str) -> nn.Module:
-    """`depth` blocks in pairs under one scan: (x, None) -> (x, None).
+    """Return `depth` blocks in pairs under one scan.
 
-    block: the attributes of `WindowPair`.
+    They map (x, None) -> (x, None). block: the attributes of `WindowPair`.
     """
-    return stacked(WindowPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)
+    return scan_blocks(WindowPair, depth=depth // 2, remat=remat, unroll=unroll)(*block, name=name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, Shapes, flat, kernel, params_of, same, shapes_of
+from maskmim.interop.layout import Entry, Shapes, kernel, params_of, shapes_of, tensor, vector
 from maskmim.interop.mae_official import LAYOUT
 from maskmim.models.projection import vit_projected
 from maskmim.types import Spec, Tree
@@ -76,13 +76,13 @@ def layout() -> Sequence[Entry]:
     head = {"mlp.0": "first", "mlp.2": "second", "mlp.4": "down"}
     backbone = [
         *LAYOUT.encoder((PATCH, PATCH, 3), DEPTH),
-        same("pos_embed", "encoder/positions", lead=1),
+        tensor("pos_embed", "encoder/positions", lead=1),
         _reshaped("masked_embed", "encoder/mask_token", (1, WIDTH)),
     ]
     return [
         *(entry._replace(name=f"backbone.{entry.name}") for entry in backbone),
         *(kernel(f"head.{a}.weight", f"decoder/{b}/kernel") for a, b in head.items()),
-        *(flat(f"head.{a}.bias", f"decoder/{b}/bias") for a, b in head.items()),
+        *(vector(f"head.{a}.bias", f"decoder/{b}/bias") for a, b in head.items()),
         kernel("head.last_layer.weight_v", "decoder/last/kernel"),
         _reshaped("head.last_layer.weight_g", "decoder/last/scale", (VALUES, 1)),
     ]

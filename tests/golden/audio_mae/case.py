@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, flat, kernel, same
+from maskmim.interop.layout import Entry, kernel, tensor, vector
 from maskmim.interop.mae_official import LAYOUT
 from tests.golden.official_weights import drawn
 
@@ -51,13 +51,13 @@ def layout() -> Sequence[Entry]:
     return [
         *LAYOUT.encoder((PATCH, PATCH, 1), ENCODER[0]),
         kernel("decoder_embed.weight", "decoder/embed/kernel"),
-        flat("decoder_embed.bias", "decoder/embed/bias"),
-        same("mask_token", "decoder/mask_token"),
+        vector("decoder_embed.bias", "decoder/embed/bias"),
+        tensor("mask_token", "decoder/mask_token"),
         *(entry for layer in range(DECODER[0]) for entry in _block(layer)),
-        flat("decoder_norm.weight", "decoder/norm/norm/scale"),
-        flat("decoder_norm.bias", "decoder/norm/norm/bias"),
+        vector("decoder_norm.weight", "decoder/norm/norm/scale"),
+        vector("decoder_norm.bias", "decoder/norm/norm/bias"),
         kernel("decoder_pred.weight", "decoder/head_pixels/kernel"),
-        flat("decoder_pred.bias", "decoder/head_pixels/bias"),
+        vector("decoder_pred.bias", "decoder/head_pixels/bias"),
     ]
 
 
@@ -76,14 +76,14 @@ def _block(layer: int) -> Sequence[Entry]:
         "mlp.fc1": ("mlp/up", 1),
         "mlp.fc2": ("mlp/down", 1),
     }
-    found = [flat(f"{name}.attn.tau", f"{here}/attention/scale", at)]
+    found = [vector(f"{name}.attn.tau", f"{here}/attention/scale", at)]
     for there, (ours, inputs) in maps.items():
         found.append(kernel(f"{name}.{there}.weight", f"{here}/{ours}/kernel", at, inputs=inputs))
         if (
             there != "attn.meta_mlp.fc2"
         ):  # its bias is equal for all keys: the softmax takes it away
-            found.append(flat(f"{name}.{there}.bias", f"{here}/{ours}/bias", at))
+            found.append(vector(f"{name}.{there}.bias", f"{here}/{ours}/bias", at))
     for norm in ("norm1", "norm2"):
-        found.append(flat(f"{name}.{norm}.weight", f"{here}/{norm}/norm/scale", at))
-        found.append(flat(f"{name}.{norm}.bias", f"{here}/{norm}/norm/bias", at))
+        found.append(vector(f"{name}.{norm}.weight", f"{here}/{norm}/norm/scale", at))
+        found.append(vector(f"{name}.{norm}.bias", f"{here}/{norm}/norm/bias", at))
     return found

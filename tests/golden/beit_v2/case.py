@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, linear, norm, same
+from maskmim.interop.layout import Entry, convolution, kernel, linear, norm, tensor, vector
 from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).with_name("values.npz")
@@ -67,7 +67,7 @@ def pretraining() -> Sequence[Entry]:
     """Official names and ours of the network that predicts codes."""
     return [
         *_ends("", "encoder", PATCH, 3),
-        same("mask_token", "encoder/mask_token"),
+        tensor("mask_token", "encoder/mask_token"),
         Entry(
             "rel_pos_bias.relative_position_bias_table",
             "encoder/relative_bias",
@@ -87,13 +87,13 @@ def tokenizer() -> Sequence[Entry]:
     reader = "decoder/decoder"
     return [
         *_ends("encoder.", "encoder", PATCH, 3),
-        same("encoder.pos_embed", "encoder/positions"),
+        tensor("encoder.pos_embed", "encoder/positions"),
         *norm("encoder.fc_norm", "encoder/norm"),
         *_blocks("encoder.blocks", "encoder/stack/blocks", ENCODER[0]),
         *linear("encode_task_layer.0", "decoder/shorten_hidden", ()),
         *linear("encode_task_layer.2", "decoder/shorten", ()),
         *_ends("decoder.", reader, 1, WIDTH),
-        same("decoder.pos_embed", f"{reader}/positions"),
+        tensor("decoder.pos_embed", f"{reader}/positions"),
         *norm("decoder.fc_norm", f"{reader}/norm"),
         *_blocks("decoder.blocks", f"{reader}/stack/blocks", READER),
         *linear("decode_task_layer.0", "decoder/read_hidden", ()),
@@ -103,9 +103,9 @@ def tokenizer() -> Sequence[Entry]:
 
 def _ends(there: str, here: str, patch: int, channels: int) -> Iterator[Entry]:
     projection = f"{there}patch_embed.proj"
-    yield same(f"{there}cls_token", f"{here}/class_token")
+    yield tensor(f"{there}cls_token", f"{here}/class_token")
     yield convolution(f"{projection}.weight", f"{here}/embed/kernel", (patch, patch, channels))
-    yield flat(f"{projection}.bias", f"{here}/embed/bias")
+    yield vector(f"{projection}.bias", f"{here}/embed/bias")
 
 
 def _blocks(there: str, here: str, depth: int, *, scaled: bool = False) -> Iterator[Entry]:
@@ -115,10 +115,10 @@ def _blocks(there: str, here: str, depth: int, *, scaled: bool = False) -> Itera
         yield from norm(f"{name}.norm2", f"{here}/norm2", at)
         yield kernel(f"{name}.attn.qkv.weight", f"{here}/attention/qkv/kernel", at)
         for place, role in enumerate("qkv"):
-            yield flat(f"{name}.attn.{role}_bias", f"{here}/attention/qkv/bias", (layer, place))
+            yield vector(f"{name}.attn.{role}_bias", f"{here}/attention/qkv/bias", (layer, place))
         yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
         yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
         yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
         if scaled:
-            yield flat(f"{name}.gamma_1", f"{here}/scale1/scale", at)
-            yield flat(f"{name}.gamma_2", f"{here}/scale2/scale", at)
+            yield vector(f"{name}.gamma_1", f"{here}/scale1/scale", at)
+            yield vector(f"{name}.gamma_2", f"{here}/scale2/scale", at)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, linear, norm, same
+from maskmim.interop.layout import Entry, convolution, kernel, linear, norm, tensor, vector
 from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).with_name("values.npz")
@@ -46,18 +46,18 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def layout() -> Sequence[Entry]:
     """Official names and ours; 'k_bias' is no parameter there."""
     return [
-        same("encoder.cls_token", "encoder/class_token"),
+        tensor("encoder.cls_token", "encoder/class_token"),
         convolution("encoder.patch_embed.proj.weight", "encoder/embed/kernel", (PATCH, PATCH, 3)),
-        flat("encoder.patch_embed.proj.bias", "encoder/embed/bias"),
+        vector("encoder.patch_embed.proj.bias", "encoder/embed/bias"),
         *_blocks("encoder.blocks", "encoder/stack/blocks", ENCODER[0]),
         *norm("encoder.norm", "encoder/norm"),
-        same("mask_token", "decoder/mask_token"),
+        tensor("mask_token", "decoder/mask_token"),
         *_regressor(),
         *norm("regresser.norm", "decoder/latent_norm"),
         *_blocks("decoder.decoder_blocks", "decoder/stack/blocks", DECODER),
         *norm("decoder.norm", "decoder/norm"),
         kernel("decoder.head.weight", "decoder/head_tokens/kernel"),
-        flat("decoder.head.bias", "decoder/head_tokens/bias"),
+        vector("decoder.head.bias", "decoder/head_tokens/bias"),
     ]
 
 
@@ -67,13 +67,13 @@ def _blocks(there: str, here: str, depth: int) -> Iterator[Entry]:
         yield from norm(f"{name}.norm1", f"{here}/norm1", at)
         yield kernel(f"{name}.attn.qkv.weight", f"{here}/attention/qkv/kernel", at)
         for place, part in enumerate("qkv"):
-            yield flat(f"{name}.attn.{part}_bias", f"{here}/attention/qkv/bias", (layer, place))
+            yield vector(f"{name}.attn.{part}_bias", f"{here}/attention/qkv/bias", (layer, place))
         yield from linear(f"{name}.attn.proj", f"{here}/attention/out", at, inputs=2)
         yield from norm(f"{name}.norm2", f"{here}/norm2", at)
         yield from linear(f"{name}.mlp.fc1", f"{here}/mlp/up", at)
         yield from linear(f"{name}.mlp.fc2", f"{here}/mlp/down", at)
         for branch in (1, 2):
-            yield flat(f"{name}.gamma_{branch}", f"{here}/scale{branch}/scale", at)
+            yield vector(f"{name}.gamma_{branch}", f"{here}/scale{branch}/scale", at)
 
 
 def _regressor() -> Iterator[Entry]:
@@ -84,10 +84,10 @@ def _regressor() -> Iterator[Entry]:
             yield from norm(f"{name}.norm1_{part}", f"{here}/norm_{ours}", at)
             read = f"{here}/attention/{ours}"
             yield kernel(f"{name}.cross_attn.{part}.weight", f"{read}/kernel", at)
-            yield flat(f"{name}.cross_attn.{part}_bias", f"{read}/bias", at)
+            yield vector(f"{name}.cross_attn.{part}_bias", f"{read}/bias", at)
         yield from linear(f"{name}.cross_attn.proj", f"{here}/attention/out", at, inputs=2)
         yield from norm(f"{name}.norm2_cross", f"{here}/norm2", at)
         yield from linear(f"{name}.mlp_cross.fc1", f"{here}/mlp/up", at)
         yield from linear(f"{name}.mlp_cross.fc2", f"{here}/mlp/down", at)
         for branch in (1, 2):
-            yield flat(f"{name}.gamma_{branch}_cross", f"{here}/scale{branch}/scale", at)
+            yield vector(f"{name}.gamma_{branch}_cross", f"{here}/scale{branch}/scale", at)

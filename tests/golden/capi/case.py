@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, convolution, flat, kernel, same
+from maskmim.interop.layout import Entry, convolution, kernel, tensor, vector
 from maskmim.types import Mask
 from tests.golden.official_weights import drawn
 
@@ -57,15 +57,15 @@ def layout() -> Sequence[Entry]:
     """Official names and ours; rotary frequencies are no parameters here."""
     return [
         convolution("patch_embed.weight", "encoder/embed/kernel", (PATCH, PATCH, 3)),
-        flat("patch_embed.bias", "encoder/embed/bias"),
-        same("registers", "encoder/registers"),
+        vector("patch_embed.bias", "encoder/embed/bias"),
+        tensor("registers", "encoder/registers"),
         *(entry for layer in range(DEPTH) for entry in _block("encoder", layer)),
-        same("mask_token", "decoder/mask_token"),
+        tensor("mask_token", "decoder/mask_token"),
         *(entry for layer in range(DECODER_DEPTH) for entry in _block("decoder", layer)),
         kernel("head.last_layer.weight_v", "decoder/head_clusters/kernel"),
-        flat("head.last_layer.weight_g", "decoder/head_clusters/scale"),
+        vector("head.last_layer.weight_g", "decoder/head_clusters/scale"),
         kernel("clusters.layer.weight", "clusters/kernel"),
-        flat("clusters.layer.bias", "clusters/bias"),
+        vector("clusters.layer.bias", "clusters/bias"),
     ]
 
 
@@ -81,7 +81,7 @@ def _block(part: str, layer: int) -> Sequence[Entry]:
     }
     return [
         *(
-            flat(f"{name}.residual{n}.norm.weight", f"{here}/norm{n}/norm/scale", at)
+            vector(f"{name}.residual{n}.norm.weight", f"{here}/norm{n}/norm/scale", at)
             for n in (1, 2)
         ),
         *(

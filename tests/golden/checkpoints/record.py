@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from maskmim import __version__, errors
-from maskmim.checkpoints.load_run import trained
-from maskmim.checkpoints.reader import layout, newest
+from maskmim.checkpoints.load_run import load_trained
+from maskmim.checkpoints.reader import attach_shardings, restore_newest
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.bricks import bind
 from maskmim.runtime import exits
@@ -52,7 +52,7 @@ def sums(tree) -> dict[str, str]:
 
 def features(workdir: Path) -> np.ndarray:
     """What the network gives for two fixed pictures: f32[2, tokens, width]."""
-    run = trained(workdir)
+    run = load_trained(workdir)
     pictures = np.arange(2 * np.prod(run.spec.shape)).reshape(2, *run.spec.shape) * 7 % 251
     batch = {"image": pictures.astype(np.uint8)}
     return np.asarray(run.method.apply["encode"](run.variables, batch).tokens)
@@ -71,7 +71,7 @@ def record(target: Path) -> None:
     config = load_config(target)
     examples = len(bind(config.data.train)())
     parts = assemble(config, examples)
-    found = newest(target, layout(parts.shapes, parts.places)._asdict())
+    found = restore_newest(target, attach_shardings(parts.shapes, parts.shardings)._asdict())
     recorded = {
         "version": __version__,
         "jax": jax.__version__,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, flat, kernel, same
+from maskmim.interop.layout import Entry, kernel, tensor, vector
 from maskmim.interop.mae_official import LAYOUT
 from tests.golden.official_weights import large
 
@@ -39,12 +39,12 @@ def layout() -> Sequence[Entry]:
     return [
         *(entry for entry in encoder if not entry.path.startswith("encoder/norm/")),
         *(entry for layer in range(DECODER[0]) for entry in _block(layer)),
-        same("mask_token", "decoder/mask_token"),
-        same("wfm.linear.weight", "decoder/mix"),
-        flat("decoder_norm.weight", "decoder/norm/norm/scale"),
-        flat("decoder_norm.bias", "decoder/norm/norm/bias"),
+        tensor("mask_token", "decoder/mask_token"),
+        tensor("wfm.linear.weight", "decoder/mix"),
+        vector("decoder_norm.weight", "decoder/norm/norm/scale"),
+        vector("decoder_norm.bias", "decoder/norm/norm/bias"),
         kernel("decoder_pred.weight", "decoder/head_pixels/kernel"),
-        flat("decoder_pred.bias", "decoder/head_pixels/bias"),
+        vector("decoder_pred.bias", "decoder/head_pixels/bias"),
     ]
 
 
@@ -60,16 +60,16 @@ def _block(layer: int) -> Sequence[Entry]:
     }
     return [
         *(
-            flat(f"{there}.weight", f"{here}/{ours}/norm/scale", at)
+            vector(f"{there}.weight", f"{here}/{ours}/norm/scale", at)
             for there, ours in norms.items()
         ),
-        *(flat(f"{there}.bias", f"{here}/{ours}/norm/bias", at) for there, ours in norms.items()),
+        *(vector(f"{there}.bias", f"{here}/{ours}/norm/bias", at) for there, ours in norms.items()),
         *(
             kernel(f"{name}.{there}.weight", f"{here}/{ours}/kernel", at, inputs=inputs)
             for there, (ours, inputs) in maps.items()
         ),
         *(
-            flat(f"{name}.{there}.bias", f"{here}/{ours}/bias", at)
+            vector(f"{name}.{there}.bias", f"{here}/{ours}/bias", at)
             for there, (ours, _) in maps.items()
         ),
     ]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmim.interop.layout import Entry, flat, kernel, linear, norm, same
-from maskmim.models.mvit import VARIANTS, shapes
+from maskmim.interop.layout import Entry, kernel, linear, norm, tensor, vector
+from maskmim.models.mvit import VARIANTS, block_shapes
 from tests.golden.official_weights import large
 
 GOLDEN = Path(__file__).with_name("values.npz")
@@ -53,21 +53,21 @@ def sketch(name: str, gradient: np.ndarray) -> np.ndarray:
 def layout() -> list[Entry]:
     """Official names and ours."""
     return [
-        same("cls_token", "encoder/class_token"),
-        same("mask_token", "encoder/mask_token"),
+        tensor("cls_token", "encoder/class_token"),
+        tensor("mask_token", "encoder/mask_token"),
         _convolution("patch_embed.proj.weight", "encoder/stem/kernel"),
-        flat("patch_embed.proj.bias", "encoder/stem/bias"),
+        vector("patch_embed.proj.bias", "encoder/stem/bias"),
         *_blocks(),
-        flat("pred_head.transforms.0.0.weight", "encoder/norm/norm/scale"),
-        flat("pred_head.transforms.0.0.bias", "encoder/norm/norm/bias"),
+        vector("pred_head.transforms.0.0.weight", "encoder/norm/norm/scale"),
+        vector("pred_head.transforms.0.0.bias", "encoder/norm/norm/bias"),
         kernel("pred_head.projections.0.weight", "decoder/head_hog/kernel"),
-        flat("pred_head.projections.0.bias", "decoder/head_hog/bias"),
+        vector("pred_head.projections.0.bias", "decoder/head_hog/bias"),
     ]
 
 
 def _blocks() -> list[Entry]:
     found, first = [], 0
-    for shape, alike in itertools.groupby(shapes(SIZE, STEM)):
+    for shape, alike in itertools.groupby(block_shapes(SIZE, STEM)):
         count = len(list(alike))
         for place in range(count):
             name = f"blocks.{first + place}"

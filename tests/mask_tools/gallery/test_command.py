@@ -34,7 +34,7 @@ def test_the_list_has_a_line_for_every_sampler(capsys):
 
 
 def test_the_list_is_aligned_and_cut_to_the_terminal():
-    lines = gallery.listing(samplers(), 100).splitlines()
+    lines = gallery.list_text(samplers(), 100).splitlines()
     assert max(map(len, lines)) <= 100
     start = lines[0].index("what it does")
     assert all(line[start - 1] == " " and line[start] != " " for line in lines[1:-2])
@@ -49,13 +49,13 @@ def test_the_list_can_be_narrowed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--only", "nothing"], "no sampler starts so; modules: .*colour"),
-        (["--grid", "14xa"], "--grid 14xa: one to three numbers of tokens"),
+        (["--only", "nothing"], "no sampler.s name starts with it; modules: .*colour"),
+        (["--grid", "14xa"], "--grid 14xa: give one to three numbers of tokens"),
         (["--grid", "2x2x2x2"], "one to three numbers"),
         (["--grid", "0x4"], "one to three numbers"),
         (["--grid", "12", "--only", "bank."], r"bank.\* serve grids with 2 axes, not with 1"),
         (["--ratio", "1.2"], "between 0 and 1"),
-        (["--out", __file__], "is no folder"),
+        (["--out", __file__], "is not a folder"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(arguments, says, capsys):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from maskmim.mask_tools.gallery.hints import CLUSTERS, KNOWN, QUERIES, hint_of, spread
-from maskmim.mask_tools.gallery.scene import scene_of, spectrogram_of
+from maskmim.mask_tools.gallery.hints import CLUSTERS, KNOWN, QUERIES, compute_hint, repeat_hints
+from maskmim.mask_tools.gallery.scene import photograph_scene, spectrogram_scene
 from maskmim.masks.core import MaskError
 
 GRIDS = [(24,), (14, 14), (7, 11), (1, 50), (4, 6, 8)]
@@ -15,7 +15,7 @@ GRIDS = [(24,), (14, 14), (7, 11), (1, 50), (4, 6, 8)]
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_scene_has_pixels_for_every_token(grid):
-    scene = scene_of(grid)
+    scene = photograph_scene(grid)
     time = grid[0] if len(grid) == 3 else 1
     assert scene.frames.shape[0] == time
     rows, columns = ((1, *grid) if len(grid) == 1 else grid)[-2:]
@@ -26,7 +26,7 @@ def test_a_scene_has_pixels_for_every_token(grid):
 
 
 def test_patches_are_in_the_order_of_tokens():
-    scene = scene_of((2, 3, 4))
+    scene = photograph_scene((2, 3, 4))
     high, wide = scene.frames.shape[1] // 3, scene.frames.shape[2] // 4
     expected = scene.frames[1, 2 * high : 3 * high, wide : 2 * wide].reshape(-1, 3)
     np.testing.assert_array_equal(scene.patches[1 * 12 + 2 * 4 + 1], expected)
@@ -34,7 +34,7 @@ def test_patches_are_in_the_order_of_tokens():
 
 def test_the_flow_says_where_pixels_go():
     """Each frame pulled back along the flow is the frame before, far better than unmoved."""
-    scene = scene_of((6, 14, 14))
+    scene = photograph_scene((6, 14, 14))
     size = scene.frames.shape[1] // 14
     middles = np.stack(np.meshgrid(*[(np.arange(14) + 0.5)] * 2, indexing="ij"))
     for step in range(5):
@@ -52,13 +52,17 @@ def test_the_flow_says_where_pixels_go():
 
 
 def test_grids_that_cannot_be_shown():
-    for make, grid in ((scene_of, (2, 2, 2, 2)), (scene_of, (0, 3)), (spectrogram_of, (8,))):
+    for make, grid in (
+        (photograph_scene, (2, 2, 2, 2)),
+        (photograph_scene, (0, 3)),
+        (spectrogram_scene, (8,)),
+    ):
         with pytest.raises(MaskError, match="axes"):
             make(grid)
 
 
 def test_a_spectrogram_is_turned_for_looking_at():
-    scene = spectrogram_of((16, 4))
+    scene = spectrogram_scene((16, 4))
     frame = scene.frames[0]
     assert frame.shape[0] == 4 * frame.shape[1]
     upright = scene.upright(frame)
@@ -67,8 +71,8 @@ def test_a_spectrogram_is_turned_for_looking_at():
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_hints_have_their_agreed_shapes(grid):
-    count, scene = int(np.prod(grid)), scene_of(grid)
-    hints = {name: hint_of(scene, name) for name in KNOWN - {"noise_bank"}}
+    count, scene = int(np.prod(grid)), photograph_scene(grid)
+    hints = {name: compute_hint(scene, name) for name in KNOWN - {"noise_bank"}}
     time, rows, columns = (1,) * (3 - len(grid)) + grid
     for name in ("attention", "importance", "logits", "motion", "token_loss"):
         assert hints[name].shape == (1, count) and hints[name].dtype == np.float32, name
@@ -84,18 +88,18 @@ def test_hints_have_their_agreed_shapes(grid):
 
 
 def test_hints_of_a_batch_are_equal_examples():
-    scene = scene_of((4, 5))
-    hints = {name: hint_of(scene, name) for name in ("attention", "features", "noise_bank")}
+    scene = photograph_scene((4, 5))
+    hints = {name: compute_hint(scene, name) for name in ("attention", "features", "noise_bank")}
     assert min(hints["noise_bank"].shape[1:]) >= 5
-    batch = spread(hints, 7)
+    batch = repeat_hints(hints, 7)
     assert batch["noise_bank"] is hints["noise_bank"]
     assert batch["attention"].shape == (7, 20)
     np.testing.assert_array_equal(batch["features"][3], hints["features"][0])
 
 
 def test_the_object_is_the_cluster_that_differs_most():
-    scene = scene_of((14, 14))
-    labels = np.asarray(hint_of(scene, "labels")[0])
+    scene = photograph_scene((14, 14))
+    labels = np.asarray(compute_hint(scene, "labels")[0])
     colours = scene.patches.mean(1)
     away = ((colours - colours.mean(0)) ** 2).sum(-1)
     means = [away[labels == each].mean() for each in range(CLUSTERS)]

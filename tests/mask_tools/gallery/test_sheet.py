@@ -7,9 +7,9 @@ import pytest
 
 from maskmim.mask_tools.discovery import samplers
 from maskmim.mask_tools.gallery import overlay as ink
-from maskmim.mask_tools.gallery.draw import View, draw
-from maskmim.mask_tools.gallery.overlay import overlay, tiled
-from maskmim.mask_tools.gallery.scene import scene_of, spectrogram_of
+from maskmim.mask_tools.gallery.draw import MaskMaps, draw_sampler
+from maskmim.mask_tools.gallery.overlay import overlay, tile
+from maskmim.mask_tools.gallery.scene import photograph_scene, spectrogram_scene
 from maskmim.mask_tools.gallery.sheet import (
     DPI,
     EXAMPLES,
@@ -20,11 +20,11 @@ from maskmim.mask_tools.gallery.sheet import (
     ROW_GAP,
     WIDTH,
     arrangement,
-    rows_of,
-    sheet,
+    draw_sheet,
+    sheet_rows,
     sheet_size,
 )
-from maskmim.mask_tools.gallery.table import facts
+from maskmim.mask_tools.gallery.table import measure_masks
 
 
 def view_of(grid, examples=1):
@@ -32,7 +32,7 @@ def view_of(grid, examples=1):
     seen, predicted = np.zeros(shape, bool), np.zeros(shape, bool)
     seen.reshape(examples, -1)[:, [0, 1]] = True
     predicted.reshape(examples, -1)[:, [1, 2]] = True
-    return View(seen, ~seen, predicted)
+    return MaskMaps(seen, ~seen, predicted)
 
 
 def near(pixels, colour, strength):
@@ -40,7 +40,7 @@ def near(pixels, colour, strength):
 
 
 def test_an_overlay_tells_four_kinds_of_tokens_apart():
-    scene = scene_of((2, 2))
+    scene = photograph_scene((2, 2))
     size = scene.frames.shape[1] // 2
     picture = overlay(scene, view_of((2, 2)), 0).astype(float)
     plain = scene.frames[0] * 255
@@ -57,7 +57,7 @@ def test_the_colours_differ_in_lightness():
 
 
 def test_the_frames_of_a_clip_stand_side_by_side():
-    scene = scene_of((3, 2, 2))
+    scene = photograph_scene((3, 2, 2))
     height, width = scene.frames.shape[1:3]
     picture = overlay(scene, view_of((3, 2, 2)), 0)
     assert picture.shape == (height, 3 * width + 2 * ink.FRAME_GAP, 3)
@@ -66,7 +66,7 @@ def test_the_frames_of_a_clip_stand_side_by_side():
 
 
 def test_a_spectrogram_shows_time_to_the_right_and_pitch_upwards():
-    scene = spectrogram_of((4, 2))
+    scene = spectrogram_scene((4, 2))
     picture = overlay(scene, view_of((4, 2)), 0).astype(float)
     size = picture.shape[0] // 2
     plain = scene.frames[0][:size, :size].swapaxes(0, 1)[::-1] * 255
@@ -76,7 +76,7 @@ def test_a_spectrogram_shows_time_to_the_right_and_pitch_upwards():
 
 
 def test_tiles_fill_row_by_row():
-    tiles = tiled([np.full((2, 3, 3), value, np.uint8) for value in (1, 2, 3)], columns=2, gap=1)
+    tiles = tile([np.full((2, 3, 3), value, np.uint8) for value in (1, 2, 3)], columns=2, gap=1)
     assert tiles.shape == (5, 7, 3)
     assert (
         (tiles[:2, 4:] == 2).all() and (tiles[3:, :3] == 3).all() and (tiles[3:, 4:] == 255).all()
@@ -93,24 +93,24 @@ def test_pictures_of_any_shape_fit_their_column(aspect):
 
 def test_a_sheet_has_a_row_for_each_view_and_the_size_that_was_said():
     one = next(each for each in samplers() if each.name == "uniform.random")
-    scene = scene_of((4, 5))
-    drawn = draw(one, (4, 5), {}, ratio=0.5, seed=0, count=256)
-    rows = rows_of(drawn, scene, [facts(view) for view in drawn.views])
-    empty = rows_of(drawn._replace(views=(), trouble="needs hint x"), scene, [])
+    scene = photograph_scene((4, 5))
+    drawn = draw_sampler(one, (4, 5), {}, ratio=0.5, seed=0, count=256)
+    rows = sheet_rows(drawn, scene, [measure_masks(view) for view in drawn.views])
+    empty = sheet_rows(drawn._replace(views=(), trouble="needs hint x"), scene, [])
     assert [len(rows), len(empty), empty[0].height] == [1, 1, NOTE]
     many = drawn._replace(views=drawn.views * 9, labels=tuple("abcdefghi"))
-    assert len(rows_of(many, scene, [facts(drawn.views[0])] * 9)) == MOST_VIEWS
+    assert len(sheet_rows(many, scene, [measure_masks(drawn.views[0])] * 9)) == MOST_VIEWS
     height = round((HEADER + PICTURE + NOTE + 2 * ROW_GAP) * DPI)
     assert sheet_size(rows + empty) == (height, round(WIDTH * DPI))
-    picture = sheet("title", rows + empty)
+    picture = draw_sheet("title", rows + empty)
     assert picture.shape == (*sheet_size(rows + empty), 3) and picture.dtype == np.uint8
 
 
 @pytest.mark.parametrize("grid", [(20,), (2, 3, 3), (1, 12), (12, 1)])
 def test_every_kind_of_grid_gives_a_sheet_with_the_masks_on_it(grid):
     one = next(each for each in samplers() if each.name == "uniform.random")
-    drawn = draw(one, grid, {}, ratio=0.5, seed=0, count=256)
-    rows = rows_of(drawn, scene_of(grid), [facts(view) for view in drawn.views])
-    picture = sheet("title", rows).astype(int)
+    drawn = draw_sampler(one, grid, {}, ratio=0.5, seed=0, count=256)
+    rows = sheet_rows(drawn, photograph_scene(grid), [measure_masks(view) for view in drawn.views])
+    picture = draw_sheet("title", rows).astype(int)
     blue = np.abs(picture - ink.WITHHELD).max(-1) < 60
     assert blue[int(HEADER * DPI) :].sum() > 1000

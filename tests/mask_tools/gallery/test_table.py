@@ -8,10 +8,16 @@ import pytest
 
 from maskmim.mask_tools.discovery import Sampler, samplers
 from maskmim.mask_tools.gallery import examples
-from maskmim.mask_tools.gallery.draw import View, draw, grid_of, hints_wanted
-from maskmim.mask_tools.gallery.hints import KNOWN, hint_of
-from maskmim.mask_tools.gallery.scene import scene_of
-from maskmim.mask_tools.gallery.table import COLUMNS, cells, facts, row_name, table
+from maskmim.mask_tools.gallery.draw import MaskMaps, default_grid, draw_sampler, readable_hints
+from maskmim.mask_tools.gallery.hints import KNOWN, compute_hint
+from maskmim.mask_tools.gallery.scene import photograph_scene
+from maskmim.mask_tools.gallery.table import (
+    COLUMNS,
+    markdown_table,
+    measure_masks,
+    row_name,
+    table_cells,
+)
 from maskmim.masks.core import from_hidden
 from maskmim.types import Context, Mask, Randomness
 
@@ -36,14 +42,14 @@ def sampler_of(function, views=False):
 
 
 def drawn_of(function, grid=(4, 6), views=False):
-    return draw(sampler_of(function, views), grid, {}, ratio=0.5, seed=0, count=300)
+    return draw_sampler(sampler_of(function, views), grid, {}, ratio=0.5, seed=0, count=300)
 
 
 def test_facts_of_a_chessboard():
     drawn = drawn_of(chessboard)
     (view,) = drawn.views
     assert view.seen.shape == (512, 4, 6)  # Whole calls of 256 masks.
-    found = facts(view)
+    found = measure_masks(view)
     assert found.hidden == (12, 12, 24)
     assert (found.hidden_share, found.predicted_share) == (0.5, 0.5)
     assert (found.group, found.distance) == (1.0, 1.0)
@@ -51,7 +57,7 @@ def test_facts_of_a_chessboard():
     assert (found.overlap, found.chance) == (1.0, 0.5)
     # All power is at half a cycle along both axes, one of the 11 or so high frequencies.
     assert found.bands[0] == found.bands[1] == 0 and found.bands[2] > 1
-    shown = cells(drawn, 0, found)
+    shown = table_cells(drawn, 0, found)
     assert shown[:8] == (
         *("known.chessboard", "4 x 6", "50.0", "12 of 24", "50.0", "50.0", "1.00", "1.00"),
     )
@@ -73,16 +79,16 @@ def test_views_and_weights():
 
 def test_masks_that_show_nothing_have_no_groups():
     nothing, everything = np.zeros((40, 3, 3), bool), np.ones((40, 3, 3), bool)
-    found = facts(View(nothing, everything, everything))
+    found = measure_masks(MaskMaps(nothing, everything, everything))
     assert np.isnan([found.group, found.distance, found.overlap]).all()
-    found = facts(View(everything, nothing, nothing))
+    found = measure_masks(MaskMaps(everything, nothing, nothing))
     assert found.group == 9 and np.isnan(found.distance) and found.overlap == 1
 
 
 def test_facts_of_uniform_masks_on_all_kinds_of_grids():
     one = next(each for each in samplers() if each.name == "uniform.random")
     for grid in ((40,), (5, 8), (2, 2, 10)):
-        found = facts(draw(one, grid, {}, ratio=0.75, seed=1, count=512).views[0])
+        found = measure_masks(draw_sampler(one, grid, {}, ratio=0.75, seed=1, count=512).views[0])
         assert found.hidden == (30, 30, 40) and found.predicted_share == 0.75
         assert found.overlap == pytest.approx(0.25, abs=0.01) and found.chance == 0.25
         assert found.p_value > 1e-3
@@ -90,8 +96,8 @@ def test_facts_of_uniform_masks_on_all_kinds_of_grids():
 
 
 def test_the_table_is_aligned():
-    found = cells(drawn := drawn_of(chessboard), 0, facts(drawn.views[0]))
-    lines = table([found, ("a" * 40, *found[1:])]).splitlines()
+    found = table_cells(drawn := drawn_of(chessboard), 0, measure_masks(drawn.views[0]))
+    lines = markdown_table([found, ("a" * 40, *found[1:])]).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines) == 4
     assert [line.count("|") for line in lines] == [len(COLUMNS) + 1] * 4
 
@@ -104,7 +110,7 @@ def test_every_informed_sampler_has_its_hints_or_is_known_to_lack_them():
 def test_streams_are_views_of_their_own():
     name = "modalities.independent"
     one = next(each for each in samplers() if each.name == name)
-    drawn = draw(one, (4, 4), {}, ratio=0.75, seed=0, count=256)
+    drawn = draw_sampler(one, (4, 4), {}, ratio=0.75, seed=0, count=256)
     assert drawn.labels == ("image", "depth", "labels") and len(drawn.views) == 3
     assert all(view.seen.shape == (256, 4, 4) for view in drawn.views)
     assert row_name(drawn, 1) == f"{name} [depth]"
@@ -112,15 +118,15 @@ def test_streams_are_views_of_their_own():
 
 def test_an_informed_sampler_follows_its_hint():
     one = next(each for each in samplers() if each.name == "attention.low")
-    scene = scene_of((6, 6))
-    hints = {"attention": hint_of(scene, "attention")}
-    (view,) = draw(one, (6, 6), hints, ratio=0.75, seed=0, count=256).views
+    scene = photograph_scene((6, 6))
+    hints = {"attention": compute_hint(scene, "attention")}
+    (view,) = draw_sampler(one, (6, 6), hints, ratio=0.75, seed=0, count=256).views
     strongest = np.argsort(np.asarray(hints["attention"][0]))[-9:]
     np.testing.assert_array_equal(np.flatnonzero(view.seen[0]), np.sort(strongest))
 
 
 def test_usual_grids_have_axes_that_the_sampler_serves():
-    assert all(len(grid_of(sampler)) in sampler.axes for sampler in samplers())
+    assert all(len(default_grid(sampler)) in sampler.axes for sampler in samplers())
 
 
 def test_parts_of_combinators_read_hints_and_the_longest_beginning_counts(monkeypatch):
@@ -128,9 +134,9 @@ def test_parts_of_combinators_read_hints_and_the_longest_beginning_counts(monkey
     monkeypatch.setattr(
         examples, "KEYWORDS", {"known.": {"ratio": 0.1}, "known.low": {"ratio": 0.5}}
     )
-    assert not hints_wanted(low._replace(name="other.low")) - {"attention"}
+    assert not readable_hints(low._replace(name="other.low")) - {"attention"}
     renamed = low._replace(name="known.low", needs=())
-    assert hints_wanted(renamed) == KNOWN
-    hints = {"attention": hint_of(scene_of((4, 4)), "attention")}
-    drawn = draw(renamed, (4, 4), hints, ratio=0.75, seed=0, count=256)
-    assert drawn.asked == 0.5 and drawn.views[0].hidden.sum() == 256 * 8
+    assert readable_hints(renamed) == KNOWN
+    hints = {"attention": compute_hint(photograph_scene((4, 4)), "attention")}
+    drawn = draw_sampler(renamed, (4, 4), hints, ratio=0.75, seed=0, count=256)
+    assert drawn.ratio == 0.5 and drawn.views[0].hidden.sum() == 256 * 8

@@ -1,4 +1,4 @@
-"""Activations are pinned where docs/sharding.md says, and nowhere without a mesh of ours."""
+"""Activations are constrained as docs/sharding.md says, and not at all without our mesh."""
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,19 @@ BATCH = ("data", "fsdp")
 AUTO = (AxisType.Auto,)
 
 
-def pins(function, *shapes, sizes=(2, 2, 4, 2)):
-    """The places that a function of arrays pins them to, on a mesh of such sizes, in order."""
+def shardings(function, *shapes, sizes=(2, 2, 4, 2)):
+    """Return the sharding constraints of a function of arrays on a mesh of `sizes`, in order."""
     mesh = AbstractMesh(sizes, AXES, axis_types=AUTO * len(AXES))
     with jax.sharding.use_abstract_mesh(mesh):
         program = jax.make_jaxpr(function)(*map(jnp.zeros, shapes))
-    found = [eqn for eqn in program.eqns if eqn.primitive.name == "sharding_constraint"]
-    return [plain(eqn.params["sharding"].spec, eqn.invars[0].aval.ndim) for eqn in found]
+    constrained = [eqn for eqn in program.eqns if eqn.primitive.name == "sharding_constraint"]
+    return [plain(eqn.params["sharding"].spec, eqn.invars[0].aval.ndim) for eqn in constrained]
 
 
-def plain(places, dimensions):
-    """A PartitionSpec with None for every dimension that is whole, one axis by its name."""
-    every = [axes[0] if isinstance(axes, tuple) and len(axes) == 1 else axes for axes in places]
-    return (*every, *(None,) * (dimensions - len(every)))
+def plain(spec, dimensions):
+    """Return a PartitionSpec with None for every whole dimension and a single axis by its name."""
+    axes_of = [axes[0] if isinstance(axes, tuple) and len(axes) == 1 else axes for axes in spec]
+    return (*axes_of, *(None,) * (dimensions - len(axes_of)))
 
 
 @pytest.mark.parametrize(
@@ -35,59 +35,63 @@ def plain(places, dimensions):
         AbstractMesh((8,), ("data",), axis_types=(AxisType.Explicit,)),
     ],
 )
-def test_nothing_is_pinned_without_a_mesh_of_ours(mesh):
+def test_nothing_is_constrained_without_our_mesh(mesh):
     x = jnp.ones((8, 16, 32))
     with jax.sharding.use_abstract_mesh(mesh):
-        assert constraints.tokens(x) is constraints.examples(x) is constraints.values(x) is x
-    assert constraints.tokens(x) is x
+        assert constraints.constrain_tokens(x) is x
+        assert constraints.constrain_examples(x) is x
+        assert constraints.constrain_outputs(x) is x
+    assert constraints.constrain_tokens(x) is x
 
 
-def test_the_places():
+def test_shardings_of_activations():
     shape = 8, 16, 32
-    assert pins(constraints.examples, shape) == [(BATCH, None, None)]
-    assert pins(constraints.tokens, shape) == [(BATCH, "sequence", None)]
-    assert pins(constraints.channels, shape) == [(BATCH, None, "sequence")]
-    assert pins(constraints.values, shape) == [(BATCH, "sequence", "tensor")]
-    assert pins(constraints.tokens, shape, sizes=(4, 1, 1, 2)) == [("data", None, None)]
+    assert shardings(constraints.constrain_examples, shape) == [(BATCH, None, None)]
+    assert shardings(constraints.constrain_tokens, shape) == [(BATCH, "sequence", None)]
+    assert shardings(constraints.constrain_channels, shape) == [(BATCH, None, "sequence")]
+    assert shardings(constraints.constrain_outputs, shape) == [(BATCH, "sequence", "tensor")]
+    assert shardings(constraints.constrain_tokens, shape, sizes=(4, 1, 1, 2)) == [
+        ("data", None, None)
+    ]
 
 
 def test_lengths_that_do_not_divide():
-    assert pins(constraints.tokens, (8, 17, 32)) == [(BATCH, "sequence", None)]
-    assert pins(constraints.tokens, (8, 4, 32)) == [(BATCH, "sequence", None)]
-    assert pins(constraints.tokens, (8, 3, 32)) == [(BATCH, None, None)]
-    assert pins(constraints.channels, (8, 17, 30)) == [(BATCH, None, None)]
-    assert pins(constraints.tokens, (6, 16, 32)) == [(None, "sequence", None)]
+    assert shardings(constraints.constrain_tokens, (8, 17, 32)) == [(BATCH, "sequence", None)]
+    assert shardings(constraints.constrain_tokens, (8, 4, 32)) == [(BATCH, "sequence", None)]
+    assert shardings(constraints.constrain_tokens, (8, 3, 32)) == [(BATCH, None, None)]
+    assert shardings(constraints.constrain_channels, (8, 17, 30)) == [(BATCH, None, None)]
+    assert shardings(constraints.constrain_tokens, (6, 16, 32)) == [(None, "sequence", None)]
 
 
-def test_attention_has_heads_of_its_own_where_they_divide_and_all_keys_where_not():
+def test_attention_is_split_by_head_where_heads_divide_and_has_all_keys_where_not():
     shape = (4, 8, 16, 2)
     tokens = (BATCH, "tensor", "sequence", None)
     heads = (BATCH, ("tensor", "sequence"), None, None)
-    assert pins(constraints.for_attention, shape, shape, shape) == [tokens] * 3 + [heads] * 3
-    assert pins(constraints.from_attention, shape) == [heads, tokens]
+    assert shardings(constraints.constrain_qkv, shape, shape, shape) == [tokens] * 3 + [heads] * 3
+    assert shardings(constraints.constrain_attended, shape) == [heads, tokens]
     shape = (4, 6, 16, 2)
     whole = (BATCH, "tensor", None, None)
-    assert pins(constraints.for_attention, shape, shape, shape) == [tokens] * 3 + [whole] * 2
-    assert pins(constraints.from_attention, shape) == [tokens]
+    assert shardings(constraints.constrain_qkv, shape, shape, shape) == [tokens] * 3 + [whole] * 2
+    assert shardings(constraints.constrain_attended, shape) == [tokens]
 
 
 def test_no_two_devices_have_the_same_part_of_a_depthwise_convolution():
-    """Else its kernel's gradient is multiplied, see `placed.by_channel`."""
-    assert pins(constraints.by_channel, (8, 4, 4, 32)) == [
+    """Compiled gradients of the kernel are wrong otherwise, see `constrain_depthwise`."""
+    assert shardings(constraints.constrain_depthwise, (8, 4, 4, 32)) == [
         (BATCH, None, None, ("sequence", "tensor"))
     ]
     with pytest.raises(ShardingError, match="= 8 does not divide the 12 channels"):
-        pins(constraints.by_channel, (8, 4, 4, 12))
+        shardings(constraints.constrain_depthwise, (8, 4, 4, 12))
     x = jnp.ones((8, 4, 4, 12))
-    assert constraints.by_channel(x) is x
+    assert constraints.constrain_depthwise(x) is x
 
 
-def test_the_functions_of_tokens_are_what_they_say():
+def test_token_functions_equal_plain_indexing():
     x = jax.random.normal(jax.random.key(0), (2, 5, 3))
-    first, others = constraints.parted(x, 2)
+    first, others = constraints.split_tokens(x, 2)
     assert jnp.array_equal(first, x[:, :2]) and jnp.array_equal(others, x[:, 2:])
-    assert jnp.array_equal(constraints.joined(first, others), x)
+    assert jnp.array_equal(constraints.concat_tokens(first, others), x)
     assert jnp.array_equal(
-        constraints.chosen(x, jnp.array([[4, 0], [1, 1]])), x[[[0], [1]], [[4, 0], [1, 1]]]
+        constraints.select_tokens(x, jnp.array([[4, 0], [1, 1]])), x[[[0], [1]], [[4, 0], [1, 1]]]
     )
-    assert jnp.array_equal(constraints.embedded(lambda y: 2 * y, x), 2 * x)
+    assert jnp.array_equal(constraints.embed_tokens(lambda y: 2 * y, x), 2 * x)

@@ -1,4 +1,4 @@
-"""Stochastic depth: its rates, its expectation, and that it belongs to examples."""
+"""Stochastic depth: its rates, its expectation, and one draw per example."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 from maskmim.masks.uniform import random
 from maskmim.models.cae import vit_cae
-from maskmim.models.layers.drop_path import factors
+from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.rotary_vit import vit_rotary
 from maskmim.types import Context, Randomness
 from tests.tiny import SPEC, pictures, tiny_method, tiny_model
@@ -18,17 +18,19 @@ from tests.tolerances import SIGNIFICANCE
 
 
 def test_rates_rise_to_the_last_block_and_keep_the_expectation():
-    found = np.asarray(factors(Randomness.of(jax.random.key(0), 4000), depth=5, rate=0.4))
-    assert found.shape == (5, 4000, 2)
-    for block, rate in zip(found, (0.0, 0.1, 0.2, 0.3, 0.4), strict=True):
+    factors = np.asarray(
+        drop_path_factors(Randomness.of(jax.random.key(0), 4000), depth=5, rate=0.4)
+    )
+    assert factors.shape == (5, 4000, 2)
+    for block, rate in zip(factors, (0.0, 0.1, 0.2, 0.3, 0.4), strict=True):
         assert set(np.unique(block)) <= {np.float32(0), np.float32(1 / np.float32(1 - rate))}
         dropped = int((block == 0).sum())
         assert stats.binomtest(dropped, block.size, rate).pvalue > SIGNIFICANCE
 
 
 def test_nothing_is_dropped_without_randomness():
-    assert factors(None, depth=3, rate=0.5) is None
-    assert factors(Randomness.of(jax.random.key(0), 2), depth=3, rate=0.0) is None
+    assert drop_path_factors(None, depth=3, rate=0.5) is None
+    assert drop_path_factors(Randomness.of(jax.random.key(0), 2), depth=3, rate=0.0) is None
 
 
 def test_training_drops_and_evaluation_does_not():

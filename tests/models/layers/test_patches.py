@@ -1,4 +1,4 @@
-"""Patches of pictures, clips and spectrograms: their order, and the way back."""
+"""Patches of images, clips and spectrograms: their order, and the way back."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.models.layers.patches import finer, patchify, unpatchify
+from maskmim.models.layers.patches import patchify, unpatchify, upsample_tokens
 from maskmim.models.net import token_grid
 from maskmim.models.vit import ModelError
 
@@ -17,24 +17,24 @@ CASES = [((6, 8), (2, 4), 3), ((4, 6, 8), (2, 3, 4), 3), ((32, 16), (16, 8), 1),
 def test_patches_are_row_major_and_so_are_their_values(size, patch, channels):
     inputs = np.random.default_rng(0).standard_normal((2, *size, channels)).astype(np.float32)
     grid = token_grid(size, patch)
-    found = np.asarray(patchify(inputs, patch))
-    assert found.shape == (2, np.prod(grid), np.prod(patch) * channels)
-    for token, place in enumerate(itertools.product(*map(range, grid))):
+    patches = np.asarray(patchify(inputs, patch))
+    assert patches.shape == (2, np.prod(grid), np.prod(patch) * channels)
+    for token, position in enumerate(itertools.product(*map(range, grid))):
         box = tuple(
-            slice(at * side, (at + 1) * side) for at, side in zip(place, patch, strict=True)
+            slice(at * side, (at + 1) * side) for at, side in zip(position, patch, strict=True)
         )
-        np.testing.assert_array_equal(found[:, token], inputs[(slice(None), *box)].reshape(2, -1))
-    np.testing.assert_array_equal(unpatchify(found, patch, grid), inputs)
+        np.testing.assert_array_equal(patches[:, token], inputs[(slice(None), *box)].reshape(2, -1))
+    np.testing.assert_array_equal(unpatchify(patches, patch, grid), inputs)
 
 
 @pytest.mark.parametrize("grid", [(2, 3), (2, 3, 4)])
 def test_a_finer_grid_repeats_each_value_in_rows_and_columns(grid):
     values = np.random.default_rng(0).standard_normal((2, np.prod(grid))).astype(np.float32)
-    found = np.asarray(finer(jnp.asarray(values), grid, 3))
+    fine = np.asarray(upsample_tokens(jnp.asarray(values), grid, 3))
     coarse = values.reshape(2, *grid)
-    assert found.shape == (2, *grid[:-2], 3 * grid[-2], 3 * grid[-1])
+    assert fine.shape == (2, *grid[:-2], 3 * grid[-2], 3 * grid[-1])
     for row, column in itertools.product(range(3), repeat=2):
-        np.testing.assert_array_equal(found[..., row::3, column::3], coarse)
+        np.testing.assert_array_equal(fine[..., row::3, column::3], coarse)
 
 
 @pytest.mark.parametrize(

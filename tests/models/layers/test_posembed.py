@@ -9,11 +9,11 @@ from tests.compiling import users_jit
 
 
 def by_formula(width, grid, row, column):
-    """MAE's table, one place at a time: sines then cosines of the column, then of the row."""
+    """Return a row of MAE's table: sines then cosines of the column, then of the row."""
     count = width // 4
     values = []
-    for place in (column, row):
-        angles = [place / 10_000 ** (i / count) for i in range(count)]
+    for position in (column, row):
+        angles = [position / 10_000 ** (i / count) for i in range(count)]
         values += [np.sin(a) for a in angles] + [np.cos(a) for a in angles]
     return np.array(values)
 
@@ -35,8 +35,8 @@ def test_tables_of_sequences_and_clips():
     np.testing.assert_allclose(line, np.hstack([np.sin(angles), np.cos(angles)]), atol=1e-6)
     clip = sincos(18, (2, 3, 4))
     assert clip.shape == (24, 18)
-    # the place (1, 2, 3): columns first, then rows, then frames
-    expected = np.concatenate([sincos(6, (5,))[place] for place in (3, 2, 1)])
+    # Position (1, 2, 3): columns first, then rows, then frames.
+    expected = np.concatenate([sincos(6, (5,))[position] for position in (3, 2, 1)])
     np.testing.assert_allclose(clip[1 * 12 + 2 * 4 + 3], expected, atol=1e-6)
 
 
@@ -55,9 +55,9 @@ def test_resizing_equals_torch_bicubic(old, new, prefix):
     image = torch.from_numpy(table[prefix:]).reshape(1, *old, 16).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(image, size=new, mode="bicubic", align_corners=False)
     expected = resized.permute(0, 2, 3, 1).reshape(-1, 16).numpy()
-    found = np.asarray(users_jit(resize_positions, static_argnums=(1, 2))(table, old, new))
-    np.testing.assert_array_equal(found[:prefix], table[:prefix])
-    np.testing.assert_allclose(found[prefix:], expected, atol=2e-6)
+    ours = np.asarray(users_jit(resize_positions, static_argnums=(1, 2))(table, old, new))
+    np.testing.assert_array_equal(ours[:prefix], table[:prefix])
+    np.testing.assert_allclose(ours[prefix:], expected, atol=2e-6)
 
 
 def test_a_table_smaller_than_its_grid_is_refused():
@@ -65,10 +65,10 @@ def test_a_table_smaller_than_its_grid_is_refused():
         resize_positions(np.zeros((9, 4), np.float32), (4, 4), (2, 2))
 
 
-def test_one_row_of_sines_and_cosines_in_turn():
-    found = sinusoid(6, (2, 3, 4))
-    assert found.shape == (24, 6) and found.dtype == np.float32
+def test_sinusoid_alternates_sines_and_cosines():
+    table = sinusoid(6, (2, 3, 4))
+    assert table.shape == (24, 6) and table.dtype == np.float32
     for token, value in [(0, 0), (5, 2), (17, 3), (23, 5)]:
         angle = token / 10_000 ** (2 * (value // 2) / 6)
-        wanted = np.sin(angle) if value % 2 == 0 else np.cos(angle)
-        np.testing.assert_allclose(found[token, value], wanted, atol=1e-6)
+        expected = np.sin(angle) if value % 2 == 0 else np.cos(angle)
+        np.testing.assert_allclose(table[token, value], expected, atol=1e-6)

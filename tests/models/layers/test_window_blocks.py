@@ -1,4 +1,4 @@
-"""Windows of the decoder: how far a block looks, and where its windows lie."""
+"""Windows of the decoder: how far a block attends, and how its windows are shifted."""
 
 from functools import cache
 
@@ -7,22 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.models.layers.swin_blocks import APART
-from maskmim.models.layers.window_blocks import WindowBlock, apart_in_time, window_stack
+from maskmim.models.layers.swin_blocks import MASKED_SCORE
+from maskmim.models.layers.window_blocks import WindowBlock, shifted_time_mask, window_stack
 
 GRID, WIDTH, SIDE = (12, 8), 8, 4
 
 
 @cache
 def block(shift):
-    made = WindowBlock(GRID, 2, 16, SIDE, shift, 1e-6, jnp.float32)
+    module = WindowBlock(GRID, 2, 16, SIDE, shift, 1e-6, jnp.float32)
     x = jax.random.normal(jax.random.key(0), (1, GRID[0] * GRID[1], WIDTH))
-    params = jax.jit(made.init)(jax.random.key(1), x)
-    return x, jax.jit(lambda x: made.apply(params, x))
+    params = jax.jit(module.init)(jax.random.key(1), x)
+    return x, jax.jit(lambda x: module.apply(params, x))
 
 
 def reached(shift, place):
-    """Places of the grid that a change at one place changes, as sets of times and of bands."""
+    """Return where a change at one place of the grid shows, as sets of times and of bands."""
     x, run = block(shift)
     other = x.at[:, place[0] * GRID[1] + place[1]].add(1.0)
     changed = np.any(np.asarray(run(other) != run(x)), axis=(0, 2)).reshape(GRID)
@@ -39,24 +39,24 @@ def reached(shift, place):
         (0, (11, 1), {8, 9, 10, 11}),
         (2, (5, 6), {2, 3, 4, 5}),
         (2, (6, 1), {6, 7, 8, 9}),
-        # The window that holds the end and, rolled over, the beginning keeps them apart.
+        # The window with both the end and, rolled over, the beginning keeps them apart.
         (2, (11, 6), {10, 11}),
         (2, (0, 1), {0, 1}),
     ],
 )
-def test_how_far_a_block_looks(shift, place, times):
+def test_how_far_a_block_attends(shift, place, times):
     bands = {0, 1, 2, 3} if place[1] < SIDE else {4, 5, 6, 7}
     assert reached(shift, place) == (times, bands)
 
 
-def test_what_is_kept_apart():
-    np.testing.assert_array_equal(apart_in_time(GRID, SIDE, 0), 0)
-    found = apart_in_time(GRID, SIDE, 2).reshape(3, 2, SIDE, SIDE, SIDE, SIDE)
-    np.testing.assert_array_equal(found[:2], 0)
+def test_mask_separates_the_beginning_from_the_end():
+    np.testing.assert_array_equal(shifted_time_mask(GRID, SIDE, 0), 0)
+    mask = shifted_time_mask(GRID, SIDE, 2).reshape(3, 2, SIDE, SIDE, SIDE, SIDE)
+    np.testing.assert_array_equal(mask[:2], 0)
     late = np.array([False, False, True, True])
-    wanted = np.where(late[:, None] != late, APART, 0.0)
-    np.testing.assert_array_equal(found[2, 0, :, 1, :, 3], wanted)
-    np.testing.assert_array_equal(found[2, 1, :, 0, :, 0], wanted)
+    expected = np.where(late[:, None] != late, MASKED_SCORE, 0.0)
+    np.testing.assert_array_equal(mask[2, 0, :, 1, :, 3], expected)
+    np.testing.assert_array_equal(mask[2, 1, :, 0, :, 0], expected)
 
 
 def test_remat_and_unrolling_change_no_number():
@@ -66,6 +66,6 @@ def test_remat_and_unrolling_change_no_number():
     params = jax.jit(plain.init)(jax.random.key(1), x, None)
     assert params["params"]["plain"]["attention"]["qkv"]["kernel"].shape[0] == 2
     other = window_stack(4, *shape, remat="full", unroll=True, name=None)
-    wanted, _ = jax.jit(plain.apply)(params, x, None)
-    found, _ = jax.jit(other.apply)(params, x, None)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    expected, _ = jax.jit(plain.apply)(params, x, None)
+    computed, _ = jax.jit(other.apply)(params, x, None)
+    np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-5)

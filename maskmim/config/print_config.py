@@ -1,0 +1,89 @@
+"""Every key of a config with its value, type and default: what `--print-config` shows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from maskmim.config.bricks import hyperparameters, public_path, resolve
+from maskmim.config.defaults import base
+from maskmim.config.parse import describe, kinds_of
+
+# Keys and sections that change speed, memory and what is written, but not what is learnt.
+SPEED = (
+    "checkpoint",
+    "data.threads",
+    "data.workers",
+    "evals",
+    "log",
+    "mesh",
+    "process",
+    "train.micro_batches",
+)
+# The same of bricks at any place.
+SPEED_OF_BRICKS = ("compute.remat", "compute.unroll")
+RESULT, NO_RESULT = "[result]", "[speed]"
+
+
+class Row(NamedTuple):
+    """A key in words: its dotted path, value, type, default ('' where the value is it), mark."""
+
+    key: str
+    value: str
+    kind: str
+    default: str
+    mark: str
+
+
+def print_config(config: ConfigDict) -> str:
+    """Return a table of every key of a config for people, a line each.
+
+    Columns: `--config.KEY`, the value, the type that it takes, [result] for what changes what is
+    learnt or [speed] for what does not, and the default where the value is another.
+    """
+    rows = list(_rows(config, base(), ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
+        default = f"  (default {row.default})" if row.default else ""
+        lines.append("  ".join([*cells, f"{row.mark:<8}"]).rstrip() + default)
+    head = "Keys of this config; --config.KEY=VALUE changes one"
+    marks = f"{RESULT} changes what is learnt, {NO_RESULT} does not"
+    return "\n".join([f"{head}. {marks}.", "", *lines])
+
+
+def mark_of(key: str) -> str:
+    """Return [speed] for a key that does not change what is learnt, else [result]."""
+    inside = any(key == speed or key.startswith(f"{speed}.") for speed in SPEED)
+    return NO_RESULT if inside or key.endswith(SPEED_OF_BRICKS) else RESULT
+
+
+def _rows(section: ConfigDict, defaults: Any, prefix: str) -> Iterator[Row]:
+    """Yield the rows of a section; defaults: the section that a new config has there, if any."""
+    if "brick" in section:
+        known = hyperparameters(resolve(section.brick))
+        defaults = {name: parameter.default for name, parameter in known.items()}
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        default = defaults[name] if defaults and name in defaults else inspect.Parameter.empty
+        if isinstance(value, ConfigDict):
+            yield from _rows(value, default if isinstance(default, ConfigDict) else None, f"{key}.")
+            continue
+        kinds = kinds_of(section, name)
+        kind = "a brick" if name == "brick" else describe(kinds) if kinds else "anything"
+        yield Row(key, _text(value), kind, _default_text(value, default), mark_of(key))
+
+
+def _default_text(value: Any, default: Any) -> str:
+    """Return the default in words; '' where there is none, or the value is the default."""
+    if default is inspect.Parameter.empty or default == value:
+        return ""
+    return public_path(default) if callable(default) else _text(default)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else repr(value)

@@ -1,0 +1,36 @@
+"""Stored configs of earlier versions, brought to this one."""
+
+from ml_collections import ConfigDict
+
+from maskmim.config import base, from_json, to_json
+from maskmim.config.upgrade import upgrade
+from tests.golden.checkpoints.record import HERE as GOLDEN
+
+
+def test_a_config_of_this_version_stays_as_it_is():
+    stored = to_json(base())
+    assert to_json(upgrade(from_json(stored))) == stored
+
+
+def test_a_config_of_the_first_version_has_todays_paths_and_keys():
+    text = (GOLDEN / "v0.1.0" / "config.json").read_text()
+    assert "maskmim.method.masked" in text and '"dtype": "float32"' in text
+    config = upgrade(from_json(text))
+    assert config.method == "maskmim.methods.masked.masked"
+    assert config.mesh.rules == "maskmim.training.sharding.transformer"
+    assert config.objectives.pixels.loss.brick == "maskmim.losses.squared_error"
+    assert config.model.compute.dtype == "float32" and "dtype" not in config.model
+    assert to_json(upgrade(from_json(to_json(config)))) == to_json(config)
+
+
+def test_keys_of_later_versions_get_their_defaults():
+    old = ConfigDict(base().to_dict())
+    del old["process"], old["train"]["max_bad_steps"]
+    config = upgrade(old)
+    assert config.process == base().process and config.train.max_bad_steps == 3
+
+
+def test_paths_inside_tuples_are_replaced_too():
+    old = ConfigDict(base().to_dict())
+    old.rules = ("maskmim.sharding.transformer", 3)
+    assert upgrade(old).rules == ("maskmim.training.sharding.transformer", 3)
