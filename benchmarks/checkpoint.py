@@ -1,14 +1,15 @@
-"""What a checkpoint costs: the wait of the training, memory, time on disk; and reading it back.
+"""The cost of a checkpoint: wait of the training, memory, time to disk, and reading it back.
 
   python -m benchmarks.checkpoint                                      (ViT-B, 1.3 GB of state)
   python -m benchmarks.checkpoint --config configs/mae.py:variant=L/16 --images-per-second 900
 
-`wait` is what a save takes from the training, which goes on while the rest is written. Its share of
-the time between two saves depends on the speed of the training: of one with --images-per-second on
-the config's own epoch and checkpoint interval; the last line says how short an interval may be for
-2 %. `peak` is the most memory of this process above what it had before there was a state, by size
-of the state (params alone where only they are read), each in a process of its own. On a CPU, arrays
-of the device are host memory already; with an accelerator the host has a copy while it writes.
+`wait` is how long a save blocks the training, which continues while the rest is written. Its share
+of the time between two saves depends on the speed of the training: `share` assumes
+--images-per-second and the config's epoch and checkpoint interval; the last line is the shortest
+interval for a share of 2 %. `peak` is the peak memory of the process above that before the state
+existed, divided by the size of the state (of params alone where only they are read). Each part runs
+in a separate process. On a CPU, device arrays are host memory; with an accelerator the host holds a
+copy while it writes.
 """
 
 from __future__ import annotations
@@ -35,31 +36,31 @@ from maskmim.types import Tree
 
 
 def memory(name: str) -> int:
-    """A figure of this process in bytes: 'VmRSS' now, 'VmHWM' the most since `reset`."""
+    """Return the memory of this process in bytes: 'VmRSS' now, 'VmHWM' its peak since `reset`."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def reset() -> int:
-    """Forgets the most memory so far; returns what is used now, in bytes."""
+    """Reset the peak memory of this process, and return the memory used now, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return memory("VmRSS")
 
 
 def size(tree: Tree) -> int:
-    """Bytes of the arrays of a tree."""
+    """Return the bytes of the arrays of a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def save(options: argparse.Namespace) -> None:
-    """Saves the state some times, with updates in between that reuse its memory."""
+    """Time saves of the state, with updates between them that reuse its memory."""
     config = load(options.config)
     parts = assemble(config, TRAIN_IMAGES)
     before = reset()
     state, _ = init_sharded(parts, 0)
     advance = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     state = jax.block_until_ready(advance(state))
-    held, whole = memory("VmRSS") - before, size(state)
+    held, total = memory("VmRSS") - before, size(state)
     reset()
     checkpoints = Checkpoints(Path(options.workdir))
     waits, totals = [], []
@@ -74,19 +75,19 @@ def save(options: argparse.Namespace) -> None:
     peak = memory("VmHWM") - before
     images = config.checkpoint.every_epochs * TRAIN_IMAGES
     wait, between = max(waits), images / options.images_per_second
-    print(f"state        {whole / 1e9:.3f} GB, {len(jax.tree.leaves(state))} arrays")
-    print(f"memory       {held / whole:.2f} of it before saving, peak {peak / whole:.2f}")
+    print(f"state        {total / 1e9:.3f} GB, {len(jax.tree.leaves(state))} arrays")
+    print(f"memory       {held / total:.2f} of it before saving, peak {peak / total:.2f}")
     print(f"wait         {statistics.median(waits):.3f} s, longest {wait:.3f} s of {len(waits)}")
     print(f"on disk in   {statistics.median(totals):.1f} s, checksums included")
     print(
         f"share        {100 * wait / between:.3f} % with a save every {images:,.0f} images at "
         f"{options.images_per_second:,.0f} images/s"
     )
-    print(f"for 2 %      a save every {wait / 0.02:.0f} s or less often")
+    print(f"for 2 %      at most one save every {wait / 0.02:.0f} s")
 
 
 def read(options: argparse.Namespace) -> None:
-    """Reads params and extra, as evaluation does, or the whole state, as a training does."""
+    """Time reading params and extra, as evaluation does, or the whole state, as training does."""
     parts = assemble(load(options.config), TRAIN_IMAGES)
     here = SingleDeviceSharding(jax.devices()[0])
     shapes = parts.shapes._asdict()
@@ -96,35 +97,35 @@ def read(options: argparse.Namespace) -> None:
     jax.block_until_ready(jax.numpy.zeros(1))
     before = reset()
     began = time.perf_counter()
-    found = restore_newest(Path(options.workdir), like)
-    taken = time.perf_counter() - began
-    jax.block_until_ready(found.state)
-    peak, whole = memory("VmHWM") - before, size(found.state)
-    what = "params" if options.act == "read" else "all"
-    print(f"read {what:<8}{whole / 1e9:.3f} GB in {taken:.1f} s, peak {peak / whole:.2f} of it")
+    restored = restore_newest(Path(options.workdir), like)
+    seconds = time.perf_counter() - began
+    jax.block_until_ready(restored.state)
+    peak, total = memory("VmHWM") - before, size(restored.state)
+    part = "params" if options.act == "read" else "all"
+    print(f"read {part:<8}{total / 1e9:.3f} GB in {seconds:.1f} s, peak {peak / total:.2f} of it")
 
 
 ACTS: dict[str, Callable[[argparse.Namespace], None]] = {"save": save, "read": read, "all": read}
 
 
 def main() -> None:
-    """Runs the parts one after the other in processes of their own."""
+    """Run the parts one after the other, each in a separate process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", default="configs/mae.py")
     parser.add_argument("--saves", type=int, default=4)
     parser.add_argument("--images-per-second", type=float, default=1000.0)
-    parser.add_argument("--workdir", help="a new folder to write in; default a temporary one")
-    parser.add_argument("--act", choices=ACTS, help="only this part, in this process")
+    parser.add_argument("--workdir", help="folder to write in; default: a temporary one")
+    parser.add_argument("--act", choices=ACTS, help="run only this part, in this process")
     options = parser.parse_args()
     if options.act:
         ACTS[options.act](options)
         return
-    with tempfile.TemporaryDirectory(dir=options.workdir) as place:
+    with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
         for act in ACTS:
-            words = [sys.executable, "-m", "benchmarks.checkpoint", *sys.argv[1:]]
-            subprocess.run([*words, f"--act={act}", f"--workdir={place}"], check=True)
+            command = [sys.executable, "-m", "benchmarks.checkpoint", *sys.argv[1:]]
+            subprocess.run([*command, f"--act={act}", f"--workdir={folder}"], check=True)
 
 
 if __name__ == "__main__":

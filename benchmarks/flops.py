@@ -1,10 +1,10 @@
-"""Counts what one example costs in training, for every published recipe: docs/flops.json.
+"""Count the training FLOPs of one example for every published recipe, into docs/flops.json.
 
-  python -m benchmarks.flops [NAME ...]      counts these configs again, or all of docs/methods.yaml
+  python -m benchmarks.flops [NAME ...]      counts these methods again, or all of docs/methods.yaml
 
-Forward and backward, by XLA's count of the unrolled step before it is optimised; a teacher's and a
-tokenizer's part is in it, the optimiser's is not. Nothing runs: the count does not depend on the
-machine. Takes about a minute for each config.
+Forward and backward, by XLA's count of the unrolled step before optimisation, with teachers and
+tokenizers, without the optimiser. Nothing runs, so the count does not depend on the machine. Takes
+about a minute per config.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FILE = ROOT / "docs" / "flops.json"
 EXAMPLES = 2
 
 
-def counted(recipe: dict[str, Any]) -> dict[str, Any]:
-    """GFLOP of an example and its size, for a recipe {'config', 'with': [overrides]}."""
+def count_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the size and GFLOP of an example of a recipe {'config', 'with': [overrides]}."""
     config = override(load(recipe["config"]), recipe.get("with", []))
     flops = train_flops_per_example(config, assemble(config, TRAIN_IMAGES), EXAMPLES)
     return {
@@ -39,19 +39,19 @@ def counted(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(names: list[str]) -> int:
-    """Runs the script; 2 for a name that docs/methods.yaml does not have."""
+    """Run the script and return its exit code: 2 for a name that docs/methods.yaml lacks."""
     methods = yaml.safe_load((ROOT / "docs" / "methods.yaml").read_text(encoding="utf-8"))
     recipes = {method["name"]: method["recipes"] for method in methods}
     unknown = [name for name in names if name not in recipes]
     if unknown:
         print(f"docs/methods.yaml has no {', '.join(unknown)}", file=sys.stderr)
         return 2
-    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    counts = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     for name in names or recipes:
         for recipe in recipes[name]:
-            found[recipe["config"]] = counted(recipe)
-            print(f"{recipe['config']:<50}{found[recipe['config']]['gflop']:>10.2f} GFLOP")
-            FILE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            counts[recipe["config"]] = count_recipe(recipe)
+            print(f"{recipe['config']:<50}{counts[recipe['config']]['gflop']:>10.2f} GFLOP")
+            FILE.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return 0
 
 

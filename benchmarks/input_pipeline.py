@@ -1,19 +1,18 @@
-"""Images per second of one core, from JPEG files to batches, beside torch's DataLoader.
+"""Images/s of one core from JPEG files to batches, compared with torch's DataLoader.
 
   python -m benchmarks.input_pipeline [--turns 7] [--images 512] [--batch 64] [--quality 96]
 
-First the stages, each by itself in one thread; then whole pipelines with one worker on one core:
-ours from ArrayRecord shards, in a thread of the training process or in a worker process; the peer,
-torch's DataLoader with one worker process over JPEG files with the same crops by Pillow, giving
-normalised float32 tensors as recipes do, or uint8 tensors, which leave normalising to the device as
-ours do. Ours with transforms.random_resized_crop_flip (Pillow's pixels) and with that of fast_crop.
-Everything is in the page cache. Contestants take turns; a turn begins after four batches, when
-nothing is ready in advance.
+First the stages, each alone in one thread; then whole pipelines with one worker on one core. Ours
+reads ArrayRecord shards, in a thread of the training process or in a worker process, and crops with
+transforms.random_resized_crop_flip (Pillow's pixels) or with fast_crop. The peer is torch's
+DataLoader with one worker process over JPEG files, with the same crops by Pillow, which returns
+normalised float32 tensors as recipes do, or uint8 tensors that the device normalises, as ours does.
+All files are in the page cache. Pipelines take turns; a turn starts after four batches, so that no
+batch is prefetched.
 
-Images per second of a core are images divided by the CPU seconds of this process and its workers,
-so that other work on the machine counts little; the table gives medians, and ratios turn by turn:
-how many times as fast as each of the peer's.
-The photographs are made: benchmarks/photographs.py says how.
+Images/s of a core are images divided by the CPU seconds of this process and its workers, so that
+other load on the machine matters little. The table has medians, and the ratio to each peer turn by
+turn. The photographs are synthetic, see benchmarks/photographs.py.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.types import Spec
 
 PEERS = ("torch, uint8", "torch, float32")
-# grain draws the order of a set as that of 65,536 at least, and passes over numbers that are too
-# large: with 512 images that costs 0.07 ms each, with ImageNet's nothing worth telling.
+# grain shuffles at least 65,536 indices and skips those beyond the set: with 512 images that costs
+# 0.07 ms each, with ImageNet's a negligible time.
 RECORDS = 4096
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of all that came from it and live."""
+    """Return the CPU time of this process and of its living descendants."""
     taken, parents = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 continue
             parents[int(entry.name)] = int(fields[1])
             taken[int(entry.name)] = (int(fields[11]) + int(fields[12])) * TICK
@@ -65,11 +64,11 @@ def cpu_seconds() -> float:
 
 
 def stages(files: list[bytes], records: Records, size: int) -> dict[str, Callable[[int], Any]]:
-    """{name: a function of the number of an image}, one for each stage of an example."""
+    """Return {name: function of an image's number} for each stage of preparing an example."""
     pixels = [decode(file) for file in files]
     half = min(pixels[0].shape[:2]) // 2
 
-    def cropped(i: int, image: np.ndarray, crop: Callable) -> np.ndarray:
+    def crop_image(i: int, image: np.ndarray, crop: Callable) -> np.ndarray:
         return crop(np.random.default_rng(i), image, (size, size))
 
     pillow, fast = random_resized_crop_flip, fast_crop.random_resized_crop_flip
@@ -77,15 +76,15 @@ def stages(files: list[bytes], records: Records, size: int) -> dict[str, Callabl
         "read a record": lambda i: records[i],
         "decode": lambda i: decode(files[i]),
         "decode at half size": lambda i: decode(files[i], short_side=half),
-        "crop, Pillow": lambda i: cropped(i, pixels[i], pillow),
-        "crop, fast_crop": lambda i: cropped(i, pixels[i], fast),
-        "all of it, Pillow": lambda i: cropped(i, decode(records[i].encoded), pillow),
-        "all of it, fast_crop": lambda i: cropped(i, decode(records[i].encoded), fast),
+        "crop, Pillow": lambda i: crop_image(i, pixels[i], pillow),
+        "crop, fast_crop": lambda i: crop_image(i, pixels[i], fast),
+        "all stages, Pillow": lambda i: crop_image(i, decode(records[i].encoded), pillow),
+        "all stages, fast_crop": lambda i: crop_image(i, decode(records[i].encoded), fast),
     }
 
 
 def milliseconds(stage: Callable[[int], Any], count: int) -> float:
-    """CPU milliseconds of one image."""
+    """Return the CPU milliseconds of one image."""
     began = time.process_time()
     for index in range(count):
         stage(index)
@@ -95,7 +94,7 @@ def milliseconds(stage: Callable[[int], Any], count: int) -> float:
 def pipelines(
     files: list[bytes], records: Records, folder: Path, options: argparse.Namespace
 ) -> dict[str, Iterator]:
-    """{name: endless batches} of every contestant, each with one worker."""
+    """Return {name: endless batches} of every pipeline, each with one worker."""
     from benchmarks.torch_input import batches
 
     side, size = options.size, (options.size, options.size)
@@ -122,9 +121,9 @@ def pipelines(
     }
 
 
-def turn(batches: Iterator, count: int) -> tuple[float, float]:
-    """(CPU seconds, seconds) of so many batches."""
-    time.sleep(0.5)  # until what others prepare in advance is done
+def time_batches(batches: Iterator, count: int) -> tuple[float, float]:
+    """Return the CPU seconds and the seconds of `count` batches."""
+    time.sleep(0.5)  # until the other pipelines have finished prefetching
     for _ in range(4):
         next(batches)
     cpu, began = cpu_seconds(), time.perf_counter()
@@ -134,7 +133,7 @@ def turn(batches: Iterator, count: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Runs the benchmark and prints its tables."""
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,44 +155,44 @@ def main() -> None:
         f"{options.quality}, {statistics.mean(map(len, files)) / 1e3:.0f} kB; crops of "
         f"{options.size} px; medians of {options.turns} turns, one core\n"
     )
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        often = files * -(-RECORDS // len(files))
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        repeated = files * -(-RECORDS // len(files))
         shard = write_shard(
-            folder / "images.array_record", ((str(i), {}, file) for i, file in enumerate(often))
+            folder / "images.array_record", ((str(i), {}, file) for i, file in enumerate(repeated))
         )
         write_index(folder, Index({}, (shard,)))
-        records = shards(path=place)
-        report_stages(stages(files, records, options.size), len(files), options.turns)
-        report_pipelines(pipelines(files, records, folder, options), options)
+        records = shards(path=path)
+        print_stages(stages(files, records, options.size), len(files), options.turns)
+        print_pipelines(pipelines(files, records, folder, options), options)
 
 
-def report_stages(named: dict[str, Callable[[int], Any]], count: int, turns: int) -> None:
-    """Prints a line for each stage."""
+def print_stages(stages: dict[str, Callable[[int], Any]], count: int, turns: int) -> None:
+    """Print a line for each stage."""
     times = [
-        {name: milliseconds(stage, count) for name, stage in named.items()} for _ in range(turns)
+        {name: milliseconds(stage, count) for name, stage in stages.items()} for _ in range(turns)
     ]
     print(f"{'stage':<32}{'CPU ms/image':>14}{'images/s':>10}")
-    for name in named:
-        middle = statistics.median(each[name] for each in times)
-        print(f"{name:<32}{middle:>14.3f}{1e3 / middle:>10.0f}")
+    for name in stages:
+        median = statistics.median(turn[name] for turn in times)
+        print(f"{name:<32}{median:>14.3f}{1e3 / median:>10.0f}")
 
 
-def report_pipelines(contestants: dict[str, Iterator], options: argparse.Namespace) -> None:
-    """Prints a line for each pipeline, with its speed as a multiple of the peers', turn by turn."""
+def print_pipelines(contestants: dict[str, Iterator], options: argparse.Namespace) -> None:
+    """Print a line for each pipeline, with the ratio of its speed to the peers', turn by turn."""
     turns = [
-        {name: turn(batches, options.batches) for name, batches in contestants.items()}
+        {name: time_batches(batches, options.batches) for name, batches in contestants.items()}
         for _ in range(options.turns)
     ]
     images = options.batches * options.batch
     heads = "".join(f"{f'times {peer}':>24}" for peer in PEERS)
-    print(f"\n{'pipeline':<28}{'images/s of a core':>19}{'by the clock':>14}{heads}")
+    print(f"\n{'pipeline':<28}{'images/s per core':>19}{'by the clock':>14}{heads}")
     for name in contestants:
-        cpu, wall = (statistics.median(each[name][i] for each in turns) for i in (0, 1))
+        cpu, wall = (statistics.median(turn[name][i] for turn in turns) for i in (0, 1))
         print(f"{name:<28}{images / cpu:>19.0f}{images / wall:>14.0f}", end="")
         for peer in PEERS:
-            pairs = [each[peer][0] / each[name][0] for each in turns]
-            spread = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+            ratios = [turn[peer][0] / turn[name][0] for turn in turns]
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             print(f"{spread:>24}", end="")
         print()
 

@@ -1,17 +1,17 @@
-"""What drawing masks costs: microseconds and FLOPs per example, for every sampler there is.
+"""The cost of sampling masks: microseconds and FLOPs per example, for every sampler.
 
   python -m benchmarks.masks [--only colour] [--grid 14 14] [--batch 256] [--turns 20] [--peer]
 
-Without --grid every sampler is drawn on images of 14 x 14 tokens, or, where it serves clips or
-sequences alone, on 8 x 14 x 14 or 512. Samplers take turns in random order, so that a noisy machine
-is noisy for all; times are medians over turns. Informed samplers get hints made from a photograph:
-what a teacher costs is not in the figures.
+Without --grid a sampler runs on images of 14 x 14 tokens, or, where it serves only clips or
+sequences, on 8 x 14 x 14 or 512. Samplers take turns in random order, so that load on the machine
+affects all of them; times are medians over turns. Informed samplers get hints made from a
+photograph: the cost of a teacher is excluded.
 
-Two shares of one train step of MAE ViT-B/16 on a 224 px image (58.2 GFLOP, `mae_step_gflop`) are
-given. That of FLOPs is XLA's count, which leaves out sorting and counts a loop's body once. That of
-time needs no count: it divides by the time that the step's FLOPs would take at the speed of a large
-matrix product, measured in the same run; a real step is slower than that, so the share is an upper
-bound. --peer adds the official bank procedure in torch.
+The table has two shares of one train step of MAE ViT-B/16 on a 224 px image (58.2 GFLOP,
+`mae_step_gflop`). The share of FLOPs is by XLA's count, which excludes sorting and counts a loop's
+body once. The share of time is relative to the step's FLOPs at the speed of a large matrix product,
+measured in the same run; a real step is slower, so that share is an upper bound. --peer adds the
+official bank procedure in torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Clock = Callable[[], float]
 
 
 class Case(NamedTuple):
-    """A sampler on a grid: seconds of one batch when called, and XLA's FLOPs of one example."""
+    """A sampler compiled on a grid; clock: () -> seconds of one batch; flops: of one example."""
 
     name: str
     grid: tuple[int, ...]
@@ -51,9 +51,9 @@ class Case(NamedTuple):
 
 
 def mae_step_gflop() -> float:
-    """GFLOP of one train step of MAE ViT-B/16 per 224 px image: 58.2.
+    """Return the GFLOP of one train step of MAE ViT-B/16 per 224 px image: 58.2.
 
-    A block of width D costs 24 D^2 a token for its matrices (2 FLOP a weight; queries, keys and
+    A block of width D costs 24 D^2 per token for its matrices (2 FLOP per weight; queries, keys and
     values have 3 D^2 weights, the projection D^2, the MLP 8 D^2) and 4 n^2 D for its attention over
     n tokens. 49 of 196 patches are embedded and pass 12 blocks of 768 with a class token; all 196
     with a class token pass 8 blocks of 512. The backward pass costs twice the forward pass.
@@ -70,17 +70,17 @@ def mae_step_gflop() -> float:
 
 @functools.cache
 def hint(name: str, grid: tuple[int, ...]) -> Array:
-    """A hint as the gallery makes it from its photograph."""
+    """Return a hint as the gallery makes it from its photograph."""
     return compute_hint(photograph_scene(grid), name)
 
 
 def batch_hints(names: tuple[str, ...], grid: tuple[int, ...], batch: int) -> dict[str, Array]:
-    """Hints for a batch of equal examples."""
+    """Return hints for a batch of equal examples."""
     return repeat_hints({name: hint(name, grid) for name in names}, batch)
 
 
-def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
-    """A sampler compiled on a grid."""
+def compile_case(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
+    """Compile a sampler on a grid."""
     options = {"ratio": RATIO} if "ratio" in sampler.takes else {}
 
     def draw(key: Array, slots: Array, hints: dict[str, Array]):
@@ -92,56 +92,60 @@ def case_of(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
     compiled = jax.jit(draw).lower(*arguments).compile()
     costs = compiled.cost_analysis()
     flops = (costs["flops"] + costs.get("transcendentals", 0.0)) / batch
-    clock = functools.partial(timed, compiled, *arguments)
+    clock = functools.partial(time_call, compiled, *arguments)
     return Case(sampler.name, grid, bool(sampler.needs), clock, flops)
 
 
-def timed(compiled: Callable, *arguments) -> float:
-    """Seconds of one call, waiting for its result."""
+def time_call(compiled: Callable, *arguments) -> float:
+    """Return the seconds of one call, with the wait for its result."""
     start = time.perf_counter()
     jax.block_until_ready(compiled(*arguments))
     return time.perf_counter() - start
 
 
 def product_clock(size: int = 2048) -> tuple[Clock, float]:
-    """Seconds of one float32 product of square matrices, and its FLOPs."""
+    """Return a clock of one float32 product of square matrices, and its FLOPs."""
     matrix = jnp.ones((size, size), jnp.float32)
     product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
-    return functools.partial(timed, product, matrix, matrix), 2.0 * size**3
+    return functools.partial(time_call, product, matrix, matrix), 2.0 * size**3
 
 
-def chosen(only: str, grid: tuple[int, ...] | None) -> list[tuple[Sampler, tuple[int, ...]]]:
-    """Samplers whose names start with `only`, each with its grid; the reference on every grid."""
-    found, grids = [], set()
+def choose_samplers(
+    only: str, grid: tuple[int, ...] | None
+) -> list[tuple[Sampler, tuple[int, ...]]]:
+    """Return samplers whose names start with `only` and their grids, the reference on each grid."""
+    pairs, grids = [], set()
     for sampler in samplers():
         axes = [len(grid)] if grid else [n for n in GRIDS if n in sampler.axes][:1]
         if not set(sampler.takes) <= {"ratio"} or axes[0] not in sampler.axes:
             continue
-        place = grid or GRIDS[axes[0]]
+        sampler_grid = grid or GRIDS[axes[0]]
         if sampler.name.startswith(only):
-            found.append((sampler, place))
-            grids.add(place)
+            pairs.append((sampler, sampler_grid))
+            grids.add(sampler_grid)
     reference = next(each for each in samplers() if each.name == REFERENCE)
-    others = [pair for pair in found if pair[0].name != REFERENCE]
+    others = [pair for pair in pairs if pair[0].name != REFERENCE]
     return [(reference, each) for each in sorted(grids)] + others
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="samplers whose names start so")
-    parser.add_argument("--grid", type=int, nargs="+", help="tokens of each axis")
+    parser.add_argument("--only", default="", help="samplers whose names start with this")
+    parser.add_argument("--grid", type=int, nargs="+", help="tokens along each axis")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--turns", type=int, default=20)
-    parser.add_argument("--peer", action="store_true", help="the official procedure too, in torch")
+    parser.add_argument(
+        "--peer", action="store_true", help="also time the official procedure in torch"
+    )
     options = parser.parse_args()
     grid = tuple(options.grid) if options.grid else None
-    pairs = chosen(options.only, grid)
+    pairs = choose_samplers(options.only, grid)
     cases = []
-    for place, pair in enumerate(pairs, start=1):
+    for number, pair in enumerate(pairs, start=1):
         if sys.stderr.isatty():
-            print(f"\rcompiling {place} of {len(pairs)} ", end="", file=sys.stderr, flush=True)
-        cases.append(case_of(*pair, options.batch))
+            print(f"\rcompiling {number} of {len(pairs)} ", end="", file=sys.stderr, flush=True)
+        cases.append(compile_case(*pair, options.batch))
     print(file=sys.stderr)
     clocks = {(case.name, case.grid): case.clock for case in cases}
     clocks["product"], product_flops = product_clock()
@@ -150,28 +154,28 @@ def main() -> None:
     for clock in clocks.values():
         clock()
     order = random.Random(0)
-    turns = [one_turn(clocks, order) for _ in range(options.turns)]
+    turns = [run_turn(clocks, order) for _ in range(options.turns)]
     rate = product_flops / statistics.median(turn["product"] for turn in turns)
-    report(cases, turns, rate, options.batch)
+    print_table(cases, turns, rate, options.batch)
     if options.peer:
-        compare(turns, options.batch)
+        print_peer(turns, options.batch)
 
 
 def official_clock(batch: int) -> Clock:
-    """The peer on the bank that our own sampler is given."""
+    """Return the peer's clock, on the bank that our sampler gets."""
     from benchmarks.official_bank import peer_clock
 
     grid = GRIDS[2]
     return peer_clock(grid, batch, hint("noise_bank", grid), RATIO)
 
 
-def one_turn(clocks: dict, order: random.Random) -> dict:
-    """Every clock once, in random order: what ran before may leave its threads spinning."""
+def run_turn(clocks: dict, order: random.Random) -> dict:
+    """Read every clock once, in random order, since the one before may leave threads spinning."""
     return {name: clocks[name]() for name in order.sample(list(clocks), len(clocks))}
 
 
-def report(cases: list[Case], turns: list[dict], rate: float, batch: int) -> None:
-    """Prints a line for each sampler."""
+def print_table(cases: list[Case], turns: list[dict], rate: float, batch: int) -> None:
+    """Print a line for each sampler."""
     step = mae_step_gflop() * 1e9
     print(f"{RATIO:.0%} hidden, batch {batch}, medians of {len(turns)} turns, {device()}")
     print(
@@ -183,21 +187,21 @@ def report(cases: list[Case], turns: list[dict], rate: float, batch: int) -> Non
         f"{'of FLOPs':>11}{'of time':>10}"
     )
     for case in cases:
-        own = case.name, case.grid
-        taken = statistics.median(turn[own] for turn in turns) / batch
-        ratio = statistics.median(turn[own] / turn[REFERENCE, case.grid] for turn in turns)
+        key = case.name, case.grid
+        seconds = statistics.median(turn[key] for turn in turns) / batch
+        ratio = statistics.median(turn[key] / turn[REFERENCE, case.grid] for turn in turns)
         print(
             f"{case.name + (' *' if case.informed else ''):32}"
-            f"{'x'.join(map(str, case.grid)):>9}{taken * 1e6:12.1f}{ratio:10.1f}"
-            f"{case.flops / 1e3:9.1f}{case.flops / step:11.4%}{taken * rate / step:10.3%}"
+            f"{'x'.join(map(str, case.grid)):>9}{seconds * 1e6:12.1f}{ratio:10.1f}"
+            f"{case.flops / 1e3:9.1f}{case.flops / step:11.4%}{seconds * rate / step:10.3%}"
         )
-    print("* informed: its hints are given, the teacher's cost is not counted")
+    print("* informed: gets its hints, the cost of the teacher is excluded")
 
 
-def compare(turns: list[dict], batch: int) -> None:
-    """Prints the peer's line."""
-    taken = statistics.median(turn[PEER] for turn in turns) / batch * 1e6
-    print(f"{PEER}: {taken:.1f} us/example")
+def print_peer(turns: list[dict], batch: int) -> None:
+    """Print the peer's line."""
+    microseconds = statistics.median(turn[PEER] for turn in turns) / batch * 1e6
+    print(f"{PEER}: {microseconds:.1f} us/example")
     ours = "bank.cropped", GRIDS[2]
     if ours in turns[0]:
         times = statistics.median(turn[PEER] / turn[ours] for turn in turns)
@@ -205,7 +209,7 @@ def compare(turns: list[dict], batch: int) -> None:
 
 
 def device() -> str:
-    """The accelerator, or the CPU, that was measured."""
+    """Return the kind of device that was measured."""
     return jax.devices()[0].device_kind
 
 

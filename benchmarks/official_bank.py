@@ -1,4 +1,4 @@
-"""ColorMAE's official bank procedure restated in torch, to be timed beside ours."""
+"""ColorMAE's official bank procedure, reimplemented in torch as a peer in benchmarks.masks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Clock = Callable[[], float]
 
 
 def peer_clock(grid: tuple[int, int], batch: int, patterns: Array, ratio: float) -> Clock:
-    """Seconds of one batch of masks by the official procedure, on torch's default device.
+    """Return a clock of one batch of masks by the official procedure, on a GPU if torch has one.
 
-    One crop and two flips of all patterns, each divided by its maximum, a sort, a second sort to
-    undo it, and a gather.
+    The procedure is one crop and two flips of all patterns, each divided by its maximum, a sort, a
+    second sort to invert it, and a gather.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     noise = torch.from_numpy(np.array(patterns)).to(device)

@@ -1,4 +1,4 @@
-"""The input of MAE in torch, written out with Pillow: the peer of benchmarks.input_pipeline."""
+"""MAE's input pipeline in torch and Pillow: the peer in benchmarks.input_pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCALE, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 
 
 def crop_of(width: int, height: int) -> tuple[int, int, int, int]:
-    """A random box (left, top, right, bottom) by RandomResizedCrop's rule."""
+    """Return a random box (left, top, right, bottom) by RandomResizedCrop's rule."""
     for _ in range(10):
         area = width * height * random.uniform(*SCALE)
         aspect = math.exp(random.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
@@ -32,9 +32,9 @@ def crop_of(width: int, height: int) -> tuple[int, int, int, int]:
 
 
 class Photographs(Dataset):
-    """Files decoded, cropped, resized with bicubic interpolation and mirrored by Pillow.
+    """Files decoded, cropped, resized with bicubic interpolation and flipped by Pillow.
 
-    floats: as recipes do, f32[3, H, W] with mean and deviation taken off; else u8[H, W, 3].
+    floats: return normalised f32[3, H, W], as recipes do, else u8[H, W, 3].
     """
 
     def __init__(self, paths: Sequence[Path], size: int, floats: bool):
@@ -60,7 +60,7 @@ class Photographs(Dataset):
 def batches(
     paths: Sequence[Path], *, size: int, batch: int, workers: int, floats: bool
 ) -> Iterator[torch.Tensor]:
-    """Endless shuffled batches from a DataLoader."""
+    """Yield endless shuffled batches from a DataLoader."""
     torch.set_num_threads(1)
     loader = DataLoader(
         Photographs(paths, size, floats),

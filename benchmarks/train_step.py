@@ -1,12 +1,12 @@
-"""Images per second of our MAE train step beside transformers' ViTMAE in torch, in one run.
+"""Images/s of our MAE train step and of transformers' ViTMAE in torch, in one run.
 
   python -m benchmarks.train_step --variant S --batch 16
   python -m benchmarks.train_step --variant B --batch 256 --dtype bfloat16      (on a GPU)
 
 Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, at 224 px,
-patch 16, on uint8 pictures that are already in memory. The contestants take turns, so that a noisy
-machine is noisy for all; figures are medians over the turns. FLOPs are XLA's count of our loss and
-gradient. torch.compile is left out with --no-compile (it takes minutes to warm up on a CPU).
+patch 16, on uint8 images in memory. They take turns, so that load on the machine affects both;
+figures are medians over the turns. FLOPs are XLA's count of our loss and gradient. --no-compile
+leaves torch.compile out, which takes minutes to warm up on a CPU.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from maskmim.planning import cost
 from maskmim.training.build import assemble, init_sharded, jitted_step
 
 
-def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], None], float]:
-    """A function that runs one step and waits for it, and GFLOP per image."""
+def maskmim_step(
+    options: argparse.Namespace, images: np.ndarray
+) -> tuple[Callable[[], None], float]:
+    """Return a function that runs one step and waits for it, and the GFLOP per image."""
     config = base()
     config.input.size = (224, 224)
     config.model = brick(
@@ -41,17 +43,19 @@ def ours(options: argparse.Namespace, images: np.ndarray) -> tuple[Callable[[], 
     step = jitted_step(config, parts)
     state, frozen = init_sharded(parts, 0)
     batch = {"image": jax.device_put(images)}
-    held = [state]
 
     def run() -> None:
-        held[0], metrics = step(held[0], frozen, batch)
+        nonlocal state
+        state, metrics = step(state, frozen, batch)
         float(metrics["loss"])
 
     return run, cost.train_flops_per_example(config, parts) / 1e9
 
 
-def theirs(options: argparse.Namespace, images: np.ndarray, compiled: bool) -> Callable[[], None]:
-    """The same of transformers' ViTMAEForPreTraining."""
+def transformers_step(
+    options: argparse.Namespace, images: np.ndarray, *, compiled: bool
+) -> Callable[[], None]:
+    """Return a function that runs one step of transformers' ViTMAEForPreTraining."""
     import torch
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
@@ -88,7 +92,7 @@ def theirs(options: argparse.Namespace, images: np.ndarray, compiled: bool) -> C
 
 
 def take_turns(contestants: dict[str, Callable[[], None]], turns: int, steps: int) -> dict:
-    """{name: seconds per step of each turn}, in turns after two steps of warming up."""
+    """Return {name: seconds per step of each turn}, after two steps of warm-up each."""
     for run in contestants.values():
         run()
         run()
@@ -103,7 +107,7 @@ def take_turns(contestants: dict[str, Callable[[], None]], turns: int, steps: in
 
 
 def main() -> None:
-    """Runs the benchmark and prints its table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -115,27 +119,31 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     options = parser.parse_args()
     images = np.random.default_rng(0).integers(0, 256, (options.batch, 224, 224, 3), np.uint8)
-    run, gflop = ours(options, images)
-    contestants = {"maskmim (XLA)": run, "transformers, eager": theirs(options, images, False)}
+    run, gflop = maskmim_step(options, images)
+    contestants = {
+        "maskmim (XLA)": run,
+        "transformers, eager": transformers_step(options, images, compiled=False),
+    }
     if not options.no_compile:
-        contestants["transformers, torch.compile"] = theirs(options, images, True)
+        compiled = transformers_step(options, images, compiled=True)
+        contestants["transformers, torch.compile"] = compiled
     seconds = take_turns(contestants, options.turns, options.steps)
-    report(options, seconds, gflop)
+    print_table(options, seconds, gflop)
 
 
-def report(options: argparse.Namespace, seconds: dict[str, list[float]], gflop: float) -> None:
-    """Prints medians, and ratios turn by turn to ours."""
-    first = next(iter(seconds))
+def print_table(options: argparse.Namespace, seconds: dict[str, list[float]], gflop: float) -> None:
+    """Print medians, and ratios to ours turn by turn."""
+    ours = next(iter(seconds.values()))
     print(
         f"ViT-{options.variant}/16, 224 px, batch {options.batch}, {options.dtype}, "
         f"{jax.devices()[0].device_kind}, medians of {options.turns} turns"
     )
-    print(f"{gflop:.1f} GFLOP an image (loss and gradient, XLA's count)\n")
+    print(f"{gflop:.1f} GFLOP per image (loss and gradient, XLA's count)\n")
     print(f"{'':<30}{'img/s':>8}{'GFLOP/s':>10}{'speed, ours / theirs':>24}")
     for name, times in seconds.items():
         rate = options.batch / statistics.median(times)
-        pairs = [other / own for other, own in zip(times, seconds[first], strict=True)]
-        ratio = f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+        ratios = [other / own for other, own in zip(times, ours, strict=True)]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         print(f"{name:<30}{rate:>8.1f}{rate * gflop:>10.0f}{ratio:>24}")
 
 

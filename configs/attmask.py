@@ -30,9 +30,8 @@ paper); 300 epochs high 75.0 / 77.5.
 
 from ml_collections import ConfigDict
 
-from maskmim.config import add, base, brick, parse_argument
+from maskmim.config import add, base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes import choose, imagenet_data, tiny_images, tiny_run, vit_size
 from maskmim.data import multi_crop
 from maskmim.losses import distillation
 from maskmim.masks import attention, hinted, ratio, roles, varied
@@ -78,14 +77,14 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(
-        vit_projected, **vit_size(variant), compute=brick(compute, dtype="bfloat16")
+        vit_projected, **recipes.vit_size(variant), compute=brick(compute, dtype="bfloat16")
     )
     add(config, distillation=losses(rise=min(1.0, RISE / epochs)))
     cut = 0.32 if epochs >= LONG else 0.25
     config.data.augment = brick(
         multi_crop.multi_crop, global_scale=(cut, 1.0), local_scale=(0.05, cut)
     )
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 800 if epochs >= LONG else 240
     optimiser(config, late_epochs=1.0, warmup_epochs=10.0)
@@ -93,7 +92,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_projected, variant="nano", patch=(8, 8), prototypes=64, hidden=64, bottleneck=16
     )
@@ -105,14 +104,13 @@ def tiny(config: ConfigDict) -> None:
         local_size=(16, 16),
         local_count=3,
     )
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     optimiser(config, late_epochs=0.05, warmup_epochs=0.1)
 
 
 def attention_mask(mode: str) -> ConfigDict:
     """Return the sampler: one share of hidden tokens per batch, none in half of the crops."""
-    scores = brick(choose("mask", mode, SCORES))
+    scores = brick(recipes.pick_option("mask", mode, SCORES))
     law = brick(ratio.uniform, low=0.1, high=0.5)
     mask = brick(varied.per_batch, scores=scores, law=law)
     if mode == "hint":

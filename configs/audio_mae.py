@@ -35,9 +35,8 @@ Published results to expect after fine-tuning (paper; not yet reproduced by us):
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import adamw_cosine, choose, tiny_run, tiny_schedule
 from maskmim.data import sound, sound_folder, spectrograms, tones
 from maskmim.masks import audio, uniform
 from maskmim.models.audio_mae import vit_audio_mae
@@ -64,7 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.input.mean = (MEAN,)
     config.input.std = (2 * STD,)
     config.input.dtype = "float32"
-    config.mask = brick(choose("mask", choice["mask"], MASKS), ratio=0.8)
+    config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.8)
     config.objectives = {"pixels": norm_pix_objective()}
     config.data.decode = config.evals.decode = brick(sound.waveform)
     config.data.augment = brick(spectrograms.random_stretch, loudness=10.0)
@@ -85,7 +84,7 @@ def published(config: ConfigDict, path: str, variant: str, epochs: float) -> Non
     config.data.workers = 16
     config.train.epochs = epochs
     config.train.batch_size = 512
-    adamw_cosine(config, lr=2e-4, lr_per=256, b2=0.95, weight_decay=1e-4, warmup_epochs=3.0)
+    recipes.adamw_cosine(config, lr=2e-4, lr_per=256, b2=0.95, weight_decay=1e-4, warmup_epochs=3.0)
 
 
 def tiny(config: ConfigDict) -> None:
@@ -101,5 +100,5 @@ def tiny(config: ConfigDict) -> None:
     )
     config.data.train = config.evals.train = brick(tones.tones, count=96, seconds=0.6)
     config.evals.test = brick(tones.tones, count=48, seconds=0.6, seed=1)
-    tiny_run(config, epochs=1.0)
-    tiny_schedule(config)
+    recipes.tiny_run(config, epochs=1.0)
+    recipes.tiny_schedule(config)

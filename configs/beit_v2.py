@@ -24,15 +24,7 @@ us): fine-tuned ViT-B 85.5, ViT-L 87.3; linear probe ViT-B 80.1; ADE20K mIoU 53.
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.data import jittered_crop
 from maskmim.masks import blocks, roles
 from maskmim.models import beit_v2
@@ -70,17 +62,17 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     large = {"layer": 21, "layer_scale": 1e-5} if variant.startswith("L/") else {}
     config.model = brick(
         beit_v2.beit_v2,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         **large,
         drop_path=0.0 if short else 0.1,
         compute=brick(compute, dtype="bfloat16"),
     )
     config.mask = block_mask(smallest=16)
     config.teachers = {"tokenizer": brick(tokenizers.of_run, workdir="runs/vq_kd")}
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=1.5e-3,
         b2=0.98 if short else 0.999,
@@ -93,16 +85,15 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model, with random codes."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         beit_v2.beit_v2, variant="nano", patch=(8, 8), layer=1, aggregating=1, codes=64
     )
     config.mask = block_mask(smallest=2)
     config.teachers = {"tokenizer": brick(random_codes.random_projection, size=64)}
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)
 
 
 def block_mask(smallest: int) -> ConfigDict:

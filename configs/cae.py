@@ -29,16 +29,8 @@ epochs 68.9 / 75.9 / 83.8, 1600 epochs 70.3 / 77.2 / 83.9; L 1600 epochs 77.8 / 
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    choose,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-)
 from maskmim.data import transforms
 from maskmim.losses import squared_error
 from maskmim.masks import blocks
@@ -62,7 +54,7 @@ def get_config(arg: str = "") -> ConfigDict:
     target = choice["target"]
     config = base()
     config.objectives = {
-        target: choose("target", target, TARGETS),
+        target: recipes.pick_option("target", target, TARGETS),
         "alignment": brick(
             match,
             head="latent",
@@ -92,10 +84,10 @@ def published(config: ConfigDict, target: str, variant: str, epochs: float) -> N
     config.mask = brick(blocks.beit, ratio=0.5, smallest=16)
     if target == "tokens":
         config.teachers.tokenizer = brick(tokenizers.of_run, workdir="runs/vq_kd")
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=1.5e-3,
         clip_norm=3.0,
@@ -106,7 +98,7 @@ def published(config: ConfigDict, target: str, variant: str, epochs: float) -> N
 
 def tiny(config: ConfigDict, target: str) -> None:
     """Set a few steps of a very small model, with random codes."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_cae,
         variant="nano",
@@ -118,6 +110,5 @@ def tiny(config: ConfigDict, target: str) -> None:
     config.mask = brick(blocks.beit, ratio=0.5, smallest=2)
     if target == "tokens":
         config.teachers.tokenizer = brick(random_codes.random_projection, size=16)
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)

@@ -28,9 +28,8 @@ LVD-142M 83.8 / 32.1, Places205 79.2 / 35.2. maskmim has neither probe.
 
 from ml_collections import ConfigDict
 
-from maskmim.config import add, base, brick, parse_argument
+from maskmim.config import add, base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes import imagenet_data, tiny_images, tiny_run, vit_size
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.losses import soft_cross_entropy
 from maskmim.masks import blocks, roles
@@ -77,7 +76,7 @@ def published(config: ConfigDict, variant: str, steps: int) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(
         vit_rotary,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         registers=16,
         decoder_depth=12,
         heads={"clusters": 16_384},
@@ -85,7 +84,7 @@ def published(config: ConfigDict, variant: str, steps: int) -> None:
     )
     add_teachers(config, clusters=16_384)
     config.data.augment.scale = (0.6, 1.0)
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = steps * BATCH_SIZE / TRAIN_IMAGES
     config.train.batch_size = BATCH_SIZE
     optimiser(config)
@@ -93,7 +92,7 @@ def published(config: ConfigDict, variant: str, steps: int) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_rotary,
         variant="nano",
@@ -103,8 +102,7 @@ def tiny(config: ConfigDict) -> None:
         heads={"clusters": 32},
     )
     add_teachers(config, clusters=32)
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     optimiser(config)
 
 

@@ -20,17 +20,8 @@ Published results to expect (official README and logs; not yet reproduced by us)
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    choose,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
 from maskmim.masks import bank, colour
 from maskmim.models.layers.compute import compute
 from maskmim.models.masked_vit import vit_mae
@@ -52,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, tiny=False)
     config = base()
-    config.mask = brick(choose("mask", choice["mask"], MASKS), ratio=0.75)
+    config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.75)
     if choice["mask"] == "bank":
         config.teachers = {"noise": brick(noise_bank.generated)}
     config.objectives = {"pixels": norm_pix_objective()}
@@ -67,21 +58,21 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set MAE's recipe on ImageNet-1k."""
     config.model = brick(
         vit_mae,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         decoder_depth=8,
         decoder_width=512,
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_mae,
         variant="nano",
@@ -90,6 +81,5 @@ def tiny(config: ConfigDict) -> None:
         decoder_width=32,
         decoder_heads=2,
     )
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)

@@ -26,16 +26,9 @@ reproduced by us):
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-)
 from maskmim.masks import uniform
 from maskmim.models import convnext
 from maskmim.models.fcmae import convnext_fcmae
@@ -64,16 +57,15 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(convnext_fcmae, variant=variant, compute=brick(compute, dtype="bfloat16"))
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(convnext_fcmae, variant="8x1-2", patch=(4, 4), decoder_width=16)
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)

@@ -20,16 +20,8 @@ yet reproduced by us): predicted=0.75: S/16 79.3, B/16 83.7, L/16 85.4; predicte
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
 from maskmim.masks import roles, uniform
 from maskmim.models.crossmae import vit_crossmae
 from maskmim.models.layers.compute import compute
@@ -58,7 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def published(config: ConfigDict, variant: str, epochs: float, predicted_share: float) -> None:
     """Set the recipe on ImageNet-1k."""
-    size = vit_size(variant)
+    size = recipes.vit_size(variant)
     width, heads = (256, 8) if size["variant"] == "S" else (512, 16)
     config.model = brick(
         vit_crossmae,
@@ -68,16 +60,16 @@ def published(config: ConfigDict, variant: str, epochs: float, predicted_share: 
         decoder_heads=heads,
         compute=brick(compute, dtype="bfloat16"),
     )
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
     lr = LEARNING_RATE * predicted_share
-    adamw_cosine(config, lr=lr, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(config, lr=lr, lr_per=256, b2=0.95, warmup_epochs=40.0)
 
 
 def tiny(config: ConfigDict, predicted_share: float) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_crossmae,
         variant="nano",
@@ -86,7 +78,6 @@ def tiny(config: ConfigDict, predicted_share: float) -> None:
         decoder_width=32,
         decoder_heads=2,
     )
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, lr=LEARNING_RATE * predicted_share)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)

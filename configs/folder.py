@@ -13,8 +13,7 @@ such as textures or scans; for small objects raise --config.data.augment.scale=0
 
 from ml_collections import ConfigDict
 
-from maskmim.config import ConfigError, base, brick, parse_argument
-from maskmim.config.recipes import choose
+from maskmim.config import ConfigError, base, brick, parse_argument, recipes
 from maskmim.data import folder
 from maskmim.masks import colour, uniform
 from maskmim.models.masked_vit import vit_mae
@@ -51,7 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model = brick(
         vit_mae, variant=choice["variant"], patch=(choice["patch"], choice["patch"])
     )
-    config.mask = brick(choose("mask", choice["mask"], MASKS), ratio=0.75)
+    config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.75)
     config.train.epochs = choice["epochs"]
     config.train.batch_size = choice["batch"]
     config.schedule = brick(warmup_cosine, warmup_epochs=choice["epochs"] / 10)

@@ -24,17 +24,7 @@ epochs 84.2 / 48.5, L/16 800 epochs 85.8 / 54.6 (MAE 1600 epochs: 83.6 / 48.1 an
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import (
-    adamw_cosine,
-    choose,
-    imagenet_data,
-    match_objective,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.losses import squared_error
 from maskmim.masks import difficulty
 from maskmim.models.hpm import vit_hpm
@@ -54,8 +44,8 @@ def get_config(arg: str = "") -> ConfigDict:
     choice = parse_argument(arg, predict="relative", variant="B/16", epochs=200.0, tiny=False)
     config = base()
     config.mask = brick(difficulty.hardest, ratio=0.75)
-    pixel_loss = match_objective("pixels", pixels.patches, squared_error)
-    loss_prediction = choose("predict", choice["predict"], PREDICTIONS)
+    pixel_loss = recipes.match_objective("pixels", pixels.patches, squared_error)
+    loss_prediction = recipes.pick_option("predict", choice["predict"], PREDICTIONS)
     config.objectives = {
         "pixels": pixel_loss,
         "difficulty": brick(loss_prediction, head="loss", of=pixel_loss),
@@ -71,22 +61,22 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(
         vit_hpm,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         decoder_depth=8,
         decoder_width=512,
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
     config.teachers = {"average": model_average(min(1.0, MOMENTUM_EPOCHS / epochs))}
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_hpm,
         variant="nano",
@@ -96,9 +86,8 @@ def tiny(config: ConfigDict) -> None:
         decoder_heads=2,
     )
     config.teachers = {"average": model_average(1.0)}
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)
 
 
 def model_average(rise: float) -> ConfigDict:

@@ -20,16 +20,8 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning; not yet reprod
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
 from maskmim.masks import uniform
 from maskmim.models.layers.compute import compute
 from maskmim.models.masked_vit import vit_mae
@@ -54,21 +46,21 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(
         vit_mae,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         decoder_depth=8,
         decoder_width=512,
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vit_mae,
         variant="nano",
@@ -77,6 +69,5 @@ def tiny(config: ConfigDict) -> None:
         decoder_width=32,
         decoder_heads=2,
     )
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)

@@ -28,14 +28,7 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning; not yet reprod
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-)
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.data import transforms
 from maskmim.losses import squared_error
 from maskmim.masks import blocks, roles
@@ -81,10 +74,10 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     config.mask = block_mask(smallest=15)
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=2e-4,
         lr_per=256,
@@ -97,13 +90,12 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (64, 64)
+    recipes.tiny_images(config, side=64)
     config.model = brick(vit_in_place, variant="nano", patch=(16, 16), heads=HEADS)
     config.mask = block_mask(smallest=3)
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)
 
 
 def block_mask(smallest: int) -> ConfigDict:

@@ -27,16 +27,8 @@ frames (paper).
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes import (
-    adamw_cosine,
-    clip_decoding,
-    tiny_run,
-    tiny_schedule,
-    tiny_videos,
-    video_data,
-)
 from maskmim.data import clip_transforms
 from maskmim.losses import squared_error
 from maskmim.masks import coarse_cubes, roles
@@ -75,7 +67,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
-        video_data(config, choice["path"], choice["test"])
+        recipes.video_data(config, choice["path"], choice["test"])
     return config
 
 
@@ -88,10 +80,10 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         heads={"hog": 108},  # 3 channels, 9 bins, 2 x 2 cells of 8 pixels.
         compute=brick(compute, dtype="bfloat16"),
     )
-    clip_decoding(config, frames=16, stride=4)
+    recipes.clip_decoding(config, frames=16, stride=4)
     config.train.epochs = epochs or EPOCHS.get(variant, 300.0)
     config.train.batch_size = 512
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=1e-4,
         lr_per=32,
@@ -110,8 +102,8 @@ def tiny(config: ConfigDict) -> None:
         variant="nano",
         heads={"hog": 27},  # One cell of 8 pixels.
     )
-    tiny_videos(config)
-    clip_decoding(config, frames=4, stride=1)
-    tiny_run(config)
+    recipes.tiny_videos(config)
+    recipes.clip_decoding(config, frames=4, stride=1)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)

@@ -29,15 +29,8 @@ reproduced by us): 6.06 at 256 pixels, 7.32 at 512; the paper has 6.18 at 256.
 from ml_collections import ConfigDict
 
 from maskmim.config import add, base, brick, parse_argument
+from maskmim.config import recipes_tokenizer as pictures
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes_tokenizer import (
-    SMALL_AUTOENCODER,
-    STEPS_PER_EPOCH,
-    TINY_AUTOENCODER,
-    published_pictures,
-    small_pictures,
-    tiny_pictures,
-)
 from maskmim.generate import parallel
 from maskmim.losses import cross_entropy
 from maskmim.masks import curves, ratio, uniform, varied
@@ -78,30 +71,19 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def published(config: ConfigDict, variant: str, tokenizer: str) -> None:
     """Set the recipe on ImageNet-1k."""
-    config.model = brick(
-        token_transformer.bert, variant=variant, compute=brick(compute, dtype="bfloat16")
-    )
-    add(
-        config,
-        tokenizer=trained_tokenizer(tokenizer, {}),
-        condition=condition(classes=1000),
-        generation=brick(parallel.decode, steps=12),
-    )
-    published_pictures(config, epochs=300.0)
-    optimiser(config, lr=1e-4, warmup_epochs=5000 / STEPS_PER_EPOCH)
+    bfloat16 = brick(compute, dtype="bfloat16")
+    config.model = brick(token_transformer.bert, variant=variant, compute=bfloat16)
+    add_codes(config, tokenizer, {}, classes=1000, steps=12)
+    pictures.published_pictures(config, epochs=300.0)
+    optimiser(config, lr=1e-4, warmup_epochs=5000 / pictures.STEPS_PER_EPOCH)
     config.evals.at_end = ("knn", "linear_probe")
 
 
 def small(config: ConfigDict, tokenizer: str) -> None:
     """Set a recipe for minutes on a CPU."""
     config.model = brick(token_transformer.bert, variant="6x128x4")
-    add(
-        config,
-        tokenizer=trained_tokenizer(tokenizer, SMALL_AUTOENCODER),
-        condition=condition(classes=0),
-        generation=brick(parallel.decode, steps=12),
-    )
-    small_pictures(config)
+    add_codes(config, tokenizer, pictures.SMALL_AUTOENCODER, classes=0, steps=12)
+    pictures.small_pictures(config)
     optimiser(config, lr=1e-3, warmup_epochs=0.1)
     config.evals.at_end = ("knn", "linear_probe")
 
@@ -109,26 +91,25 @@ def small(config: ConfigDict, tokenizer: str) -> None:
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model on the codes of an untrained tokenizer."""
     config.model = brick(token_transformer.bert, variant="nano")
-    add(
-        config,
-        tokenizer=trained_tokenizer("fresh", TINY_AUTOENCODER),
-        condition=condition(classes=0),
-        generation=brick(parallel.decode, steps=4),
-    )
-    tiny_pictures(config)
+    add_codes(config, "fresh", pictures.TINY_AUTOENCODER, classes=0, steps=4)
+    pictures.tiny_pictures(config)
     optimiser(config, lr=1e-3, warmup_epochs=0.1)
 
 
-def trained_tokenizer(workdir: str, size: dict) -> ConfigDict:
-    """Return the tokenizer of a run, or an untrained one of a size for 'fresh'."""
+def add_codes(config: ConfigDict, workdir: str, size: dict, *, classes: int, steps: int) -> None:
+    """Add the tokenizer, the class that codes are conditioned on (0: none), and the generation.
+
+    size: keywords of the untrained tokenizer that the workdir 'fresh' stands for.
+    """
+    tokenizer = brick(picture_codes.of_run, workdir=workdir)
     if workdir == "fresh":
-        return brick(picture_codes.fresh, model=brick(vq_autoencoder, **size))
-    return brick(picture_codes.of_run, workdir=workdir)
-
-
-def condition(classes: int) -> ConfigDict:
-    """Return the class that pictures are conditioned on; 0 classes condition on none."""
-    return ConfigDict({"label": "label", "classes": classes})
+        tokenizer = brick(picture_codes.fresh, model=brick(vq_autoencoder, **size))
+    add(
+        config,
+        tokenizer=tokenizer,
+        condition=ConfigDict({"label": "label", "classes": classes}),
+        generation=brick(parallel.decode, steps=steps),
+    )
 
 
 def optimiser(config: ConfigDict, lr: float, warmup_epochs: float) -> None:

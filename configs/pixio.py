@@ -17,16 +17,8 @@ linear), ADE20K 53.6 / 50.2 mIoU. None for pretraining on ImageNet; not yet repr
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
-from maskmim.config.recipes import (
-    adamw_cosine,
-    imagenet_data,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
 from maskmim.data import transforms
 from maskmim.masks import units
 from maskmim.models.layers.compute import compute
@@ -54,21 +46,21 @@ def published(config: ConfigDict, variant: str, decoder_depth: int, epochs: floa
     config.input.size = (256, 256)
     config.model = brick(
         vit_pixio,
-        **vit_size(variant),
+        **recipes.vit_size(variant),
         decoder_depth=decoder_depth,
         compute=brick(compute, dtype="bfloat16"),
     )
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 8192
-    adamw_cosine(
+    recipes.adamw_cosine(
         config, lr=2.5e-5, lr_per=256, b2=0.95, no_decay=NO_DECAY, warmup_epochs=epochs / 10
     )
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.input.size = (64, 64)
+    recipes.tiny_images(config, side=64)
     config.model = brick(
         vit_pixio,
         variant="nano",
@@ -79,6 +71,5 @@ def tiny(config: ConfigDict) -> None:
         decoder_heads=2,
         drop_path=0.1,
     )
-    tiny_images(config)
-    tiny_run(config)
-    tiny_schedule(config)
+    recipes.tiny_run(config)
+    recipes.tiny_schedule(config)

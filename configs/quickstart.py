@@ -12,8 +12,7 @@ goes with it. Nothing is downloaded. The README has the results and the time it 
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import choose
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.masks import colour, uniform
 from maskmim.models.masked_vit import vit_mae
 from maskmim.optim import adamw
@@ -42,7 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
         decoder_width=96,
         decoder_heads=3,
     )
-    config.mask = brick(choose("mask", choice["mask"], MASKS), ratio=0.75)
+    config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.75)
     config.train.epochs = choice["epochs"]
     config.train.batch_size = 64
     config.optim = brick(adamw, lr=1.5e-3, lr_per=64)

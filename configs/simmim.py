@@ -33,15 +33,7 @@ Published results to expect (ImageNet-1k top-1 after fine-tuning, README; not ye
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import (
-    choose,
-    imagenet_data,
-    match_objective,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-)
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.data import transforms
 from maskmim.losses import absolute_error
 from maskmim.masks import roles, units
@@ -66,10 +58,11 @@ def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, model="vit", variant="B", epochs=800.0, tiny=False)
     model = choice["model"]
-    unit = choose("model", model, UNITS)
+    unit = recipes.pick_option("model", model, UNITS)
     config = base()
     config.mask = brick(roles.in_place, sampler=brick(units.random, ratio=0.6, unit=unit))
-    config.objectives = {"pixels": match_objective("pixels", pixels.patches, absolute_error)}
+    error = recipes.match_objective("pixels", pixels.patches, absolute_error)
+    config.objectives = {"pixels": error}
     config.data.augment = brick(transforms.random_resized_crop_flip, scale=(0.67, 1.0))
     if choice["tiny"]:
         tiny(config, model)
@@ -87,7 +80,7 @@ def published(config: ConfigDict, model: str, variant: str, epochs: float) -> No
         config.input.size = (192, 192)
         window = 12 if variant == "L" else 6
         config.model = brick(swin_in_place, variant=variant, window=window, compute=bfloat16)
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
     config.optim = brick(
@@ -108,12 +101,11 @@ def published(config: ConfigDict, model: str, variant: str, epochs: float) -> No
 def tiny(config: ConfigDict, model: str) -> None:
     """Set a few steps of a very small model."""
     if model == "vit":
-        config.input.size = (32, 32)
+        recipes.tiny_images(config, side=32)
         config.model = brick(relative_vit_in_place, variant="nano", patch=(8, 8))
     else:
-        config.input.size = (64, 64)
+        recipes.tiny_images(config, side=64)
         config.model = brick(swin_in_place, variant="16x2-2-2x1-2-4", window=4)
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY[model])
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)

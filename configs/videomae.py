@@ -34,17 +34,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument
-from maskmim.config.recipes import (
-    adamw_cosine,
-    choose,
-    clip_decoding,
-    match_objective,
-    tiny_run,
-    tiny_schedule,
-    tiny_videos,
-    video_data,
-)
+from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.data import clip_transforms
 from maskmim.losses import squared_error
 from maskmim.masks import running_cell, video
@@ -87,19 +77,19 @@ def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", test="", dual=False, variant="B", epochs=0.0, tiny=False)
     variant = choice["variant"]
-    recipe = choose("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
+    recipe = recipes.pick_option("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
     config = base()
     config.input.stream = "video"
     config.mask = brick(running_cell.dual if choice["dual"] else video.tube, ratio=0.9)
     target = cubes.normalised_cubes
-    config.objectives = {"pixels": match_objective("pixels", target, squared_error)}
+    config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}
     config.data.augment = brick(clip_transforms.multi_scale_crop)
     config.evals.transform = brick(clip_transforms.centre_crop)
     if choice["tiny"]:
         tiny(config)
     else:
         published(config, recipe, variant, choice["epochs"])
-        video_data(config, choice["path"], choice["test"])
+        recipes.video_data(config, choice["path"], choice["test"])
     return config
 
 
@@ -115,10 +105,10 @@ def published(config: ConfigDict, recipe: Recipe, variant: str, epochs: float) -
         decoder=recipe.decoder,
         compute=brick(compute, remat="full" if giant else "none", dtype="bfloat16"),
     )
-    clip_decoding(config, frames=16, stride=4)
+    recipes.clip_decoding(config, frames=16, stride=4)
     config.train.epochs = epochs or recipe.epochs
     config.train.batch_size = recipe.batch_size
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=recipe.lr,
         lr_per=recipe.lr_per,
@@ -134,8 +124,8 @@ def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model on synthetic clips."""
     config.input.size = (8, 32, 32)
     config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
-    tiny_videos(config)
-    clip_decoding(config, frames=8, stride=1)
-    tiny_run(config)
+    recipes.tiny_videos(config)
+    recipes.clip_decoding(config, frames=8, stride=1)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)

@@ -20,18 +20,8 @@ use.
 
 from ml_collections import ConfigDict
 
-from maskmim.config import add, base, brick, parse_argument
+from maskmim.config import add, base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes import (
-    adamw_cosine,
-    choose,
-    imagenet_data,
-    match_objective,
-    tiny_images,
-    tiny_run,
-    tiny_schedule,
-    vit_size,
-)
 from maskmim.data import transforms
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.losses import cosine, squared_error
@@ -69,13 +59,13 @@ NO_DECAY = (r"(^|/)(bias|scale|positions|class_token)$",)
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, teacher="clip", variant="B/16", epochs=100.0, tiny=False)
-    width, network = choose("teacher", choice["teacher"], TEACHERS)
+    width, network = recipes.pick_option("teacher", choice["teacher"], TEACHERS)
     config = base()
     config.input.mean = config.input.std = (0.5, 0.5, 0.5)
     config.method = public_path(vq_kd.vq_kd)
     config.objectives = {
-        "features": match_objective("features", features.features, cosine),
-        "commitment": match_objective("vectors", codes.quantised, squared_error),
+        "features": recipes.match_objective("features", features.features, cosine),
+        "commitment": recipes.match_objective("vectors", codes.quantised, squared_error),
     }
     config.data.augment = brick(transforms.random_resized_crop_flip, scale=(0.08, 1.0))
     if choice["tiny"]:
@@ -89,13 +79,16 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, variant: str, features: int, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(
-        vq_vit, **vit_size(variant), features=features, compute=brick(compute, dtype="bfloat16")
+        vq_vit,
+        **recipes.vit_size(variant),
+        features=features,
+        compute=brick(compute, dtype="bfloat16"),
     )
     add(config, codebook=brick(averaged))
-    imagenet_data(config)
+    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 512
-    adamw_cosine(
+    recipes.adamw_cosine(
         config,
         lr=5e-5,
         lr_per=128,
@@ -109,14 +102,13 @@ def published(config: ConfigDict, variant: str, features: int, epochs: float) ->
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model with a random teacher."""
-    config.input.size = (32, 32)
+    recipes.tiny_images(config)
     config.model = brick(
         vq_vit, variant="nano", patch=(8, 8), features=32, width=8, decoder_depth=1
     )
     network = brick(random_vit, variant="nano", patch=(8, 8))
     config.teachers = {"teacher": brick(frozen.features, network=network)}
     add(config, codebook=brick(averaged, size=32, rounds=2, offered=4))
-    tiny_images(config)
-    tiny_run(config)
+    recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    tiny_schedule(config)
+    recipes.tiny_schedule(config)

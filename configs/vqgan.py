@@ -24,15 +24,8 @@ reproduced by us): 2.28 at 256 pixels, 1.97 at 512.
 from ml_collections import ConfigDict
 
 from maskmim.config import add, base, brick, parse_argument
+from maskmim.config import recipes_tokenizer as pictures
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes_tokenizer import (
-    SMALL_AUTOENCODER,
-    STEPS_PER_EPOCH,
-    TINY_AUTOENCODER,
-    published_pictures,
-    small_pictures,
-    tiny_pictures,
-)
 from maskmim.methods.vq_autoencoder import adversarial, autoencoder
 from maskmim.models import critic
 from maskmim.models.vq_autoencoder import rules, vq_autoencoder
@@ -42,25 +35,21 @@ from maskmim.schedules import warmup_constant
 SYSTEMS = (101,)
 
 SCALES = {"reconstruction": 1.0, "codebook": 1.0, "commitment": 0.25, "entropy": 0.1}
-ADVERSARIAL_SCALES = {"adversarial": 0.1, "discriminator": 1.0, "slope": 10.0}
+ADVERSARIAL_SCALES = SCALES | {"adversarial": 0.1, "discriminator": 1.0, "slope": 10.0}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, adversarial=True, small=False, tiny=False)
-    scaled_down = choice["tiny"] or choice["small"]
     config = base()
     config.objectives = {}
     config.mesh.rules = public_path(rules)
     config.evals.at_end = ()
+    config.method = public_path(adversarial if choice["adversarial"] else autoencoder)
+    add(config, scales=ConfigDict(ADVERSARIAL_SCALES if choice["adversarial"] else SCALES))
     if choice["adversarial"]:
-        config.method = public_path(adversarial)
-        size = {"capacity": 1024, "widest": 64} if scaled_down else {}
+        size = {"capacity": 1024, "widest": 64} if choice["tiny"] or choice["small"] else {}
         add(config, critic=brick(critic.stylegan, **size))
-        add(config, scales=ConfigDict(SCALES | ADVERSARIAL_SCALES))
-    else:
-        config.method = public_path(autoencoder)
-        add(config, scales=ConfigDict(SCALES))
     if choice["tiny"]:
         tiny(config)
     elif choice["small"]:
@@ -73,22 +62,22 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(vq_autoencoder)
-    published_pictures(config, epochs=1_000_000 / STEPS_PER_EPOCH)
+    pictures.published_pictures(config, epochs=1_000_000 / pictures.STEPS_PER_EPOCH)
     config.optim = brick(adamw, lr=1e-4, lr_per=0, b1=0.0, b2=0.99, weight_decay=0.0)
     config.schedule = brick(warmup_constant, warmup_epochs=0.0)
 
 
 def small(config: ConfigDict) -> None:
     """Set a recipe for minutes on a CPU."""
-    config.model = brick(vq_autoencoder, **SMALL_AUTOENCODER)
-    small_pictures(config)
+    config.model = brick(vq_autoencoder, **pictures.SMALL_AUTOENCODER)
+    pictures.small_pictures(config)
     fast_optimiser(config)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.model = brick(vq_autoencoder, **TINY_AUTOENCODER)
-    tiny_pictures(config)
+    config.model = brick(vq_autoencoder, **pictures.TINY_AUTOENCODER)
+    pictures.tiny_pictures(config)
     fast_optimiser(config)
 
 

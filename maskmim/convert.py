@@ -47,7 +47,7 @@ from maskmim.runtime import exits
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    options = _options(argv)
+    options = _parse_options(argv)
     if options.verify:
         return verify(options.verify, options.workers)
     splits = open_source(options.source, options.only, options.val_labels)
@@ -73,9 +73,11 @@ def main(argv: list[str] | None = None) -> int:
     return errors.DONE
 
 
-def _options(argv: list[str] | None) -> argparse.Namespace:
+def _parse_options(argv: list[str] | None) -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m maskmim.convert", description=__doc__, formatter_class=formatter
+    )
     parser.add_argument("--source", default="", help=KINDS)
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--only", default="", help="convert only train or only val of imagenet")
@@ -84,19 +86,25 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--short-side",
-        type=_positive,
+        type=_positive_integer,
         default=0,
         help="reduce to this many pixels; default: keep files unchanged",
     )
     parser.add_argument(
-        "--quality", type=_positive, default=90, help="JPEG quality of reduced images; default: 90"
+        "--quality",
+        type=_positive_integer,
+        default=90,
+        help="JPEG quality of reduced images; default: 90",
     )
     parser.add_argument(
-        "--shard-size", type=_positive, default=4096, help="images per shard; default: 4096"
+        "--shard-size", type=_positive_integer, default=4096, help="images per shard; default: 4096"
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
     parser.add_argument(
-        "--workers", type=_positive, default=cores, help="threads; default: the number of cores"
+        "--workers",
+        type=_positive_integer,
+        default=cores,
+        help="threads; default: the number of cores",
     )
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check the shards in a folder")
     options = parser.parse_args(argv)
@@ -105,7 +113,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _positive(text: str) -> int:
+def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)

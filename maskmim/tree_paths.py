@@ -11,11 +11,11 @@ from maskmim.types import Tree
 
 
 def leaf_path(path: tuple) -> str:
-    """A JAX key path as text with slashes."""
+    """Return a JAX key path as text with slashes."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def named_leaves(tree: Tree) -> Iterator[tuple[str, Any]]:
-    """(path, leaf) of every leaf, in tree order."""
+    """Yield (path, leaf) of every leaf, in tree order."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         yield leaf_path(path), leaf

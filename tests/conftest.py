@@ -45,19 +45,27 @@ import pytest  # noqa: E402
 pytest_plugins = ["tests.costs"]
 
 LONGEST = (
+    "runtime/test_several_processes.py",
+    "resume/test_resume.py",
     "test_catalogue.py",
     "masks/test_every_sampler.py",
-    "runtime/test_several_processes.py",
     "runtime/test_shutdown.py",
-    "resume/test_resume.py",
+    "teachers/test_pretrained.py",
+    "methods/test_masked.py",
+    "checkpoints/test_golden.py",
     "training/test_meshes.py",
     "commands/test_evaluate.py",
     "models/test_masked_vit.py",
 )
 
 
-def pytest_collection_modifyitems(items):
-    """Puts the files that take longest first: a worker takes the next file when it is free."""
+def pytest_collection_modifyitems(config, items):
+    """Leaves slow tests out of `-m full`, also in files that are full, and puts the files that
+    take longest first: a worker takes the next file when it is free."""
+    if config.option.markexpr == "full":
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

@@ -13,7 +13,7 @@ import pytest
 from maskmim.config.load import load
 from maskmim.config.python_file import config_files
 from maskmim.planning.cost import batch_shapes
-from maskmim.training.build import assemble, init_sharded, build_method, jitted_step
+from maskmim.training.build import assemble, build_method, init_sharded, jitted_step
 from maskmim.training.sharding import put
 from maskmim.tree_paths import named_leaves
 

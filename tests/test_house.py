@@ -58,7 +58,7 @@ def test_every_room_has_a_floor():
 
 def test_imports_go_down_only():
     wrong = [
-        f"{path.relative_to(ROOT)} (floor {FLOOR[room_of(path)]}) imports {room} (floor {FLOOR[room]})"
+        f"{path.relative_to(ROOT)} on floor {FLOOR[room_of(path)]} imports {room} on {FLOOR[room]}"
         for path in PACKAGE
         if room_of(path) in FLOOR
         for room in sorted(rooms_imported(path))

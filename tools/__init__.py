@@ -1,1 +1,1 @@
-"""Commands for maintainers."""
+"""Maintainers' commands."""

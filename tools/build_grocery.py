@@ -1,10 +1,13 @@
-"""Rebuilds the embedded photographs: `python -m tools.build_grocery --source DIR --out DIR`.
+"""Build the embedded photographs anew from the original data set.
+
+example:
+  python -m tools.build_grocery --source GroceryStoreDataset --out maskmim/data/grocery
 
 --source is a checkout of the repository marcusklasson/GroceryStoreDataset (MIT licence), commit
 fc80ba90f803d79d0383df52c5a4ac5de99ff6fc. Each photograph is turned upright, reduced with an
-antialiasing filter to 96 pixels on the short side and stored as WebP, at the highest quality at
-which everything together stays within 16,000,000 bytes. The official lists of training, validation
-and test photographs and both levels of classes are kept.
+antialiasing filter to 96 pixels on the short side and stored as WebP, at the highest quality that
+keeps the folder within 16,000,000 bytes. The official lists of training, validation and test
+photographs and both levels of classes are kept.
 """
 
 from __future__ import annotations
@@ -42,8 +45,9 @@ official ones.
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the command."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--source", type=Path, required=True, help="checkout of the repository")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--quality", type=int, help="WebP quality; default: the highest that fits")
@@ -53,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def build(source: Path, out: Path, quality: int | None = None) -> int:
-    """Writes the folder and returns the WebP quality; DataError where nothing fits."""
+    """Write the folder; return the WebP quality. Raises DataError where no quality fits."""
     lists = {split: read_list(source, split) for split in SPLITS}
     labels = read_classes(source)
     small = {
@@ -74,12 +78,14 @@ def build(source: Path, out: Path, quality: int | None = None) -> int:
     shutil.copyfile(source / "LICENSE", out / "LICENSE")
     write_text(out / "ATTRIBUTION", ATTRIBUTION.format(side=SHORT_SIDE, quality=quality))
     if folder_bytes(out) > LIMIT:
-        raise DataError(f"{out} holds {folder_bytes(out):,} bytes, more than {LIMIT:,}")
+        raise DataError(
+            f"{out} holds {folder_bytes(out):,} bytes, more than {LIMIT:,}: lower --quality"
+        )
     return quality
 
 
 def read_list(source: Path, split: str) -> list[tuple[str, int, int]]:
-    """(path, fine class, coarse class) of the photographs of a split, in the official order."""
+    """Return (path, fine class, coarse class) of a split's photographs, in the official order."""
     text = (source / "dataset" / f"{split}.txt").read_text(encoding="utf-8")
     return [
         (path.strip(), int(fine), int(coarse))
@@ -88,20 +94,20 @@ def read_list(source: Path, split: str) -> list[tuple[str, int, int]]:
 
 
 def read_classes(source: Path) -> dict[str, tuple[str, ...]]:
-    """Names of the 81 fine and the 43 coarse classes, by index."""
+    """Return the names of the 81 fine and the 43 coarse classes, by index."""
     with (source / "dataset" / "classes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    pairs = {
+    by_index = {
         "fine": {int(row["Class ID (int)"]): row["Class Name (str)"] for row in rows},
         "coarse": {
             int(row["Coarse Class ID (int)"]): row["Coarse Class Name (str)"] for row in rows
         },
     }
-    return {name: tuple(found[i] for i in range(len(found))) for name, found in pairs.items()}
+    return {level: tuple(names[i] for i in range(len(names))) for level, names in by_index.items()}
 
 
 def reduce_photograph(encoded: bytes) -> Image.Image:
-    """The photograph with 96 pixels on its short side."""
+    """Return the photograph, reduced to 96 pixels on its short side."""
     image = Image.fromarray(decode(encoded, channels=3))
     factor = SHORT_SIDE / min(image.size)
     size = tuple(max(SHORT_SIDE, round(side * factor)) for side in image.size)
@@ -109,14 +115,14 @@ def reduce_photograph(encoded: bytes) -> Image.Image:
 
 
 def encode_webp(image: Image.Image, quality: int) -> bytes:
-    """The image as a WebP file, with the slowest and best encoder setting."""
+    """Return the image as a WebP file, with the slowest and best encoder setting."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=quality, method=6)
     return stream.getvalue()
 
 
 def fitting_quality(images: list[Image.Image]) -> int:
-    """The highest quality whose estimated size, from every 16th image, leaves 3 % to spare."""
+    """Return the highest quality whose size, estimated from every 16th image, leaves 3 % spare."""
     sample = images[::16]
     for quality in QUALITIES:
         mean = sum(len(encode_webp(image, quality)) for image in sample) / len(sample)
@@ -126,7 +132,7 @@ def fitting_quality(images: list[Image.Image]) -> int:
 
 
 def folder_bytes(folder: Path) -> int:
-    """The size of the files that `build` writes."""
+    """Return the size of the files that `build` writes."""
     return sum(file.stat().st_size for file in _files(folder))
 
 

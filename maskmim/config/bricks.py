@@ -70,8 +70,8 @@ def resolve(path: str) -> Callable:
     if not module_path:
         raise BrickError(f"{path!r} is not a dotted path such as maskmim.masks.uniform.random")
     module = _module(path, module_path)
-    found = getattr(module, name, None)
-    if not callable(found):
+    function = getattr(module, name, None)
+    if not callable(function):
         inside = _where(module, name)
         hint = (
             f"; did you mean {' or '.join(inside)}?"
@@ -79,7 +79,7 @@ def resolve(path: str) -> Callable:
             else did_you_mean(name, _offers(module), prefix=f"{module_path}.")
         )
         raise BrickError(f"brick {path!r}: {module_path} has no function {name!r}{hint}")
-    return found
+    return function
 
 
 def public_path(function: Callable) -> str:
@@ -91,7 +91,7 @@ def public_path(function: Callable) -> str:
 
 
 def _module(path: str, module_path: str) -> ModuleType:
-    """The module of a brick, imported package by package to find where its name goes wrong."""
+    """Import the module of a brick, package by package, to name the first part that is missing."""
     module: ModuleType | None = None
     parts = module_path.split(".")
     for end, name in enumerate(parts, start=1):
@@ -108,7 +108,7 @@ def _module(path: str, module_path: str) -> ModuleType:
 
 
 def _offers(module: ModuleType) -> list[str]:
-    """Names of the functions and classes that a module defines, and of its submodules."""
+    """Return names of the functions and classes that a module defines, and of its submodules."""
     own = [
         name
         for name, value in vars(module).items()
@@ -119,14 +119,14 @@ def _offers(module: ModuleType) -> list[str]:
 
 
 def _where(package: ModuleType, name: str) -> list[str]:
-    """Dotted paths of the functions called `name` in the modules of a package."""
+    """Return dotted paths of the functions called `name` in the modules of a package."""
     paths = [entry.name for entry in pkgutil.iter_modules(getattr(package, "__path__", ()))]
     modules = [importlib.import_module(f"{package.__name__}.{path}") for path in paths]
     return [f"{each.__name__}.{name}" for each in modules if callable(getattr(each, name, None))]
 
 
 def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:
-    """'; did you mean NEAREST?', or '; there are A, B' for a few, or nothing."""
+    """Return '; did you mean NEAREST?', or '; there are A, B' for a few names, or nothing."""
     names = sorted(names)
     near = difflib.get_close_matches(name, names, 1, 0.5)
     if near:
@@ -135,7 +135,7 @@ def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:
 
 
 def hyperparameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a function, or all named ones of a class, in order."""
+    """Return the keyword-only parameters of a function, or all named ones of a class, in order."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):  # an annotation that exists for type checkers only
@@ -149,12 +149,12 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def required(path: str) -> list[str]:
-    """Names of a brick's hyperparameters without a default."""
+    """Return the names of a brick's hyperparameters without a default."""
     return [name for name, p in hyperparameters(resolve(path)).items() if _is_required(p)]
 
 
 def signature_text(path: str) -> str:
-    """A brick's path with its hyperparameters and their defaults."""
+    """Return a brick's path with its hyperparameters and their defaults."""
     words = []
     for name, parameter in hyperparameters(resolve(path)).items():
         default = parameter.default
@@ -164,7 +164,7 @@ def signature_text(path: str) -> str:
 
 
 def check_keywords(path: str, given: Iterable[str]) -> None:
-    """BrickError for keywords that a brick does not take, or lacks."""
+    """Raise BrickError for keywords that a brick does not take, and for missing ones."""
     known, given = hyperparameters(resolve(path)), list(given)
     for name in given:
         if name not in known:
@@ -212,7 +212,7 @@ def _path_of(function: Callable) -> str:
 
 
 def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:
-    """A hyperparameter as the config keeps it: whole numbers as floats where floats are meant."""
+    """Return a hyperparameter as the config stores it: whole numbers become floats for floats."""
     if parameter.annotation in (float, "float") and type(value) is int:
         return float(value)
     if isinstance(value, list):
@@ -226,9 +226,10 @@ def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:
 
 
 def bind(section: Any) -> Any:
-    """A brick section as functools.partial(function, **hyperparameters), nested ones bound too.
+    """Return a brick section as functools.partial(function, **hyperparameters).
 
-    A section that is no brick becomes a dict of what its values become, lists become tuples.
+    Nested bricks are bound too; any other section becomes a dict of bound values, lists become
+    tuples.
     Raises BrickError where the keywords do not fit the function.
     """
     if isinstance(section, ConfigDict | Mapping):

@@ -130,7 +130,7 @@ def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _unknown_argument(word: str, names: Sequence[str]) -> str:
     """Return what is wrong with an unknown argument, and the nearest known flag."""
-    known = sorted(f"--{name}" for name in names)
+    known = sorted(f"--{name.replace('_', '-')}" for name in names)
     if not word.startswith("-"):
         return f"unexpected argument {word!r}; flags are {', '.join(known)}"
     flag = word.partition("=")[0]

@@ -9,10 +9,10 @@ from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 def base() -> ConfigDict:
-    """A locked config: MAE ViT-B/16 at 224 px on the embedded photographs.
+    """Return a locked config: MAE ViT-B/16 at 224 px on the embedded photographs.
 
     Sections marked [result] change what is learnt; those marked [speed] do not, up to the order of
-    floating-point sums.
+    floating-point sums. `--print-config` shows the same marks (`config.print_config`).
     """
     config = ConfigDict()
     config.seed = 0  # [result]
@@ -93,7 +93,7 @@ def upkeep() -> ConfigDict:
 
 
 def evaluation() -> ConfigDict:
-    """Evaluation on the embedded photographs; every_epochs 0 evaluates at the end only."""
+    """Return an evaluation on the embedded photographs; every_epochs 0: at the end only."""
     return ConfigDict(
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),

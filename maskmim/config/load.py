@@ -8,9 +8,9 @@ A config file starts from the defaults and assigns what differs:
         choice = parse_argument(arg, epochs=300.0, tiny=False)
         config = base()                                   # locked: it takes no new keys
         config.train.epochs = choice["epochs"]            # one value
-        config.mask = brick("maskmim.masks.uniform.random", ratio=0.6)      # a whole section
-        config.objectives = {"pixels": norm_pix_objective()}                # likewise
-        add(config, tokenizer=brick("my_package.vq", codes=8192))           # a new section
+        config.mask = brick(uniform.random, ratio=0.6)    # a whole section
+        config.objectives = {"pixels": norm_pix_objective()}
+        add(config, tokenizer=brick("my_package.vq", codes=8192))   # a new section
         return config
 
 Assigning to a section that exists replaces it whole, also in a locked config, and brick() returns
@@ -19,11 +19,6 @@ use `with config.unlocked():`, in which `config.train.epcohs = 800` would quietl
 
 On the command line `--config.mask.ratio=0.6` changes one value. `--config.mask.brick=PATH` puts
 another brick there: hyperparameters that both have keep their values, the rest are its defaults.
-
-Why not absl's config_flags: its errors are raised while absl registers a flag per key, name the
-nearest key of one section only, and come wrapped in absl's own; a type is frozen by the value that
-happens to be there (a default of 1 refuses 0.5); and flags live in a process-wide registry, which
-tests and notebooks that load several configs trip over. argparse and 100 lines give what is needed.
 """
 
 from __future__ import annotations
@@ -48,9 +43,9 @@ from maskmim.config.upgrade import COMPUTE
 
 
 def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """The locked config of a file, changed by overrides.
+    """Return the locked config of a file, changed by overrides.
 
-    argument:  'configs/mae.py' or 'configs/mae.py:variant=L/16,epochs=800'.
+    argument:  'mae', 'configs/mae.py' or 'mae:variant=L/16,epochs=800'.
     overrides: texts such as 'mask.ratio=0.6'.
     Sections that a config file shares between two places are separate from here on.
     Raises ConfigError for every mistake in the file or in the overrides.
@@ -59,7 +54,9 @@ def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """A locked copy of a config with values changed; overrides: 'optim.lr=0.1', the last one wins.
+    """Return a locked copy of a config with values changed.
+
+    overrides: texts such as 'optim.lr=0.1'; of two for one key the last one wins.
 
     Raises ConfigError naming the nearest key, or the type expected and the value given.
     """
@@ -82,7 +79,7 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 
 
 def add(config: ConfigDict, **sections: Any) -> None:
-    """Adds sections to a locked config; ConfigError for one that is there, which is assigned to."""
+    """Add sections to a locked config; raise ConfigError for one that exists."""
     for name in sections:
         if name in config:
             raise ConfigError(f"the section {name!r} exists: assign to config.{name}")
@@ -92,7 +89,7 @@ def add(config: ConfigDict, **sections: Any) -> None:
 
 
 def check_bricks(config: ConfigDict, path: str = "") -> None:
-    """ConfigError where a brick does not exist or has keys that are no keywords of it."""
+    """Raise ConfigError where a brick does not exist or has keys that it does not take."""
     for name, section in config.items():
         if isinstance(section, ConfigDict):
             check_bricks(section, f"{path}{name}.")
@@ -104,7 +101,7 @@ def check_bricks(config: ConfigDict, path: str = "") -> None:
 
 
 def _copy(config: ConfigDict) -> ConfigDict:
-    """An unlocked copy that shares no section with the original, nor with itself."""
+    """Return an unlocked copy that shares no section with the original, nor with itself."""
     return ConfigDict(
         {name: _copy(v) if isinstance(v, ConfigDict) else v for name, v in config.items()}
     )
@@ -118,7 +115,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of all sections and values."""
+    """Yield dotted paths of all sections and values."""
     for name, value in config.items():
         yield f"{prefix}{name}"
         if isinstance(value, ConfigDict):
@@ -126,7 +123,7 @@ def _paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
 
 
 def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
-    """The section that holds a key, and its name there; ConfigError where there is no such key."""
+    """Return the section that holds a key, and its name there; ConfigError for an unknown key."""
     *sections, name = path.split(".")
     section = config
     for step in sections:
@@ -152,7 +149,7 @@ def _unknown_key(config: ConfigDict, path: str) -> str:
 
 
 def _set(config: ConfigDict, path: str, text: str) -> None:
-    """Sets one value from text, in place."""
+    """Set one value from text, in place."""
     section, name = _parent(config, path)
     now = section[name]
     if isinstance(now, ConfigDict):
@@ -167,7 +164,7 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
 
 
 def _switch_brick(config: ConfigDict, path: str, new: str) -> set[str]:
-    """Puts another brick into a section, in place; returns paths of keys that need a value yet."""
+    """Put another brick into a section, in place; return paths of keys that still need a value."""
     section, _ = _parent(config, path)
     try:
         known = hyperparameters(resolve(new))

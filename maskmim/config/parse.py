@@ -32,10 +32,10 @@ class ConfigError(UserError, ValueError):
 
 
 def kinds_of(section: ConfigDict, name: str) -> Kinds:
-    """The types that a key of a section takes.
+    """Return the types that a key of a section takes.
 
-    A brick's annotations say it where they can, so that a default of None or 1 does not freeze
-    the type; else the value that is there now does, and None takes anything.
+    A brick's annotations decide where they can, so that a default of None or 1 does not freeze the
+    type; otherwise the present value decides, and None takes anything.
     """
     now = section[name]
     declared: Kinds = None
@@ -52,7 +52,7 @@ def _kind(kind: type) -> type:
 
 
 def _annotated(annotation: Any) -> Kinds:
-    """The types that an annotation allows; None where it allows, or may allow, others."""
+    """Return the types that an annotation allows; None where it allows, or may allow, others."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         parts = [_annotated(part) for part in typing.get_args(annotation)]
@@ -69,7 +69,7 @@ def _annotated(annotation: Any) -> Kinds:
 
 
 def parse(text: str, kinds: Kinds, now: Any = None) -> Any:
-    """The value that a text stands for, as one of the types allowed.
+    """Return the value that a text stands for, as one of the allowed types.
 
     True, False, None, 3, 1e-3, inf, (96, 96) and 96,96 are read as in Python; whole numbers are
     fine for floats, and 1e3 for whole numbers. Text needs no quotes.
@@ -88,7 +88,7 @@ def parse(text: str, kinds: Kinds, now: Any = None) -> Any:
 
 
 def describe(kinds: Set[type]) -> str:
-    """The types in words: 'a number or None'."""
+    """Return the types in words: 'a number or None'."""
     names = [name for kind, name in _NAMES.items() if kind in kinds]
     return " or ".join(names) or " or ".join(sorted(kind.__name__ for kind in kinds))
 

@@ -1,7 +1,7 @@
 """Parts of recipes that configs share; no two parts set the same key.
 
-Bricks are named by path here and by function in config files: what configures a run is imported by
-the modules that these paths lead to.
+Config files name bricks by function; here they are named by path, because the packages of the
+bricks import maskmim.config.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from maskmim.config.parse import ConfigError
 T = TypeVar("T")
 
 
-def choose(name: str, value: str, options: Mapping[str, T]) -> T:
+def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
     """Return the option that an argument names; raise ConfigError, listing them, if none is."""
     if value in options:
         return options[value]
@@ -103,8 +103,9 @@ def clip_decoding(config: ConfigDict, *, frames: int, stride: int) -> None:
     config.evals.decode = brick("maskmim.data.clips.centre_clip", frames=frames, stride=stride)
 
 
-def tiny_images(config: ConfigDict) -> None:
-    """Set the images of `data`: the smallest split of the embedded photographs."""
+def tiny_images(config: ConfigDict, side: int = 32) -> None:
+    """Set `input.size` and the images of `data`: the smallest split of the embedded photographs."""
+    config.input.size = (side, side)
     config.data.train = brick("maskmim.data.grocery.grocery", split="val")
 
 

@@ -49,9 +49,8 @@ def small_pictures(config: ConfigDict) -> None:
 
 def tiny_pictures(config: ConfigDict) -> None:
     """Set `input`, `data`, `train` and `evals.at_end`: a few steps on the embedded photographs."""
-    config.input.size = (32, 32)
-    pixel_range(config, mean=0.0, std=1.0)
     tiny_images(config)
+    pixel_range(config, mean=0.0, std=1.0)
     tiny_run(config, at_end=())
 
 

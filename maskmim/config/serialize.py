@@ -15,17 +15,17 @@ _LIST, _FLOAT = "__list__", "__float__"
 
 
 def to_json(config: ConfigDict) -> str:
-    """A config as strict JSON, keys sorted; `from_json` gives back an equal one.
+    """Return a config as strict JSON, keys sorted; `from_json` gives back an equal one.
 
     A tuple is a JSON array; the rarer list is {"__list__": [...]}, and inf and nan, which JSON
     lacks, are {"__float__": "inf"}.
-    Raises ConfigError for values that are no numbers, text, None, tuples, lists or sections.
+    Raises ConfigError for values other than numbers, text, None, tuples, lists and sections.
     """
     return json.dumps(_encoded(config, ""), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:
-    """The locked config that `to_json` wrote; ConfigError for any other text."""
+    """Return the locked config that `to_json` wrote; raise ConfigError for any other text."""
     try:
         config = _decoded(json.loads(text))
     except ValueError as error:
@@ -71,7 +71,7 @@ def _decoded(value: Any) -> Any:
 
 
 def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of every key that is no section, sorted."""
+    """Yield (dotted path, value) of every key but sections, sorted."""
     for key, value in config.items():
         path = f"{prefix}{key}"
         if isinstance(value, ConfigDict):
@@ -81,7 +81,7 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What differs, a line for each key: 'optim.lr: 0.1 -> 0.2', '(absent)' where there is none."""
+    """Return the differing keys, a line each: 'optim.lr: 0.1 -> 0.2', '(absent)' for none."""
     before, after = dict(leaves(old)), dict(leaves(new))
     lines = []
     for path in sorted(before.keys() | after.keys()):

@@ -265,13 +265,13 @@ def read_member(member: Member) -> bytes:
         with open(member.archive, "rb", buffering=0) as file:
             file.seek(member.offset)
             if member.packed == STORED_IN_TAR:
-                return _exactly(file, member.size)
-            return _from_zip(file, member)
+                return _read_exactly(file, member.size)
+            return _read_from_zip(file, member)
     except (OSError, zlib.error, struct.error) as error:
         raise BadImage(f"cannot be read from its archive: {error}") from error
 
 
-def _exactly(file: BinaryIO, size: int) -> bytes:
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
     """Read exactly `size` bytes. Raises BadImage where the file ends before."""
     data = file.read(size)
     if len(data) != size:
@@ -279,16 +279,16 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _from_zip(file: BinaryIO, member: Member) -> bytes:
+def _read_from_zip(file: BinaryIO, member: Member) -> bytes:
     """Return the uncompressed bytes of the zip member whose local header comes next in the file."""
-    header = _exactly(file, 30)
+    header = _read_exactly(file, 30)
     name, extra = struct.unpack("<HH", header[26:30])
     if header[:4] != _ZIP_STARTS[0]:
         raise BadImage("its entry in the zip file is damaged")
     file.seek(name + extra, 1)
     if member.packed == STORED_IN_ZIP:
-        return _exactly(file, member.size)
-    packed = _exactly(file, min(member.packed, MAX_BYTES))
+        return _read_exactly(file, member.size)
+    packed = _read_exactly(file, min(member.packed, MAX_BYTES))
     data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size + 1)
     if len(data) != member.size:
         raise BadImage("its size differs from what the zip file's directory says")

@@ -46,7 +46,7 @@ class BadFiles:
         if max_bad_share > 0:
             self._limit = min(max(TOLERATED, max_bad_share * len(records)), len(records) / 2)
         self._known: set[int] = set()
-        self._names = _listed(self.path)
+        self._names = _listed_names(self.path)
 
     @property
     def count(self) -> int:
@@ -84,7 +84,7 @@ class BadFiles:
             file.write(f"{name}\t{reason}\n")
 
 
-def _listed(path: Path) -> set[str]:
+def _listed_names(path: Path) -> set[str]:
     if not path.exists():
         return set()
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

@@ -31,8 +31,8 @@ def mosaics(*, path: str, split: str) -> ArrayRecords:
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
     files = _files(path, split, ".png")
-    images = np.concatenate([_mosaic(file) for file in files])
-    labels = _labels(Path(path).expanduser() / f"{split}_lables.json", len(images))
+    images = np.concatenate([_read_mosaic(file) for file in files])
+    labels = _read_labels(Path(path).expanduser() / f"{split}_lables.json", len(images))
     return _records(images, labels, split, files)
 
 
@@ -42,7 +42,7 @@ def binary(*, path: str, split: str) -> ArrayRecords:
     A record is one byte of label and 3 x 1024 bytes of red, green and blue. Otherwise as `mosaics`.
     """
     files = _files(path, split, ".bin")
-    parts = [_binary(file) for file in files]
+    parts = [_read_binary(file) for file in files]
     images = np.concatenate([images for images, _ in parts])
     return _records(images, np.concatenate([labels for _, labels in parts]), split, files)
 
@@ -60,7 +60,7 @@ def _files(path: str, split: str, suffix: str) -> list[Path]:
     return files
 
 
-def _mosaic(file: Path) -> np.ndarray:
+def _read_mosaic(file: Path) -> np.ndarray:
     """Return the pictures u8[n, 32, 32, 3] of a PNG with one picture in each row."""
     try:
         with Image.open(file) as image:
@@ -72,7 +72,7 @@ def _mosaic(file: Path) -> np.ndarray:
     return pixels.reshape(-1, SIDE, SIDE, 3)
 
 
-def _labels(file: Path, count: int) -> np.ndarray:
+def _read_labels(file: Path, count: int) -> np.ndarray:
     try:
         labels = np.asarray(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -82,7 +82,7 @@ def _labels(file: Path, count: int) -> np.ndarray:
     return labels
 
 
-def _binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
     data = np.fromfile(file, np.uint8)
     length = 1 + 3 * SIDE * SIDE
     if not len(data) or len(data) % length:

@@ -31,7 +31,7 @@ def multi_scale_crop(
     Pillow's bicubic filter, the official code with the bilinear one.
     """
     top, left, height, width = random_multi_scale_box(rng, clip.shape[1:3], size[1:], scales=scales)
-    return _flipped(rng, _cut(clip, size, (top, left, height, width)), flip)
+    return _flip(rng, _cut_and_resize(clip, size, (top, left, height, width)), flip)
 
 
 def random_resized_crop_flip(
@@ -45,7 +45,7 @@ def random_resized_crop_flip(
 ) -> np.ndarray:
     """Crop a random part, resize it and mirror it half of the time; keywords as in `transforms`."""
     box = random_crop_box(rng, clip.shape[1:3], scale=scale, ratio=ratio)
-    return _flipped(rng, _cut(clip, size, box), flip)
+    return _flip(rng, _cut_and_resize(clip, size, box), flip)
 
 
 def centre_crop(
@@ -86,14 +86,14 @@ def random_multi_scale_box(
     return y * steps[0], x * steps[1], height, width
 
 
-def _cut(clip: np.ndarray, size: tuple[int, int, int], box: Box) -> np.ndarray:
+def _cut_and_resize(clip: np.ndarray, size: tuple[int, int, int], box: Box) -> np.ndarray:
     _check_frames(clip, size)
     top, left, height, width = box
     part = clip[:, top : top + height, left : left + width]
     return np.stack([resize(frame, size[1:]) for frame in part])
 
 
-def _flipped(rng: np.random.Generator, clip: np.ndarray, chance: float) -> np.ndarray:
+def _flip(rng: np.random.Generator, clip: np.ndarray, chance: float) -> np.ndarray:
     return np.ascontiguousarray(clip[:, :, ::-1]) if rng.random() < chance else clip
 
 

@@ -60,24 +60,24 @@ def decode(
     array with another number of channels; DataError for a file where channels is not 1, 3 or 4.
     """
     if isinstance(encoded, np.ndarray):
-        return _checked_array(encoded, channels)
+        return _check_array(encoded, channels)
     if channels not in _MODES:
         raise DataError(f"image files give 1, 3 or 4 channels, not {channels}: set input.channels")
     if not encoded:
         raise BadImage("empty file")
     try:
         if encoded[:3] == b"\xff\xd8\xff":
-            pixels = _jpeg(encoded, channels, max_pixels, short_side)
+            pixels = _decode_jpeg(encoded, channels, max_pixels, short_side)
             if pixels is not None:
                 return pixels
-        return _any_format(encoded, channels, max_pixels)
+        return _decode_any_format(encoded, channels, max_pixels)
     except BadImage:
         raise
     except Exception as error:  # decoders raise almost anything on malformed files
-        raise BadImage(_reason(error, max_pixels)) from error
+        raise BadImage(_describe_error(error, max_pixels)) from error
 
 
-def _checked_array(pixels: np.ndarray, channels: int) -> np.ndarray:
+def _check_array(pixels: np.ndarray, channels: int) -> np.ndarray:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or 0 in pixels.shape:
         raise BadImage(f"expected pixels u8[H, W, C], got {pixels.dtype}{list(pixels.shape)}")
     if pixels.shape[-1] != channels:
@@ -90,7 +90,9 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise BadImage(f"{width} x {height} pixels are more than the limit of {max_pixels}")
 
 
-def _jpeg(encoded: bytes, channels: int, max_pixels: int, short_side: int) -> np.ndarray | None:
+def _decode_jpeg(
+    encoded: bytes, channels: int, max_pixels: int, short_side: int
+) -> np.ndarray | None:
     """Return the pixels of a JPEG file by libjpeg-turbo; None where Pillow must decode it."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
@@ -108,7 +110,7 @@ def _jpeg(encoded: bytes, channels: int, max_pixels: int, short_side: int) -> np
         return None
     if encoded.find(b"Exif\0\0", 0, 65536) >= 0:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "MPO")) as header:
-            pixels = _upright(pixels, _orientation(header))
+            pixels = _undo_orientation(pixels, _orientation(header))
     return pixels
 
 
@@ -127,7 +129,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def _undo_orientation(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undo an EXIF orientation, 1 to 8 (anything else: unchanged)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
@@ -138,7 +140,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _any_format(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray:
+def _decode_any_format(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray:
     mode = _MODES[channels]
     webp = encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP"
     # Pillow tries one format after the other: naming WebP saves time on small pictures.
@@ -147,14 +149,14 @@ def _any_format(encoded: bytes, channels: int, max_pixels: int) -> np.ndarray:
         image.load()
         # After loading: PNG may store EXIF after the pixels, and Pillow turns TIFF upright itself.
         orientation = _orientation(image)
-        converted = _eight_bit(image)
+        converted = _to_eight_bit(image)
         pixels = np.asarray(converted if converted.mode == mode else converted.convert(mode))
     if 0 in pixels.shape:
         raise BadImage("no pixels")
-    return _upright(pixels.reshape(*pixels.shape[:2], channels), orientation)
+    return _undo_orientation(pixels.reshape(*pixels.shape[:2], channels), orientation)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _to_eight_bit(image: Image.Image) -> Image.Image:
     """Return the image in a mode that Pillow converts correctly to L, RGB and RGBA."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_grey_to_eight_bit(np.asarray(image)))
@@ -173,7 +175,7 @@ def _grey_to_eight_bit(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
-def _reason(error: Exception, max_pixels: int) -> str:
+def _describe_error(error: Exception, max_pixels: int) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or in a format that Pillow cannot read"
     if isinstance(error, Image.DecompressionBombError):

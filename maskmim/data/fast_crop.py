@@ -79,7 +79,7 @@ def _resize_first_axis(source: np.ndarray, result: np.ndarray, mirror: bool = Fa
         for start in range(0, others, step):
             part = slice(start, start + step)
             np.matmul(source[inputs, part].T, weights, out=result[part, outputs])
-    _to_levels(result)
+    _round_to_levels(result)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -111,7 +111,7 @@ def _weights(length: int, result: int) -> np.ndarray:
     return np.rint(kernel / kernel.sum(axis=1, keepdims=True) * ONE) / ONE
 
 
-def _to_levels(sums: np.ndarray) -> None:
+def _round_to_levels(sums: np.ndarray) -> None:
     """Round sums of weighted levels to levels 0 ... 255, in place, halves up."""
     sums += 0.5
     np.floor(sums, out=sums)

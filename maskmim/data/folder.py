@@ -76,7 +76,7 @@ def unlabelled(*, path: str) -> FolderRecords:
     Raises DataError where the folder is missing or holds no images.
     """
     root = existing_folder(path)
-    return FolderRecords(root, _images(root))
+    return FolderRecords(root, _list_images(root))
 
 
 def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
@@ -95,7 +95,7 @@ def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     unknown = sorted(set(subfolders) - set(classes)) if classes else []
     if unknown:
         raise DataError(f"{path} has subfolders that are not among the classes: {unknown[:5]}")
-    files = [(name, size) for name, size in _images(root) if "/" in name] if subfolders else []
+    files = [(name, size) for name, size in _list_images(root) if "/" in name] if subfolders else []
     if not files:
         raise DataError(
             f"{path} has no subfolders with images, one per class: for images without classes use "
@@ -113,7 +113,7 @@ def existing_folder(path: str) -> Path:
     return root
 
 
-def _images(root: Path) -> list[tuple[str, int]]:
+def _list_images(root: Path) -> list[tuple[str, int]]:
     """Return (name, size) of the images below a folder, by name. Raises DataError for no images."""
     others = 0
     files = []

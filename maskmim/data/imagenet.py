@@ -149,7 +149,7 @@ def validation_wnids(root: Path, val_labels: str = "") -> dict[str, str]:
     if val_labels:
         return read_solution(Path(val_labels))
     if kit.is_file() or unpacked.is_dir():
-        truth, meta = (_from_devkit(kit, unpacked, name) for name in (TRUTH, "meta.mat"))
+        truth, meta = (_read_from_devkit(kit, unpacked, name) for name in (TRUTH, "meta.mat"))
         return devkit_wnids(truth, meta)
     if listing.is_file():
         return read_solution(listing)
@@ -195,7 +195,7 @@ def devkit_wnids(truth: bytes, meta: bytes) -> dict[str, str]:
         ) from error
 
 
-def _from_devkit(archive: Path, unpacked: Path, name: str) -> bytes:
+def _read_from_devkit(archive: Path, unpacked: Path, name: str) -> bytes:
     """Read a file of the devkit's folder data, from the tar.gz or the unpacked folder."""
     try:
         if unpacked.is_dir():

@@ -91,7 +91,7 @@ def train_batches(
 
     def begin(number: int) -> Iterator[Batch]:
         batches = grain.MapDataset.range(sys.maxsize // batch_size)[number:].map(load)
-        return iter(_prefetched(batches, workers))
+        return iter(_prefetch(batches, workers))
 
     return restart_dead_workers(begin, start_batch) if workers else begin(start_batch)
 
@@ -120,7 +120,7 @@ def eval_batches(
     count = -(-len(records) // batch_size)
     reader = _Reader(records, spec, decode, transform, 0, threads)
     batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
-    return iter(_prefetched(batches, workers=0))
+    return iter(_prefetch(batches, workers=0))
 
 
 def output_shapes(augment: Transform, spec: Spec) -> dict[str, tuple[int, ...]]:
@@ -145,7 +145,7 @@ def _slots(batch_size: int, index: int, count: int) -> range:
     return range(index * share, (index + 1) * share)
 
 
-def _prefetched(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
+def _prefetch(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
     """Prefetch batches in order; an element is a whole batch, so the buffer is small."""
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if workers else 2)
     ready = batches.to_iter_dataset(ahead)
@@ -268,14 +268,14 @@ class _EvalBatch:
             for name in output_shapes(self.reader.transform, self.reader.spec)
         }
         padded |= {
-            "label": {name: _padded(column, absent) for name, column in batch["label"].items()},
-            "record": _padded(batch["record"], absent),
-            "bad": _padded(batch["bad"], absent),
+            "label": {name: _pad_column(column, absent) for name, column in batch["label"].items()},
+            "record": _pad_column(batch["record"], absent),
+            "bad": _pad_column(batch["bad"], absent),
         }
         return padded | {"valid": (padded["record"] >= 0) & (padded["bad"] < 0)}
 
 
-def _padded(column: np.ndarray, absent: int) -> np.ndarray:
+def _pad_column(column: np.ndarray, absent: int) -> np.ndarray:
     return np.pad(column, (0, absent), constant_values=-1)
 
 

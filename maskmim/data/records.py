@@ -64,7 +64,7 @@ class Records(Protocol):
         ...
 
     def __getitem__(self, index: int) -> Example:
-        """Return record `index`. Raises BadImage for an unreadable file, IndexError past the end."""
+        """Return record `index`. Raises BadImage where unreadable, IndexError past the end."""
         ...
 
     def name(self, index: int) -> str:

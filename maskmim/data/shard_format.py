@@ -98,20 +98,20 @@ def fill_shard(
     files are compressed already. The same records give the same bytes.
     """
     entries = []
-    with _explained(path):
+    with _raise_no_room(path):
         writer = array_record_module.ArrayRecordWriter(
             str(_part(path)), "group_size:1,uncompressed"
         )
     try:
         for name, labels, encoded in examples:
-            with _explained(path):
+            with _raise_no_room(path):
                 writer.write(pack(name, labels, encoded))
             entries.append((name, len(encoded)))
     except BaseException:
         with contextlib.suppress(RuntimeError):  # closing raises the same write error again
             writer.close()
         raise
-    with _explained(path):
+    with _raise_no_room(path):
         writer.close()
     return entries
 
@@ -119,7 +119,7 @@ def fill_shard(
 def seal_shard(path: Path, entries: Iterable[tuple[str, int]], tag: str = "") -> Shard:
     """Flush a filled shard to the disk and rename its part file; return its entry for the index."""
     entries, part = list(entries), _part(path)
-    with _explained(path), part.open("rb") as file:
+    with _raise_no_room(path), part.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = os.fstat(file.fileno()).st_size
@@ -132,7 +132,7 @@ def _part(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _raise_no_room(path: Path) -> Iterator[None]:
     """Turn the error of a writer into NoRoom, and delete the part file."""
     try:
         yield
@@ -166,7 +166,7 @@ def find_damage(folder: Path, shard: Shard) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically. Raises NoRoom where it cannot be written."""
-    with _explained(path):
+    with _raise_no_room(path):
         write_atomic(path, text.encode("utf-8", "surrogateescape"), sync=True)
 
 

@@ -215,7 +215,7 @@ def _write_shards(
         for task in tasks:
             bad: list[tuple[str, str]] = []
             path = out / task.file
-            entries = fill_shard(path, _readable(task, settings, pool, 4 * workers, bad, bar))
+            entries = fill_shard(path, _read_images(task, settings, pool, 4 * workers, bad, bar))
             if last:
                 record(*last)
             last = pool.submit(seal_shard, path, entries, task.tag), bad
@@ -224,7 +224,7 @@ def _write_shards(
             record(*last)
 
 
-def _readable(
+def _read_images(
     task: Task,
     settings: Settings,
     pool: ThreadPoolExecutor,

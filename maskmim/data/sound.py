@@ -44,7 +44,7 @@ def waveform(
         raise DataError(
             f"sound gives spectrograms of 1 channel, not {channels}: set input.channels to 1"
         )
-    samples = encoded if isinstance(encoded, np.ndarray) else _file(encoded, rate, max_samples)
+    samples = encoded if isinstance(encoded, np.ndarray) else _read_file(encoded, rate, max_samples)
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise BadImage(f"expected samples f32[n], got {samples.dtype}{list(samples.shape)}")
     if len(samples) < shortest * rate:
@@ -54,7 +54,7 @@ def waveform(
     return samples
 
 
-def _file(encoded: bytes, rate: int, max_samples: int) -> np.ndarray:
+def _read_file(encoded: bytes, rate: int, max_samples: int) -> np.ndarray:
     """Return the samples of a file, averaged over channels and resampled: f32[n]."""
     soundfile = import_extra("soundfile", name="audio", what="sounds")
     if not encoded:

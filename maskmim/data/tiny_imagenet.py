@@ -51,18 +51,18 @@ def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
             f"Tiny-ImageNet has the splits 'train' and 'val' with labels, not {split!r}"
         )
     root = Path(path).expanduser()
-    wnids = _lines(root / "wnids.txt")
+    wnids = _read_lines(root / "wnids.txt")
     numbers = {wnid: index for index, wnid in enumerate(wnids)}
     listed = _train_files(root, numbers) if split == "train" else _val_files(root, numbers)
     if not listed:
         raise DataError(f"{root / split} holds no pictures: unpack Tiny-ImageNet-200 again")
     files = [(name, (root / name).stat().st_size, label) for name, label in listed]
-    words = dict(line.split("\t", 1) for line in _lines(root / "words.txt") if "\t" in line)
+    words = dict(line.split("\t", 1) for line in _read_lines(root / "words.txt") if "\t" in line)
     classes = [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
     return TinyImageNetRecords(root, files, classes)
 
 
-def _lines(file: Path) -> list[str]:
+def _read_lines(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -91,7 +91,7 @@ def _val_files(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
     """Return (path, class) of the validation pictures, in the order of their list."""
     listing = root / "val" / "val_annotations.txt"
     files = []
-    for line in _lines(listing):
+    for line in _read_lines(listing):
         name, wnid = line.split("\t")[:2]
         if wnid not in numbers:
             raise DataError(

@@ -102,11 +102,13 @@ def resize(
     """
     channels = image.shape[-1]
     if channels == 3:
-        return _resized(image, size, box, mirror)
-    return np.stack([_resized(image[..., c], size, box, mirror) for c in range(channels)], axis=-1)
+        return _resize_pixels(image, size, box, mirror)
+    return np.stack(
+        [_resize_pixels(image[..., c], size, box, mirror) for c in range(channels)], axis=-1
+    )
 
 
-def _resized(
+def _resize_pixels(
     pixels: np.ndarray,
     size: tuple[int, int],
     box: tuple[float, float, float, float] | None,

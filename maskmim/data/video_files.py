@@ -44,12 +44,12 @@ def read_frames(
     or 4.
     """
     if isinstance(encoded, np.ndarray):
-        return _checked_array(encoded, channels)[np.asarray(choose(len(encoded)))]
+        return _check_array(encoded, channels)[np.asarray(choose(len(encoded)))]
     if channels not in _PIXELS:
         raise DataError(f"video files give 1, 3 or 4 channels, not {channels}: set input.channels")
     if not encoded:
         raise BadImage("empty file")
-    read = _animation if _is_animation(encoded) else _video
+    read = _read_animation if _is_animation(encoded) else _read_video
     try:
         return read(encoded, choose, channels, max_pixels)
     except (BadImage, DataError):
@@ -58,7 +58,7 @@ def read_frames(
         raise BadImage.of(error) from error
 
 
-def _checked_array(frames: np.ndarray, channels: int) -> np.ndarray:
+def _check_array(frames: np.ndarray, channels: int) -> np.ndarray:
     if frames.dtype != np.uint8 or frames.ndim != 4 or 0 in frames.shape:
         raise BadImage(f"expected frames u8[T, H, W, C], got {frames.dtype}{list(frames.shape)}")
     if frames.shape[-1] != channels:
@@ -76,7 +76,7 @@ def _is_animation(encoded: bytes) -> bool:
     return webp or encoded[:4] == b"GIF8" or encoded[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def _animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
+def _read_animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
     mode, _ = _PIXELS[channels]
     with Image.open(io.BytesIO(encoded), formats=("WEBP", "GIF", "PNG")) as image:
         _check_size(*image.size, max_pixels)
@@ -88,10 +88,10 @@ def _animation(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -
         for index in sorted(set(indices)):
             image.seek(index)
             frames[index] = np.asarray(image.convert(mode))
-    return _stacked([frames[index] for index in indices], channels)
+    return _stack_frames([frames[index] for index in indices], channels)
 
 
-def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
+def _read_video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np.ndarray:
     av = import_extra("av", name="video", what="videos")
     # Opening already decodes a frame, and frames may be larger than the header says, so FFmpeg gets
     # a limit too. FFmpeg counts padding; the exact limit is checked below.
@@ -103,7 +103,7 @@ def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np
         _check_size(stream.width, stream.height, max_pixels)
         stream.codec_context.options = limit
         stream.codec_context.thread_count = 1  # the pipeline decodes one file per thread
-        times = _times(container, stream)
+        times = _frame_times(container, stream)
         if not times:
             raise BadImage("no frames in the file")
         chosen = [times[index] for index in choose(len(times))]
@@ -115,10 +115,10 @@ def _video(encoded: bytes, choose: Choose, channels: int, max_pixels: int) -> np
     missing = len(set(chosen) - set(frames))
     if missing:
         raise BadImage(f"{missing} of {len(set(chosen))} frames cannot be decoded")
-    return _stacked([frames[time] for time in chosen], channels)
+    return _stack_frames([frames[time] for time in chosen], channels)
 
 
-def _times(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
+def _frame_times(container: av.container.InputContainer, stream: av.VideoStream) -> list[int]:
     """Return the presentation times of frames, ascending, from the packets without decoding."""
     packets = container.demux(stream)
     return sorted({p.pts for p in packets if p.pts is not None and not p.is_discard})
@@ -144,6 +144,6 @@ def _decode_at(
     return frames
 
 
-def _stacked(frames: Sequence[np.ndarray], channels: int) -> np.ndarray:
+def _stack_frames(frames: Sequence[np.ndarray], channels: int) -> np.ndarray:
     clip = np.stack(frames)
     return clip.reshape(*clip.shape[:3], channels)

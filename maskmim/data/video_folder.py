@@ -22,7 +22,7 @@ def unlabelled(*, path: str) -> FolderRecords:
     Raises DataError where the folder is missing or holds no videos.
     """
     root = folder.existing_folder(path)
-    return FolderRecords(root, _videos(root))
+    return FolderRecords(root, _list_videos(root))
 
 
 def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
@@ -34,7 +34,7 @@ def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     with videos that `classes` does not name.
     """
     root = folder.existing_folder(path)
-    files = [(name, size) for name, size in _videos(root) if "/" in name]
+    files = [(name, size) for name, size in _list_videos(root) if "/" in name]
     subfolders = sorted({name.split("/")[0] for name, _ in files})
     unknown = sorted(set(subfolders) - set(classes)) if classes else []
     if unknown:
@@ -47,7 +47,7 @@ def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     return FolderRecords(root, files, tuple(classes) or subfolders)
 
 
-def _videos(root: Path) -> list[tuple[str, int]]:
+def _list_videos(root: Path) -> list[tuple[str, int]]:
     files = sorted(folder.walk_files(root))
     videos = [file for file in files if file[0].lower().endswith(SUFFIXES)]
     if not videos:

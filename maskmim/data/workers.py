@@ -142,7 +142,7 @@ def describe_exit(code: int) -> str:
 
 def close_workers(batches: Any) -> None:
     """End the workers of grain's iterator; kill those that take more than CLOSE_SECONDS."""
-    closing = threading.Thread(target=_quietly, args=(batches.close,), daemon=True)
+    closing = threading.Thread(target=_call_quietly, args=(batches.close,), daemon=True)
     closing.start()
     closing.join(CLOSE_SECONDS)
     if closing.is_alive():
@@ -151,7 +151,7 @@ def close_workers(batches: Any) -> None:
                 process.kill()
 
 
-def _quietly(function: Callable[[], None]) -> None:
+def _call_quietly(function: Callable[[], None]) -> None:
     # What a dead worker left in its queues can raise nearly any error.
     with contextlib.suppress(Exception):
         function()

@@ -145,7 +145,8 @@ def pool_class(encoded: Encoded) -> Array:
     """
     if encoded.prefix.shape[1] == 0:
         raise FeatureError(
-            "pooling 'class' needs a class token, this encoder has none: set evals.pooling to 'mean'"
+            "pooling 'class' needs a class token, this encoder has none: set evals.pooling to "
+            "'mean'"
         )
     return encoded.prefix[:, 0].astype(jnp.float32)
 
@@ -179,9 +180,9 @@ def pooled_encoder(
 
     encode:  a method's `apply['encode']`.
     pooling: a name in POOLINGS.
-    place:   the sharding of a batch (`sharding.by_example(mesh)`); the features are then replicated,
-             so that every process reads all of them. Each process passes the same global batch.
-             None runs on the default device.
+    place:   the sharding of a batch (`sharding.by_example(mesh)`); the features are then
+             replicated, so that every process reads all of them. Each process passes the same
+             global batch. None runs on the default device.
     stream:  the key of the arrays in the encoder's batch.
     """
     pool = pooling_by_name(pooling)

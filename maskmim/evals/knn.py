@@ -77,7 +77,7 @@ def neighbours(
     """
     length, width = bank.shape
     chunks = -(-length // bank_chunk)
-    padded = jnp.pad(_unit(bank), ((0, chunks * bank_chunk - length), (0, 0)))
+    padded = jnp.pad(_normalise_rows(bank), ((0, chunks * bank_chunk - length), (0, 0)))
     blocks = padded.reshape(chunks, bank_chunk, width)
     starts = jnp.arange(chunks, dtype=jnp.int32) * bank_chunk
     within = jnp.arange(bank_chunk, dtype=jnp.int32)
@@ -95,7 +95,7 @@ def neighbours(
         empty = (jnp.full((k,), -jnp.inf), jnp.zeros((k,), jnp.int32))
         return jax.lax.scan(merge, empty, (blocks, starts))[0]
 
-    return jax.lax.map(nearest, _unit(queries), batch_size=query_chunk)
+    return jax.lax.map(nearest, _normalise_rows(queries), batch_size=query_chunk)
 
 
 @functools.partial(jax.jit, static_argnames=("classes", "chunk"))
@@ -118,7 +118,7 @@ def vote(
     return jax.lax.map(winner, (cosines, indices), batch_size=chunk)
 
 
-def _unit(rows: Array) -> Array:
+def _normalise_rows(rows: Array) -> Array:
     """Scale rows to length 1; leave rows of zeros."""
     rows = jnp.asarray(rows, jnp.float32)
     return rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -35,7 +35,7 @@ def linear_probe(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> Metrics:
-    """Yield the top-1 accuracy of a linear classifier on frozen features, trained by LARS as in MAE.
+    """Yield the top-1 accuracy of a linear classifier on frozen features, trained as in MAE.
 
     Trains all learning rates at once and chooses the best for each label set on a held-out part of
     the training split; then trains again with it on the whole training split and tests once. Test
@@ -59,7 +59,7 @@ def linear_probe(
     log keeps the best epoch on the validation set.
     """
     protocol = Protocol(epochs, warmup_epochs, batch_size, least_steps)
-    return _probe("linear", features, lars, base_lrs, protocol, held_out, seed)
+    return _run_probe("linear", features, lars, base_lrs, protocol, held_out, seed)
 
 
 @facts.probe(needs_labels=True)
@@ -80,10 +80,10 @@ def linear_probe_sgd(
     are named 'linear_sgd/<label set>/...'; otherwise as `linear_probe`.
     """
     protocol = Protocol(epochs, warmup_epochs, batch_size, least_steps)
-    return _probe("linear_sgd", features, sgd, base_lrs, protocol, held_out, seed)
+    return _run_probe("linear_sgd", features, sgd, base_lrs, protocol, held_out, seed)
 
 
-def _probe(
+def _run_probe(
     title: str,
     features: Features,
     optimiser: Optimiser,
@@ -96,7 +96,7 @@ def _probe(
     _check_measurable(features)
 
     def train_on(rows: np.ndarray, lrs: Mapping[str, tuple[float, ...]]) -> Sweep:
-        part = Split(train.features[rows], _rows(train.labels, rows))
+        part = Split(train.features[rows], _take_rows(train.labels, rows))
         plan = training_plan(len(rows), protocol)
         rates = {name: jnp.asarray(lrs[name], jnp.float32) * (plan.batch / 256) for name in lrs}
         counts = tuple((name, len(classes[name])) for name in sorted(classes))
@@ -175,5 +175,5 @@ def best_index(top1: np.ndarray, loss: np.ndarray) -> int:
     return int(ranked[0])
 
 
-def _rows(labels: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+def _take_rows(labels: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(values)[rows] for name, values in labels.items()}

@@ -48,8 +48,9 @@ class Plan(NamedTuple):
 
 
 def training_plan(count: int, protocol: Protocol) -> Plan:
-    """Return the plan for `count` training images, with batches of min(batch_size, count // least_steps).
+    """Return the plan for `count` training images.
 
+    The batch size is min(batch_size, count // least_steps).
     Raises Unsuitable for fewer than two images in a batch (BatchNorm needs two) and FeatureError
     where the warm-up does not end before the training.
     """
@@ -167,7 +168,7 @@ def cross_entropy(layer: Tree, inputs: Array, labels: Array) -> Array:
 def score_sweep(
     sweep: Sweep, name: str, split: Split, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return top-1 and mean cross-entropy of each learning rate, f32[L] each, on rows of a split."""
+    """Return top-1 and mean cross-entropy of each learning rate, f32[L], on rows of a split."""
     layer = sweep.params[name]
     labels = split.labels[name][rows]
     correct, loss = _score(layer, sweep.mean, sweep.variance, split.features[rows], labels)

@@ -75,11 +75,11 @@ def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:
     def paste(values: Array) -> Array:
         predicted = _scatter(values, mask, patches.shape)
         mixed = jnp.where(mask.hidden[..., None], predicted, patches)
-        return _grey(net, net.display(net.restore(mixed)), known, patches)
+        return _paint_grey(net, net.display(net.restore(mixed)), known, patches)
 
     return {
         "image": image,
-        "masked": _grey(net, image, ~mask.hidden, patches),
+        "masked": _paint_grey(net, image, ~mask.hidden, patches),
         "restored": paste(outputs["pixels"]),
         "raw": paste(outputs["prediction"]),
     }
@@ -103,17 +103,21 @@ def reconstruction_errors(net: Net, outputs: Mapping[str, Any]) -> dict[str, Arr
     """
     mask = outputs["mask"]
     patches = net.patchify(outputs["inputs"])
-    true = _at(patches, mask.predict)
+    true = _take_tokens(patches, mask.predict)
     true_mean = jnp.broadcast_to(true.mean(-1, keepdims=True), true.shape)
     image = _displayed(net, patches)
     grid = net.grids[next(iter(net.grids))]
     guesses = {
-        "mse": _at(_displayed(net, _over(patches, outputs["pixels"], mask)), mask.predict),
+        "mse": _take_tokens(
+            _displayed(net, _replace_predicted(patches, outputs["pixels"], mask)), mask.predict
+        ),
         "mse_nearest_visible": nearest_visible(image, mask, grid),
         "mse_mean_visible": mean_visible(image, mask, net.display(outputs["inputs"]).shape[-1]),
-        "mse_own_mean": _at(_displayed(net, _over(patches, true_mean, mask)), mask.predict),
+        "mse_own_mean": _take_tokens(
+            _displayed(net, _replace_predicted(patches, true_mean, mask)), mask.predict
+        ),
     }
-    target = _at(image, mask.predict)
+    target = _take_tokens(image, mask.predict)
     counted = jnp.take_along_axis(mask.hidden, mask.predict, axis=1).astype(jnp.float32)
 
     def error(guess: Array) -> Array:
@@ -155,7 +159,7 @@ def _displayed(net: Net, patches: Array) -> Array:
     return net.patchify(net.display(net.restore(patches)).astype(jnp.float32) / 255)
 
 
-def _at(patches: Array, tokens: Array) -> Array:
+def _take_tokens(patches: Array, tokens: Array) -> Array:
     return jnp.take_along_axis(patches, tokens[..., None], axis=1)
 
 
@@ -165,13 +169,13 @@ def _scatter(values: Array, mask: Mask, shape: tuple[int, ...]) -> Array:
     return jnp.zeros(shape, values.dtype).at[rows, mask.predict].set(values)
 
 
-def _over(patches: Array, values: Array, mask: Mask) -> Array:
+def _replace_predicted(patches: Array, values: Array, mask: Mask) -> Array:
     """Return the patches with the predicted ones replaced by values."""
     rows = jnp.arange(len(patches))[:, None]
     return patches.at[rows, mask.predict].set(values.astype(patches.dtype))
 
 
-def _grey(net: Net, picture: Array, known: Array, patches: Array) -> Array:
+def _paint_grey(net: Net, picture: Array, known: Array, patches: Array) -> Array:
     """Paint the patches of a picture grey where known bool[B, N] is False."""
     veil = net.restore(jnp.where(known[..., None], 0.0, jnp.ones_like(patches)))
     return jnp.where(veil > 0, jnp.uint8(GREY), picture)

@@ -75,8 +75,8 @@ def probe_table(results: Results) -> str:
     lines = []
     if columns:
         lines += [_heading(protocol), ""]
-        for block in _blocks(columns, _name_width(results)):
-            lines += [*_block(results, block), ""]
+        for block in _split_columns(columns, _name_width(results)):
+            lines += [*_block_lines(results, block), ""]
         lines += [
             "± is one standard error over the test images; it does not include the spread",
             "over training seeds.",
@@ -111,29 +111,33 @@ def _name_width(results: Results) -> int:
     return max(len(name) for name in results["encoders"]) + 2
 
 
-def _blocks(columns: Sequence[tuple[str, str]], names: int) -> Iterator[list[tuple[str, str]]]:
+def _split_columns(
+    columns: Sequence[tuple[str, str]], names: int
+) -> Iterator[list[tuple[str, str]]]:
     fit = max(1, (WIDTH - names) // CELL)
     for start in range(0, len(columns), fit):
         yield list(columns[start : start + fit])
 
 
-def _block(results: Results, columns: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _block_lines(results: Results, columns: Sequence[tuple[str, str]]) -> Iterator[str]:
     names = _name_width(results)
     classes = results["protocol"]["classes"]
     rule = "-" * (names + CELL * len(columns))
-    yield " " * names + "".join(_spanned(columns))
+    yield " " * names + "".join(_evaluator_titles(columns))
     yield " " * names + "".join(f"{label_set:>{CELL}}" for _, label_set in columns)
     counts = (f"{classes[label_set]} classes" for _, label_set in columns)
     yield " " * names + "".join(f"{count:>{CELL}}" for count in counts)
     yield rule
     images = results["protocol"]["test_images"]
     for name, encoder in results["encoders"].items():
-        cells = (_cell(encoder["metrics"].get("/".join((*c, TOP1))), images) for c in columns)
+        cells = (
+            _format_cell(encoder["metrics"].get("/".join((*c, TOP1))), images) for c in columns
+        )
         yield f"{name:<{names}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
     yield rule
 
 
-def _spanned(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _evaluator_titles(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield the evaluators' titles, each centred over its columns."""
     for evaluator in dict.fromkeys(evaluator for evaluator, _ in columns):
         width = CELL * sum(1 for other, _ in columns if other == evaluator)
@@ -141,7 +145,7 @@ def _spanned(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{heading:-^{width - 2}}".rjust(width)
 
 
-def _cell(share: float | None, images: int) -> str:
+def _format_cell(share: float | None, images: int) -> str:
     if share is None:
         return "-"
     return f"{100 * share:.1f} ± {100 * standard_error(share, images):.1f}"

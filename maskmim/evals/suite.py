@@ -97,15 +97,15 @@ def brick_protocol(brick: Callable) -> dict[str, Any]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     values = {**defaults, **bound_keywords(brick)}
-    keywords = {name: _plain(value) for name, value in values.items()}
+    keywords = {name: _to_plain(value) for name, value in values.items()}
     return {"brick": f"{function.__module__}.{function.__qualname__}", "keywords": keywords}
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if callable(value):
         return title(value)
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 

@@ -72,7 +72,7 @@ def decode(
     """
     if not 0 <= start < steps:
         raise DecodingError(
-            f"start {start} of {steps} steps is no step: give a number from 0 to {steps - 1}"
+            f"start {start} of {steps} steps does not exist: give a number from 0 to {steps - 1}"
         )
     rules = Rules(jnp.sum(ids == mask_id, axis=-1), mask_id, temperature, curve, order)
 

@@ -11,8 +11,8 @@ the solutions of A^T A v = g B v with the K largest g; each lowers the loss by i
 the share of the labels that the first K features V^T x of clean images capture, relative to all
 pixels.
 
-Nothing is trained, and alignment is an indication only: the encoder is linear, the images are small, and the labels are fitted,
-not predicted. Compare samplers at the same mask ratio and patch size.
+It needs no training, and is an indication only: the encoder is linear, the images are small, and
+the labels are fitted, not predicted. Compare samplers at the same mask ratio and patch size.
 
 On the embedded Grocery photographs (16 x 16 colour, 43 coarse classes) the paper's finding holds
 weakly: hiding 4 x 4 blocks with probability 0.75 gives 1.11 times the alignment of no mask at

@@ -173,7 +173,8 @@ def _nearest_along(squares: np.ndarray, axis: int) -> np.ndarray:
 def mean_hidden_distance(visible: np.ndarray) -> np.ndarray:
     """Return the mean distance f64[B], in tokens, of hidden tokens to the nearest visible one.
 
-    One mean per map; nan for a map that hides nothing. Raises ValueError for a map without a visible token.
+    One mean per map; nan for a map that hides nothing.
+    Raises ValueError for a map without a visible token.
     """
     distances = distance_to_visible(visible).reshape(len(visible), -1)
     hidden = (~visible).reshape(len(visible), -1).sum(1)

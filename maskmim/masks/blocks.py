@@ -32,7 +32,7 @@ def beit(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     trials: int = 128,
 ) -> Mask:
-    """Hide blocks of random sizes and aspects, one by one, until the number is reached.
+    """Hide blocks of random sizes and aspects, added until the number is reached.
 
     ratio: share of hidden tokens, exact after rounding. smallest: tokens of the smallest block.
     aspect: smallest and largest height over width. trials: blocks tried, see `beit_blocks`.

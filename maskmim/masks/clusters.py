@@ -34,7 +34,7 @@ def self_guided(
     hints: float = 0.05,
     rounds: int = 32,
 ) -> Mask:
-    """Hide the tokens most similar to the main object, except a few of its own as hints.
+    """Hide the tokens most similar to the main object, except a few as hints.
 
     ratio: share of hidden tokens, exact after rounding. Other keywords: `self_guided_scores`.
     Source, and what is uncertain: see the module.

@@ -138,7 +138,7 @@ def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
 
 def strongest(randomness: Randomness, context: Context, *, blurs: Filter, ratio: float) -> Mask:
-    """Hide tokens where standardised filtered noise is weakest, for any grid and filter."""
+    """Hide tokens where noise is weakest, standardised after any filter; any grid."""
     return from_scores(noise_scores(randomness, context, blurs=blurs), ratio=ratio)
 
 

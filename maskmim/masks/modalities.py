@@ -43,8 +43,8 @@ def dirichlet_subset(
 ) -> Mask:
     """Hide as `dirichlet` does, but share among a random subset of the streams.
 
-    Every subset with at least one stream is equally likely. Streams outside it are hidden
-    completely, unless those inside have too few tokens or their shares round to too few in all.
+    Every non-empty subset is equally likely. Streams outside it are hidden completely, unless those
+    inside have too few tokens or their shares round to too few in all.
     ratio, alpha, errors: see `dirichlet`.
     Source: sample_tasks_uniformly of multimae/multimae.py, off by default.
     Differences: alpha is 0 outside the subset, where the official code has 1e-5.

@@ -97,10 +97,10 @@ def block(randomness: Randomness, context: Context, *, ratio: float, least: floa
     room = jnp.array([rows, columns]) - sides
     flow = context.hints["flow"]
     keys = randomness.each("mask")
-    anywhere = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1))(keys)
+    random_starts = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1))(keys)
     spots, speeds = hot_spots(flow[:, 0])
     moves = speeds[:, None] >= least
-    centres = follow_flow(jnp.where(moves, spots, anywhere + (sides - 1) / 2), flow)
+    centres = follow_flow(jnp.where(moves, spots, random_starts + (sides - 1) / 2), flow)
     starts = jnp.clip(jnp.round(centres - (sides - 1) / 2), 0, room).astype(jnp.int32)
     starts = starts.reshape(-1, 2)
     chosen = boxes(jnp.broadcast_to(sides, starts.shape), starts, (rows, columns), count=hidden)

@@ -61,7 +61,7 @@ def context_and_targets(
     The scales give the numbers of visible and predicted tokens, see `counts`: 45 and 34 of 196 by
     default; there is no mask ratio.
     Works on a grid of one to three axes. Raises MaskError where the targets could cover the whole
-    context, and for arguments that cannot be.
+    context, and for invalid arguments.
 
     Source: I-JEPA (arXiv 2301.08243, section 3); src/masks/multiblock.py, facebookresearch/ijepa.
     Differences:

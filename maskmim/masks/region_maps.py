@@ -49,7 +49,7 @@ def token_labels(label_map: Array, patch: tuple[int, ...], *, regions: int) -> A
 
 
 def token_members(label_map: Array, patch: tuple[int, ...], *, regions: int) -> Array:
-    """Mark the regions of which a token holds at least one pixel: bool[B, N, regions].
+    """Mark each token's regions, those with at least one of its pixels: bool[B, N, regions].
 
     label_map, patch and what raises: see `token_counts`.
     Source: the max pooling of FSFM, fsfm-3c/util/datasets.py, wolo-wolo/FSFM-CVPR25.

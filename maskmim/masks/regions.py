@@ -36,9 +36,9 @@ def covered(
     Source: CRFR_P_masking, see the module.
     Differences: the region is drawn for each example; the official code draws one per batch. The
     official shares are rounded region by region, and the surplus or missing tokens (at most half a
-    token for each region) are taken anywhere at random; here they go to the largest remainders, so
-    that every region keeps its share within one token. Where no rounding is needed, both hide the
-    same number of tokens of each region. A token has one label; official regions overlap, see
+    token for each region) go to random tokens; here they go to the largest remainders, so that
+    every region keeps its share within one token. Where no rounding is needed, both hide the same
+    number of tokens of each region. A token has one label; official regions overlap, see
     `covered_overlapping`.
     """
     labels = _grouped_labels(context.hints["labels"], regions)

@@ -25,7 +25,7 @@ def in_place(randomness: Randomness, context: Context, *, sampler: Sampler) -> M
 def partly_predicted(
     randomness: Randomness, context: Context, *, sampler: Sampler, share: float
 ) -> Mask:
-    """Hide as another sampler does, predict only a random part of its predicted tokens.
+    """Hide as another sampler does, predict a random part of its predicted tokens.
 
     share: of the predicted tokens, rounded down as both sources do, at least one token.
     Raises MaskError unless 0 < share <= 1.
@@ -47,7 +47,7 @@ def partly_predicted(
 
 
 def all_predicted(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:
-    """Hide as another sampler does, predict every token, visible or not, with weight 1.
+    """Hide as another sampler does, predict every token with weight 1.
 
     Source: deblurring MAE and UTA's whole-image losses.
     """

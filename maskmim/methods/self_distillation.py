@@ -68,7 +68,7 @@ def self_distillation(
     The batch holds 'global' u8[B, V, H, W, C] and, with small crops, 'local' u8[B, L, h, w, C], as
     `data.multi_crop` makes them. The teacher sees the V large crops unmasked; the student sees the
     large crops masked and the small ones unmasked. The class loss compares different crops, the
-    patch loss the hidden tokens of the same crop; an unmasked crop counts there with a loss of 0.
+    patch loss the hidden tokens of the same crop, where an unmasked crop counts with a loss of 0.
     The centres of the teacher's logits are EMAs over earlier batches, kept in `extra`.
     `apply['encode']` uses the teacher on batch['image'], as published results do;
     `apply['encode_student']` uses the student.

@@ -1,4 +1,4 @@
-"""Audio-MAE: MAE whose decoder attends inside windows of the spectrogram, in turns shifted."""
+"""Audio-MAE: MAE whose decoder attends within windows, shifted in every second block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from maskmim.types import Array, Encoded, Mask, Net, Spec
 class WindowDecoder(Part):
     """A narrow transformer over the whole grid whose attention is local, without prefix tokens.
 
-    size:      depth is even. heads: {name: values}, dense layers on the predicted tokens alone.
+    size:      with an even depth.
+    heads:     {name: values}; a head is a dense layer on the predicted tokens alone.
     positions: a fixed table, see `posembed.fixed_positions`.
     Source: Audio-MAE (arXiv 2207.06405), section 3; forward_decoder of models_mae.py with
     decoder_mode 1, facebookresearch/AudioMAE.
@@ -40,12 +41,11 @@ class WindowDecoder(Part):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         _, x = fill_grid(self, encoded, mask)
         size = self.size
-        x = x + jnp.asarray(
-            posembed.fixed_positions(self.positions, size.width, self.grid), self.dtype
-        )
+        table = posembed.fixed_positions(self.positions, size.width, self.grid)
+        x = x + jnp.asarray(table, self.dtype)
         shape = self.grid, size.heads, size.hidden, self.side, self.shift, self.epsilon, self.dtype
         how = {"remat": self.remat, "unroll": self.unroll}
         x, _ = window_stack(size.depth, *shape, **how, name="blocks")(x, None)
@@ -69,28 +69,28 @@ def vit_audio_mae(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT encoder over visible patches of a spectrogram, and a decoder with local attention.
+    """Build a ViT encoder over visible patches of a spectrogram, with a decoder of local attention.
 
     patch:     (time, mel) values.
     positions: of encoder and decoder, a key of models.posembed.FIXED.
     window:    side of the decoder's windows in tokens; it must divide the grid.
-    shift:     how many tokens later in time the windows of every second block lie, less than
-               `window`; 0 leaves them. Where one window spans all of the time nothing is shifted.
+    shift:     tokens by which the windows of every second block are shifted in time, less than
+               `window`; 0 for none. Nothing is shifted where one window spans all of the time.
     Other keywords are those of `masked_vit.vit_mae`; the encoder has a class token, which the
     decoder does not see.
     params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError as vit_mae does, for windows that do not fit and an odd number of blocks.
     Source: Audio-MAE (arXiv 2207.06405), models_mae.py of facebookresearch/AudioMAE.
-    The code, which made the published results, is followed where it departs from the paper: windows
-    are shifted along time alone (in the paper along both axes), and positions are those of the grid
-    with its axes exchanged, see `posembed.sincos_exchanged` (the paper's are 'sincos').
+    This follows the code, which made the published results, where it departs from the paper: the
+    code shifts windows along time alone (the paper along both axes), and its positions are those of
+    the grid with its axes exchanged, see `posembed.sincos_exchanged` (the paper's are 'sincos').
     """
     grid = token_grid(spec.size, patch)
-    _check(grid, window, shift, decoder_depth)
+    _check_windows(grid, window, shift, decoder_depth)
     vit.check_positions(positions, posembed.FIXED)
-    how = grid, norm_eps, compute()
+    common = grid, norm_eps, compute()
     encoder = vit.build_encoder(
-        variant, vit.stack_fields(*how), positions=positions, drop_path=drop_path
+        variant, vit.stack_fields(*common), positions=positions, drop_path=drop_path
     )
     decoder = WindowDecoder(
         heads=head_widths(heads, patch, spec.channels),
@@ -98,7 +98,7 @@ def vit_audio_mae(
         side=window,
         shift=shift if grid[0] > window else 0,
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
-        **vit.part_fields(*how),
+        **vit.part_fields(*common),
     )
     local = f"windows of {window}, heads: {describe_heads(decoder.heads)} values"
     return picture_net(
@@ -114,7 +114,7 @@ def vit_audio_mae(
     )
 
 
-def _check(grid: Grid, window: int, shift: int, depth: int) -> None:
+def _check_windows(grid: Grid, window: int, shift: int, depth: int) -> None:
     if depth % 2:
         raise ModelError(f"model.decoder_depth is {depth}: blocks come in pairs, make it even")
     if not 0 <= shift < window or any(side % window for side in grid):

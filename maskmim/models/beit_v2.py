@@ -1,4 +1,4 @@
-"""BEiT v2's ViT: codes of hidden tokens are predicted twice, once by way of the class token."""
+"""BEiT v2's ViT, which predicts codes twice: the second time through the class token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 class Aggregation(nn.Module):
     """A few blocks over the last class token and the patch tokens of an earlier block.
 
-    size: of the blocks. settings: epsilon, dtype and layer_scale of `RelativeBlock`.
+    size:     of the blocks.
+    settings: epsilon, dtype and layer_scale of `RelativeBlock`.
     """
 
     size: Size
@@ -36,12 +37,11 @@ class Aggregation(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> Array:
-        """[B, n, D], bias f32[heads, n, n], factors f32[depth, B, 2] or None -> [B, n, D]."""
-        depth = self.size.depth
-        how = {"depth": depth, "remat": self.remat, "unroll": True}
-        blocks = scan_blocks(RelativeBlock, in_axes=(nn.broadcast, 0), **how)
-        own = {"heads": self.size.heads, "hidden": self.size.hidden, "capture": ()}
-        return blocks(**own, **self.settings, name="blocks")(x, bias, keep)[0]
+        """Map [B, n, D] -> [B, n, D]; bias: f32[heads, n, n]; keep: f32[depth, B, 2] or None."""
+        loop = {"depth": self.size.depth, "remat": self.remat, "unroll": True}
+        make = scan_blocks(RelativeBlock, in_axes=(nn.broadcast, 0), **loop)
+        shape = {"heads": self.size.heads, "hidden": self.size.hidden, "capture": ()}
+        return make(**shape, **self.settings, name="blocks")(x, bias, keep)[0]
 
 
 def beit_v2(
@@ -57,24 +57,24 @@ def beit_v2(
     drop_path: float = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """BEiT's ViT with one linear head that predicts codes from two sets of tokens.
+    """Build BEiT's ViT with one linear head that predicts codes from two sets of tokens.
 
     codes:       size of the codebook, the width of the head.
-    layer:       block whose patch tokens are aggregated, counted from 1: 9 of 12 blocks, 21 of 24.
-    aggregating: blocks that they go through, with the class token of the last block.
+    layer:       block, counted from 1, whose patch tokens are aggregated: 9 of 12, 21 of 24.
+    aggregating: number of further blocks over these and the class token of the last block.
     Other keywords are those of `relative_vit.relative_vit_in_place`.
 
     Heads: 'codes' f32[B, P, codes], from the encoder's output, and 'aggregated', from the
-    aggregating blocks. What the tokens of an early block lack must come by the class token, so that
-    it learns to stand for the whole picture. The last norm, the position bias and the head are the
+    aggregating blocks. The class token must supply what the tokens of an early block lack, so that
+    it learns to represent the whole picture. The last norm, the position bias and the head are the
     same for both. params: {'encoder': ..., 'decoder': {'head_codes': ..., 'blocks': ...}}.
     Raises ModelError as relative_vit_in_place does, and for a layer that does not exist.
     Source: BEiT v2 (arXiv 2208.06366), VisionTransformerForMaskedImageModelingCLS of
-    modeling_pretrain.py, microsoft/unilm, folder beit2. Kernels start from N(0, 0.02) cut off at
-    one deviation, as there; those of the aggregating blocks as torch starts linear layers, as its
-    start runs before they are made.
-    Differences: keys have a bias too, which no softmax can see; biases of the aggregating blocks
-    and of the patch embedding start at 0.
+    modeling_pretrain.py, microsoft/unilm, folder beit2. As in the official code, kernels are drawn
+    from N(0, 0.02) truncated at one standard deviation; those of the aggregating blocks as torch
+    initialises linear layers, because it makes these blocks after its own initialisation has run.
+    Differences: keys have a bias too, which cancels in the softmax; biases of the aggregating
+    blocks and of the patch embedding start at 0.
     """
     size = vit.variant(variant)
     if not 1 <= layer <= size.depth:
@@ -89,19 +89,19 @@ def beit_v2(
         layer_scale=layer_scale,
         compute=compute,
     )
-    how = compute()
-    settings = {"epsilon": norm_eps, "dtype": how.dtype, "layer_scale": layer_scale}
-    blocks = Aggregation(size._replace(depth=aggregating), settings, how.remat)
+    dtype, remat, _ = compute()
+    settings = {"epsilon": norm_eps, "dtype": dtype, "layer_scale": layer_scale}
+    blocks = Aggregation(size._replace(depth=aggregating), settings, remat)
     index = bias_table_index(token_grid(spec.size, patch), class_token=True)
     rates = {"depth": max(size.depth, layer + aggregating), "rate": drop_path}
     net = _predict_twice(_capture_layers(base), blocks, index, layer, rates)
-    said = f"{aggregating} blocks over block {layer} and the last class token, the same head"
-    says = (*net.says, ("aggregation", said))
+    words = f"{aggregating} blocks over block {layer} and the last class token, the same head"
+    says = (*net.says, ("aggregation", words))
     return with_init(net._replace(says=says), _init_rules(size, layer))
 
 
 def _capture_layers(net: Net) -> Net:
-    """The network whose encoder always captures its layers."""
+    """Return the network with an encoder that always captures its layers."""
 
     def encode(
         params: Tree,
@@ -111,8 +111,8 @@ def _capture_layers(net: Net) -> Net:
         capture: tuple[str, ...] = (),
         **options: Any,
     ) -> Encoded:
-        wanted = tuple(dict.fromkeys((*capture, "layers")))
-        return net.encode(params, inputs, mask, capture=wanted, **options)
+        capture = tuple(dict.fromkeys((*capture, "layers")))
+        return net.encode(params, inputs, mask, capture=capture, **options)
 
     return net._replace(encode=encode)
 
@@ -120,9 +120,9 @@ def _capture_layers(net: Net) -> Net:
 def _predict_twice(
     base: Net, blocks: Aggregation, index: np.ndarray, layer: int, rates: dict[str, Any]
 ) -> Net:
-    """The network that predicts from its encoder's output and from the aggregating blocks'.
+    """Return the network that predicts from its encoder's output and from the aggregating blocks.
 
-    rates: of dropped paths, those of a longer encoder whose last blocks are the aggregating ones.
+    rates: depth and rate of dropped paths of an encoder that ends with the aggregating blocks.
     """
 
     def init(key: Array) -> Tree:
@@ -130,57 +130,52 @@ def _predict_twice(
         length = len(index)
         x = jnp.zeros((1, length, base.width))
         bias = jnp.zeros((blocks.size.heads, length, length))
-        made = blocks.init(jax.random.fold_in(key, 1), x, bias, None)["params"]
-        return {**params, "decoder": {**params["decoder"], **made}}
+        block_params = blocks.init(jax.random.fold_in(key, 1), x, bias, None)["params"]
+        return {**params, "decoder": {**params["decoder"], **block_params}}
 
-    def aggregated(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
-        own = params["encoder"]
+    def aggregate(params: Tree, encoded: Encoded, randomness: Randomness | None) -> Encoded:
+        encoder = params["encoder"]
         last, early = (encoded.layers[place] for place in (-1, layer - 1))
         parts = constraints.split_tokens(last, 1)[0], constraints.split_tokens(early, 1)[1]
-        bias = gather_biases(own["relative_bias"], index)
+        bias = gather_biases(encoder["relative_bias"], index)
         inner = {"params": {"blocks": params["decoder"]["blocks"]}}
-        keep = drop_path_factors(
-            None if randomness is None else randomness.inside("aggregation"), **rates
-        )
+        apart = None if randomness is None else randomness.inside("aggregation")
+        keep = drop_path_factors(apart, **rates)
         keep = None if keep is None else keep[layer : layer + blocks.size.depth]
         x = blocks.apply(inner, constraints.concat_tokens(*parts), bias, keep)
         norm = Norm(blocks.settings["epsilon"], blocks.settings["dtype"])
-        return Encoded(*constraints.split_tokens(norm.apply({"params": own["norm"]}, x), 1))
+        return Encoded(*constraints.split_tokens(norm.apply({"params": encoder["norm"]}, x), 1))
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
         head = {**params, "decoder": {"head_codes": params["decoder"]["head_codes"]}}
-        again = aggregated(params, encoded, randomness)
+        aggregated = aggregate(params, encoded, randomness)
         return {
             "codes": base.predict(head, encoded, mask)["codes"],
-            "aggregated": base.predict(head, again, mask)["codes"],
+            "aggregated": base.predict(head, aggregated, mask)["codes"],
         }
 
     return base._replace(init=init, predict=predict)
 
 
 def _init_rules(size: Size, layer: int) -> tuple[tuple[str, Draw], ...]:
-    """Where parameters start, by path; blocks are counted on in the aggregation."""
+    """Return rules for `with_init`; the aggregating blocks count on from the encoder's `layer`."""
     last = r"(attention/out|mlp/down)/kernel$"
+    after_width = _scale_by_depth(_torch_uniform(size.width), layer + 1)
+    after_hidden = _scale_by_depth(_torch_uniform(size.hidden), layer + 1)
     return (
         (rf"encoder/blocks/.*{last}", _scale_by_depth(draw_narrow_normal, 1)),
         (r"encoder/.*(kernel|class_token|mask_token)$", draw_narrow_normal),
         (r"head_codes/kernel$", draw_narrow_normal),
-        (
-            r"decoder/blocks/.*attention/out/kernel$",
-            _scale_by_depth(_torch_uniform(size.width), layer + 1),
-        ),
-        (
-            r"decoder/blocks/.*mlp/down/kernel$",
-            _scale_by_depth(_torch_uniform(size.hidden), layer + 1),
-        ),
+        (r"decoder/blocks/.*attention/out/kernel$", after_width),
+        (r"decoder/blocks/.*mlp/down/kernel$", after_hidden),
         (r"decoder/blocks/.*kernel$", _torch_uniform(size.width)),
     )
 
 
 def _torch_uniform(inputs: int) -> Draw:
-    """U(-1, 1) over the root of the number of inputs."""
+    """Return a draw from U(-1, 1) / sqrt(inputs), which torch gives linear layers."""
 
     def draw(key: Array, old: Array) -> Array:
         return jax.random.uniform(key, old.shape, old.dtype, -1.0, 1.0) * inputs**-0.5
@@ -189,10 +184,10 @@ def _torch_uniform(inputs: int) -> Draw:
 
 
 def _scale_by_depth(draw: Draw, first: int) -> Draw:
-    """A draw divided by sqrt(2 l) in block l = first, first + 1, ..., along the first dimension."""
+    """Return the draw divided by sqrt(2 l) in block l = first, first + 1, ...; axis 0 is blocks."""
 
-    def scaled(key: Array, old: Array) -> Array:
+    def draw_scaled(key: Array, old: Array) -> Array:
         block = jnp.arange(first, first + len(old), dtype=old.dtype)
         return draw(key, old) / jnp.sqrt(2 * block).reshape(-1, *(1,) * (old.ndim - 1))
 
-    return scaled
+    return draw_scaled

@@ -1,4 +1,4 @@
-"""CAE: a regressor from visible to hidden latents, and a decoder that sees the latter alone."""
+"""CAE: a regressor of hidden latents from visible ones, and a decoder of hidden latents alone."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
 
 class RegressorBlock(nn.Module):
-    """Hidden tokens read visible and hidden ones; visible latents stay what they are.
+    """A block in which hidden tokens read visible and hidden ones; visible latents do not change.
 
-    Positions are added to queries and keys, not to values. What the MLP is added to is its own
-    normalised input: the norm after the attention takes the place of the stream.
+    Positions are added to queries and keys, not to values. The MLP's output is added to its
+    normalised input: the residual stream goes on from the norm after the attention.
     """
 
     heads: int
@@ -49,19 +49,21 @@ class RegressorBlock(nn.Module):
     def __call__(
         self, x: Array, keep: Array | None, seen: Array, places: Array, seen_places: Array
     ) -> tuple[Array, None]:
-        """[B, P, D] and [B, K, D], with the positions of both -> ([B, P, D], nothing).
+        """Map [B, P, D] -> ([B, P, D], None).
 
         keep: f32[B, 2] factors of both branches.
+        seen: [B, K, D] latents of the visible tokens.
+        places, seen_places: positions of x and of seen.
         """
         norm = partial(Norm, self.epsilon, self.dtype)
-        every = constraints.constrain_tokens(
+        all_tokens = constraints.constrain_tokens(
             constraints.concat_tokens(seen, constraints.constrain_tokens(x))
         )
-        at = jnp.concatenate([seen_places, places], axis=1)
+        all_places = jnp.concatenate([seen_places, places], axis=1)
         read = ReadingAttention(self.heads, self.dtype, self.attend, name="attention")(
             norm(name="norm_query")(x + places),
-            norm(name="norm_key")(every + at),
-            norm(name="norm_value")(every),
+            norm(name="norm_key")(all_tokens + all_places),
+            norm(name="norm_value")(all_tokens),
         )
         x = x + scale_branch(LayerScale(self.layer_scale, name="scale1")(read), keep, 0)
         x = norm(name="norm2")(constraints.constrain_tokens(x))
@@ -71,11 +73,12 @@ class RegressorBlock(nn.Module):
 
 
 class RegressorDecoder(Stack):
-    """Regresses the latents of the predicted tokens, and decodes these and nothing else.
+    """A regressor of the latents of the predicted tokens, and a decoder of these alone.
 
-    size: of the decoder, as wide as the encoder. heads: {name: values} of the decoder.
-    The head 'latent' besides is what the regressor found, for an alignment with the encoder. The
-    class token is not read. Positions are fixed, and added once more for the decoder.
+    size:  of the decoder, as wide as the encoder.
+    heads: {name: values} of the decoder.
+    A further head 'latent' is the regressor's output, to be aligned with the encoder's. The class
+    token is not read. Positions are fixed, and added again before the decoder.
     Source: CAE (arXiv 2202.03026), LatentRegresser and Decoder of models/modeling_cae_helper.py,
     Atten4Vis/CAE.
     """
@@ -89,24 +92,24 @@ class RegressorDecoder(Stack):
     def __call__(
         self, encoded: Encoded, mask: Mask, randomness: Randomness | None = None
     ) -> dict[str, Array]:
-        """Encoded and its mask -> {'latent': f32[B, P, D], head: f32[B, P, values]}.
+        """Predict {'latent': f32[B, P, D], head: f32[B, P, values]} from encoded tokens and mask.
 
         randomness: of dropped paths; without it none are dropped.
         """
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
         places = table.at[mask.predict].get(mode="promise_in_bounds")
-        keep = self._keep(randomness, "regressor", self.regressor_depth)
-        latent = self._regressed(encoded.tokens, table, places, mask, keep)
-        keep = self._keep(randomness, "decoder", self.size.depth)
+        keep = self._drop_path(randomness, "regressor", self.regressor_depth)
+        latent = self._regress(encoded.tokens, table, places, mask, keep)
+        keep = self._drop_path(randomness, "decoder", self.size.depth)
         x, _ = make_scaled_blocks(self)(latent + places, (), keep)
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return {"latent": latent.astype(jnp.float32), **dense_heads(self.heads, x, self.dtype)}
 
-    def _keep(self, randomness: Randomness | None, name: str, depth: int) -> Array | None:
-        own = None if randomness is None else randomness.inside(name)
-        return drop_path_factors(own, depth=depth, rate=self.drop_path)
+    def _drop_path(self, randomness: Randomness | None, name: str, depth: int) -> Array | None:
+        apart = None if randomness is None else randomness.inside(name)
+        return drop_path_factors(apart, depth=depth, rate=self.drop_path)
 
-    def _regressed(
+    def _regress(
         self, seen: Array, table: Array, places: Array, mask: Mask, keep: Array | None
     ) -> Array:
         token = self.param("mask_token", narrow_normal, (1, 1, self.size.width))
@@ -138,16 +141,17 @@ def vit_cae(
     drop_path: float = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT over visible tokens, CAE's regressor and its decoder, all of one width.
+    """Build a ViT over visible tokens, CAE's regressor and its decoder, all of one width.
 
-    layer_scale: what the factors of all residual branches start from. drop_path: of the last
-                 blocks of encoder, regressor and decoder.
-    heads:       of the decoder; 'latent' is one besides, see `RegressorDecoder`.
+    layer_scale: initial factor of every residual branch.
+    heads:       of the decoder; 'latent' is a further one, see `RegressorDecoder`.
+    drop_path:   rate of the last blocks of encoder, regressor and decoder.
     Other keywords are those of `masked_vit.vit_mae`.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CAE (arXiv 2202.03026), models/modeling_cae.py, Atten4Vis/CAE.
-    Differences: keys have a bias too, which no softmax can see; positions lead with the columns,
-    there with the rows; latents are never projected to another width, as in no released model.
+    Differences: keys have a bias too, which cancels in the softmax; positions lead with the
+    columns, those of the official code with the rows; latents are never projected to another width,
+    which no released model does either.
     """
     common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
     size = vit.variant(variant)
@@ -169,6 +173,7 @@ def vit_cae(
         drop_path=drop_path,
         **common,
     )
+    decoder_words = vit.describe_blocks(predictor)
     net = picture_net(
         spec,
         patch=patch,
@@ -178,10 +183,7 @@ def vit_cae(
         says=(
             ("encoder", f"{vit.describe_blocks(encoder)}, LayerScale"),
             ("regressor", f"{regressor_depth} blocks of cross-attention, head: latent"),
-            (
-                "decoder",
-                f"{vit.describe_blocks(predictor)}, heads: {describe_heads(predictor.heads)} values",
-            ),
+            ("decoder", f"{decoder_words}, heads: {describe_heads(predictor.heads)} values"),
         ),
     )
     return with_init(net, ((r"encoder/(embed/kernel|class_token)$", draw_narrow_normal),))

@@ -1,4 +1,4 @@
-"""CLIP's vision transformer: a norm before the first block, the fast GELU, no bias of patches."""
+"""CLIP's vision transformer: a norm before the first block, quick GELU, no bias of patches."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from maskmim.types import Array, Encoded, Randomness
 
 
 def quick_gelu(x: Array) -> Array:
-    """x times the sigmoid of 1.702 x, an approximation of GELU (arXiv 1606.08415)."""
+    """Return x * sigmoid(1.702 x), an approximation of GELU (arXiv 1606.08415)."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
 class QuickMlp(nn.Module):
-    """Two dense layers with the fast GELU between them."""
+    """Two dense layers with a quick GELU between them."""
 
     hidden: int
     dtype: Dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
+        """Map [B, n, D] -> [B, n, D]."""
         up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
         down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
         return down(quick_gelu(up(x)))
 
 
 class ClipBlock(nn.Module):
-    """A pre-norm transformer block whose MLP has the fast GELU; captures its output."""
+    """A pre-norm transformer block whose MLP has a quick GELU; captures its output."""
 
     heads: int
     hidden: int
@@ -58,9 +58,9 @@ class ClipBlock(nn.Module):
 class ClipEncoder(BaseEncoder):
     """Patch embedding, class token, learned positions, a norm, blocks and a last norm.
 
-    Every token enters, none is hidden: the arguments that say so are those of `vit.Encoder`.
-    Source: CLIP (arXiv 2103.00020), clip/model.py of openai/CLIP, with the last norm on every token
-    (there on the class token alone).
+    Every token enters and none is hidden.
+    Source: CLIP (arXiv 2103.00020), clip/model.py of openai/CLIP. Difference: the last norm is
+    applied to every token, in the official code to the class token alone.
     """
 
     captures: ClassVar[tuple[str, ...]] = ("layers",)

@@ -43,7 +43,7 @@ VARIANTS = {
 
 
 def convnext_variant(name: str) -> ConvNextSize:
-    """The size of a named variant (atto, femto, pico, ... huge), or of width x depths.
+    """Return the size of a named variant (atto, femto, pico, ... huge), or of width x depths.
 
     name: a key of VARIANTS, or '96x3-3-9-3': width of the first stage, blocks of each stage.
     Raises ModelError for any other name.
@@ -60,10 +60,9 @@ def convnext_variant(name: str) -> ConvNextSize:
 
 
 def rules() -> Rules:
-    """Where parameters lie, for `config.mesh.rules`: `sharding.transformer` and convolutions.
+    """Return sharding rules for `config.mesh.rules`: `sharding.transformer` and convolutions.
 
-    Convolutions are split over `fsdp` along their outputs, GRN over `tensor` as the hidden units
-    that it normalises.
+    Convolutions are split over `fsdp` along their outputs, GRN over `tensor` as its hidden units.
     """
     return (
         (r"blocks/depthwise/kernel$", (None, None, None, None, "fsdp")),
@@ -74,7 +73,7 @@ def rules() -> Rules:
 
 
 class GlobalResponseNorm(nn.Module):
-    """GRN: each channel is scaled by its L2 norm over the picture, relative to the other channels.
+    """GRN: scales each channel by its L2 norm over the picture, relative to the other channels.
 
     Source: ConvNeXt V2 (arXiv 2301.00808), section 4; the JAX definition in TRAINING.md of
     facebookresearch/ConvNeXt-V2. Differences: its sparse PyTorch version takes the norm over the
@@ -85,13 +84,13 @@ class GlobalResponseNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> Array:
-        """[B, h, w, D] -> [B, h, w, D]; norms over the cells of each picture where `seen` is 1."""
+        """Map [B, h, w, D] -> [B, h, w, D]; norms are over a picture's cells where `seen` is 1."""
         gamma = self.param("gamma", nn.initializers.zeros, (x.shape[-1],))
         beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
         y = x.astype(jnp.float32)
-        counted = y if seen is None else y * seen
-        # The addend keeps the gradient finite where GELU has silenced a whole channel.
-        squares = jnp.sum(counted**2, axis=(1, 2), keepdims=True)
+        visible = y if seen is None else y * seen
+        # The addend keeps the gradient finite where GELU has zeroed a whole channel.
+        squares = jnp.sum(visible**2, axis=(1, 2), keepdims=True)
         norm = jnp.sqrt(squares + GRN_EPSILON)
         share = norm / (jnp.mean(norm, axis=-1, keepdims=True) + GRN_EPSILON)
         return (gamma * (y * share) + beta + y).astype(self.dtype)
@@ -104,7 +103,7 @@ class GrnMlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> Array:
-        """[B, h, w, D] -> [B, h, w, D]."""
+        """Map [B, h, w, D] -> [B, h, w, D]."""
         width = x.shape[-1]
         hidden = nn.Dense(MLP * width, kernel_init=small_truncated, dtype=self.dtype, name="up")(x)
         hidden = nn.gelu(hidden, approximate=False)
@@ -115,12 +114,13 @@ class GrnMlp(nn.Module):
 class Block(nn.Module):
     """A ConvNeXt V2 block that reads visible cells only.
 
-    Two things in a block look beyond their own cell, the convolution and GRN, and both leave hidden
-    cells out. So a hidden cell may carry anything: no visible one ever reads it.
+    Only the convolution and GRN read other cells, and both leave hidden ones out. So a hidden cell
+    may hold any value: no visible cell reads it.
     Source: section 3 of the paper, "Encoder design": masked before a dense convolution, it equals a
     submanifold sparse one at the visible cells; the JAX definition in TRAINING.md.
-    Differences: masks once for each convolution, there its output too, which no visible cell
-    notices; an exact GELU as in the PyTorch models, there flax's default, the approximate one.
+    Differences: masks the convolution's input; the JAX definition masks its output too, which
+    changes no visible cell. GELU is exact as in the PyTorch models; the JAX definition has flax's
+    default, the approximate one.
     """
 
     epsilon: float
@@ -128,7 +128,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> tuple[Array, None]:
-        """[B, h, w, D], f32[B, h, w, 1] 1 where visible or None for all -> ([B, h, w, D], None)."""
+        """Map [B, h, w, D] -> ([B, h, w, D], None).
+
+        seen: f32[B, h, w, 1], 1 where visible; None where everything is.
+        """
         width = x.shape[-1]
         depthwise = nn.Conv(
             width,
@@ -148,7 +151,7 @@ class Block(nn.Module):
 def convnext_stage(
     depth: int, epsilon: float, dtype: Dtype, *, remat: str, unroll: bool, name: str
 ) -> nn.Module:
-    """The blocks of one resolution under one scan: (x, seen) -> (x, None), see `Block`.
+    """Return the blocks of one resolution under one scan: (x, seen) -> (x, None), see `Block`.
 
     remat, unroll: see `layers.compute.compute`.
     """
@@ -161,9 +164,9 @@ class ConvNextEncoder(BaseEncoder, Part):
 
     grid:  (rows, columns) of the last stage's cells, which are the tokens of the mask.
     patch: (height, width) pixels of a cell of the first stage.
-    Stem and downsampling read the pixels of one token only, as the sides of their kernels are their
-    strides; so there is nothing to mask in them. There is no norm after the last stage, and nothing
-    can be captured: the stages' cells have different numbers and widths.
+    Stem and downsampling read the pixels of one token only, as their kernels are as large as their
+    strides; so they need no mask. There is no mask embedding, no dropped path and no norm after the
+    last stage. Nothing can be captured: the stages differ in the number and width of their cells.
     Source: SparseConvNeXtV2, models/convnextv2_sparse.py, facebookresearch/ConvNeXt-V2.
     """
 
@@ -190,20 +193,20 @@ class ConvNextEncoder(BaseEncoder, Part):
                 x = Norm(self.epsilon, self.dtype, name=f"down{stage}_norm")(x)
                 x = self._patches(self.size.width << stage, (2, 2), f"down{stage}")(x)
             seen = None if visible is None else visible_map(visible, self.grid, times >> stage)
-            how = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
-            x, _ = convnext_stage(depth, self.epsilon, self.dtype, **how)(x, seen)
+            loop = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
+            x, _ = convnext_stage(depth, self.epsilon, self.dtype, **loop)(x, seen)
         tokens = x.reshape(len(x), -1, x.shape[-1])
         tokens = tokens if visible is None else gather(tokens, visible)
         return Encoded(tokens[:, :0], tokens)
 
     def _patches(self, width: int, sides: tuple[int, int], name: str) -> nn.Conv:
-        """A convolution whose kernel is as large as its stride."""
-        how = {"strides": sides, "padding": "VALID", "kernel_init": small_truncated}
-        return nn.Conv(width, sides, dtype=self.dtype, name=name, **how)
+        """Return a convolution whose kernel is as large as its stride."""
+        options = {"strides": sides, "padding": "VALID", "kernel_init": small_truncated}
+        return nn.Conv(width, sides, dtype=self.dtype, name=name, **options)
 
 
 def visible_map(visible: Array, grid: tuple[int, int], times: int) -> Array:
-    """f32[B, rows * times, columns * times, 1], 1 in the cells of visible tokens i32[B, K]."""
+    """Return f32[B, rows * times, columns * times, 1], 1 in cells of visible tokens i32[B, K]."""
     examples = visible.shape[0]
     rows = jnp.arange(examples)[:, None]
     seen = jnp.zeros((examples, grid[0] * grid[1]), jnp.float32).at[rows, visible].set(1.0)

@@ -1,4 +1,4 @@
-"""StyleGAN's discriminator, which tells pictures from reconstructions, as a `Critic` value.
+"""StyleGAN's discriminator of pictures and reconstructions, as a `Critic` value.
 
 Source: StyleGAN2 (arXiv 1912.04958); nets/discriminator.py, google-research/maskgit.
 """
@@ -24,10 +24,10 @@ BLUR = np.array([1.0, 3.0, 3.0, 1.0], np.float32) / 8
 
 
 class Critic(NamedTuple):
-    """A judge of pictures.
+    """A discriminator as pure functions.
 
     init:  key -> params.
-    score: (params, f32[B, H, W, C]) -> f32[B], high for what looks true.
+    score: (params, f32[B, H, W, C]) -> f32[B], high for pictures that look real.
     says:  a short line for people.
     """
 
@@ -37,7 +37,7 @@ class Critic(NamedTuple):
 
 
 def downsample_blurred(x: Array) -> Array:
-    """Every second pixel after a blur with 1 3 3 1: [B, h, w, C] -> [B, h / 2, w / 2, C].
+    """Blur with 1 3 3 1 and keep every second pixel: [B, h, w, C] -> [B, h / 2, w / 2, C].
 
     Source: Making Convolutional Networks Shift-Invariant Again (arXiv 1904.11486).
     """
@@ -54,13 +54,13 @@ def downsample_blurred(x: Array) -> Array:
 
 
 class Block(nn.Module):
-    """Two convolutions with a blurred halving between them, and a shortcut, summed over sqrt 2."""
+    """Two convolutions, the second downsampled, plus a shortcut; the sum divided by sqrt 2."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, h, w, C] -> [B, h / 2, w / 2, width]."""
+        """Map [B, h, w, C] -> [B, h / 2, w / 2, width]."""
         conv = partial(nn.Conv, kernel_init=xavier)
         y = leaky_relu(conv(x.shape[-1], (3, 3), name="conv1")(x))
         y = leaky_relu(conv(self.width, (3, 3), name="conv2")(downsample_blurred(y)))
@@ -75,7 +75,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """f32[B, H, W, C] -> f32[B]."""
+        """Map f32[B, H, W, C] -> f32[B]."""
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=xavier)
         x = leaky_relu(conv(self.widths[0], name="conv_in")(x))
         for place, width in enumerate(self.widths[1:]):
@@ -87,17 +87,17 @@ class Discriminator(nn.Module):
 
 
 def leaky_relu(x: Array) -> Array:
-    """Negative values a fifth as large."""
+    """Apply ReLU with slope 0.2 below zero."""
     return nn.leaky_relu(x, 0.2)
 
 
 def stylegan(spec: Spec, *, capacity: int = 16384, widest: int = 512) -> Critic:
-    """StyleGAN2's discriminator without statistics over the batch.
+    """Build StyleGAN2's discriminator, without its statistics over the batch.
 
-    capacity: channels at a resolution are capacity / side, at most `widest`; the defaults give 64
-    at 256 pixels and 512 at 32 and below, as published.
-    Raises ModelError for pictures that are no squares with a power of two of pixels, at least 8.
-    It works in float32, as officially.
+    capacity: a resolution has capacity / side channels, at most `widest`; the defaults give 64 at
+              256 pixels and 512 at 32 and below, as published.
+    Computes in float32, as the official code does.
+    Raises ModelError unless pictures are squares whose side is a power of two, at least 8.
     """
     side = spec.size[0]
     if tuple(spec.size) != (side, side) or side & (side - 1) or side < 8:
@@ -106,7 +106,7 @@ def stylegan(spec: Spec, *, capacity: int = 16384, widest: int = 512) -> Critic:
             "input.size, or train the tokenizer without it"
         )
     sides = [side >> place for place in range(int(math.log2(side)) - 1)]
-    widths = tuple(min(widest, max(1, capacity // each)) for each in sides)
+    widths = tuple(min(widest, max(1, capacity // side)) for side in sides)
     module = Discriminator(widths)
 
     def init(key: Array) -> Tree:

@@ -34,7 +34,7 @@ class CrossAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array) -> Array:
-        """Queries [B, P, W] and what they read [B, n, D] -> [B, P, W]."""
+        """Map queries [B, P, W] and what they read, [B, n, D], to [B, P, W]."""
         width = x.shape[-1]
         size = width // self.heads
         dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
@@ -58,7 +58,7 @@ class CrossBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array) -> tuple[Array, None]:
-        """Queries [B, P, W] and the mixture [B, n, D] -> ([B, P, W], nothing for each block)."""
+        """Map queries [B, P, W] and the mixture [B, n, D] to ([B, P, W], None)."""
         norm = partial(Norm, self.epsilon, self.dtype)
         read = CrossAttention(self.heads, self.dtype, self.attend, name="attention")
         x, seen = constraints.constrain_tokens(x), constraints.constrain_tokens(seen)
@@ -70,23 +70,23 @@ class CrossBlock(nn.Module):
 
 
 class CrossDecoder(Stack):
-    """Predicts every token by itself, out of a learnt mixture of feature maps for each block.
+    """A decoder that predicts each token independently, from a learnt mixture of feature maps.
 
-    Block j reads LN_j(sum_i mix[j, i] * map_i), the maps being those of MAPS with the prefix
+    Block j reads LN_j(sum_i mix[j, i] * map_i), where the maps are those of MAPS with their prefix
     tokens; the mixture has no bias and no softmax. A query starts as the mask token plus the fixed
-    position of the token to predict, and nothing else of the grid is computed.
+    position of the token to predict; other tokens of the grid are not computed.
     heads: {name: values}; a head is a dense layer.
     Source: CrossMAE (arXiv 2401.14391), forward_decoder of models_cross.py.
-    The mixture starts from Xavier's uniform distribution: WeightedFeatureMaps says N(0, 1 / number
-    of maps), but the official model then draws all its linear maps anew, this one too (for ViT-B
-    with nearly the same deviation, 0.283 instead of 0.277).
+    The mixture is drawn from Xavier's uniform distribution: WeightedFeatureMaps draws it from
+    N(0, 1 / number of maps), but the official model then draws all its linear layers again, this
+    one too (for ViT-B with nearly the same standard deviation, 0.283 instead of 0.277).
     """
 
     heads: Mapping[str, int]
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded with its feature maps, and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from the encoder's feature maps and the mask."""
         maps = jnp.concatenate([encoded.embedded[None], encoded.layers])
         mix = self.param("mix", xavier, (self.size.depth, len(maps))).astype(self.dtype)
         seen = jnp.einsum("jk,kbnd->jbnd", mix, maps)
@@ -102,7 +102,7 @@ class CrossDecoder(Stack):
         return (token + places).astype(self.dtype)
 
     def _blocks(self) -> nn.Module:
-        """The blocks under one scan over their parameters and their mixtures."""
+        """Return the blocks under one scan over their parameters and their mixtures."""
         size = self.size
         make = scan_blocks(CrossBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
         return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, name="blocks")
@@ -120,9 +120,9 @@ def vit_crossmae(
     norm_eps: float = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
+    """Build MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.
 
-    params: {'encoder': ..., 'decoder': ...}, no last norm among them.
+    params: {'encoder': ..., 'decoder': ...}, without the encoder's last norm.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: CrossMAE (arXiv 2401.14391), models_cross.py with weight_fm, use_input and all use_fm.
     """
@@ -134,7 +134,9 @@ def vit_crossmae(
         **common,
     )
     reads = f"cross-attention to mixtures of {encoder.size.depth + 1} feature maps"
-    told = f"{vit.describe_blocks(decoder)}, {reads}, heads: {describe_heads(decoder.heads)} values"
+    words = (
+        f"{vit.describe_blocks(decoder)}, {reads}, heads: {describe_heads(decoder.heads)} values"
+    )
     net = picture_net(
         spec,
         patch=patch,
@@ -142,17 +144,17 @@ def vit_crossmae(
         encoder=encoder,
         predictor=decoder,
         captures=MAPS,
-        says=(("encoder", vit.describe_blocks(encoder)), ("decoder", told)),
+        says=(("encoder", vit.describe_blocks(encoder)), ("decoder", words)),
     )
     return fix_last_norm(net)
 
 
 def fix_last_norm(net: Net) -> Net:
-    """The network with the encoder's last norm fixed at scale 1 and bias 0, not among the params.
+    """Return the network with the encoder's last norm fixed at scale 1 and bias 0, out of params.
 
-    Encoded tokens and prefix still pass through it, for evaluation; the decoder reads what comes
-    before, so that nothing would train it. The official encoder has none, and fine-tuning starts
-    with a fresh one.
+    Encoded tokens and prefix still pass through it, for evaluation. The decoder reads the layers
+    before it, so that it would get no gradient. The official encoder has no last norm, and
+    fine-tuning starts with a fresh one.
     """
     fixed = {"norm": {"scale": jnp.ones(net.width), "bias": jnp.zeros(net.width)}}
 
@@ -161,8 +163,8 @@ def fix_last_norm(net: Net) -> Net:
         encoder = {name: part for name, part in params["encoder"].items() if name != "norm"}
         return {**params, "encoder": encoder}
 
-    def encode(params: Tree, *given: Any, **options: Any) -> Encoded:
-        whole = {**params, "encoder": {**params["encoder"], "norm": fixed}}
-        return net.encode(whole, *given, **options)
+    def encode(params: Tree, *arguments: Any, **options: Any) -> Encoded:
+        with_norm = {**params, "encoder": {**params["encoder"], "norm": fixed}}
+        return net.encode(with_norm, *arguments, **options)
 
     return net._replace(init=init, encode=encode)

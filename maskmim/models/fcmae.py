@@ -29,8 +29,8 @@ from maskmim.types import Array, Encoded, Mask, Net, Spec
 class FcmaeDecoder(Part):
     """ConvNeXt V2 blocks over the whole grid of tokens, mask tokens in hidden ones.
 
-    heads: {name: values}; a head is a dense layer on the predicted tokens alone. There are neither
-    positions nor norms but those inside the blocks, which see every cell.
+    heads: {name: values}; a head is a dense layer on the predicted tokens alone.
+    The decoder has no positions, and no norms outside its blocks, which read every cell.
     Source: ConvNeXt V2 (arXiv 2301.00808), section 3; forward_decoder of models/fcmae.py,
     facebookresearch/ConvNeXt-V2.
     """
@@ -41,14 +41,14 @@ class FcmaeDecoder(Part):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         width, length = self.width, math.prod(self.grid)
         embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
         seen = constraints.constrain_examples(embed(encoded.tokens))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         tokens = scatter_tokens(filling, seen, mask.visible, length)
-        how = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}
-        stack = convnext_stage(self.depth, self.epsilon, self.dtype, **how)
+        loop = {"remat": self.remat, "unroll": self.unroll, "name": "blocks"}
+        stack = convnext_stage(self.depth, self.epsilon, self.dtype, **loop)
         x, _ = stack(tokens.reshape(-1, *self.grid, width), None)
         x = gather(x.reshape(tokens.shape), mask.predict)
         return dense_heads(self.heads, x, self.dtype, start=small_truncated)
@@ -65,12 +65,12 @@ def convnext_fcmae(
     norm_eps: float = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ConvNeXt V2 encoder that reads visible cells only, with FCMAE's decoder.
+    """Build a ConvNeXt V2 encoder that reads visible cells only, with FCMAE's decoder.
 
     The net's tokens are the cells of the last stage, 32 x 32 pixels for patches of 4 and four
-    stages: the mask is made of them, and so are heads, targets and losses. Without a mask the
-    encoder is the plain ConvNeXt V2 up to its pooling. There is no class token and no mask
-    embedding: a sampler whose hidden tokens are visible too would show what they hide.
+    stages; mask, heads, targets and losses refer to them. Without a mask the encoder is the plain
+    ConvNeXt V2 up to its pooling. There is no class token and no mask embedding: with a sampler
+    whose hidden tokens are also visible, the encoder would see their content.
 
     variant: a key of models.convnext.VARIANTS (A atto, F femto, P pico, N nano, T, B, L, H), or
              width x depths, see `convnext.convnext_variant`.
@@ -81,10 +81,11 @@ def convnext_fcmae(
     maskmim.models.convnext.rules.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: ConvNeXt V2 (arXiv 2301.00808); models/fcmae.py of facebookresearch/ConvNeXt-V2.
-    Differences: every kernel starts from N(0, 0.02), cut off at two deviations. The PyTorch
-    release does so too in its encoder, then FCMAE draws most kernels again with deviation 1, the
-    default of the function it calls; the published weights come from JAX code whose start is not
-    published. GRN's statistics are the picture's own, see `convnext.GlobalResponseNorm`.
+    Differences: every kernel is drawn from N(0, 0.02) truncated at two standard deviations. The
+    PyTorch release does the same in its encoder, then FCMAE draws most kernels again with standard
+    deviation 1, the default of the function that it calls; the published weights come from JAX code
+    whose initialisation is not published. GRN's statistics are those of each picture, see
+    `convnext.GlobalResponseNorm`.
     """
     if decoder_depth < 1:
         raise ModelError(
@@ -96,9 +97,9 @@ def convnext_fcmae(
     grid = token_grid(spec.size, unit)
     widths = head_widths(heads, unit, spec.channels)
     common = part_fields(grid, norm_eps, compute())
-    blocks, kind = "-".join(map(str, size.depths)), common["dtype"]
+    blocks, dtype = "-".join(map(str, size.depths)), common["dtype"]
     plural = "block" if decoder_depth == 1 else "blocks"
-    told = f"{decoder_depth} {plural}, width {decoder_width}, {kind}"
+    decoder = f"{decoder_depth} {plural}, width {decoder_width}, {dtype}"
     return picture_net(
         spec,
         patch=unit,
@@ -106,7 +107,7 @@ def convnext_fcmae(
         encoder=ConvNextEncoder(patch=patch, size=size, **common),
         predictor=FcmaeDecoder(depth=decoder_depth, width=decoder_width, heads=widths, **common),
         says=(
-            ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {kind}"),
-            ("decoder", f"{told}, heads: {describe_heads(widths)} values"),
+            ("encoder", f"ConvNeXt V2, {blocks} blocks, width {size.width}, masked, {dtype}"),
+            ("decoder", f"{decoder}, heads: {describe_heads(widths)} values"),
         ),
     )

@@ -1,4 +1,4 @@
-"""Networks that are given and fixed, as functions of pictures of any size."""
+"""Frozen networks, as functions of pictures of any size."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.vit import Size
 from maskmim.types import Array, Encoded, Tree
 
-# (table [N, D], its grid, grid wanted) -> table for that grid
+# (table [N, D], its grid, new grid) -> table for the new grid
 Resize = Callable[[Array, tuple[int, int], tuple[int, int]], Array]
 
 
 class Frozen(NamedTuple):
-    """A network that is given; bricks without positional arguments make it.
+    """A network that is not trained; bricks without positional arguments build it.
 
     patch:     (height, width) pixels of a token.
     mean, std: its own normalisation, per channel, of pixels in [0, 1].
-    load:      () -> params; read or made anew, called outside jit.
+    load:      () -> params; reads or draws them, called outside jit.
     encode:    (params, normalised pictures f32[B, H, W, C]) -> Encoded with every token.
     """
 
@@ -49,13 +49,13 @@ def random_vit(
     std: tuple[float, ...] = IMAGENET_STD,
     dtype: str = "float32",
 ) -> Frozen:
-    """A ViT as it starts, with a class token and sin-cos positions, that never learns.
+    """Build a ViT with random weights, a class token and sin-cos positions.
 
     seed:  of its weights alone, so that runs with other seeds share it as they would share a file.
-    layer: what it finds is the output of so many blocks, without the last norm; None for all
-           blocks and the last norm.
+    layer: block whose output it returns, counted from 1, without the last norm; None for the output
+           of all blocks and the last norm.
     Raises ModelError for a variant or a layer that does not exist.
-    Source: the first teacher of dBOT (arXiv 2209.03917), whose networks start as MAE's do.
+    Source: the first teacher of dBOT (arXiv 2209.03917), whose networks are initialised as MAE's.
     """
     size = vit.variant(variant)
     shorter = truncate_size(size, layer)
@@ -63,8 +63,8 @@ def random_vit(
 
     def load() -> Tree:
         blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
-        start = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
-        return truncate_blocks(start(jax.random.key(seed)), layer)
+        init = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
+        return truncate_blocks(init(jax.random.key(seed)), layer)
 
     def encode(params: Tree, pictures: Array) -> Encoded:
         module = encoder(shorter, patch_grid(pictures, patch))
@@ -84,11 +84,11 @@ def with_learned_positions(
     std: tuple[float, ...],
     resize: Resize = resize_positions,
 ) -> Frozen:
-    """A network with positions learned on a square grid, which are resized to that of the pictures.
+    """Build a network whose positions, learned on a square grid, are resized to the pictures' grid.
 
     load:    () -> params with 'positions' f32[N, D].
     encoder: (size, grid) -> module as `vit.Encoder`.
-    resize:  the way the network's authors resize positions.
+    resize:  how the network's authors resize positions.
     """
     shorter = truncate_size(size, layer)
 
@@ -111,7 +111,7 @@ def build_frozen_encoder(
     dtype: str,
     registers: int = 0,
 ) -> vit.Encoder:
-    """An encoder that sees every token and is never trained."""
+    """Build an encoder that sees every token and is not trained."""
     return vit.Encoder(
         size=size,
         class_token=True,
@@ -123,7 +123,7 @@ def build_frozen_encoder(
 
 
 def truncate_size(size: Size, layer: int | None) -> Size:
-    """The size with no more blocks than `layer` needs; ModelError where there is no such block."""
+    """Return the size with `layer` blocks; raise ModelError where the network has fewer."""
     if layer is None:
         return size
     if not 1 <= layer <= size.depth:
@@ -132,7 +132,7 @@ def truncate_size(size: Size, layer: int | None) -> Size:
 
 
 def truncate_blocks(params: Tree, layer: int | None) -> Tree:
-    """The params with the first `layer` blocks alone; blocks lie along the first axis."""
+    """Return the params with the first `layer` blocks; blocks are stacked along the first axis."""
     if layer is None:
         return params
     stacks = {name: params[name] for name in ("stack", "blocks") if name in params}
@@ -140,7 +140,7 @@ def truncate_blocks(params: Tree, layer: int | None) -> Tree:
 
 
 def encode_until(layer: int | None, encoder: Callable, params: Tree, patches: Array) -> Encoded:
-    """What an encoder module finds in patches: its output, or that of its last block."""
+    """Return an encoder's output, or with a layer the output of its last block without the norm."""
     capture = () if layer is None else ("layers",)
     encoded = encoder.apply({"params": params}, patches, None, None, capture)
     if layer is None:
@@ -150,5 +150,5 @@ def encode_until(layer: int | None, encoder: Callable, params: Tree, patches: Ar
 
 
 def patch_grid(pictures: Array, patch: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of patches in normalised pictures."""
+    """Return the (rows, columns) of patches in normalised pictures f32[B, H, W, C]."""
     return pictures.shape[1] // patch[0], pictures.shape[2] // patch[1]

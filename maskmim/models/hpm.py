@@ -1,4 +1,4 @@
-"""HPM's masked autoencoder: a second decoder beside MAE's predicts the loss of each patch."""
+"""HPM's masked autoencoder: MAE's with a second decoder that predicts the loss of each patch."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from maskmim.types import Array, Encoded, Mask, Net, Spec
 
 
 class TwoDecoders(Stack):
-    """MAE's decoder twice, over the same tokens: one for pixels, one for losses.
+    """Two of MAE's decoders over the same tokens: one for pixels, one for losses.
 
     The embedding, the mask token and the positions are shared; blocks, norms and heads are not.
-    values: of a patch, the width of both heads; the loss is the mean over its head's values.
-    Parameters of the pixel decoder are named as in MAE's.
+    values: values of a patch, the width of both heads; the loss is the mean over its head's values.
+    Parameters of the pixel decoder have the names of MAE's decoder.
     """
 
     values: int
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded and its mask -> 'pixels' f32[B, P, values], 'loss' f32[B, P, 1]."""
+        """Predict 'pixels' f32[B, P, values] and 'loss' f32[B, P, 1] from tokens and mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
-        x, skip = constraints.concat_tokens(prefix, tokens + table), prefix.shape[1]
-        pixels = self._read(x, skip, mask, "", "head_pixels")
-        losses = self._read(x, skip, mask, "loss_", "head_loss")
+        x, count = constraints.concat_tokens(prefix, tokens + table), prefix.shape[1]
+        pixels = self._decode(x, count, mask, "", "head_pixels")
+        losses = self._decode(x, count, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
 
-    def _read(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
-        """One decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
+    def _decode(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
+        """Run one decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
         x = decode_predicted(self, x, prefix, mask, name)
         dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
         return constraints.constrain_outputs(dense(x)).astype(jnp.float32)
@@ -57,8 +57,9 @@ def vit_hpm(
     norm_eps: float = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """MAE's encoder with two decoders; heads 'pixels' (values of a patch) and 'loss' (one value).
+    """Build MAE's encoder with two decoders, for pixels and for losses.
 
+    Heads are 'pixels' (the values of a patch) and 'loss' (one value).
     Keywords are those of `masked_vit.vit_mae`; both decoders have the same size.
     params: {'encoder': ..., 'decoder': ...}. Raises ModelError as vit_mae does.
     Source: HPM (arXiv 2304.05919), models_mae_learn_loss.py of Haochen-Wang409/HPM.
@@ -70,7 +71,7 @@ def vit_hpm(
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
-    told = vit.describe_blocks(decoders)
+    blocks = vit.describe_blocks(decoders)
     return picture_net(
         spec,
         patch=patch,
@@ -79,7 +80,7 @@ def vit_hpm(
         predictor=decoders,
         says=(
             ("encoder", vit.describe_blocks(encoder)),
-            ("decoder", f"{told}, head: pixels"),
-            ("loss predictor", f"{told}, head: loss, one value"),
+            ("decoder", f"{blocks}, head: pixels"),
+            ("loss predictor", f"{blocks}, head: loss, one value"),
         ),
     )

@@ -17,18 +17,18 @@ from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
 from maskmim.models.net import picture_net, token_grid
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
-# U(-1 / sqrt(inputs), 1 / sqrt(inputs)): what torch's linear and convolution layers start from.
+# U(-1 / sqrt(inputs), 1 / sqrt(inputs)): how torch initialises linear and convolution layers.
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class LinearHeads(nn.Module):
-    """Dense layers on the predicted tokens of an encoder that has seen every token.
+    """Dense layers on the predicted tokens of an encoder that sees every token.
 
     heads: {name: values}.
     Source: the decoder of models/simmim.py, microsoft/SimMIM: a convolution of size 1 and a pixel
     shuffle, which is a dense layer on each token whose values are the pixels of its patch.
-    Differences: values come by row, column, channel, there by channel, row, column; biases start
-    at 0, there as the kernel; computed on the predicted tokens only.
+    Differences: values are ordered by row, column, channel, officially by channel, row, column;
+    biases start at 0, officially as the kernel; computed on the predicted tokens only.
     """
 
     heads: Mapping[str, int]
@@ -36,7 +36,7 @@ class LinearHeads(nn.Module):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded with all N tokens, and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from all N encoded tokens and the mask."""
         tokens = constraints.select_tokens(encoded.tokens, mask.predict)
         return dense_heads(self.heads, tokens, self.dtype, start=torch_uniform)
 
@@ -51,12 +51,12 @@ def in_place_net(
     dtype: Dtype,
     says: str,
 ) -> Net:
-    """An encoder that sees every token with linear heads on the predicted ones.
+    """Build a network of an encoder that sees every token, and linear heads on the predicted ones.
 
-    patch:   what a token of the mask stands for, see `net.picture_net`.
+    patch:   size of a token of the mask, see `net.picture_net`.
     encoder: module as `net.picture_net` takes it; it may ignore `visible`, as every token enters.
     heads:   {name: values per token}; None stands for the values of a patch.
-    says:    the encoder in words.
+    says:    a description of the encoder.
     params: {'encoder': ..., 'decoder': {'head_<name>': ...}}.
     `encode` raises ModelError for a mask that leaves tokens out.
     """
@@ -73,7 +73,7 @@ def in_place_net(
 
 
 def _require_every_token(net: Net, length: int) -> Net:
-    """The network with an `encode` that refuses masks with fewer visible tokens than `length`."""
+    """Return the network with an `encode` that refuses fewer than `length` visible tokens."""
 
     def encode(params: Tree, inputs: Array, mask: Mask | None, **options: Any) -> Encoded:
         if mask is not None and mask.visible.shape[1] != length:
@@ -99,7 +99,7 @@ def vit_in_place(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A plain ViT that sees every token, hidden ones as mask embeddings, with linear heads.
+    """Build a plain ViT that sees every token, hidden ones as mask embeddings, with linear heads.
 
     Keywords are those of `masked_vit.vit_mae`; its encoder always has the mask embedding.
     Raises ModelError for sizes that do not divide, names that are unknown, and in `encode` for a

@@ -23,9 +23,9 @@ class Decoder(Stack):
 
     heads:     {name: values}; a head is a dense layer on the predicted tokens alone.
     positions: a fixed table, see `posembed.fixed_positions`.
-    The prefix tokens are kept through the blocks and dropped before the heads.
-    Source: MAE (arXiv 2111.06377), forward_decoder of models_mae.py. It computes its head on every
-    token; here it is computed where it is used, which gives the same numbers there.
+    The prefix tokens pass through the blocks and are dropped before the heads.
+    Source: MAE (arXiv 2111.06377), forward_decoder of models_mae.py. Difference: the official code
+    computes its head on every token, this one on the predicted tokens, with the same numbers there.
     """
 
     heads: Mapping[str, int]
@@ -33,7 +33,7 @@ class Decoder(Stack):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         table = fixed_positions(self.positions, self.size.width, self.grid)
         x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype))
@@ -42,9 +42,11 @@ class Decoder(Stack):
 
 
 def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:
-    """The predicted tokens [B, P, W] behind blocks and a last norm of the decoder that calls this.
+    """Return the predicted tokens [B, P, W] after blocks and last norm of the calling decoder.
 
-    x: [B, prefix + N, W] what enters the blocks. name: begins those of the blocks and of the norm.
+    x:      [B, prefix + N, W] what enters the blocks.
+    prefix: number of prefix tokens.
+    name:   begins the names of the blocks and of the norm.
     """
     x, _ = make_blocks(decoder, f"{name}stack")(x)
     _, x = constraints.split_tokens(x, prefix)
@@ -53,10 +55,10 @@ def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: st
 
 
 def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
-    """The prefix and the tokens of the whole grid, in the width of the decoder that calls this.
+    """Return the prefix [B, R, W] and the tokens of the whole grid [B, N, W], without positions.
 
-    Its layer 'embed' takes what the encoder saw to its width; its 'mask_token' stands everywhere
-    else. Returns [B, R, W] and [B, N, W], without positions.
+    The calling decoder's layer 'embed' takes what the encoder saw to its width W; its 'mask_token'
+    fills all other places.
     """
     width = decoder.size.width
     embed = nn.Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
@@ -67,11 +69,11 @@ def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, 
 
 
 def scatter_tokens(filling: Array, seen: Array, visible: Array, length: int) -> Array:
-    """[B, K, W] tokens at their places i32[B, K] among `length` ones, the filling elsewhere."""
+    """Return [B, length, W] with tokens [B, K, W] at their places i32[B, K], filling elsewhere."""
     blank = jnp.broadcast_to(filling, (seen.shape[0], length, seen.shape[-1]))
-    return jax.vmap(_scatter)(blank, visible, seen)
+    return jax.vmap(_scatter_example)(blank, visible, seen)
 
 
-def _scatter(tokens: Array, places: Array, values: Array) -> Array:
+def _scatter_example(tokens: Array, places: Array, values: Array) -> Array:
     at = tokens.at[places]
     return at.set(values, indices_are_sorted=True, unique_indices=True, mode="promise_in_bounds")

@@ -31,19 +31,19 @@ def vit_mae(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT encoder over visible patches with MAE's decoder.
+    """Build a ViT encoder over visible patches with MAE's decoder.
 
     variant:    a key of models.vit.VARIANTS, or depth x width x heads such as '12x768x12', see
                 models.vit.variant.
     patch:      (height, width) pixels, (frames, height, width) of clips, (time, mel) of
                 spectrograms; they must divide the input's.
-    positions:  of the encoder, 'learned' or a name that models.posembed.fixed knows; the decoder's,
-                decoder_positions, are fixed.
-    mask_token: gives the encoder an embedding that fills tokens which are hidden and visible; a
-                sampler that makes such tokens needs it, else their content is seen unnoticed.
+    positions:  of the encoder, 'learned' or a key of models.layers.posembed.FIXED;
+                decoder_positions, those of the decoder, are fixed.
+    mask_token: give the encoder an embedding for tokens that are both hidden and visible; without
+                it the encoder sees the content of such tokens, so samplers that make them need it.
     heads:      {name: values per token}; None stands for the values of a patch.
-    drop_path:  rate at which the encoder's last block is left out for an example, see
-                models.drop_path; evaluation drops nothing.
+    drop_path:  rate at which the encoder's last block is dropped for an example, see
+                models.layers.drop_path; evaluation drops nothing.
     compute:    dtype, remat and unroll, see `layers.compute.compute`.
     params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown.

@@ -5,7 +5,8 @@ facebookresearch/SlowFast, with k400_MVITv2_S_16x4_MaskFeat_PT.yaml and its L: w
 MLP (DIM_MUL_IN_ATT off, as in MViTv1), and the last stage does not pool queries, so that the output
 has 14 x 14 places.
 The stem's windows of 3 x 7 x 7 pixels overlap: a visible token of the stem sees 3 pixels of a
-hidden cube above or to the left of it, and the last frame of one before it. So it is there.
+hidden cube above or to the left of it, and the last frame of a hidden cube before it, as in the
+official code.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ KEY_STRIDE = 8  # Of keys and values on the stem's grid; halved wherever queries
 class MvitSize(NamedTuple):
     """Depth, width and heads of the first block, and the blocks where that changes.
 
-    doubles: blocks with twice the heads and width of the block before. pools: blocks whose queries
-    are pooled by 2 in rows and columns.
+    doubles: blocks with twice the heads and width of the block before.
+    pools:   blocks whose queries are pooled by 2 in rows and columns.
     """
 
     depth: int
@@ -58,7 +59,7 @@ VARIANTS = {
 
 
 class Shape(NamedTuple):
-    """What makes blocks alike: widths that enter and leave, heads, grid and strides."""
+    """What stacked blocks have in common: widths before and after, heads, grid and strides."""
 
     width: int
     after: int
@@ -69,20 +70,20 @@ class Shape(NamedTuple):
 
 
 def block_shapes(size: MvitSize, grid: Grid) -> list[Shape]:
-    """The shape of every block; grid: of the stem's tokens.
+    """Return the shape of every block; grid: of the stem's tokens.
 
-    A block's MLP makes the width of the next one, so the last block has it already.
+    The width doubles in the MLP of the block before the one listed in `doubles`.
     """
-    found = []
+    shapes = []
     width, heads, keys = size.width, size.heads, KEY_STRIDE
     for place in range(size.depth):
         heads = 2 * heads if place in size.doubles else heads
         after = 2 * width if place + 1 in size.doubles else width
         stride = 2 if place in size.pools else 1
         keys = max(keys // stride, 1)
-        found.append(Shape(width, after, heads, grid, stride, keys))
+        shapes.append(Shape(width, after, heads, grid, stride, keys))
         width, grid = after, pooled_grid(grid, stride)
-    return found
+    return shapes
 
 
 class WideningMlp(nn.Module):
@@ -94,7 +95,7 @@ class WideningMlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, width]."""
+        """Map [B, n, D] -> [B, n, width]."""
         up = nn.Dense(self.hidden, kernel_init=small_normal, dtype=self.dtype, name="up")
         down = nn.Dense(self.width, kernel_init=small_normal, dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=False))
@@ -103,8 +104,8 @@ class WideningMlp(nn.Module):
 class MvitBlock(nn.Module):
     """A pre-norm block of pooling attention and an MLP that may widen the tokens.
 
-    Where the width changes, what goes around the MLP is a linear map of the normed tokens; where
-    queries are pooled, what goes around the attention is a maximum over neighbours.
+    Where the width changes, the MLP's shortcut is a linear map of the normalised tokens; where
+    queries are pooled, the attention's shortcut is a maximum over neighbours.
     """
 
     shape: Shape
@@ -113,7 +114,7 @@ class MvitBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, None]:
-        """[B, 1 + N, D] -> [B, 1 + N', D']; keep: f32[B, 2] factors of both branches."""
+        """Map [B, 1 + N, D] -> ([B, 1 + N', D'], None); keep: f32[B, 2] factors of branches."""
         shape = self.shape
         x = constraints.constrain_examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
@@ -135,7 +136,7 @@ class MvitBlock(nn.Module):
 
 
 def shortcut(x: Array, shape: Shape) -> Array:
-    """What a pooling attention is added to: the largest of 3 x 3 places, every second of them."""
+    """Return what a pooling attention is added to: maxima over 3 x 3 places with stride 2, or x."""
     if shape.query_stride == 1:
         return x
     stride, side = shape.query_stride, shape.query_stride + 1
@@ -148,10 +149,10 @@ def shortcut(x: Array, shape: Shape) -> Array:
 class MvitEncoder(BaseEncoder, Part):
     """A convolutional stem, mask embeddings, a class token, blocks and a last norm.
 
-    grid: (frames, rows, columns) of the last block's tokens, which the mask is made of.
+    grid: (frames, rows, columns) of the last block's tokens, which the mask refers to.
     Every token enters whatever `visible` says, see `in_place.in_place_net`. Nothing can be
-    captured: the blocks' tokens have different numbers and widths. Blocks of one shape in a row are
-    stacked and run by one scan, see `sharding_rules`.
+    captured: the blocks differ in the number and width of their tokens. Successive blocks of one
+    shape are stacked and run by one scan, see `sharding_rules`.
     """
 
     size: MvitSize
@@ -165,19 +166,19 @@ class MvitEncoder(BaseEncoder, Part):
         capture: tuple[str, ...],
         randomness: Randomness | None,
     ) -> Encoded:
-        x, grid = self._embedded(cubes, hidden)
+        x, grid = self._embed(cubes, hidden)
         keep = drop_path_factors(randomness, depth=self.size.depth, rate=self.drop_path)
         first = 0
         for shape, alike in itertools.groupby(block_shapes(self.size, grid)):
             count = len(list(alike))
-            own = None if keep is None else keep[first : first + count]
-            x = self._run(x, own, count, shape, first)
+            factors = None if keep is None else keep[first : first + count]
+            x = self._run(x, factors, count, shape, first)
             first += count
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return Encoded(x[:, :1], x[:, 1:])
 
-    def _embedded(self, cubes: Array, hidden: Array | None) -> tuple[Array, Grid]:
-        """The stem's tokens [B, 1 + n, width], mask embeddings in hidden cubes; their grid."""
+    def _embed(self, cubes: Array, hidden: Array | None) -> tuple[Array, Grid]:
+        """Return the stem's tokens [B, 1 + n, width], hidden ones as mask embeddings; the grid."""
         times, width = 2 ** len(self.size.pools), self.size.width
         cube = STRIDE[0], times * STRIDE[1], times * STRIDE[2]
         clips = unpatchify(cubes.astype(self.dtype), cube, self.grid)
@@ -202,17 +203,17 @@ class MvitEncoder(BaseEncoder, Part):
         return jnp.concatenate([first, x], axis=1), grid
 
     def _run(self, x: Array, keep: Array | None, count: int, shape: Shape, first: int) -> Array:
-        """So many blocks of a shape: one by itself, several under one scan."""
-        how = shape, self.epsilon, self.dtype
+        """Run `count` blocks of a shape: one directly, several under one scan."""
+        fields = shape, self.epsilon, self.dtype
         if count == 1:
             block = with_remat(MvitBlock, self.remat)
-            return block(*how, name=f"block{first}")(x, None if keep is None else keep[0])[0]
+            return block(*fields, name=f"block{first}")(x, None if keep is None else keep[0])[0]
         make = scan_blocks(MvitBlock, depth=count, remat=self.remat, unroll=self.unroll)
-        return make(*how, name=f"from{first}_blocks")(x, keep)[0]
+        return make(*fields, name=f"from{first}_blocks")(x, keep)[0]
 
 
 def sharding_rules() -> Rules:
-    """`sharding.transformer` for blocks that are not stacked too; convolutions are replicated."""
+    """Return `sharding.transformer`, also for single blocks; convolutions are replicated."""
     stacked = [(path, axes) for path, axes in transformer() if path.startswith("blocks/")]
     single = [(path.replace("blocks/", r"block\d+/"), axes[1:]) for path, axes in stacked]
     return ((r"(conv|stem)/kernel$", ()), *single, *transformer())
@@ -227,19 +228,20 @@ def mvit_in_place(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """MViTv2 for clips that sees every token, hidden ones as mask embeddings, with linear heads.
+    """Build MViTv2 for clips, which sees every token, hidden ones as mask embeddings; linear heads.
 
-    The net's tokens are those of the last block, cubes of 2 x 16 x 16 pixels for S and L: the mask
-    is made of them, `Encoded.tokens` are theirs, and so are heads, targets and losses. A hidden one
-    stands for its 16 tokens of the stem, all of which carry the mask embedding. There is a class
-    token, and relative positions in every block instead of absolute ones.
+    The net's tokens are those of the last block, cubes of 2 x 16 x 16 pixels for S and L; the mask,
+    `Encoded.tokens`, heads, targets and losses refer to them. A hidden one covers 16 tokens of the
+    stem, all of which carry the mask embedding. The network has a class token, and relative
+    positions in every block instead of absolute ones.
 
-    variant: a key of VARIANTS. heads: {name: values per token}; None stands for a cube's pixels.
+    variant: a key of VARIANTS.
+    heads:   {name: values per token}; None stands for a cube's pixels.
     Other keywords are those of `masked_vit.vit_mae`.
     Raises ModelError for a variant that is unknown, for clips whose rows and columns do not divide
     by 32, and in `encode` for a mask that leaves tokens out.
-    Source: see the module. Differences: kernels start from N(0, 0.02), there cut off at two
-    absolute units; biases start at 0, those of the encoder there at 0.02.
+    Source: see the module. Differences: kernels are drawn from N(0, 0.02), which the official code
+    truncates at -2 and 2; biases start at 0, officially those of the encoder at 0.02.
     """
     if variant not in VARIANTS:
         raise ModelError(f"unknown MViT variant {variant!r}: use one of {', '.join(VARIANTS)}")

@@ -11,18 +11,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
+from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import describe_heads
 from maskmim.models.layers.patches import patchify, unpatchify
 from maskmim.models.vit import Encoder, Stack, describe_blocks
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
-# Inputs that are no pixels are shown from -1.5 to 1.5 of their normalised units, black to white.
+# Inputs other than pixels are shown from -1.5 (black) to 1.5 (white) in their normalised units.
 SPREAD = 3.0
 
 
 def token_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]:
-    """Patches along each axis: (rows, columns) of a picture, (frames, rows, columns) of a clip.
+    """Return the patches along each axis: (rows, columns) of a picture, (frames, ...) of a clip.
 
     Raises ModelError where patches do not fill the size, or have another number of axes.
     """
@@ -39,24 +40,22 @@ def picture_net(
     *,
     patch: tuple[int, ...],
     width: int,
-    encoder: nn.Module,
+    encoder: BaseEncoder,
     predictor: nn.Module,
     captures: tuple[str, ...] = (),
     says: tuple[tuple[str, str], ...] = (),
 ) -> Net:
-    """The network whose params are {'encoder': ..., 'decoder': ...}.
+    """Build the network whose params are {'encoder': ..., 'decoder': ...}.
 
-    patch:     what a token stands for: (height, width) pixels of a picture, (frames, height,
-               width) of a clip, (time, mel) of a spectrogram.
+    patch:     size of a token: (height, width) pixels of a picture, (frames, height, width) of a
+               clip, (time, mel) of a spectrogram.
     width:     of the encoder's tokens.
-    encoder:   module (patches f32[B, N, V], visible i32[B, K] or None, hidden bool[B, N] or None,
-               capture, randomness or None) -> Encoded.
-    predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}; one that drops paths takes
-               `randomness`, a Randomness of its own or None, besides.
-    captures:  what the encoder always captures because the predictor reads it.
+    predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}; one that drops paths also takes
+               `randomness`, a Randomness for it alone, or None.
+    captures:  what the encoder always captures, because the predictor reads it.
     says:      lines for people, see `Net.says`.
-    Raises ModelError where patches do not fill the input, and in `inputs` for a batch of other
-    shapes.
+    Raises ModelError where patches do not fill the input, and in `inputs` for a batch of another
+    shape.
     """
     grid = token_grid(spec.size, patch)
     inputs, display = _input_conversions(spec)
@@ -67,10 +66,14 @@ def picture_net(
         blank = patchify(jnp.zeros((1, *spec.shape)), patch)
         token = jnp.zeros((1, 1), jnp.int32)
         mask = Mask(token, token, jnp.zeros((1, length), bool), jnp.ones((1, 1)))
-        made = encoder.init_with_output(first, blank, token, mask.hidden, captures)
-        encoded, params = made
-        head = predictor.init(second, encoded, mask)
-        return {"encoder": params["params"], "decoder": head["params"]}
+        encoded, encoder_variables = encoder.init_with_output(
+            first, blank, token, mask.hidden, captures
+        )
+        predictor_variables = predictor.init(second, encoded, mask)
+        return {
+            "encoder": encoder_variables["params"],
+            "decoder": predictor_variables["params"],
+        }
 
     return Net(
         grids={spec.stream: grid},
@@ -87,31 +90,31 @@ def picture_net(
 
 
 def vit_net(spec: Spec, *, patch: tuple[int, ...], encoder: Encoder, decoder: Stack) -> Net:
-    """`picture_net` of a ViT and a decoder that has the field heads; both say what they are."""
-    told = f"{describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values"
+    """Build a `picture_net` of a ViT and a decoder with the field `heads`, and describe both."""
+    decoder_words = f"{describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values"
     return picture_net(
         spec,
         patch=patch,
         width=encoder.size.width,
         encoder=encoder,
         predictor=decoder,
-        says=(("encoder", describe_blocks(encoder)), ("decoder", told)),
+        says=(("encoder", describe_blocks(encoder)), ("decoder", decoder_words)),
     )
 
 
 def _input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
-    """`Net.inputs` and `Net.display`: into normalised units and back."""
+    """Return `Net.inputs` and `Net.display`: into normalised units and back."""
     mean = jnp.asarray(spec.mean, jnp.float32)
     std = jnp.asarray(spec.std, jnp.float32)
 
     def inputs(batch: Batch) -> Array:
-        given = batch[spec.stream]
-        if given.shape[1:] != spec.shape:
+        values = batch[spec.stream]
+        if values.shape[1:] != spec.shape:
             raise ModelError(
-                f"{spec.stream} inputs of shape {given.shape[1:]} meet a model for {spec.shape}"
+                f"{spec.stream} inputs of shape {values.shape[1:]} meet a model for {spec.shape}"
             )
-        scale = 255.0 if given.dtype == jnp.uint8 else 1.0
-        return (given.astype(jnp.float32) / scale - mean) / std
+        scale = 255.0 if values.dtype == jnp.uint8 else 1.0
+        return (values.astype(jnp.float32) / scale - mean) / std
 
     def display(inputs: Array) -> Array:
         values = inputs * std + mean if spec.dtype == "uint8" else inputs / SPREAD + 0.5
@@ -121,9 +124,9 @@ def _input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[
 
 
 def _make_encode(
-    encoder: nn.Module, patch: tuple[int, ...], captures: tuple[str, ...]
+    encoder: BaseEncoder, patch: tuple[int, ...], captures: tuple[str, ...]
 ) -> Callable[..., Encoded]:
-    """`Net.encode` of an encoder of patches, which always captures some things."""
+    """Return `Net.encode` of an encoder of patches that always captures `captures`."""
 
     def encode(
         params: Tree,
@@ -135,26 +138,26 @@ def _make_encode(
     ) -> Encoded:
         mask = jax.tree.map(constraints.constrain_examples, mask)
         visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
-        wanted = tuple(dict.fromkeys((*captures, *capture)))
+        capture = tuple(dict.fromkeys((*captures, *capture)))
         patches = constraints.constrain_examples(patchify(inputs, patch))
-        own = {"params": params["encoder"]}
-        return encoder.apply(own, patches, visible, hidden, wanted, randomness)
+        variables = {"params": params["encoder"]}
+        return encoder.apply(variables, patches, visible, hidden, capture, randomness)
 
     return encode
 
 
 def _make_predict(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
-    """`Net.predict` of a predictor, which gets randomness where it takes any."""
-    draws = "randomness" in inspect.signature(type(predictor).__call__).parameters
+    """Return `Net.predict` of a predictor, which gets randomness if it takes any."""
+    takes_randomness = "randomness" in inspect.signature(type(predictor).__call__).parameters
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
-        own = {"params": params["decoder"]}
+        variables = {"params": params["decoder"]}
         mask = jax.tree.map(constraints.constrain_examples, mask)
-        if draws and randomness is not None:
+        if takes_randomness and randomness is not None:
             apart = randomness.inside("predictor")
-            return predictor.apply(own, encoded, mask, randomness=apart)
-        return predictor.apply(own, encoded, mask)
+            return predictor.apply(variables, encoded, mask, randomness=apart)
+        return predictor.apply(variables, encoded, mask)
 
     return predict

@@ -1,4 +1,4 @@
-"""One network for inputs of several sizes: the same params, its learned positions resized."""
+"""One network for inputs of several sizes: shared params, learned positions resized."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from maskmim.types import Array, Net, Spec, Tree
 
 
 def resize_net(model: Callable[[Spec], Net], spec: Spec, size: tuple[int, int]) -> Net:
-    """The network of `spec` for pictures of another size: it takes the params of the first.
+    """Build the network of `spec` for pictures of another size, which takes params of the first.
 
     Arrays named 'positions' are resized at every call as DINO does it, see `resized_positions`, and
-    gradients reach them. Positions that are computed are those of the new grid.
+    gradients pass through. Computed positions are those of the new grid.
     Raises ModelError where the model cannot be built for the size.
     """
     first, other = model(spec), model(spec._replace(size=tuple(size)))
     old, new = first.grids[spec.stream], other.grids[spec.stream]
 
-    def fitted(params: Tree) -> Tree:
-        def fit(path: tuple, leaf: Array) -> Array:
+    def resize(params: Tree) -> Tree:
+        def resize_leaf(path: tuple, leaf: Array) -> Array:
             learned = leaf_path(path).split("/")[-1] == "positions"
             return with_offset(leaf, old, new) if learned else leaf
 
-        return params if old == new else jax.tree.map_with_path(fit, params)
+        return params if old == new else jax.tree.map_with_path(resize_leaf, params)
 
     def encode(params: Tree, *arguments: Any, **keywords: Any) -> Any:
-        return other.encode(fitted(params), *arguments, **keywords)
+        return other.encode(resize(params), *arguments, **keywords)
 
     def predict(params: Tree, *arguments: Any, **keywords: Any) -> Any:
-        return other.predict(fitted(params), *arguments, **keywords)
+        return other.predict(resize(params), *arguments, **keywords)
 
     return other._replace(init=first.init, encode=encode, predict=predict)

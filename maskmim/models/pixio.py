@@ -1,4 +1,4 @@
-"""Pixio's masked autoencoder: a deep decoder with learned positions, several class tokens."""
+"""Pixio's masked autoencoder: several class tokens, a deep decoder with learned positions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PixioDecoder(Stack):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         x = constraints.concat_tokens(prefix, tokens)
         x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
@@ -50,14 +50,15 @@ def vit_pixio(
     drop_path: float = 0.4,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT encoder over visible patches with Pixio's deep decoder.
+    """Build a ViT encoder over visible patches with Pixio's deep decoder.
 
-    class_tokens: prefix tokens of the encoder, kept through the decoder. Other keywords are those
-    of `masked_vit.vit_mae`; encoder and decoder positions are learned.
+    class_tokens: prefix tokens of the encoder, which the decoder reads too.
+    Other keywords are those of `masked_vit.vit_mae`; positions of encoder and decoder are learned.
     params: {'encoder': ..., 'decoder': ...}. Raises ModelError as vit_mae does.
     Source: Pixio (arXiv 2512.15715), pretraining/models_pixio.py of facebookresearch/pixio.
-    Differences: class tokens have no positions in the encoder, where their sum with a learned
-    token is one learned token; positions start from N(0, 0.02), cut off at two deviations there.
+    Differences: class tokens have no positions in the encoder, as the sum of both is one learned
+    token; the encoder's positions are drawn from N(0, 0.02), which the official code truncates at
+    two standard deviations.
     """
     common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
     encoder = vit.build_encoder(

@@ -17,7 +17,7 @@ from maskmim.models.layers.patches import gather
 from maskmim.models.net import picture_net, token_grid
 from maskmim.types import Array, Encoded, Mask, Net, Spec
 
-# What the parameters start from: in torch convolutions and the last layer are left as they come.
+# As in the official code, convolutions and the last layer keep torch's own initialisation.
 INIT_RULES = (
     (r"(embed|last)/kernel$", lambda key, old: torch_uniform(key, old.shape, old.dtype)),
     (r"kernel$", draw_normal),
@@ -28,7 +28,7 @@ INIT_RULES = (
 class WeightNormed(nn.Module):
     """A linear layer without bias whose weights are directions times learned lengths.
 
-    Source: weight_norm of torch (arXiv 1602.07868), one length for each output, from 1.
+    Source: weight_norm of torch (arXiv 1602.07868), one length for each output, initially 1.
     """
 
     values: int
@@ -36,17 +36,17 @@ class WeightNormed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[..., D] -> f32[..., values]; the product is summed in float32."""
+        """Map [..., D] -> f32[..., values]; the product is accumulated in float32."""
         kernel = self.param("kernel", torch_uniform, (x.shape[-1], self.values))
         scale = self.param("scale", nn.initializers.ones, (self.values,))
         kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
         kernel = kernel.astype(self.dtype)
-        found = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
-        return constraints.constrain_outputs(found)
+        logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        return constraints.constrain_outputs(logits)
 
 
 class ProjectionHead(nn.Module):
-    """An MLP of three layers, a vector of length 1, and logits; one for all tokens.
+    """An MLP of three layers, a vector of length 1, and logits; shared by all tokens.
 
     Source: DINOHead and iBOTHead (shared_head) of models/head.py, bytedance/ibot.
     """
@@ -58,7 +58,7 @@ class ProjectionHead(nn.Module):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded with all N tokens -> {'class': f32[B, 1, values], 'tokens': f32[B, P, values]}.
+        """Predict {'class': f32[B, 1, values], 'tokens': f32[B, P, values]} from all N tokens.
 
         'tokens' are those that the mask predicts.
         """
@@ -84,17 +84,17 @@ def vit_projected(
     drop_path: float = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT with learned positions that sees every token, and one head for class and patches.
+    """Build a ViT with learned positions that sees every token, and one head for class and patches.
 
     prototypes:         logits of a token, K.
     hidden, bottleneck: widths within the head.
     Other keywords are those of `masked_vit.vit_mae`. Hidden tokens enter as mask embeddings. Heads
-    are 'class', f32[B, 1, K], whatever the mask predicts, and 'tokens', f32[B, P, K].
+    are 'class', f32[B, 1, K], for every mask, and 'tokens', f32[B, P, K].
     Raises ModelError as `masked_vit.vit_mae` does.
     Source: models/vision_transformer.py and models/head.py, gkakogeorgiou/attmask, from iBOT (arXiv
     2111.07832); --shared_head True, --norm_last_layer False.
-    Differences: the class token has no position of its own, which the token itself can learn; the
-    patch embedding's biases start at 0, there as its kernel.
+    Differences: the class token has no position, as the token itself can learn it; the patch
+    embedding's biases start at 0, officially as its kernel.
     """
     common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
     encoder = vit.build_encoder(

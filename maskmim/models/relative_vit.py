@@ -51,7 +51,7 @@ class RelativeBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, bias: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D], bias f32[heads, n, n], factors f32[B, 2] -> ([B, n, D], what was captured)."""
+        """Map [B, n, D] -> ([B, n, D], captures); bias: f32[heads, n, n]; keep: f32[B, 2]."""
         attention = BiasedAttention(self.heads, self.dtype, name="attention")
         return apply_scaled_branches(self, x, partial(attention, bias=bias), keep)
 
@@ -72,7 +72,7 @@ class RelativeEncoder(UniformEncoder):
         width = self.size.width
         embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
         tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
-        # SimMIM cuts the mask embedding's start off at one deviation.
+        # SimMIM truncates the mask embedding's distribution at one standard deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:
             tokens = jnp.where(hidden[..., None], filling, tokens)
@@ -91,8 +91,8 @@ class RelativeEncoder(UniformEncoder):
         table = self.param("relative_bias", nn.initializers.zeros, (rows, size.heads))
         bias = gather_biases(table, bias_table_index(self.grid, class_token=True))
         keep = drop_path_factors(randomness, depth=size.depth, rate=self.drop_path)
-        how = {"remat": self.remat, "unroll": self.unroll}
-        make = scan_blocks(RelativeBlock, depth=size.depth, in_axes=(nn.broadcast, 0), **how)
+        loop = {"depth": size.depth, "remat": self.remat, "unroll": self.unroll}
+        make = scan_blocks(RelativeBlock, in_axes=(nn.broadcast, 0), **loop)
         shape = size.heads, size.hidden, self.epsilon, self.dtype, self.layer_scale
         return make(*shape, capture, name="blocks")(x, bias, keep)
 
@@ -108,20 +108,21 @@ def relative_vit_in_place(
     drop_path: float = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """BEiT's ViT, which sees every token, hidden ones as mask embeddings, with linear heads.
+    """Build BEiT's ViT, which sees every token, hidden ones as mask embeddings, with linear heads.
 
-    layer_scale: what the factors of the residual branches start from.
-    Other keywords are those of `in_place.vit_in_place`. There is a class token, and no positions
-    but one relative position bias, shared by all blocks. Kernels start from N(0, 0.02), those that
-    end a residual branch divided by sqrt(2 l) in block l.
+    layer_scale: initial factor of the residual branches.
+    Other keywords are those of `in_place.vit_in_place`. The network has a class token and, instead
+    of positions, one relative position bias shared by all blocks. Kernels are drawn from
+    N(0, 0.02); in block l those that end a residual branch are divided by sqrt(2 l).
     Raises ModelError as `in_place.vit_in_place` does.
     Source: models/vision_transformer.py and models/simmim.py, microsoft/SimMIM (from BEiT, arXiv
-    2106.08254). Differences: keys have a bias too, which no softmax can see; the heads' start, see
-    `in_place.LinearHeads`.
+    2106.08254). Differences: keys have a bias too, which cancels in the softmax; how heads are
+    initialised, see `in_place.LinearHeads`.
     """
     common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
     size = vit.variant(variant)
     encoder = RelativeEncoder(size=size, layer_scale=layer_scale, drop_path=drop_path, **common)
+    words = vit.describe_blocks(encoder)
     net = in_place_net(
         spec,
         patch=patch,
@@ -129,6 +130,6 @@ def relative_vit_in_place(
         encoder=encoder,
         heads=heads,
         dtype=encoder.dtype,
-        says=f"{vit.describe_blocks(encoder)}, class token, relative position bias, mask embeddings",
+        says=f"{words}, class token, relative position bias, mask embeddings",
     )
     return with_init(net, INIT_RULES)

@@ -27,7 +27,7 @@ from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 
 
 class RmsNorm(nn.Module):
-    """Division by the root of the mean square, in float32; a factor for each channel or none."""
+    """RMSNorm in float32, with or without a learnt factor for each channel."""
 
     epsilon: float
     dtype: Dtype
@@ -35,13 +35,13 @@ class RmsNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[..., D] -> [..., D] in the compute dtype."""
+        """Normalise [..., D] -> [..., D] in the compute dtype."""
         norm = nn.RMSNorm(self.epsilon, dtype=jnp.float32, use_scale=self.factors, name="norm")
         return norm(x).astype(self.dtype)
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head attention with rotary positions and without biases, to itself or other tokens."""
+    """Multi-head self- or cross-attention with rotary positions and without biases."""
 
     heads: int
     dtype: Dtype
@@ -49,8 +49,10 @@ class RotaryAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, seen: Array, at: Array, seen_at: Array) -> tuple[Array, Array]:
-        """Queries [B, P, W], what they read [B, n, D], f32[B, 1, P, size] and f32[B, 1, n, size]
-        the angles of both -> ([B, P, W], attention of the first query f32[B, heads, n]).
+        """Map queries [B, P, W] to ([B, P, W], attention of the first query f32[B, heads, n]).
+
+        seen: [B, n, D] what the queries read.
+        at, seen_at: angles of both, f32[B, 1, P, size] and f32[B, 1, n, size].
         """
         width = x.shape[-1]
         dense = partial(nn.DenseGeneral, use_bias=False, kernel_init=xavier, dtype=self.dtype)
@@ -65,21 +67,21 @@ class RotaryAttention(nn.Module):
 
 
 class PlainMlp(nn.Module):
-    """`layers.Mlp` without biases."""
+    """`layers.blocks.Mlp` without biases."""
 
     hidden: int
     dtype: Dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
+        """Map [B, n, D] -> [B, n, D]."""
         dense = partial(nn.Dense, use_bias=False, kernel_init=xavier, dtype=self.dtype)
         hidden = nn.gelu(dense(self.hidden, name="up")(x), approximate=False)
         return dense(x.shape[-1], name="down")(hidden)
 
 
 class RotaryBlock(nn.Module):
-    """A pre-norm block of attention and an MLP; what else is read than x is taken as it is."""
+    """A pre-norm block of self- or cross-attention and an MLP; `seen` is read without a norm."""
 
     heads: int
     hidden: int
@@ -92,8 +94,11 @@ class RotaryBlock(nn.Module):
     def __call__(
         self, x: Array, keep: Array | None, at: Array, seen: Array | None, seen_at: Array | None
     ) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D], factors f32[B, 2] of both branches, angles of x, what is read and its angles,
-        None for x itself -> ([B, n, D], what was captured).
+        """Map [B, n, D] -> ([B, n, D], captures).
+
+        keep: f32[B, 2] factors of both branches.
+        at:   angles of x.
+        seen, seen_at: what x reads, and its angles; None for x itself.
         """
         norm = partial(RmsNorm, self.epsilon, self.dtype)
         x = constraints.constrain_tokens(x)
@@ -104,12 +109,12 @@ class RotaryBlock(nn.Module):
         x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
         y = PlainMlp(self.hidden, self.dtype, name="mlp")(norm(name="norm2")(x))
         x = constraints.constrain_tokens(x + scale_branch(y, keep, 1))
-        found = {"layers": x, "attention": first}
-        return x, {name: found[name] for name in self.capture}
+        captures = {"layers": x, "attention": first}
+        return x, {name: captures[name] for name in self.capture}
 
 
 class RotaryEncoder(UniformEncoder, Stack):
-    """Patch embedding, registers on the border of what is visible, blocks, a norm without factors.
+    """Patch embedding, registers around the visible tokens, blocks, a norm without factors.
 
     Hidden tokens do not enter: there is no mask embedding.
     registers: a multiple of 4. drop_path: rate of every block.
@@ -146,10 +151,11 @@ class RotaryEncoder(UniformEncoder, Stack):
 
 
 class RotaryPredictor(Stack):
-    """Mask tokens at the predicted places, each of which reads the visible tokens by itself.
+    """Mask tokens at the predicted places, each of which reads the visible tokens independently.
 
-    registers: of the encoder, whose places the keys have. heads: {name: values}; a head gives the
-    cosines between tokens and learnt directions, each times a learnt factor that starts at 1.
+    registers: of the encoder; keys have their places.
+    heads:     {name: values}; a head returns the cosines between tokens and learnt directions, each
+               times a learnt factor, initially 1.
     Source: CAPI (arXiv 2502.08769), EncoderDecoder and L2NormLinear of model.py,
     facebookresearch/capi.
     """
@@ -162,7 +168,7 @@ class RotaryPredictor(Stack):
     def __call__(
         self, encoded: Encoded, mask: Mask, randomness: Randomness | None = None
     ) -> dict[str, Array]:
-        """Encoded and its mask -> {head: f32[B, P, values]}.
+        """Predict {head: f32[B, P, values]} from the encoded tokens and their mask.
 
         randomness: of dropped paths; without it none are dropped.
         """
@@ -173,10 +179,12 @@ class RotaryPredictor(Stack):
             constraints.concat_tokens(encoded.prefix, encoded.tokens)
         )
         seen_at = visible_coordinates(self.grid, mask.visible, len(seen), self.registers)
-        own = token_coordinates(self.grid, mask.predict)
+        query_places = token_coordinates(self.grid, mask.predict)
         turns = partial(angles, size=width // self.size.heads)
         keep = constant_drop_path_factors(randomness, depth=self.size.depth, rate=self.drop_path)
-        x, _ = make_rotary_blocks(self, capture=())(x, keep, turns(own), seen, turns(seen_at))
+        x, _ = make_rotary_blocks(self, capture=())(
+            x, keep, turns(query_places), seen, turns(seen_at)
+        )
         x = RmsNorm(self.epsilon, self.dtype, factors=False, name="norm")(x)
         x = l2_normalise(x.astype(jnp.float32))
         return {
@@ -186,36 +194,38 @@ class RotaryPredictor(Stack):
 
 
 def token_coordinates(grid: tuple[int, ...], tokens: Array) -> Array:
-    """Coordinates of tokens i32[B, P] of a grid: f32[B, P, 2]."""
+    """Return the coordinates f32[B, P, 2] of tokens i32[B, P] of a grid."""
     return jnp.asarray(grid_coordinates(grid)).at[tokens].get(mode="promise_in_bounds")
 
 
 def visible_coordinates(
     grid: tuple[int, ...], visible: Array | None, examples: int, registers: int
 ) -> Array:
-    """Coordinates of the registers and the visible tokens, None for all: f32[B, R + K, 2].
+    """Return the coordinates f32[B, R + K, 2] of registers and visible tokens.
 
-    Registers lie on the border of the smallest rectangle around the visible tokens; of a rectangle
-    that is shifted around the grid that is often the whole picture.
+    visible: i32[B, K]; None for all tokens.
+    Registers lie on the border of the smallest rectangle around the visible tokens. Where a visible
+    rectangle wraps around the edges of the grid, that is often the whole picture.
     """
     if visible is None:
-        every = jnp.asarray(grid_coordinates(grid))
-        tokens = jnp.broadcast_to(every, (examples, *every.shape))
+        table = jnp.asarray(grid_coordinates(grid))
+        tokens = jnp.broadcast_to(table, (examples, *table.shape))
     else:
         tokens = token_coordinates(grid, visible)
-    low, high = (f(tokens, axis=1, keepdims=True) for f in (jnp.min, jnp.max))
+    low = jnp.min(tokens, axis=1, keepdims=True)
+    high = jnp.max(tokens, axis=1, keepdims=True)
     return jnp.concatenate([low + border_coordinates(registers) * (high - low), tokens], axis=1)
 
 
 def make_rotary_blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
-    """The blocks of a module under one scan; angles and what is read are the same for all."""
-    size, everywhere = part.size, nn.broadcast
+    """Return the blocks of a module under one scan; all share angles and what they read."""
+    size = part.size
     make = scan_blocks(
         RotaryBlock,
         depth=size.depth,
         remat=part.remat,
         unroll=part.unroll,
-        in_axes=(0, everywhere, everywhere, everywhere),
+        in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
     )
     shape = size.heads, size.hidden, part.epsilon, part.dtype
     return make(*shape, part.attend, capture, name="blocks")
@@ -224,10 +234,10 @@ def make_rotary_blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
 def constant_drop_path_factors(
     randomness: Randomness | None, *, depth: int, rate: float
 ) -> Array | None:
-    """As `drop_path.drop_path_factors`, with the same rate in every block: f32[depth, B, 2] or None.
+    """Return factors as `drop_path.drop_path_factors`, with the same rate in every block.
 
-    Difference to EfficientResidual of model.py, facebookresearch/capi: there exactly a share of a
-    device's examples is dropped, here each by itself, with the same expectation.
+    Difference: EfficientResidual of model.py, facebookresearch/capi, drops an exact share of a
+    device's examples; here each example is dropped independently, with the same expectation.
     """
     if randomness is None or rate == 0:
         return None
@@ -250,24 +260,24 @@ def vit_rotary(
     drop_path: float = 0.2,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT over visible patches and a predictor of cross-attention, as wide as the encoder.
+    """Build a ViT over visible patches and a predictor of cross-attention, as wide as the encoder.
 
-    registers: prefix tokens, a multiple of 4; there is no class token.
+    registers: number of prefix tokens, a multiple of 4; the network has no class token.
     heads:     {name: values per token}, see `RotaryPredictor`.
     drop_path: rate of every block, of the predictor's too.
     Other keywords are those of `masked_vit.vit_mae`. params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown, RotaryError for
-    grids, heads or registers that rotary positions do not serve.
+    grids, heads or registers that rotary positions do not support.
     Source: CAPI (arXiv 2502.08769), EncoderDecoder of model.py, facebookresearch/capi.
-    Differences: angles are float32 (there in the dtype of the computation); the bias of the patch
-    embedding starts at 0 (there as torch starts convolutions).
+    Differences: angles are float32 (officially of the dtype of the computation); the bias of the
+    patch embedding starts at 0 (officially as torch initialises convolutions).
     """
     grid = token_grid(spec.size, patch)
     common = stack_fields(grid, norm_eps, compute())
     size = vit.variant(variant)
-    own = {"registers": registers, "drop_path": drop_path, **common}
-    encoder = RotaryEncoder(size=size, **own)
-    predictor = RotaryPredictor(size=size._replace(depth=decoder_depth), heads=heads, **own)
+    fields = {"registers": registers, "drop_path": drop_path, **common}
+    encoder = RotaryEncoder(size=size, **fields)
+    predictor = RotaryPredictor(size=size._replace(depth=decoder_depth), heads=heads, **fields)
     words = f"width {size.width}, {size.heads} heads, {common['dtype']}"
     heads_said = describe_heads(heads)
     net = picture_net(

@@ -24,13 +24,13 @@ class ScaledBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
-        """[B, n, D], factors f32[B, 2] of both branches -> ([B, n, D], what was captured)."""
+        """Map [B, n, D] -> ([B, n, D], captures); keep: f32[B, 2] factors of both branches."""
         attention = Attention(self.heads, self.dtype, self.attend, name="attention")
         return apply_scaled_branches(self, x, attention, keep)
 
 
 class ScaledBlocks(nn.Module):
-    """What `layers.Blocks` is, of `ScaledBlock`."""
+    """As `layers.blocks.Blocks`, made of `ScaledBlock`."""
 
     size: Size
     epsilon: float
@@ -44,7 +44,7 @@ class ScaledBlocks(nn.Module):
     def __call__(
         self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """As `layers.Blocks`: [B, n, D] -> ([B, n, D], {captured: [depth, B, ...]})."""
+        """Map [B, n, D] -> ([B, n, D], {capture: [depth, B, ...]}), as `layers.blocks.Blocks`."""
         size = self.size
         shape = size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.layer_scale
         make = scan_blocks(ScaledBlock, depth=size.depth, remat=self.remat, unroll=self.unroll)
@@ -54,7 +54,7 @@ class ScaledBlocks(nn.Module):
 class ScaledEncoder(Encoder):
     """`vit.Encoder` whose blocks have LayerScale.
 
-    layer_scale: what the factors of the residual branches start from.
+    layer_scale: initial factor of the residual branches.
     """
 
     layer_scale: float = 0.1
@@ -64,6 +64,6 @@ class ScaledEncoder(Encoder):
 
 
 def make_scaled_blocks(part: Stack) -> ScaledBlocks:
-    """The blocks of the part that calls this, which has a layer_scale; as `vit.make_blocks`."""
-    how = part.epsilon, part.dtype, part.attend, part.layer_scale, part.remat, part.unroll
-    return ScaledBlocks(part.size, *how, name="stack")
+    """Return the blocks of the part that calls this, which has a layer_scale."""
+    fields = part.epsilon, part.dtype, part.attend, part.layer_scale, part.remat, part.unroll
+    return ScaledBlocks(part.size, *fields, name="stack")

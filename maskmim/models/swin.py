@@ -42,11 +42,11 @@ MLP = 4
 
 
 def swin_variant(name: str) -> SwinSize:
-    """The size of a named variant, or of one written as width x depths x heads.
+    """Return the size of a named variant, or of one written as width x depths x heads.
 
     name: a key of VARIANTS, or '32x2-2-2x1-2-4': blocks and heads of each stage.
-    Raises ModelError for any other name, for stages with an odd number of blocks or not one number
-    of heads each, and where heads do not divide the width.
+    Raises ModelError for any other name, for stages with an odd number of blocks or without a
+    number of heads, and where heads do not divide the width.
     """
     if name in VARIANTS:
         return VARIANTS[name]
@@ -69,10 +69,10 @@ def swin_variant(name: str) -> SwinSize:
 class SwinEncoder(BaseEncoder, Part):
     """Patch embedding with a norm, mask embeddings, stages of pairs of blocks, a last norm.
 
-    grid:  (rows, columns) of the last stage's tokens, which the mask is made of.
+    grid:  (rows, columns) of the last stage's tokens, which the mask refers to.
     patch: (height, width) pixels of a token of the first stage.
     Every token enters whatever `visible` says, see `in_place.in_place_net`. Nothing can be
-    captured: the stages' tokens have different numbers and widths.
+    captured: the stages differ in the number and width of their tokens.
     """
 
     patch: tuple[int, int]
@@ -90,23 +90,24 @@ class SwinEncoder(BaseEncoder, Part):
     ) -> Encoded:
         depths, heads = self.size.depths, self.size.heads
         keep = drop_path_factors(randomness, depth=sum(depths), rate=self.drop_path)
-        x, grid = self._embedded(units, hidden)
+        x, grid = self._embed(units, hidden)
         for stage, depth in enumerate(depths):
             first = sum(depths[:stage])
-            own = None if keep is None else keep[first : first + depth]
-            own = own if own is None else own.reshape(depth // 2, 2, *own.shape[1:])
+            pairs = None
+            if keep is not None:
+                pairs = keep[first : first + depth].reshape(depth // 2, 2, *keep.shape[1:])
             width = x.shape[-1]
             shape = (grid, heads[stage], MLP * width, self.window, self.epsilon, self.dtype)
-            name, how = f"stage{stage}_blocks", {"remat": self.remat, "unroll": self.unroll}
-            x, _ = swin_stage(depth, *shape, **how, name=name)(x, own)
+            loop = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
+            x, _ = swin_stage(depth, *shape, **loop)(x, pairs)
             if stage + 1 < len(depths):
                 x = Merge(grid, self.epsilon, self.dtype, name=f"merge{stage}")(x)
                 grid = grid[0] // 2, grid[1] // 2
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return Encoded(x[:, :0], x)
 
-    def _embedded(self, units: Array, hidden: Array | None) -> tuple[Array, Grid]:
-        """The first stage's tokens [B, n, width], mask embeddings in hidden units; their grid."""
+    def _embed(self, units: Array, hidden: Array | None) -> tuple[Array, Grid]:
+        """Return the first stage's tokens [B, n, width], hidden as mask embeddings; their grid."""
         times = 2 ** (len(self.size.depths) - 1)
         unit = times * self.patch[0], times * self.patch[1]
         grid = times * self.grid[0], times * self.grid[1]
@@ -132,25 +133,24 @@ def swin_in_place(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A Swin Transformer that sees every token, hidden ones as mask embeddings, with linear heads.
+    """Build a Swin Transformer that sees every token, hidden ones as mask embeddings; linear heads.
 
-    The net's tokens are those of the last stage, 32 x 32 pixels for patches of 4 and four stages:
-    the mask is made of them, `Encoded.tokens` are theirs, and so are heads, targets and losses. A
-    hidden one stands for its 8 x 8 patches, all of which carry the mask embedding in the first
-    stage; a mask finer than that cannot be asked for.
+    The net's tokens are those of the last stage, 32 x 32 pixels for patches of 4 and four stages;
+    the mask, `Encoded.tokens`, heads, targets and losses refer to them. A hidden one covers 8 x 8
+    patches, all of which carry the mask embedding in the first stage; a finer mask is not possible.
 
     variant: a key of VARIANTS, or width x depths x heads, see `swin_variant`.
     patch:   (height, width) pixels of a token of the first stage.
     window:  side of the attention windows in tokens; a stage whose grid is smaller has one window
              as large as its shorter side, and no shift. It must divide the grid of every stage.
     heads:   {name: values per token}; None stands for the pixel values of a token.
-    Other keywords are those of `masked_vit.vit_mae`; there is no class token, and relative
+    Other keywords are those of `masked_vit.vit_mae`. The network has no class token, and relative
     position biases in every block instead of positions.
     Raises ModelError for sizes that do not divide, names that are unknown, and in `encode` for a
     mask that leaves tokens out.
     Source: Swin (arXiv 2103.14030); models/swin_transformer.py and models/simmim.py,
-    microsoft/SimMIM. Differences: grids are not padded to whole windows (nor are they there); the
-    heads' start, see `in_place.LinearHeads`. Swin V2 is not here.
+    microsoft/SimMIM. As in SimMIM, grids are not padded to whole windows. Differences: how heads
+    are initialised, see `in_place.LinearHeads`. Swin V2 is not included.
     """
     size = swin_variant(variant)
     times = 2 ** (len(size.depths) - 1)

@@ -1,4 +1,4 @@
-"""A BERT of picture tokens, as a `TokenModel` value: codes and a class in, logits of codes out.
+"""A BERT of picture tokens, as a `TokenModel` value: from codes and a class to logits of codes.
 
 Source: MaskGIT (arXiv 2202.04200), section 3.2; nets/maskgit_transformer.py,
 google-research/maskgit; BERT (arXiv 1810.04805).
@@ -28,7 +28,7 @@ from maskmim.types import Array, Encoded, Randomness, Tree
 
 
 class DropoutError(UserError, ValueError):
-    """A rate that is no share."""
+    """A dropout rate outside [0, 1)."""
 
 
 class TokenModel(NamedTuple):
@@ -37,7 +37,7 @@ class TokenModel(NamedTuple):
     mask_id: the id of an unknown token.
     init:    key -> params.
     encode:  (params, i32[B, N] tokens, i32[B] classes, -1 for none, randomness or None) -> Encoded,
-             the prefix being the class's token; randomness is of dropout, without it there is none.
+             whose prefix is the class's token. Without randomness nothing is dropped.
     logits:  (params, Encoded) -> f32[B, N, codes].
     says:    lines for people.
     """
@@ -50,21 +50,22 @@ class TokenModel(NamedTuple):
 
 
 def rules() -> Rules:
-    """Where parameters lie, for `config.mesh.rules`: `sharding.transformer` and the vocabulary."""
+    """Return sharding rules for `config.mesh.rules`: `sharding.transformer` and the vocabulary."""
     return ((r"vocabulary$", (None, "fsdp")), *transformer())
 
 
 def truncated_normal(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
-    """N(0, 0.02) cut off at two deviations, whose deviation is 0.0176 then: BERT's start."""
+    """Draw from N(0, 0.02) truncated at two deviations, as BERT does; the deviation is 0.0176."""
     return 0.02 * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
 
 def dropout_factors(
     keys: Array | None, place: int, shape: tuple[int, ...], rate: float
 ) -> Array | None:
-    """Factors of dropout, 0 or 1 / (1 - rate), of each example: f32[B, *shape]; None for none.
+    """Return dropout's factors, 0 or 1 / (1 - rate), as f32[B, *shape]; None drops nothing.
 
-    keys: [B], the examples' own; place: which of the dropouts that share the keys it is.
+    keys:  [B], one per example, or None without dropout.
+    place: number of this dropout among those that share the keys.
     """
     if keys is None or rate == 0:
         return None
@@ -76,14 +77,14 @@ def dropout_factors(
 
 
 def apply_factors(x: Array, factors: Array | None) -> Array:
-    """An array times factors of dropout, in its dtype."""
+    """Multiply an array with dropout's factors, in its dtype."""
     return x if factors is None else x * factors.astype(x.dtype)
 
 
 def attend_with_dropout(query: Array, key: Array, value: Array, *, factors: Array) -> Array:
-    """Attention as `attention.plain_attention` whose weights are multiplied with factors f32[B, n, n].
+    """Compute `attention.plain_attention` with weights multiplied by factors f32[B, n, n].
 
-    All heads of an example share them, as Flax's attention shares them over the whole batch.
+    All heads of an example share the factors; in Flax's attention the whole batch shares them.
     """
     weights = jax.nn.softmax(attention_scores(query, key) / math.sqrt(query.shape[-1]), axis=-1)
     weights = apply_factors(weights, factors[:, None]).astype(value.dtype)
@@ -91,14 +92,14 @@ def attend_with_dropout(query: Array, key: Array, value: Array, *, factors: Arra
 
 
 class TanhMlp(nn.Module):
-    """As `layers.Mlp`, with GELU approximated by tanh, which is what made MaskGIT's weights."""
+    """As `layers.blocks.Mlp`, with GELU approximated by tanh, as MaskGIT's weights were trained."""
 
     hidden: int
     dtype: Dtype
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, n, D] -> [B, n, D]."""
+        """Map [B, n, D] -> [B, n, D]."""
         up = nn.Dense(self.hidden, dtype=self.dtype, name="up")
         down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=True))
@@ -116,7 +117,7 @@ class PostNormBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, keys: Array | None) -> tuple[Array, None]:
-        """[B, n, D] -> [B, n, D]; keys: [B] of dropout."""
+        """Map [B, n, D] -> ([B, n, D], None); keys: [B] of dropout."""
         length, width = x.shape[1:]
         x = constraints.constrain_tokens(x)
         factors = dropout_factors(keys, 0, (length, length), self.dropout)
@@ -134,8 +135,9 @@ class PostNormBlock(nn.Module):
 class Transformer(Stack):
     """Embedded tokens with learned positions, blocks, and logits by the same table.
 
-    grid: (N,), the tokens without the class, which comes first.
-    vocabulary: rows of the table; codes: the first of them, which can be predicted.
+    grid:       (N,), the tokens without the class, which comes first.
+    vocabulary: rows of the table.
+    codes:      number of the first rows, which can be predicted.
     """
 
     vocabulary: int
@@ -143,7 +145,7 @@ class Transformer(Stack):
     dropout: float
 
     def setup(self) -> None:
-        """The parts, which both methods use."""
+        """Make the submodules, which both methods use."""
         width = self.size.width
         dense = partial(nn.Dense, dtype=self.dtype)
         self.table = self.param("vocabulary", truncated_normal, (self.vocabulary, width))
@@ -159,29 +161,28 @@ class Transformer(Stack):
         return make(size.heads, size.hidden, self.epsilon, self.dtype, self.attend, self.dropout)
 
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
-        """i32[B, 1 + N], the class first -> Encoded."""
+        """Encode i32[B, 1 + N], the class first."""
         rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
         x = constraints.constrain_tokens(self.norm(rows + self.positions))
         depth, keys = self.size.depth, None
         if randomness is not None:
-            own = randomness.each("dropout")
-            x = apply_factors(x, dropout_factors(own, depth, x.shape[1:], self.dropout))
-            keys = jax.vmap(lambda layer: jax.vmap(jax.random.fold_in, (0, None))(own, layer))(
-                jnp.arange(depth)
-            )
+            example_keys = randomness.each("dropout")
+            x = apply_factors(x, dropout_factors(example_keys, depth, x.shape[1:], self.dropout))
+            fold_in = jax.vmap(jax.random.fold_in, (0, None))
+            keys = jax.vmap(fold_in, (None, 0))(example_keys, jnp.arange(depth))
         return Encoded(*constraints.split_tokens(self.blocks(x, keys)[0], 1))
 
     def logits(self, tokens: Array) -> Array:
-        """[B, N, D] -> f32[B, N, codes]."""
+        """Map [B, N, D] -> f32[B, N, codes]."""
         x = self.head_norm(
             nn.gelu(self.head(constraints.constrain_tokens(tokens)), approximate=True)
         )
         rows = self.table[: self.codes].astype(self.dtype)
-        found = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
-        return found + self.bias
+        products = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
+        return products + self.bias
 
     def __call__(self, ids: Array) -> Array:
-        """Both in turn, for init."""
+        """Run both in turn, for init."""
         return self.logits(self.encode(ids, None).tokens)
 
 
@@ -195,16 +196,18 @@ def bert(
     norm_eps: float = 1e-12,
     compute: Callable[[], Compute] = compute,
 ) -> TokenModel:
-    """MaskGIT's transformer for examples of `length` tokens with so many codes and classes.
+    """Build MaskGIT's transformer for examples of `length` tokens.
 
-    variant: depth x width x heads, see `vit.variant`. dropout: of attention, of the residual
-    branches and of the embedding. compute: see `layers.compute.compute`.
+    codes, classes: their numbers.
+    variant: depth x width x heads, see `vit.variant`.
+    dropout: rate, of attention, of the residual branches and of the embedding.
+    compute: see `layers.compute.compute`.
     The vocabulary is codes, classes, no class, unknown; params {'transformer': ...}.
     Raises ModelError for unknown names, DropoutError for a rate outside [0, 1).
     Differences: the official vocabulary has no token for a missing class; its unknown token is id
-    -1, which JAX takes for the last row, as here. The bias of logits is there for codes alone. The
-    paper (section 4.1) says 8 heads, the config of the published weights 16. Dropout is an
-    example's own, Flax's attention drops the same weights in all of them.
+    -1, for which JAX reads the last row, as here. Logits have a bias for codes alone. The paper
+    (section 4.1) says 8 heads, the config of the published weights 16. Each example has its own
+    dropout; Flax's attention drops the same weights in all examples.
     """
     if not 0 <= dropout < 1:
         raise DropoutError(f"dropout {dropout}: a share, from 0 to below 1")
@@ -214,22 +217,22 @@ def bert(
     module = Transformer(dropout=dropout, **sizes, **common)
 
     def init(key: Array) -> Tree:
-        made = module.init(key, jnp.zeros((1, 1 + length), jnp.int32))
-        return {"transformer": made["params"]}
+        variables = module.init(key, jnp.zeros((1, 1 + length), jnp.int32))
+        return {"transformer": variables["params"]}
 
     def encode(
         params: Tree, ids: Array, label: Array, randomness: Randomness | None = None
     ) -> Encoded:
-        # A class that does not exist reads beyond the table, and makes the loss not a number.
+        # A class that does not exist reads beyond the table, so that the loss becomes NaN.
         first = jnp.where(label < 0, classes, jnp.where(label < classes, label, rows)) + codes
         ids = jnp.concatenate([first[:, None], ids], axis=1)
-        own = {"params": params["transformer"]}
-        return module.apply(own, ids, randomness, method="encode")
+        variables = {"params": params["transformer"]}
+        return module.apply(variables, ids, randomness, method="encode")
 
     def logits(params: Tree, encoded: Encoded) -> Array:
-        own = {"params": params["transformer"]}
-        return module.apply(own, encoded.tokens, method="logits")
+        variables = {"params": params["transformer"]}
+        return module.apply(variables, encoded.tokens, method="logits")
 
-    told = f"{vit.describe_blocks(module)}, norms behind, dropout {dropout:g}"
-    made = TokenModel(rows - 1, init, encode, logits, (("encoder", told),))
+    words = f"{vit.describe_blocks(module)}, post-norm, dropout {dropout:g}"
+    made = TokenModel(rows - 1, init, encode, logits, (("encoder", words),))
     return with_init(made, [(r"kernel$", lambda key, old: truncated_normal(key, old.shape))])

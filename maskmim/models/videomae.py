@@ -1,4 +1,4 @@
-"""VideoMAE: a ViT over the visible cubes of a clip, and a decoder over those that are asked for."""
+"""VideoMAE: a ViT over the visible cubes of a clip, and a decoder of the predicted ones."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class AskedDecoder(Stack):
 
     heads:     {name: values}; a head is a dense layer on the mask tokens.
     positions: a fixed table, see `posembed.fixed_positions`, of visible tokens and of mask tokens.
-    Tokens that are neither visible nor predicted do not enter, so a mask that predicts a part
-    saves that part of the decoder; one that is both enters twice, as released. Where the hidden
-    tokens are the predicted ones this is MAE's decoder in another order.
+    Tokens that are neither visible nor predicted do not enter, so that predicting fewer tokens
+    makes the decoder cheaper; a token that is both enters twice, as in the release. Where the
+    hidden tokens are the predicted ones this is MAE's decoder in another order.
     Source: PretrainVisionTransformer.forward of modeling_pretrain.py, MCG-NJU/VideoMAE and
-    OpenGVLab/VideoMAEv2. Their `encoder_to_decoder` has no bias and torch's start, kept here.
+    OpenGVLab/VideoMAEv2. As there, `embed` (`encoder_to_decoder`) has no bias and torch's
+    initialisation.
     """
 
     heads: Mapping[str, int]
@@ -36,7 +37,7 @@ class AskedDecoder(Stack):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded without prefix tokens, and its mask -> {head: f32[B, P, values]}."""
+        """Predict {head: f32[B, P, values]} from encoded tokens without prefix, and their mask."""
         width = self.size.width
         table = jnp.asarray(posembed.fixed_positions(self.positions, width, self.grid), self.dtype)
         embed = nn.Dense(
@@ -45,8 +46,8 @@ class AskedDecoder(Stack):
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         seen = constraints.embed_tokens(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
-        asked = filling + table.at[mask.predict].get(mode="promise_in_bounds")
-        x, _ = make_blocks(self)(constraints.concat_tokens(seen, asked))
+        queries = filling + table.at[mask.predict].get(mode="promise_in_bounds")
+        x, _ = make_blocks(self)(constraints.concat_tokens(seen, queries))
         _, x = constraints.split_tokens(x, seen.shape[1])
         x = Norm(self.epsilon, self.dtype, name="norm")(constraints.constrain_tokens(x))
         return dense_heads(self.heads, x, self.dtype)
@@ -64,19 +65,19 @@ def vit_videomae(
     drop_path: float = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
-    """A ViT with attention over space and time, without class token, and VideoMAE's decoder.
+    """Build a ViT with attention over space and time, without class token, and VideoMAE's decoder.
 
     variant, decoder: sizes as models.vit.variant takes them.
     patch:     (frames, height, width) of a cube.
-    positions: the fixed table of encoder and decoder, see models.posembed.fixed; VideoMAE's
-               'sinusoid' counts all tokens of a clip in one row.
-    Other keywords as those of `masked_vit.vit_mae`. params: {'encoder': ..., 'decoder': ...}.
+    positions: the fixed table of encoder and decoder, a key of models.layers.posembed.FIXED;
+               VideoMAE's 'sinusoid' numbers all tokens of a clip consecutively.
+    Other keywords are those of `masked_vit.vit_mae`. params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: VideoMAE (arXiv 2203.12602), modeling_pretrain.py of MCG-NJU/VideoMAE.
-    Differences: queries and values have biases there, keys none. Here keys have one too: it adds
-    the same number to all of a query's logits, so the softmax, and all else, does not see it. The
-    embedding of cubes starts from Xavier's distribution, there from torch's for convolutions, and
-    the mask token from N(0, 0.02), there cut off at one deviation.
+    Differences: keys have a bias too, not only queries and values; it adds the same number to all
+    of a query's logits, which cancels in the softmax. The embedding of cubes is drawn from Xavier's
+    distribution, officially from torch's for convolutions, and the mask token from N(0, 0.02),
+    which the official code truncates at one standard deviation.
     """
     vit.check_positions(positions, posembed.FIXED)
     common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())

@@ -112,7 +112,7 @@ class Encoder(UniformEncoder, Stack):
         return make_blocks(self)
 
     def _embed_tokens(self, patches: Array, visible: Array | None, hidden: Array | None) -> Array:
-        """Return the visible tokens with positions; gather first, so that the rest costs nothing."""
+        """Return visible tokens with positions; gathered first, so that the rest costs nothing."""
         positions = self._positions()
         if visible is not None:
             patches = constraints.constrain_examples(gather(patches, visible))

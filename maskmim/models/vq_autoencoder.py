@@ -1,4 +1,4 @@
-"""A convolutional autoencoder with a codebook, which turns pictures into grids of codes and back.
+"""A convolutional autoencoder with a codebook: pictures to grids of codes and back.
 
 Source: MaskGIT (arXiv 2202.04200), section 3.1; nets/vqgan_tokenizer.py and layers.py of
 google-research/maskgit, which leaves out the attention of VQGAN (arXiv 2012.09841).
@@ -21,7 +21,7 @@ from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
 
 def rules() -> Rules:
-    """Where parameters lie, for `config.mesh.rules`: convolutions are split along their outputs."""
+    """Return sharding rules for `config.mesh.rules`: convolutions are split along their outputs."""
     return (
         (r"conv\w*/kernel$", (None, None, None, "fsdp")),
         (r"dense\w*/kernel$", ("fsdp",)),
@@ -37,15 +37,15 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, h, w, C] -> [B, h, w, C]."""
+        """Normalise [B, h, w, C] -> [B, h, w, C]."""
         return nn.GroupNorm(self.groups, dtype=jnp.float32, name="norm")(x).astype(self.dtype)
 
 
 class ResBlock(nn.Module):
     """Norm, swish, convolution, twice, added to the input.
 
-    Where widths differ the input cannot be added: the official code, and so its weights, puts a
-    1 x 1 convolution of the branch itself in its place, not of the input as VQGAN does.
+    Where widths differ, a 1 x 1 convolution of the branch itself is added instead of the input, as
+    in the official code and weights; VQGAN adds a convolution of the input.
     """
 
     width: int
@@ -54,7 +54,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """[B, h, w, C] -> [B, h, w, width]."""
+        """Map [B, h, w, C] -> [B, h, w, width]."""
         y = x
         for name in ("1", "2"):
             y = nn.swish(GroupNorm(self.groups, self.dtype, name=f"norm{name}")(y))
@@ -66,11 +66,15 @@ class ResBlock(nn.Module):
 
 
 class PictureEncoder(BaseEncoder):
-    """Pictures to vectors on a grid; each level but the last halves the resolution.
+    """An encoder of pictures into vectors on a grid; each level but the last halves the resolution.
 
-    width:  channels of the first level; levels: factors of it, one for each level.
-    blocks: residual blocks of a level, and at the end. codes_width: of the vectors.
-    patch:  pixels of a token, 2 ** (levels - 1); grid: of tokens.
+    Masks have no effect: every token is encoded, not yet as a code.
+    width:       channels, times a factor for each level.
+    levels:      these factors.
+    blocks:      residual blocks of a level, and at the end.
+    codes_width: of the vectors.
+    patch:       pixels of a token, 2 ** (levels - 1) on each side.
+    grid:        of tokens.
     """
 
     width: int
@@ -109,7 +113,7 @@ class PictureEncoder(BaseEncoder):
 
 
 class PictureDecoder(nn.Module):
-    """Codes' vectors on a grid to pictures: the encoder backwards, nearest pixels enlarged."""
+    """A decoder of vectors on a grid into pictures: the encoder in reverse, repeating pixels."""
 
     width: int
     levels: tuple[int, ...]
@@ -122,7 +126,7 @@ class PictureDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Vectors f32[B, N, codes_width] of every token -> {'pixels': f32[B, P, V]}."""
+        """Predict {'pixels': f32[B, P, V]} from vectors f32[B, N, codes_width] of every token."""
         tokens = encoded.tokens
         x = tokens.reshape(len(tokens), *self.grid, tokens.shape[-1]).astype(self.dtype)
         x = self._conv(self.width * self.levels[-1], "conv_in")(x)
@@ -156,30 +160,32 @@ def vq_autoencoder(
     groups: int = 32,
     dtype: str = "float32",
 ) -> Net:
-    """The tokenizer of MaskGIT: patches of 16 pixels, 1024 codes.
+    """Build the tokenizer of MaskGIT: patches of 16 pixels, 1024 codes.
 
-    width, levels: channels of each level are width * factor; n levels make tokens of 2 ** (n - 1)
-                   pixels.
-    blocks: residual blocks of a level. codes, codes_width: size of the codebook and of its vectors.
-    groups: of the normalisation; must divide the channels of every level.
+    width, levels:      a level has width * factor channels; n levels make tokens of 2 ** (n - 1)
+                        pixels.
+    blocks:             residual blocks of a level.
+    codes, codes_width: size of the codebook and of its vectors.
+    groups:             of the normalisation; must divide the channels of every level.
+    dtype:              of the computation, 'float32' or 'bfloat16'. The network has no loop over
+                        blocks and recomputes nothing, so that it does not take `layers.compute`.
 
-    Its params are {'encoder', 'decoder', 'codebook': {'vectors': f32[codes, codes_width]}}.
-    `encode` gives the vectors before the codebook, `predict` pixels of the vectors handed to it
-    (codes' vectors, of every token of the picture): what is between the two belongs to the method,
-    see `maskmim.teachers.picture_codes`.
+    params: {'encoder', 'decoder', 'codebook': {'vectors': f32[codes, codes_width]}}.
+    `encode` returns the vectors before the codebook; `predict` takes the codes' vectors of every
+    token and returns pixels. The method quantises between the two, see
+    `maskmim.teachers.picture_codes`.
     Raises ModelError where the groups do not divide, or tokens do not fill the picture.
-    Kernels start as Flax starts them, as there.
+    Kernels have Flax's default initialisation, as in the official code.
     """
     if any(width * factor % groups for factor in levels):
         raise ModelError(
-            f"{groups} groups do not divide the channels {[width * each for each in levels]}: "
+            f"{groups} groups do not divide the channels {[width * factor for factor in levels]}: "
             "change model.groups or model.width"
         )
     patch = (2 ** (len(levels) - 1),) * 2
     grid = token_grid(spec.size, patch)
-    kind = jnp.dtype(dtype)
     sizes = {"width": width, "levels": tuple(levels), "blocks": blocks, "groups": groups}
-    sizes |= {"patch": patch, "grid": grid, "dtype": kind}
+    sizes |= {"patch": patch, "grid": grid, "dtype": jnp.dtype(dtype)}
     words = "-".join(str(width * factor) for factor in levels)
     net = picture_net(
         spec,
@@ -188,15 +194,15 @@ def vq_autoencoder(
         encoder=PictureEncoder(codes_width=codes_width, **sizes),
         predictor=PictureDecoder(channels=spec.channels, **sizes),
         says=(
-            ("encoder", f"convolutions, {words} channels, {blocks} blocks each, {kind}"),
+            ("encoder", f"convolutions, {words} channels, {blocks} blocks each, {dtype}"),
             ("codebook", f"{codes} codes of {codes_width} values"),
         ),
     )
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
-        start = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-        vectors = start(second, (codes, codes_width))
+        draw = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+        vectors = draw(second, (codes, codes_width))
         return {**net.init(first), "codebook": {"vectors": vectors}}
 
     return net._replace(init=init)

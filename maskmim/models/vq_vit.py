@@ -1,4 +1,4 @@
-"""A ViT whose tokens become short unit vectors to be quantised, and a ViT that reads codes."""
+"""BEiT v2's tokenizer: a ViT whose tokens become short unit vectors, and a ViT to decode them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 
 class Tokenizer(NamedTuple):
-    """A network around a codebook; the codes themselves belong to who quantises.
+    """A network around a codebook; the codebook itself belongs to the caller.
 
-    net:     encoder, and a predictor that reads vectors as they are, without a codebook.
+    net:     encoder, and a predictor that decodes the vectors without quantising them.
     width:   values of a vector.
     vectors: (params, Encoded with all N tokens) -> f32[B, N, width], each of length 1.
     decode:  (params, quantised vectors f32[B, N, width]) -> f32[B, N, values].
@@ -35,10 +35,13 @@ class Tokenizer(NamedTuple):
 
 
 class Reader(nn.Module):
-    """What stands behind the encoder: tokens to short vectors, and these to what is predicted.
+    """Layers after the encoder: tokens to short vectors, and these to predictions.
 
-    width: of a short vector. values: that are predicted of a token.
-    The short vectors are computed in float32 whatever the dtype.
+    decoder: the ViT that decodes vectors.
+    hidden:  units between a token and its vector.
+    width:   of a vector.
+    values:  predicted per token.
+    The vectors are computed in float32 whatever the dtype.
     """
 
     decoder: vit.Encoder
@@ -48,7 +51,7 @@ class Reader(nn.Module):
     dtype: Dtype
 
     def setup(self) -> None:
-        """The dense layers; the ViT is given."""
+        """Make the dense layers; the decoder is a field."""
         self.shorten_hidden = nn.Dense(self.hidden, dtype=jnp.float32)
         self.shorten = nn.Dense(self.width, dtype=jnp.float32)
         wide = self.decoder.size.width
@@ -56,13 +59,13 @@ class Reader(nn.Module):
         self.read = nn.Dense(self.values, dtype=self.dtype)
 
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Encoded with all N tokens and a mask -> {'features': f32[B, P, values]}."""
+        """Predict {'features': f32[B, P, values]} from all N encoded tokens and the mask."""
         return {
             "features": constraints.select_tokens(self.decode(self.vectors(encoded)), mask.predict)
         }
 
     def vectors(self, encoded: Encoded) -> Array:
-        """f32[B, N, width], each of length 1."""
+        """Return vectors f32[B, N, width], each of length 1."""
         return l2_normalise(
             self.shorten(
                 jnp.tanh(self.shorten_hidden(constraints.constrain_tokens(encoded.tokens)))
@@ -70,13 +73,13 @@ class Reader(nn.Module):
         )
 
     def decode(self, vectors: Array) -> Array:
-        """Vectors f32[B, N, width] -> f32[B, N, values]."""
+        """Decode vectors f32[B, N, width] to f32[B, N, values]."""
         tokens = constraints.constrain_tokens(self.decoder(vectors, None, None).tokens)
         return self.read(jnp.tanh(self.read_hidden(tokens))).astype(jnp.float32)
 
 
 def draw_torch_uniform(key: Array, old: Array) -> Array:
-    """U(-1, 1) over the root of the inputs, what torch's convolutions start from."""
+    """Draw from U(-1, 1) / sqrt(inputs), as torch initialises convolutions."""
     return jax.random.uniform(key, old.shape, old.dtype, -1, 1) / jnp.sqrt(old.shape[0])
 
 
@@ -98,24 +101,24 @@ def vq_vit(
     norm_eps: float = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Tokenizer:
-    """BEiT v2's tokenizer: a ViT, two dense layers, a codebook, a short ViT, two dense layers.
+    """Build BEiT v2's tokenizer: ViT, two dense layers, codebook, short ViT, two dense layers.
 
     width:         values of a code.
-    features:      width of what is predicted of each token, a teacher's features.
-    decoder_depth: blocks of the ViT that reads codes, as wide as the encoder; 1 or 3.
+    features:      width of the predicted teacher's features.
+    decoder_depth: blocks of the ViT that decodes, as wide as the encoder; 1 or 3.
     Other keywords are those of `masked_vit.vit_mae`. Both ViTs have learned positions and a class
     token. Raises ModelError as vit_mae does.
     params: {'encoder': ..., 'decoder': {'decoder': the ViT, 'shorten...', 'read...'}}.
     Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2.
-    Differences: keys have a bias too, which no softmax can see; class tokens have no position
-    besides themselves; biases of patch embeddings start at 0.
+    Differences: keys have a bias too, which cancels in the softmax; class tokens have no position;
+    biases of patch embeddings start at 0.
     """
     grid = token_grid(spec.size, patch)
     common = vit.stack_fields(grid, norm_eps, compute())
     encoder = vit.build_encoder(variant, common, positions="learned")
     size = encoder.size
-    short = f"{decoder_depth}x{size.width}x{size.heads}x{size.hidden}"
-    decoder = vit.build_encoder(short, common, positions="learned")
+    decoder_variant = f"{decoder_depth}x{size.width}x{size.heads}x{size.hidden}"
+    decoder = vit.build_encoder(decoder_variant, common, positions="learned")
     reader = Reader(decoder, size.width, width, features, common["dtype"])
     net = picture_net(
         spec,

@@ -87,8 +87,8 @@ def adamw_dino(
 def clip_array(name: str, gradient: Array, limit: float) -> Array:
     """Scale the gradient of one array down to the norm `limit` if its norm is above.
 
-    name: its path. Below 'blocks' the first dimension counts blocks, and every block is an array of its own. With
-    an infinite limit nothing is scaled.
+    name: the path of the array. Below 'blocks' the first dimension counts blocks, and each block is
+    clipped separately. An infinite limit scales nothing.
     """
     first = 1 if "blocks" in name.split("/") else 0
     axes = tuple(range(first, gradient.ndim))

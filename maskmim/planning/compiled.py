@@ -114,14 +114,14 @@ def program_text(program: jax.stages.Compiled) -> str:
 
 def resident_bytes(config: ConfigDict, parts: Assembly) -> dict[str, float]:
     """Return the bytes of a chip in use between steps, by kind: state, frozen arrays, a batch."""
-    whole = sharding.replicated(parts.mesh)
+    replicated = sharding.replicated(parts.mesh)
     split = sharding.by_example(parts.mesh)
     batch = cost.batch_shapes(config, config.train.batch_size)
     groups = {
         "parameters": (parts.shapes.params, parts.shardings.params),
         "optimiser": (parts.shapes.opt_state, parts.shardings.opt_state),
         "extra": (parts.shapes.extra, parts.shardings.extra),
-        "frozen": (parts.frozen_shapes, jax.tree.map(lambda _: whole, parts.frozen_shapes)),
+        "frozen": (parts.frozen_shapes, jax.tree.map(lambda _: replicated, parts.frozen_shapes)),
         "batch": (batch, jax.tree.map(lambda _: split, batch)),
     }
     return {name: float(cost.bytes_per_device(*group)) for name, group in groups.items()}

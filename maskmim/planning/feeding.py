@@ -41,9 +41,9 @@ def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
     except Exception as error:  # a source may fail in many ways where its data are missing
         if config.data.decode.brick != "maskmim.data.decode.picture":
             reason = first_line(error)[:120]
-            return Rate(0.0, f"unknown, the data are not here ({reason}): give --decode-rate")
+            return Rate(0.0, f"unknown, without the data ({reason}): give --decode-rate")
         encoded = typical_photographs(examples)
-        files = f"{examples} JPEG files of 500 x 375 pixels, since the data are not here"
+        files = f"{examples} JPEG files of 500 x 375 pixels, without the data"
     return Rate(_measure_rate(config, encoded), f"measured here on {files}")
 
 

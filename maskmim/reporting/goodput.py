@@ -65,7 +65,7 @@ class Goodput:
             return
         self._next = self._times.clock() + WRITE_SECONDS
         try:
-            write_atomic(self.path, "".join(map(_line, self.starts())))
+            write_atomic(self.path, "".join(map(_to_line, self.starts())))
         except OSError as error:
             logger.warning("%s cannot be written (%s); training goes on", self.path, error)
             self._enabled = False
@@ -81,17 +81,17 @@ def read_starts(path: Path) -> list[Start]:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return [start for start in map(_start, lines) if start is not None]
+    return [start for start in map(_from_line, lines) if start is not None]
 
 
-def _line(start: Start) -> str:
+def _to_line(start: Start) -> str:
     rounded = {name: round(value, 3) for name, value in start.seconds.items()}
     return (
         json.dumps({**start._asdict(), "begun": round(start.begun, 3), "seconds": rounded}) + "\n"
     )
 
 
-def _start(line: str) -> Start | None:
+def _from_line(line: str) -> Start | None:
     try:
         row = json.loads(line)
         seconds = {name: float(row["seconds"].get(name, 0.0)) for name in PHASES}

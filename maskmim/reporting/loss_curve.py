@@ -30,7 +30,7 @@ def draw_loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         axes[1].set_ylabel("top-1 (%)")
         axes[1].legend(frameon=False, fontsize=8)
     steps, rates = _series(rows, "lr")
-    axes[-1].plot(steps, rates, color="#666666", linewidth=1.2, marker=_lone(steps))
+    axes[-1].plot(steps, rates, color="#666666", linewidth=1.2, marker=_point_marker(steps))
     axes[-1].set_ylabel("learning\nrate")
     axes[-1].set_xlabel("step")
     axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
@@ -60,13 +60,20 @@ def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
     smooth = _smooth(losses.clip(low, high))
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axis.set_ylim(low - room, high + room)
-    axis.plot(steps, losses, color="#a9c1de", linewidth=0.8, marker=_lone(steps), label="as logged")
+    axis.plot(
+        steps,
+        losses,
+        color="#a9c1de",
+        linewidth=0.8,
+        marker=_point_marker(steps),
+        label="as logged",
+    )
     if len(losses) > 2:
         axis.plot(steps, smooth, color="#1f4e8c", linewidth=1.8, label="running mean")
         axis.legend(frameon=False, fontsize=8)
 
 
-def _lone(steps: np.ndarray) -> str:
+def _point_marker(steps: np.ndarray) -> str:
     """Return a marker style for a single point, which a line would not show."""
     return "o" if len(steps) == 1 else ""
 

@@ -164,10 +164,10 @@ def to_number(value: Any) -> int | float:
 
 def json_line(row: Mapping[str, Any]) -> str:
     """Return a row as a line of strict JSON: numbers that are not finite become null."""
-    return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+    return json.dumps({name: _finite_or_none(value) for name, value in row.items()}) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -179,10 +179,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return [row for row in map(_row, text.splitlines()) if row is not None]
+    return [row for row in map(_from_line, text.splitlines()) if row is not None]
 
 
-def _row(text: str) -> dict[str, Any] | None:
+def _from_line(text: str) -> dict[str, Any] | None:
     try:
         row = json.loads(text)
     except json.JSONDecodeError:

@@ -113,7 +113,7 @@ def draw_strips(versions: Mapping[str, np.ndarray], title: str) -> np.ndarray:
     first = next(iter(strips.values()))
     frames, height, width = first[0].shape[:3]
     across = 2 * MARGIN + frames * (width + GAP) - GAP
-    heading = _wrapped(title, TITLE_SIZE, across - 2 * MARGIN)
+    heading = _wrap_text(title, TITLE_SIZE, across - 2 * MARGIN)
     top = MARGIN + _line_height(TITLE_SIZE) * len(heading) + GAP
     strip_height = _line_height(LABEL_SIZE) + height + GAP
     down = top + len(first) * (len(strips) * strip_height + GROUP_GAP) - GROUP_GAP + MARGIN
@@ -139,8 +139,8 @@ def _draw_grid(
     groups = min(groups, examples)
     group_width = len(columns) * (width + GAP) - GAP
     across = groups * (group_width + GROUP_GAP) - GROUP_GAP + 2 * MARGIN
-    heading = _wrapped(title, TITLE_SIZE, across - 2 * MARGIN)
-    captions = [_wrapped(label, LABEL_SIZE, width) for label in labels]
+    heading = _wrap_text(title, TITLE_SIZE, across - 2 * MARGIN)
+    captions = [_wrap_text(label, LABEL_SIZE, width) for label in labels]
     label_top = MARGIN + _line_height(TITLE_SIZE) * len(heading) + GAP
     top = label_top + _line_height(LABEL_SIZE) * max(map(len, captions)) + GAP
     down = top + -(-examples // groups) * (height + GAP) - GAP + MARGIN
@@ -167,7 +167,7 @@ def _line_height(size: int) -> int:
     return sum(_font(size).getmetrics()) + 4
 
 
-def _wrapped(text: str, size: int, width: int) -> list[str]:
+def _wrap_text(text: str, size: int, width: int) -> list[str]:
     """Return lines of text about `width` pixels wide at most, by the mean width of letters."""
     letters = max(8, int(width / _font(size).getlength("abcdefghijklmnopqrstuvwxyz") * 26))
     return [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]

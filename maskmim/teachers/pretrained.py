@@ -16,7 +16,13 @@ from maskmim.checkpoints.load_run import load_trained
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import vision, vision_layouts
 from maskmim.models.clip_vision import ClipEncoder
-from maskmim.models.frozen_vit import Frozen, Resize, build_frozen_encoder, patch_grid, with_learned_positions
+from maskmim.models.frozen_vit import (
+    Frozen,
+    Resize,
+    build_frozen_encoder,
+    patch_grid,
+    with_learned_positions,
+)
 from maskmim.models.layers import attention
 from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError, Size
@@ -53,7 +59,9 @@ def vit(
     layouts = vision_layouts.VIT, vision_layouts.TIMM
     size = size_of(variant)
     load = _reader(path, layouts, encoder, size, patch, len(mean))
-    return with_learned_positions(load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std)
+    return with_learned_positions(
+        load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std
+    )
 
 
 def dinov2(

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.running import as_tests, run
+
+pytestmark = pytest.mark.full
 
 FLAGS = (
     "--config=configs/colormae.py:tiny",

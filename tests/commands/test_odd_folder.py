@@ -1,7 +1,11 @@
 """A folder with too many broken files ends the command with its code; a few: faults/test_places."""
 
+import pytest
+
 from tests.data.files import encoded, picture, write
 from tests.running import run
+
+pytestmark = pytest.mark.full
 
 
 def test_too_many_bad_files_stop_the_run_with_its_code(tmp_path):

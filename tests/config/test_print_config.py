@@ -29,7 +29,7 @@ def test_a_changed_value_shows_its_default():
     table = rows(print_config(config))
     assert table["seed"].endswith("(default 0)")
     assert table["optim.b2"].endswith("(default 0.95)")
-    assert table["log.every_steps"].endswith("[speed]   (default 10)")
+    assert table["log.every_steps"].endswith("[speed]  (default 10)")
     assert "default" not in table["optim.b1"]
 
 

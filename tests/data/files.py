@@ -1,4 +1,4 @@
-"""Image files of many kinds, made by hand or with Pillow, for the tests of the data."""
+"""Image files of many kinds, made by hand or with Pillow, for the tests of data sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def picture(seed: int = 0, shape: tuple[int, ...] = (20, 30, 3)) -> np.ndarray:
-    """A smooth random picture, which survives lossy compression nearly unchanged."""
+    """Return a smooth random picture, which lossy compression hardly changes."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (3, 4, *shape[2:]), dtype=np.uint8)
     layers = coarse[..., None] if coarse.ndim == 2 else coarse
@@ -28,7 +28,7 @@ def picture(seed: int = 0, shape: tuple[int, ...] = (20, 30, 3)) -> np.ndarray:
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
-    """The bytes of an image file of a Pillow format."""
+    """Return the bytes of an image file in a Pillow format."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     stream = io.BytesIO()
@@ -37,7 +37,7 @@ def encoded(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
 
 
 def exif(orientation: int) -> bytes:
-    """An EXIF block with an orientation."""
+    """Return an EXIF block with an orientation."""
     block = Image.Exif()
     block[EXIF_ORIENTATION] = orientation
     return block.tobytes()
@@ -45,7 +45,7 @@ def exif(orientation: int) -> bytes:
 
 @functools.cache
 def png_header_bomb(side: int) -> bytes:
-    """A valid PNG of side x side black pixels of 1 bit, some hundred kilobytes of zeros packed."""
+    """Return a valid PNG of side x side black pixels of 1 bit, compressed to some 100 kB."""
     row = bytes(1 + (side + 7) // 8)
     packer = zlib.compressobj(9)
     pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
@@ -59,7 +59,7 @@ def png_header_bomb(side: int) -> bytes:
 
 @functools.cache
 def odd_files() -> dict[str, bytes]:
-    """Readable files of unusual kinds, by name."""
+    """Return readable files of unusual kinds, by name."""
     grey16 = (picture(4, (20, 30)).astype(np.uint16) * 257).astype("<u2")
     colour = Image.fromarray(picture(5))
     frames = [Image.fromarray(picture(seed)) for seed in (6, 7)]
@@ -86,7 +86,7 @@ def odd_files() -> dict[str, bytes]:
 
 @functools.cache
 def bad_files() -> dict[str, bytes]:
-    """Files that cannot be read, by name; huge.png is a sound picture of 50,000 x 50,000 pixels."""
+    """Return unreadable files, by name; huge.png is a valid picture of 50,000 x 50,000 pixels."""
     jpeg = encoded(picture(8, (200, 300, 3)), "JPEG", quality=95)
     png = encoded(picture(9, (200, 300, 3)), "PNG")
     return {
@@ -99,7 +99,7 @@ def bad_files() -> dict[str, bytes]:
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes files below a folder."""
+    """Write files below a folder."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""CIFAR-10, Tiny-ImageNet and TFDS from files of their layouts, made small here."""
+"""CIFAR-10, Tiny-ImageNet and TFDS from small files in their layouts."""
 
 import json
 import subprocess

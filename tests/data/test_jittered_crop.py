@@ -1,4 +1,4 @@
-"""Crops of pictures with other colours."""
+"""Random crops with colour jitter."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Log-mel energies are Kaldi's, and a tone lies in the band that its pitch says."""
+"""Log-mel energies equal Kaldi's, and a tone lies in the band of its pitch."""
 
 import numpy as np
 import pytest

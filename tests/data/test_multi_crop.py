@@ -1,4 +1,4 @@
-"""Several crops: their sizes, and which of them is changed how."""
+"""Multi-crop: the sizes of the crops and how each is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound files become waveforms, and what cannot be read is told."""
+"""Decoding of sound files, and the errors for unreadable ones."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Stretches of fixed size: cut, padded, louder or softer."""
+"""Spectrograms of fixed size: crops, padding and loudness."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Synthetic sounds: what they are called, they are."""
+"""Synthetic sounds have the properties of their kinds."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Videos of many kinds in which the brightness tells the number of the frame."""
+"""Videos of many kinds whose brightness encodes the index of the frame."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ KINDS = {
 
 
 def frames(count: int, side: int = SIDE) -> np.ndarray:
-    """u8[count, side, side, 3], frame k of brightness 20 + STEP * k."""
+    """Return frames u8[count, side, side, 3], frame k with brightness 20 + STEP * k."""
     levels = 20 + STEP * np.arange(count, dtype=np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (count, side, side, 3)).copy()
 
 
 def numbers(clip: np.ndarray) -> list[int]:
-    """Which frames of `frames` these are."""
+    """Return the indices that the brightness of a clip's frames encodes."""
     return [round((level - 20) / STEP) for level in clip.mean((1, 2, 3))]
 
 
 def video(pictures: np.ndarray, kind: str, **options: str) -> bytes:
-    """The bytes of a video file of one of KINDS."""
+    """Return the bytes of a video file of one of KINDS."""
     codec, pixels = KINDS[kind]
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
@@ -49,6 +49,6 @@ def video(pictures: np.ndarray, kind: str, **options: str) -> bytes:
 
 
 def animation(pictures: np.ndarray, kind: str, **options: object) -> bytes:
-    """The bytes of an animated picture of a Pillow format."""
+    """Return the bytes of an animated picture in a Pillow format."""
     first, *rest = map(Image.fromarray, pictures)
     return encoded(first, kind, save_all=True, append_images=rest, **options)

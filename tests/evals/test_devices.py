@@ -1,4 +1,4 @@
-"""Evaluators on several devices, in a process of their own because the number is fixed at start."""
+"""Evaluators on several devices, in a subprocess because the number is fixed at start."""
 
 from __future__ import annotations
 

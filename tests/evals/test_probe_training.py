@@ -1,4 +1,4 @@
-"""The probe's training against torch with MAE's protocol written out."""
+"""The training of the probe against a torch version of MAE's protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors and pictures of reconstructions, against loops in numpy, with a net of plain functions."""
+"""Errors and pictures of reconstructions against numpy loops, with a net of plain functions."""
 
 import math
 

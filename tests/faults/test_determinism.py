@@ -15,6 +15,8 @@ import pytest
 from tests.faults.fifty_steps import BATCH, trained
 from tests.running import ROOT, as_tests, environment
 
+pytestmark = pytest.mark.full
+
 # Allowed relative difference of losses between numbers of micro-batches.
 SPLIT = 1e-6
 

@@ -18,6 +18,8 @@ from maskmim.checkpoints.writer import Checkpoints, NotSaved
 from tests.faults.saver import like, state_at
 from tests.running import run
 
+pytestmark = pytest.mark.full
+
 MEGABYTES = 2
 
 

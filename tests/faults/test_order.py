@@ -15,6 +15,8 @@ from maskmim.data.pipeline import train_batches
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.types import Spec
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((4, 4), 3, (0.5,) * 3, (0.25,) * 3)
 BATCH = 24
 # Not a multiple of the batch, one, the batch itself, a bit more than it.

@@ -17,6 +17,8 @@ from maskmim.reporting.metrics_log import read_metrics
 from tests.data.files import bad_files, encoded, odd_files, picture, write
 from tests.running import ROOT, command, environment
 
+pytestmark = pytest.mark.full
+
 # Blanks, a line break, and what means something to shells, URLs, format strings and configs.
 ODD = "Bild er=50%,é\n日本 #1?&{0}"
 # File systems take 255 bytes for a name, and Linux 4096 for a path.

@@ -13,6 +13,8 @@ from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import exits
 from tests.running import ROOT
 
+pytestmark = pytest.mark.full
+
 EVERY_STEP = "--config.checkpoint.every_epochs=0.25"
 CONFIG = f"--config={ROOT}/tests/faults/odd_config.py"
 

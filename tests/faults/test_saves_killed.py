@@ -15,6 +15,8 @@ from maskmim.checkpoints.reader import checksums_path, stored_steps
 from maskmim.checkpoints.writer import REMOVED, UNFINISHED, Checkpoints
 from tests.faults.saver import like, save_for_ever
 
+pytestmark = pytest.mark.full
+
 RARE = "committed, without sums", "removing an old one"
 
 

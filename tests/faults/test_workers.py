@@ -28,6 +28,8 @@ from maskmim.reporting.metrics_log import read_metrics
 from maskmim.types import Spec
 from tests.running import ROOT, command, environment, run
 
+pytestmark = pytest.mark.full
+
 # Seconds that count as a hang on a busy test machine; the promised figure is 60 s.
 PROMISED = 300
 

@@ -33,19 +33,21 @@ def test_the_official_schedule():
     places = (np.arange(33) + 1) / steps[:, None]
     taken = places <= 1
     for row, tokens in enumerate(case.TABLE_TOKENS):
-        wanted = np.maximum(1, np.minimum(tokens - 1, GOLDEN["counts"][row, 1:]))
-        found = still_unknown(tokens, tokens, jnp.float32(places), curves.cosine)
-        np.testing.assert_array_equal(np.asarray(found)[taken], wanted[taken], f"{tokens} tokens")
+        expected = np.maximum(1, np.minimum(tokens - 1, GOLDEN["counts"][row, 1:]))
+        counts = still_unknown(tokens, tokens, jnp.float32(places), curves.cosine)
+        np.testing.assert_array_equal(
+            np.asarray(counts)[taken], expected[taken], f"{tokens} tokens"
+        )
 
 
 def test_the_official_curves():
     places = jnp.linspace(0.01, 0.99, 50)
     for name, keywords in {"power": {"exponent": 2.5}, "linear": {}, "cosine": {}}.items():
-        found = getattr(curves, name)(places, **keywords)
-        np.testing.assert_allclose(found, GOLDEN[f"curve_{name}"], atol=PARITY)
+        values = getattr(curves, name)(places, **keywords)
+        np.testing.assert_allclose(values, GOLDEN[f"curve_{name}"], atol=PARITY)
     for name in ("logarithm", "exponential"):
-        found = getattr(curves, name)(places, tokens=256)
-        np.testing.assert_allclose(found, GOLDEN[f"curve_{name}"], atol=PARITY)
+        values = getattr(curves, name)(places, tokens=256)
+        np.testing.assert_allclose(values, GOLDEN[f"curve_{name}"], atol=PARITY)
 
 
 @pytest.mark.proves(
@@ -53,8 +55,8 @@ def test_the_official_curves():
 )
 def test_the_official_decoding():
     ids = jnp.asarray(case.sequences(UNKNOWN))
-    begun = jnp.sum(ids == UNKNOWN, axis=-1)
-    rules = Rules(begun, UNKNOWN, case.TEMPERATURE, curves.cosine, confident)
+    unknown_at_start = jnp.sum(ids == UNKNOWN, axis=-1)
+    rules = Rules(unknown_at_start, UNKNOWN, case.TEMPERATURE, curves.cosine, confident)
     for step in range(case.STEPS):
         noise = Noise(*map(jnp.asarray, case.noise(step)))
         logits = case.toy_logits(ids)

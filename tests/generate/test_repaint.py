@@ -12,8 +12,8 @@ def grid_of(box, margin):
 
 
 def test_a_box_hides_the_tokens_it_touches_and_those_around():
-    found = grid_of((16, 32, 16, 16), 0)
-    assert found.sum() == 1 and found[1, 2]
+    touched = grid_of((16, 32, 16, 16), 0)
+    assert touched.sum() == 1 and touched[1, 2]
     assert grid_of((15, 32, 2, 16), 0)[:2, 2].all()
     around = grid_of((16, 32, 16, 16), 1)
     assert around.sum() == 9 and around[0:3, 1:4].all()
@@ -31,8 +31,10 @@ def test_the_seam_is_soft_and_the_rest_is_what_it_was():
     image, painted = rng.uniform(size=(2, 1, 16, 16, 3)).astype(np.float32)
     unknown = np.zeros((1, 4, 4), bool)
     unknown[:, :, 2:] = True
-    found = np.asarray(blend_repainted(image, jnp.asarray(painted), unknown.reshape(1, 16), (4, 4)))
-    np.testing.assert_allclose(found[:, :, :6], image[:, :, :6], atol=1e-6)
-    np.testing.assert_allclose(found[:, :, 10:], painted[:, :, 10:], atol=1e-6)
-    share = ((found - image) / (painted - image))[0, 0, :, 0]
+    blended = np.asarray(
+        blend_repainted(image, jnp.asarray(painted), unknown.reshape(1, 16), (4, 4))
+    )
+    np.testing.assert_allclose(blended[:, :, :6], image[:, :, :6], atol=1e-6)
+    np.testing.assert_allclose(blended[:, :, 10:], painted[:, :, 10:], atol=1e-6)
+    share = ((blended - image) / (painted - image))[0, 0, :, 0]
     assert (np.diff(share[6:10]) > 0.1).all()

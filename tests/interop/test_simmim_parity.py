@@ -20,6 +20,8 @@ from tests.compiling import quick_jit
 from tests.interop.transformers_simmim import CASES, SPEC, outputs_of
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 EXAMPLES = 2
 
 

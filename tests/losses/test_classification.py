@@ -11,7 +11,7 @@ from maskmim.types import Mask, View
 from tests.tolerances import PARITY
 
 
-def drawn():
+def random_logits():
     rng = np.random.default_rng(0)
     logits = 3 * rng.normal(size=(2, 5, 7)).astype(np.float32)
     return logits, rng.integers(0, 7, (2, 5)).astype(np.int32)
@@ -19,31 +19,31 @@ def drawn():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_equals_torch(smoothing):
-    logits, classes = drawn()
-    wanted = torch.nn.functional.cross_entropy(
+    logits, classes = random_logits()
+    expected = torch.nn.functional.cross_entropy(
         torch.from_numpy(logits).reshape(-1, 7),
         torch.from_numpy(classes).long().reshape(-1),
         label_smoothing=smoothing,
         reduction="none",
     )
-    found = cross_entropy(logits, classes, smoothing=smoothing)
-    assert found.shape == (2, 5)
-    np.testing.assert_allclose(np.ravel(found), wanted, rtol=PARITY)
+    loss = cross_entropy(logits, classes, smoothing=smoothing)
+    assert loss.shape == (2, 5)
+    np.testing.assert_allclose(np.ravel(loss), expected, rtol=PARITY)
 
 
 def test_a_share_that_cannot_be_is_an_error():
     with pytest.raises(SmoothingError, match=r"smoothing 1\.0"):
-        cross_entropy(*drawn(), smoothing=1.0)
+        cross_entropy(*random_logits(), smoothing=1.0)
 
 
 def test_the_objective_weighs_tokens_and_tells_the_share_that_is_right():
-    logits, classes = drawn()
+    logits, classes = random_logits()
     weight = np.array([[1, 0, 1, 1, 0], [1, 1, 0, 0, 1]], np.float32)
-    places = np.tile(np.arange(5, dtype=np.int32), (2, 1))
-    mask = Mask(places, places, np.zeros((2, 5), bool), weight)
+    tokens = np.tile(np.arange(5, dtype=np.int32), (2, 1))
+    mask = Mask(tokens, tokens, np.zeros((2, 5), bool), weight)
     view = View(None, None, None, mask, None, {"codes": jnp.asarray(logits)}, {})
-    per_token, found, metrics, _ = classify(head="codes", target=lambda view: classes).find(view)
-    np.testing.assert_array_equal(found, weight)
+    per_token, weights, metrics, _ = classify(head="codes", target=lambda view: classes).find(view)
+    np.testing.assert_array_equal(weights, weight)
     np.testing.assert_allclose(per_token, cross_entropy(logits, classes))
     right = logits.argmax(-1) == classes
     np.testing.assert_array_equal(accuracy(logits, classes), right)

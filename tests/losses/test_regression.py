@@ -21,6 +21,6 @@ def test_mean_over_the_values_of_a_token(loss, by_numpy):
 def test_low_precision_predictions_are_compared_in_float32(loss):
     prediction = jnp.full((1, 1, 3), 300.0, jnp.bfloat16)
     target = jnp.full((1, 1, 3), 300.5, jnp.float32)
-    found = loss(prediction, target)
-    assert found.dtype == jnp.float32
-    assert found[0, 0] == loss(prediction.astype(jnp.float32), target)[0, 0]
+    error = loss(prediction, target)
+    assert error.dtype == jnp.float32
+    assert error[0, 0] == loss(prediction.astype(jnp.float32), target)[0, 0]

@@ -17,10 +17,10 @@ def balanced(scores):
 def test_equals_the_official_function():
     """Theirs has places before examples."""
     scores = case.scores().swapaxes(0, 1)
-    wanted = np.load(case.GOLDEN)["sinkhorn"].swapaxes(0, 1)
-    found = balanced(scores)
-    assert wanted.shape == found.shape and wanted.std() > 0.1
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    theirs = np.load(case.GOLDEN)["sinkhorn"].swapaxes(0, 1)
+    ours = balanced(scores)
+    assert theirs.shape == ours.shape and theirs.std() > 0.1
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.proves(64, "every cluster is used alike at every position, whatever the scores prefer")
@@ -29,9 +29,9 @@ def test_clusters_are_used_alike():
     examples, clusters = 24, 6
     scores = np.random.default_rng(0).normal(size=(examples, 3, clusters)).astype(np.float32)
     scores[..., 2] += 20
-    found = np.asarray(sinkhorn(scores, iterations=40))
-    np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=1e-5)
-    np.testing.assert_allclose(found.sum(axis=0), examples / clusters, rtol=1e-3)
+    shares = np.asarray(sinkhorn(scores, iterations=40))
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=0), examples / clusters, rtol=1e-3)
 
 
 @pytest.mark.proves(64, "a position's assignments do not depend on what other positions hold")
@@ -39,12 +39,14 @@ def test_every_position_is_balanced_by_itself():
     scores = np.random.default_rng(0).normal(size=(24, 3, 6)).astype(np.float32)
     other = scores.copy()
     other[:, 1] = 5 * scores[::-1, 2]
-    found, changed = balanced(scores), balanced(other)
-    np.testing.assert_array_equal(found[:, ::2], changed[:, ::2])
-    assert np.abs(found[:, 1] - changed[:, 1]).max() > 0.5
+    shares, changed = balanced(scores), balanced(other)
+    np.testing.assert_array_equal(shares[:, ::2], changed[:, ::2])
+    assert np.abs(shares[:, 1] - changed[:, 1]).max() > 0.5
 
 
 def test_scores_of_any_size_stay_finite():
     scores = 200 * np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
-    found = balanced(scores)
-    assert np.isfinite(found).all() and (found.sum(axis=-1) < 1 + 1e-5).all() and found.max() > 0.4
+    shares = balanced(scores)
+    assert (
+        np.isfinite(shares).all() and (shares.sum(axis=-1) < 1 + 1e-5).all() and shares.max() > 0.4
+    )

@@ -34,32 +34,34 @@ from maskmim.masks import colour, roles, uniform
 from maskmim.types import Context, Randomness
 from tests.running import ROOT
 
+pytestmark = pytest.mark.full
+
 GOLDEN = ROOT / "tests/golden/masks/alignment_official.npz"
 HALF = functools.partial(uniform.random, ratio=0.5)
 HALF_GREEN = functools.partial(colour.green, ratio=0.5)
 
 
 def photographs(size: int):
-    """Grocery in colour and coarse labels."""
+    """Return Grocery in colour and its coarse labels."""
     return load_pictures(
         grocery(split="train"), Tokens(size, 2, 3), label_set="coarse", most=10_000
     )
 
 
 def curves(data: LabelledImages, *corruptions: Corruption) -> list[np.ndarray]:
-    """Alignment of 1 ... 64 features under each corruption."""
+    """Return the alignment of 1 ... 64 features under each corruption."""
     return [alignment(optimal_autoencoder(each).encoder[:, :64], data) for each in corruptions]
 
 
 def rows_of(count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Correlated, centred data f64[count, size]."""
+    """Return correlated, centred data f64[count, size]."""
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((count, size)) @ rng.standard_normal((size, size)) / size**0.5
     return rows - rows.mean(0)
 
 
 def uneven_maps(count: int, tokens: int, seed: int = 1) -> np.ndarray:
-    """Masks bool[count, tokens] whose tokens differ in how often they are visible."""
+    """Return masks bool[count, tokens] whose tokens are visible unequally often."""
     rng = np.random.default_rng(seed)
     return rng.random((count, tokens)) < np.linspace(0.2, 0.9, tokens)
 
@@ -85,8 +87,8 @@ def test_official_optimum_and_alignment(name):
         ),
     }[name]
     best = optimal_autoencoder(corruption)
-    found = captured_labels(rows @ best.encoder, labels) / captured_labels(rows, labels)[-1]
-    np.testing.assert_allclose(100 * found, curve, rtol=1e-8)
+    ours = captured_labels(rows @ best.encoder, labels) / captured_labels(rows, labels)[-1]
+    np.testing.assert_allclose(100 * ours, curve, rtol=1e-8)
     if mapping is not None:
         ours = (best.encoder[:, :6] @ best.decoder[:6]).T
         mapping = mapping[np.ix_(order, order)]
@@ -95,14 +97,14 @@ def test_official_optimum_and_alignment(name):
 
 def test_gains_solve_the_generalised_problem():
     rows = rows_of(60, 12)
-    found = mask_corruption(rows.T @ rows / 60, moments_of_maps(uneven_maps(200, 12)))
-    best = optimal_autoencoder(found)
-    gains, vectors = eigh(found.cross.T @ found.cross, found.seen)
+    corruption = mask_corruption(rows.T @ rows / 60, moments_of_maps(uneven_maps(200, 12)))
+    best = optimal_autoencoder(corruption)
+    gains, vectors = eigh(corruption.cross.T @ corruption.cross, corruption.seen)
     np.testing.assert_allclose(-np.diff(best.losses), gains[::-1], rtol=1e-9, atol=1e-12)
-    same = np.abs(np.sum(vectors[:, ::-1] * (found.seen @ best.encoder), 0))
+    same = np.abs(np.sum(vectors[:, ::-1] * (corruption.seen @ best.encoder), 0))
     np.testing.assert_allclose(same, 1, rtol=1e-6)
     np.testing.assert_allclose(
-        best.encoder.T @ found.seen @ best.encoder, np.eye(12), rtol=0, atol=1e-9
+        best.encoder.T @ corruption.seen @ best.encoder, np.eye(12), rtol=0, atol=1e-9
     )
 
 
@@ -126,8 +128,10 @@ def test_numeric_minimum_over_all_images_and_masks(features):
     best = optimal_autoencoder(mask_corruption(rows.T @ rows / 30, moments_of_maps(shown)))
     assert loss_and_gradient(start)[0] > 1.2 * searched.fun
     assert best.losses[features] == pytest.approx(searched.fun, rel=1e-6)
-    own = np.concatenate([best.encoder[:, :features].ravel(), best.decoder[:features].ravel()])
-    assert loss_and_gradient(own)[0] == pytest.approx(best.losses[features], rel=1e-9)
+    closed_form = np.concatenate(
+        [best.encoder[:, :features].ravel(), best.decoder[:features].ravel()]
+    )
+    assert loss_and_gradient(closed_form)[0] == pytest.approx(best.losses[features], rel=1e-9)
 
 
 @pytest.mark.proves(58, "gradient descent on sampled colour-noise masks ends at the closed form")
@@ -197,20 +201,20 @@ def test_grey_photographs_gain_from_neither_blocks_nor_gaussian_noise():
 
 def test_moments_of_random_masks_are_those_of_drawing_without_replacement():
     sampler = functools.partial(uniform.random, ratio=0.75)
-    found = sampler_moments(sampler, (4, 4), draws=5120)
+    moments = sampler_moments(sampler, (4, 4), draws=5120)
     expected = np.full((16, 16), 4 * 3 / (16 * 15))
     np.fill_diagonal(expected, 0.25)
     error = np.sqrt(expected * (1 - expected) / 5120)
-    assert (abs(found.second - expected) < 4.5 * error).all()
-    np.testing.assert_array_equal(found.mean, np.diag(found.second))
-    assert np.trace(found.second) == pytest.approx(4)
+    assert (abs(moments.second - expected) < 4.5 * error).all()
+    np.testing.assert_array_equal(moments.mean, np.diag(moments.second))
+    assert np.trace(moments.second) == pytest.approx(4)
 
 
 def test_moments_of_independent_masks():
     shown = np.random.default_rng(0).random((20_000, 6)) < 0.3
-    drawn, given = moments_of_maps(shown), independent_moments(6, hidden=0.7)
-    np.testing.assert_allclose(drawn.second, given.second, atol=0.015)
-    np.testing.assert_allclose(given.mean, 0.3)
+    sampled, exact = moments_of_maps(shown), independent_moments(6, hidden=0.7)
+    np.testing.assert_allclose(sampled.second, exact.second, atol=0.015)
+    np.testing.assert_allclose(exact.mean, 0.3)
 
 
 def test_mask_embeddings_are_not_visible():
@@ -218,8 +222,8 @@ def test_mask_embeddings_are_not_visible():
     context = Context({}, {"tokens": (4, 4)}, {})
     mask = jax.eval_shape(lambda key: sampler(Randomness.of(key, 2), context), jax.random.key(0))
     assert mask.visible.shape == (2, 16)
-    here, there = (sampler_moments(each, (4, 4), draws=512) for each in (sampler, HALF))
-    np.testing.assert_array_equal(here.second, there.second)
+    in_place, dropped = (sampler_moments(each, (4, 4), draws=512) for each in (sampler, HALF))
+    np.testing.assert_array_equal(in_place.second, dropped.second)
 
 
 def test_views_and_what_a_batch_shares_are_sampled():
@@ -228,16 +232,18 @@ def test_views_and_what_a_batch_shares_are_sampled():
         first, second = HALF(shared, context), HALF(shared.inside("b"), context)
         return first, second._replace(hidden=jnp.ones_like(second.hidden))
 
-    found = sampler_moments(views, (4, 4), draws=2560)
-    np.testing.assert_allclose(found.mean, 0.25, atol=0.05)
+    moments = sampler_moments(views, (4, 4), draws=2560)
+    np.testing.assert_allclose(moments.mean, 0.25, atol=0.05)
 
 
 def test_pixels_share_the_mask_of_their_token():
     tokens = moments_of_maps(uneven_maps(50, 6))
-    found = pixel_moments(tokens, (2, 3), patch=2, channels=3)
+    pixels = pixel_moments(tokens, (2, 3), patch=2, channels=3)
     owner = (np.arange(4)[:, None, None] // 2 * 3 + np.arange(6)[:, None] // 2).repeat(3, axis=2)
-    np.testing.assert_array_equal(found.mean, tokens.mean[owner.ravel()])
-    np.testing.assert_array_equal(found.second[40], tokens.second[owner.ravel()[40], owner.ravel()])
+    np.testing.assert_array_equal(pixels.mean, tokens.mean[owner.ravel()])
+    np.testing.assert_array_equal(
+        pixels.second[40], tokens.second[owner.ravel()[40], owner.ravel()]
+    )
 
 
 def test_pixels_that_are_never_visible_are_left_out():

@@ -1,4 +1,4 @@
-"""Ranking samplers: which, on what, and what is printed."""
+"""Ranking of samplers: the selection, the scores, the images and the table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOKENS = Tokens(size=8, patch=2, channels=1)
 
 @pytest.fixture(scope="module")
 def data():
-    """Two classes that differ in a wave across the image, under noise that is strong and smooth."""
+    """Return two classes that differ in a wave across the image, under strong, smooth noise."""
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 2
     wave = np.where(np.arange(8) % 4 < 2, 1, -1) * (2 * labels[:, None] - 1)
@@ -54,26 +54,26 @@ def test_samplers_that_need_only_a_ratio_are_ranked():
 
 
 def test_curves_of_all_seeds_at_the_widths_asked(data):
-    (found,) = rank(
+    (result,) = rank(
         data, TOKENS, [plain("r", random)], ratio=0.75, widths=[2, 64, 1], draws=256, seeds=2
     )
-    assert found.curves.shape == (2, 3) and found.hidden == pytest.approx(0.75)
-    assert (found.curves[0] != found.curves[1]).any()
-    np.testing.assert_allclose(found.curves[:, 1], 1)
-    assert (found.curves[:, 2] < found.curves[:, 0]).all()
+    assert result.curves.shape == (2, 3) and result.hidden == pytest.approx(0.75)
+    assert (result.curves[0] != result.curves[1]).any()
+    np.testing.assert_allclose(result.curves[:, 1], 1)
+    assert (result.curves[:, 2] < result.curves[:, 0]).all()
 
 
 def test_random_masks_rank_beside_independent_ones_and_not_beside_none(data):
     none, independent = rank_references(data, TOKENS, ratio=0.75, widths=[1, 2, 8])
-    (found,) = rank(
+    (result,) = rank(
         data, TOKENS, [plain("r", random)], ratio=0.75, widths=[1, 2, 8], draws=4096, seeds=1
     )
     assert (none.name, none.hidden) == (NO_MASK, 0) and independent.hidden == pytest.approx(0.75)
-    assert abs(found.curves - independent.curves).max() < 0.02
+    assert abs(result.curves - independent.curves).max() < 0.02
     assert abs(none.curves - independent.curves).max() > 0.05
 
 
-def test_a_sampler_that_cannot_be_drawn_is_told_and_the_others_go_on(data):
+def test_a_sampler_that_cannot_be_drawn_is_reported_and_the_others_go_on(data):
     def never(randomness, context, *, ratio):
         raise MaskError("the grid is too small")
 
@@ -96,13 +96,13 @@ def test_more_features_than_visible_pixels_capture_what_all_of_them_do(data):
         hidden = np.arange(16) % 4 >= 2
         return mask._replace(hidden=mask.hidden | hidden)
 
-    (found,) = rank(
+    (result,) = rank(
         data, TOKENS, [plain("l", left_half)], ratio=0.5, widths=[32, 60], draws=512, seeds=1
     )
-    assert found.curves[0, 0] == found.curves[0, 1] < 1
+    assert result.curves[0, 0] == result.curves[0, 1] < 1
 
 
-def test_the_table_is_sorted_and_says_how_far_draws_differ():
+def test_the_table_is_sorted_and_shows_the_spread_over_seeds():
     rows = [
         Ranked("low", 0.75, np.array([[0.2, 0.3], [0.2, 0.34]])),
         Ranked("higher", 0.0, np.array([[0.5, 0.6]])),
@@ -138,11 +138,11 @@ def test_the_command_on_a_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments", ["--size 16 --patch 3", "--size 4 --grey --widths 17"])
-def test_settings_that_cannot_be_right(arguments, capsys):
+def test_options_that_do_not_fit_are_errors(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments.split())
     assert left.value.code == errors.USAGE
-    assert "--patch 3" in (said := capsys.readouterr().err) or "1 to 16" in said
+    assert "--patch 3" in (message := capsys.readouterr().err) or "1 to 16" in message
 
 
 def test_too_few_images(tmp_path, capsys):

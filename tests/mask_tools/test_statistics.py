@@ -1,4 +1,4 @@
-"""Statistics of masks against scipy and by hand."""
+"""Statistics of masks against scipy and against values by hand."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def random_maps(seed: int, shape: tuple[int, ...], share: float) -> np.ndarray:
 
 
 def subsets(random: np.random.Generator, shape: tuple[int, ...], tokens: int) -> np.ndarray:
-    """Maps bool[shape] with `tokens` uniformly random visible tokens each."""
+    """Return maps bool[shape] with `tokens` uniformly random visible tokens each."""
     flat = random.random((shape[0], int(np.prod(shape[1:])))).argsort(1) < tokens
     return flat.reshape(shape)
 
 
 def snake() -> np.ndarray:
-    """One long winding group, the hardest case for handing labels on."""
+    """Return one long winding group, the hardest case for spreading labels."""
     shown = np.zeros((1, 11, 11), bool)
     shown[:, ::2] = True
     shown[:, 1::4, -1] = True
@@ -98,15 +98,15 @@ def test_maps_and_coverage():
 
 def test_the_chi_square_follows_its_distribution():
     random = np.random.default_rng(3)
-    found = []
+    values = []
     for _ in range(300):
         flat = np.argsort(random.random((400, 12)), axis=1) < 3
         statistic, degrees = coverage_chi_square(flat.reshape(400, 3, 4))
-        found.append(statistic)
+        values.append(statistic)
     assert degrees == 11
     # Means of 300 values of chi-square with 11 degrees: standard error sqrt(22 / 300) = 0.27.
-    assert np.mean(found) == pytest.approx(11, abs=1.2)
-    assert np.var(found) == pytest.approx(22, rel=0.4)
+    assert np.mean(values) == pytest.approx(11, abs=1.2)
+    assert np.var(values) == pytest.approx(22, rel=0.4)
 
 
 @pytest.mark.parametrize("shape", [(60, 12), (60, 3, 4), (60, 2, 2, 3)])
@@ -114,8 +114,8 @@ def test_p_values_of_even_coverage_are_uniform_on_few_maps(shape):
     """60 maps of 12 tokens, where chi-square itself rejects far too often."""
     random = np.random.default_rng(6)
     maps = [subsets(random, shape, 5) for _ in range(400)]
-    found = [coverage_p_value(each) for each in maps]
-    assert scipy.stats.kstest(found, "uniform").pvalue > SIGNIFICANCE
+    p_values = [coverage_p_value(each) for each in maps]
+    assert scipy.stats.kstest(p_values, "uniform").pvalue > SIGNIFICANCE
     plain = [scipy.stats.chi2.sf(*coverage_chi_square(each)) for each in maps]
     assert scipy.stats.kstest(plain, "uniform").pvalue < SIGNIFICANCE
 
@@ -167,12 +167,12 @@ def test_coverage_needs_more_maps_than_tokens():
 
 def test_pooling_averages_blocks_of_neighbours():
     shown = random_maps(12, (3, 4, 5), 0.5)
-    found = pool(shown, cells=6)
-    assert found.shape == (3, 2, 3)
+    shares = pool(shown, cells=6)
+    assert shares.shape == (3, 2, 3)
     for row in range(2):
         for column, columns in enumerate((slice(0, 2), slice(2, 4), slice(4, 5))):
             block = shown[:, 2 * row : 2 * row + 2, columns]
-            np.testing.assert_allclose(found[:, row, column], block.mean((1, 2)))
+            np.testing.assert_allclose(shares[:, row, column], block.mean((1, 2)))
     np.testing.assert_array_equal(pool(shown, cells=20), shown)
     assert pool(random_maps(13, (2, 8, 14, 14), 0.5), cells=256).shape == (2, 4, 7, 7)
 
@@ -187,9 +187,9 @@ def test_the_mean_power_of_a_field_is_its_variance(shape):
 
 
 def test_frequencies_of_a_clip():
-    found = frequencies((4, 3, 2))
-    assert found[1, 2, 1] == pytest.approx(np.sqrt(0.25**2 + (1 / 3) ** 2 + 0.5**2))
-    assert found[0, 0, 0] == 0
+    frequency = frequencies((4, 3, 2))
+    assert frequency[1, 2, 1] == pytest.approx(np.sqrt(0.25**2 + (1 / 3) ** 2 + 0.5**2))
+    assert frequency[0, 0, 0] == 0
 
 
 def test_waves_lie_in_their_bands_and_white_noise_in_all():

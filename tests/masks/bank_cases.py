@@ -1,4 +1,4 @@
-"""1,000 random cases of ColorMAE's bank procedure, and what maskmim makes of them."""
+"""1,000 random cases of ColorMAE's bank procedure, and maskmim's results for them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ class Case(NamedTuple):
 
     @property
     def per_image(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same decisions image by image: slices [B], offsets [B, 2], flips [B, 2]."""
+        """Return the same decisions per image: slices [B], offsets [B, 2], flips [B, 2]."""
         turn, slices = np.divmod(np.arange(self.batch), len(self.bank))
-        decided = np.array(self.turns)[turn]
-        return slices.astype(np.int32), decided[:, :2].astype(np.int32), decided[:, 2:].astype(bool)
+        decisions = np.array(self.turns)[turn]
+        offsets, flips = decisions[:, :2].astype(np.int32), decisions[:, 2:].astype(bool)
+        return slices.astype(np.int32), offsets, flips
 
     @property
     def has_negative_window(self) -> bool:
-        """Whether the division turns the order of a window over."""
+        """Return whether the division reverses the order of a window."""
         slices, offsets, _ = self.per_image
         size = self.width
         windows = (
@@ -56,7 +57,7 @@ class Case(NamedTuple):
 
 
 def make_case(number: int) -> Case:
-    """Case `number` of the 1,000; every third has noise that lies mostly below zero."""
+    """Make case `number` of the 1,000; the noise of every third is mostly below zero."""
     random = np.random.RandomState(number)
     patterns, size, width, batch, ratio = SHAPES[number // PER_SHAPE]
     bank = random.standard_normal((patterns, size, size))
@@ -70,7 +71,7 @@ def make_case(number: int) -> Case:
 
 
 def all_cases() -> Iterator[Case]:
-    """All 1,000."""
+    """Yield all 1,000 cases."""
     return (make_case(number) for number in range(len(SHAPES) * PER_SHAPE))
 
 
@@ -82,7 +83,10 @@ def _ours(bank, slices, offsets, flips, *, width, ratio):
 
 
 def ours(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(windows f32[B, W, W], hidden bool[B, N], visible i32[B, K] strongest first) by maskmim."""
+    """Return maskmim's windows f32[B, W, W], hidden bool[B, N] and visible i32[B, K].
+
+    The visible tokens are sorted, strongest first.
+    """
     windows, mask = _ours(case.bank, *case.per_image, width=case.width, ratio=case.ratio)
     windows, visible = np.asarray(windows), np.asarray(mask.visible)
     scores = np.take_along_axis(windows.reshape(len(windows), -1), visible, axis=1)

@@ -1,4 +1,4 @@
-"""Drawing any sampler that is found, with hints made up for those that need them."""
+"""Helpers that draw every sampler of the package, with made-up hints where one needs them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from maskmim.mask_tools.discovery import Sampler, samplers
 from maskmim.types import Array, Context, Mask, Randomness
 
-# Grids by their number of axes; the first must serve every sampler of that many axes.
+# Grids by number of axes; every sampler must work on the first of them.
 GRIDS = {1: ((64,), (33,)), 2: ((14, 14), (7, 11), (1, 512), (32, 4)), 3: ((8, 14, 14),)}
-# As many examples as there are hints for.
+# The number of examples that hints are made for.
 SLOTS = 12
 
-# Shapes of the hints beyond [slots, tokens] and how they are made of numbers in [0, 1).
+# Each hint from a source of uniform numbers, the number of tokens and the grid.
 HINTS = {
     "attention": lambda u, n, grid: u(n) / n,
     "token_loss": lambda u, n, grid: u(n),
@@ -36,31 +36,33 @@ HINTS = {
 }
 
 
-def alone() -> list[Sampler]:
-    """The samplers that can be drawn by themselves: nothing but a ratio is asked of them."""
+def standalone_samplers() -> list[Sampler]:
+    """Return the samplers that take no required keyword but a ratio."""
     return [each for each in samplers() if set(each.takes) <= {"ratio"}]
 
 
 def cases() -> list[tuple[Sampler, tuple[int, ...]]]:
-    """Every such sampler on every grid that it serves."""
-    return [(each, grid) for each in alone() for axes in each.axes for grid in GRIDS[axes]]
+    """Return every such sampler with every grid that it serves."""
+    return [
+        (each, grid) for each in standalone_samplers() for axes in each.axes for grid in GRIDS[axes]
+    ]
 
 
-def everyday() -> list[tuple[Sampler, tuple[int, ...]]]:
-    """Every such sampler on its main grid and, where it serves two axes, on an odd one."""
+def everyday_cases() -> list[tuple[Sampler, tuple[int, ...]]]:
+    """Return every such sampler with its main grid and, if it serves two axes, an odd one."""
     odd = GRIDS[2][1]
-    found = [(each, main_grid(each)) for each in alone()]
-    return found + [(each, odd) for each in alone() if 2 in each.axes]
+    main = [(each, main_grid(each)) for each in standalone_samplers()]
+    return main + [(each, odd) for each in standalone_samplers() if 2 in each.axes]
 
 
 def main_grid(sampler: Sampler) -> tuple[int, ...]:
-    """The grid that tests use where one must do: two axes where they are served."""
+    """Return the one grid that most tests use: of two axes if the sampler serves them."""
     return GRIDS[2 if 2 in sampler.axes else sampler.axes[0]][0]
 
 
 @functools.cache
 def hint(name: str, grid: tuple[int, ...]) -> np.ndarray:
-    """A made-up hint for `SLOTS` examples; a bank of noise has no examples."""
+    """Make up a hint for `SLOTS` examples; a bank of noise has no examples."""
     state = np.random.RandomState(zlib.crc32(name.encode()))
     if name == "noise_bank":
         return state.standard_normal((3, 20, 520)).astype(np.float32)
@@ -71,16 +73,16 @@ def hint(name: str, grid: tuple[int, ...]) -> np.ndarray:
 def context_at(
     sampler: Sampler, grid: tuple[int, ...], slots: np.ndarray, progress: float = 0.5
 ) -> Context:
-    """A context of one stream with the hints that a sampler needs, for examples at given slots."""
-    found = {name: hint(name, grid) for name in sampler.needs}
+    """Return a context of one stream with the hints of a sampler for examples at given slots."""
+    arrays = {name: hint(name, grid) for name in sampler.needs}
     hints = {
         name: jnp.asarray(value if name == "noise_bank" else value[slots])
-        for name, value in found.items()
+        for name, value in arrays.items()
     }
     return Context({}, {"tokens": grid}, hints, progress)
 
 
-# Hundreds of programs are compiled for a few draws each: the compiler's least effort is best.
+# Hundreds of programs are compiled for a few draws each: the lowest compiler effort is fastest.
 QUICK = {"xla_backend_optimization_level": 0}
 
 
@@ -92,10 +94,10 @@ def _draw(sampler, grid, ratio, randomness: Randomness, hints: dict[str, Array])
 
 
 def draw(sampler: Sampler, grid: tuple[int, ...], *, ratio: float, slots, seed: int = 0):
-    """Masks of the examples at given slots under jit, as numpy arrays; a tuple of one for views."""
+    """Draw masks at given slots under jit, as numpy arrays: a tuple with one mask for each view."""
     slots = np.asarray(slots)
     hints = context_at(sampler, grid, slots).hints
     randomness = Randomness(jax.random.key(seed), jnp.asarray(slots, jnp.uint32))
-    found = _draw(sampler, grid, ratio, randomness, dict(hints))
-    masks = (found,) if isinstance(found, Mask) else found
+    result = _draw(sampler, grid, ratio, randomness, dict(hints))
+    masks = (result,) if isinstance(result, Mask) else result
     return tuple(Mask(*(np.asarray(part) for part in mask)) for mask in masks)

@@ -1,4 +1,4 @@
-"""Drawing masks in tests: samplers by name, contexts of a grid, maps of visible tokens."""
+"""Helpers that draw masks in tests: samplers by name, contexts, maps of visible tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLERS = {**ANY_GRID, "bank": functools.partial(bank.cropped, chunk=5)}
 
 
 def context_of(grid: tuple[int, ...]) -> Context:
-    """A context of one stream, with a small bank of noise."""
+    """Return a context of one stream, with a small bank of noise."""
     noise = np.random.RandomState(0).standard_normal((3, 20, 20)).astype(np.float32)
     return Context({}, {"tokens": grid}, {"noise_bank": jnp.asarray(noise)})
 
@@ -35,13 +35,13 @@ def draw(
     ratio: float,
     options: tuple[tuple[str, object], ...] = (),
 ) -> Mask:
-    """A sampler under jit."""
+    """Draw masks of a sampler under jit."""
     return sampler(randomness, context_of(grid), ratio=ratio, **dict(options))
 
 
 @functools.cache
 def maps(name: str, grid: tuple[int, ...], count: int, ratio: float = 0.75, seed: int = 7):
-    """`count` maps bool[count, *grid] of visible tokens by the sampler called `name`."""
+    """Draw `count` maps bool[count, *grid] of visible tokens by the sampler called `name`."""
     randomness = Randomness.of(jax.random.key(seed), count)
     mask = draw(randomness, sampler=SAMPLERS[name], grid=grid, ratio=ratio)
     return visible_map(np.asarray(mask.visible), grid)

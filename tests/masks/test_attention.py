@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.config.facts import facts_of
 from maskmim.masks import attention
 from maskmim.masks.core import MaskError
 from maskmim.types import Context, Randomness
@@ -26,8 +27,8 @@ ATTENTION = GOLDEN["attention"]
 
 
 @functools.cache
-def modes(count: int) -> dict[str, np.ndarray]:
-    """Hidden tokens of `count` draws of each mode, 0.3 of the golden attention in turn."""
+def hidden_by_mode(count: int) -> dict[str, np.ndarray]:
+    """Return hidden tokens of `count` draws of each mode, at 0.3 on the golden attention."""
     values = jnp.asarray(np.resize(ATTENTION, (count, 196)))
     context = Context({}, {"tokens": (14, 14)}, {"attention": values})
 
@@ -41,7 +42,7 @@ def modes(count: int) -> dict[str, np.ndarray]:
 
 
 def hidden(sampler, values: np.ndarray, ratio: float, seed: int = 5, **options) -> np.ndarray:
-    """Hidden tokens bool[B, N] for attention f32[B, N]."""
+    """Return hidden tokens bool[B, N] for attention f32[B, N]."""
     context = Context({}, {"tokens": (values.shape[1],)}, {"attention": jnp.asarray(values)})
     draw = jax.jit(functools.partial(sampler, context=context, ratio=ratio, **options))
     return np.asarray(draw(Randomness.of(jax.random.key(seed), len(values))).hidden)
@@ -50,20 +51,21 @@ def hidden(sampler, values: np.ndarray, ratio: float, seed: int = 5, **options) 
 @pytest.mark.proves(82, "masks for given attention equal the official ones, high and low")
 @pytest.mark.parametrize("mode", ["high", "low"])
 def test_masks_equal_the_official_ones(mode):
-    np.testing.assert_array_equal(modes(8000)[mode][:4], GOLDEN[mode])
+    np.testing.assert_array_equal(hidden_by_mode(8000)[mode][:4], GOLDEN[mode])
 
 
 @pytest.mark.proves(82, "0.3 of 196 tokens hides 58 under high and low, 53 under hint")
 def test_the_official_counts():
     for mode, count in (("high", 58), ("low", 58), ("hint", 53)):
-        assert getattr(attention, mode).counts((14, 14), ratio=0.3) == (196 - count, count)
-        assert (modes(8000)[mode].sum(1) == count).all()
+        counts = facts_of(getattr(attention, mode)).counts
+        assert counts((14, 14), ratio=0.3) == (196 - count, count)
+        assert (hidden_by_mode(8000)[mode].sum(1) == count).all()
     np.testing.assert_array_equal(GOLDEN["hint_counts"], [53])
 
 
 @pytest.mark.proves(82, "hint reveals 5 tokens, uniform among the 19 most attended")
 def test_hint_reveals_some_of_the_most_attended_at_random():
-    high, hint = modes(8000)["high"][::4], modes(8000)["hint"][::4]
+    high, hint = hidden_by_mode(8000)["high"][::4], hidden_by_mode(8000)["hint"][::4]
     assert not (hint & ~high).any()
     revealed = high & ~hint
     most = np.argsort(-ATTENTION[0], kind="stable")[:19]
@@ -78,10 +80,10 @@ def test_hint_reveals_some_of_the_most_attended_at_random():
 def test_hint_reveals_none_without_show_and_only_hidden_ones_with_a_large_one():
     without = hidden(attention.hint, ATTENTION, 0.3, show=0.0)
     np.testing.assert_array_equal(without, GOLDEN["high"])
-    found = hidden(attention.hint, ATTENTION, 0.2, show=0.9)
+    mask = hidden(attention.hint, ATTENTION, 0.2, show=0.9)
     assert attention.hint_counts((14, 14), ratio=0.2, show=0.9) == (192, 4)
-    assert (found.sum(1) == 4).all()
-    assert not (found & ~GOLDEN["high"]).any()
+    assert (mask.sum(1) == 4).all()
+    assert not (mask & ~GOLDEN["high"]).any()
 
 
 @pytest.mark.proves(82, "hidden area of objects: high above r, low below r, hint in between")
@@ -103,8 +105,8 @@ def test_hidden_area_of_an_attended_object():
 @pytest.mark.proves(5, "visible tokens are drawn without replacement in proportion to attention")
 def test_sampled_follows_attention():
     weights = np.array([0.4, 0.05, 0.15, 0.1, 0.3], np.float32)
-    found = hidden(attention.sampled, np.tile(weights, (DRAWS, 1)), 0.6)
-    check_law(~found, weights, 2)
+    mask = hidden(attention.sampled, np.tile(weights, (DRAWS, 1)), 0.6)
+    check_law(~mask, weights, 2)
 
 
 def test_sampled_draws_tokens_without_attention_last_and_equally_often():

@@ -45,9 +45,9 @@ def test_time_and_frequency_are_hidden_independently():
     hidden = hidden_maps(audio.time_frequency, (8, 6), count=1500, ratio=0.6)
     steps, bands = hidden.all(2), hidden.all(1)
     np.testing.assert_array_equal(hidden, steps[:, :, None] | bands[:, None])
-    kept, high = audio.kept_slices((8, 6), ratio=0.6)
-    assert (kept, high) == (5, 4)
-    np.testing.assert_array_equal(hidden.sum((1, 2)), 48 - kept * high)
+    kept_steps, kept_bands = audio.kept_slices((8, 6), ratio=0.6)
+    assert (kept_steps, kept_bands) == (5, 4)
+    np.testing.assert_array_equal(hidden.sum((1, 2)), 48 - kept_steps * kept_bands)
     assert coverage_p_value(steps) > SIGNIFICANCE and coverage_p_value(bands) > SIGNIFICANCE
     both = np.corrcoef(np.concatenate([steps, bands], 1).T)[:8, 8:]
     assert abs(both).max() < 4.5 / 1500**0.5

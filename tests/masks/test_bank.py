@@ -1,4 +1,4 @@
-"""The bank procedure: equal to the official code, and what its random draws share."""
+"""The bank procedure: equality with the official code, and the images that share a draw."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.config.describe import needs_of
 from maskmim.mask_tools.statistics import visible_map
 from maskmim.masks.bank import bank_masks, bank_windows, cropped
 from maskmim.types import Context, Randomness
 from tests.masks.bank_cases import PER_SHAPE, SHAPES, Case, all_cases, make_case, ours
 from tests.running import ROOT
 
+pytestmark = pytest.mark.full
+
 GOLDEN = ROOT / "tests/golden/colormae_bank/values.npz"
 
 
-def restated(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The official procedure restated chunk by chunk in numpy: (windows, hidden, ids_keep)."""
+def restated_procedure(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Restate the official procedure by chunks in numpy: (windows, hidden, ids_keep)."""
     count, parts, left = len(case.bank), [], case.batch
     for top, first, across, down in case.turns:
         block = case.bank[:, top : top + case.width, first : first + case.width]
@@ -41,8 +44,8 @@ def restated(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_a_thousand_cases_equal_the_restated_procedure():
     equal = negative = 0
     for case in all_cases():
-        expected, found = restated(case), ours(case)
-        equal += all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+        expected, actual = restated_procedure(case), ours(case)
+        equal += all(np.array_equal(a, b) for a, b in zip(expected, actual, strict=True))
         negative += case.has_negative_window
     assert equal == len(SHAPES) * PER_SHAPE == 1000
     assert negative > 200
@@ -60,18 +63,18 @@ def test_golden_masks_of_the_official_code():
             np.testing.assert_array_equal(keep, stored[f"keep_{number}"])
 
 
-def test_windows_without_positive_values_have_their_order_turned_over():
+def test_windows_without_positive_values_have_their_order_reversed():
     noise = np.random.RandomState(0).standard_normal((1, 14, 14)).astype(np.float32) - 9
     zeros = jnp.zeros((1, 2), jnp.int32)
-    given = (jnp.asarray(noise), zeros[:, 0], zeros, zeros.astype(bool))
-    mask = bank_masks(*given, grid=(14, 14), ratio=0.75)
+    arguments = (jnp.asarray(noise), zeros[:, 0], zeros, zeros.astype(bool))
+    mask = bank_masks(*arguments, grid=(14, 14), ratio=0.75)
     weakest = np.sort(np.argsort(noise.ravel())[:49])
     np.testing.assert_array_equal(mask.visible[0], weakest)
 
 
 def test_windows_need_not_be_square():
     bank = jnp.arange(2 * 6 * 8, dtype=jnp.float32).reshape(2, 6, 8) + 1
-    found = bank_windows(
+    windows = bank_windows(
         bank,
         jnp.array([1]),
         jnp.array([[1, 2]]),
@@ -79,14 +82,16 @@ def test_windows_need_not_be_square():
         grid=(3, 5),
     )
     expected = np.asarray(bank)[1, 1:4, 2:7][:, ::-1]
-    np.testing.assert_allclose(found[0], expected / expected.max(), rtol=1e-6)
+    np.testing.assert_allclose(windows[0], expected / expected.max(), rtol=1e-6)
 
 
 def test_the_published_count_of_visible_tokens_is_ours():
     assert int(196 * (1 - 0.75)) == 196 - round(0.75 * 196) == 49
 
 
-def drawn(bank: np.ndarray, grid: tuple[int, int], slots, chunk: int, seed: int = 0) -> np.ndarray:
+def draw_maps(
+    bank: np.ndarray, grid: tuple[int, int], slots, chunk: int, seed: int = 0
+) -> np.ndarray:
     context = Context({}, {"image": grid}, {"noise_bank": jnp.asarray(bank)})
     randomness = Randomness(jax.random.key(seed), jnp.asarray(slots, jnp.uint32))
     mask = jax.jit(functools.partial(cropped, context=context, ratio=0.75, chunk=chunk))(randomness)
@@ -94,21 +99,21 @@ def drawn(bank: np.ndarray, grid: tuple[int, int], slots, chunk: int, seed: int 
 
 
 def ramps(count: int, size: int) -> np.ndarray:
-    """Equal patterns whose windows tell where they were cut: one strong cell in each 4 x 4."""
+    """Make equal patterns whose windows differ by place: one strong cell in each 4 x 4."""
     rows, columns = np.indices((size, size))
     strength = 1.0 + rows % 4 * 4 + columns % 4
     return np.broadcast_to(strength, (count, size, size)).astype(np.float32)
 
 
 def test_a_chunk_shares_crop_and_flips_and_chunks_differ():
-    shown = drawn(ramps(4, 19), (8, 8), range(32), chunk=4)
+    shown = draw_maps(ramps(4, 19), (8, 8), range(32), chunk=4)
     chunks = shown.reshape(8, 4, 64)
     assert (chunks == chunks[:, :1]).all()
     assert len(np.unique(chunks[:, 0], axis=0)) > 2
 
 
 def test_a_chunk_longer_than_the_bank_starts_over_with_another_draw():
-    shown = drawn(ramps(4, 19), (8, 8), range(64), chunk=64)
+    shown = draw_maps(ramps(4, 19), (8, 8), range(64), chunk=64)
     turns = shown.reshape(16, 4, 64)
     assert (turns == turns[:, :1]).all()
     assert len(np.unique(turns[:, 0], axis=0)) > 2
@@ -119,14 +124,14 @@ def test_patterns_are_taken_in_order_and_only_as_many_as_a_chunk_holds():
     bank = np.random.RandomState(1).standard_normal((6, 6, 6)).astype(np.float32)
     for place in range(6):
         bank[place].flat[place] = 100.0
-    shown = drawn(bank, (6, 6), range(12), chunk=3)
+    shown = draw_maps(bank, (6, 6), range(12), chunk=3)
     for slot, each in enumerate(shown):
         place = slot % 3
         row, column = divmod(place, 6)
         corners = [each[r, c] for r in (row, 5 - row) for c in (column, 5 - column)]
         assert any(corners)
     bank[3:] = np.nan
-    np.testing.assert_array_equal(drawn(bank, (6, 6), range(12), chunk=3), shown)
+    np.testing.assert_array_equal(draw_maps(bank, (6, 6), range(12), chunk=3), shown)
 
 
 def test_crops_and_flips_are_uniform():
@@ -154,12 +159,12 @@ def test_crops_and_flips_are_uniform():
 def test_grids_that_do_not_fit_are_errors():
     bank = np.ones((2, 10, 10), np.float32)
     with pytest.raises(ValueError, match=r"does not fit into bank patterns of \(10, 10\)"):
-        drawn(bank, (8, 11), range(2), chunk=2)
+        draw_maps(bank, (8, 11), range(2), chunk=2)
     with pytest.raises(ValueError, match="does not fit"):
-        drawn(bank, (2, 8, 8), range(2), chunk=2)
+        draw_maps(bank, (2, 8, 8), range(2), chunk=2)
     with pytest.raises(ValueError, match="chunk 0"):
-        drawn(bank, (8, 8), range(2), chunk=0)
+        draw_maps(bank, (8, 8), range(2), chunk=0)
 
 
-def test_the_sampler_says_what_it_needs():
-    assert cropped.needs == ("noise_bank",)
+def test_the_sampler_needs_the_bank():
+    assert needs_of(cropped) == ("noise_bank",)

@@ -64,15 +64,15 @@ def test_blocks_reach_the_number_at_every_ratio(grid):
     counts = jnp.array([round(share / 20 * math.prod(grid)) for share in range(1, 20)])
     uniforms = jnp.asarray(noise(1, 16, 128, 4))
     procedure = jax.jit(jax.vmap(lambda count: blocks.beit_blocks(uniforms, grid, count=count)))
-    found = np.asarray(procedure(counts)).sum((2, 3))
-    assert (found <= counts[:, None]).all()
-    assert (counts - found.mean(1) < 1 + 0.01 * counts).all()
+    hidden = np.asarray(procedure(counts)).sum((2, 3))
+    assert (hidden <= counts[:, None]).all()
+    assert (counts - hidden.mean(1) < 1 + 0.01 * counts).all()
 
 
 @pytest.mark.parametrize("ratio", [0.05, 0.95])
 def test_a_mask_that_blocks_alone_do_not_fill_is_exact(ratio):
-    found = hidden_maps(blocks.beit, (32, 4), ratio, 16, (("trials", 2),))
-    assert (found.sum((1, 2)) == round(ratio * 128)).all()
+    hidden = hidden_maps(blocks.beit, (32, 4), ratio, 16, (("trials", 2),))
+    assert (hidden.sum((1, 2)) == round(ratio * 128)).all()
 
 
 def test_missing_tokens_come_from_those_that_touch_hidden_ones():
@@ -90,12 +90,12 @@ def test_missing_tokens_come_from_those_that_touch_hidden_ones():
 
 
 def first_blocks(batch):
-    """Sides of the first block of each example on 14 x 14 with 78 missing, where it was taken."""
+    """Return the sides of the first blocks on 14 x 14 with 78 missing, if accepted."""
     uniforms = noise(3, batch, 1, 4)
-    found = np.asarray(blocks_of(uniforms, blocks.beit_blocks, GRID, 78))
-    found = found[found.any((1, 2))]
-    sides = np.stack([found.any(2).sum(1), found.any(1).sum(1)], 1)
-    assert (sides.prod(1) == found.sum((1, 2))).all()
+    hidden = np.asarray(blocks_of(uniforms, blocks.beit_blocks, GRID, 78))
+    hidden = hidden[hidden.any((1, 2))]
+    sides = np.stack([hidden.any(2).sum(1), hidden.any(1).sum(1)], 1)
+    assert (sides.prod(1) == hidden.sum((1, 2))).all()
     return sides
 
 
@@ -131,10 +131,10 @@ def test_log_aspects_are_uniform():
 
 @pytest.mark.proves(113, "hidden tokens are connected blocks")
 def test_hidden_tokens_are_few_connected_groups():
-    found = hidden_maps(blocks.beit, GRID, 0.4, COUNT)[:800]
-    labels = component_labels(found).reshape(800, -1)
+    hidden = hidden_maps(blocks.beit, GRID, 0.4, COUNT)[:800]
+    labels = component_labels(hidden).reshape(800, -1)
     groups = (labels == np.arange(1, 197)).sum(1)
-    assert (found.sum((1, 2)) == 78).all()
+    assert (hidden.sum((1, 2)) == 78).all()
     assert groups.mean() < 1.6 and groups.max() <= 6
 
 
@@ -156,8 +156,10 @@ def test_coverage_is_the_official_one():
 
 
 def rectangle_on_cycle(shown):
-    """Height and width of the rectangle that the true tokens form, up to a cyclic shift and to
-    tokens missing at its end; None where they form none."""
+    """Return height and width of the rectangle that the true tokens form, else None.
+
+    Up to a cyclic shift, and tokens may be missing at its end.
+    """
     tokens = shown.sum()
     for rows in range(shown.shape[0]):
         for columns in range(shown.shape[1]):
@@ -195,20 +197,20 @@ def test_inverse_blocks_hide_as_many_as_capi():
 
 @pytest.mark.proves(31, "cubes extend blocks over windows of time")
 def test_first_cubes_have_uniform_lengths_and_constant_blocks():
-    found = np.asarray(blocks_of(noise(5, 4000, 1, 6), blocks.cube_blocks, (8, 14, 14), 1200))
-    found = found[found.any((1, 2, 3))]
-    steps = found.any((2, 3))
+    hidden = np.asarray(blocks_of(noise(5, 4000, 1, 6), blocks.cube_blocks, (8, 14, 14), 1200))
+    hidden = hidden[hidden.any((1, 2, 3))]
+    steps = hidden.any((2, 3))
     lengths = steps.sum(1)
-    block = found.any(1)
+    block = hidden.any(1)
     # The same block at every step of one window.
-    assert (found == steps[:, :, None, None] & block[:, None]).all()
-    assert (np.diff(steps.astype(int), axis=1, prepend=0, append=0) == 1).sum() == len(found)
-    # All lengths are taken while the largest cubes of the longest fit into what is missing.
+    assert (hidden == steps[:, :, None, None] & block[:, None]).all()
+    assert (np.diff(steps.astype(int), axis=1, prepend=0, append=0) == 1).sum() == len(hidden)
+    # All lengths are accepted while the largest cubes of the longest fit into what is missing.
     small = block.sum((1, 2)) * 8 <= 1200
     assert chisquare(np.bincount(lengths[small], minlength=9)[1:]).pvalue > SIGNIFICANCE
 
 
-def test_blocks_that_cannot_be_are_errors():
+def test_invalid_blocks_are_errors():
     randomness = Randomness.of(jax.random.key(0), 2)
     for options, words in (
         ({"smallest": 0}, "smallest"),

@@ -1,4 +1,4 @@
-"""Masks from clusters: the cut against a full eigen-decomposition, squares found by texture."""
+"""Masks from clusters: the cut against a full eigen-decomposition, squares hidden by texture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRID = (14, 14)
 
 
 def oracle_side(features: np.ndarray) -> np.ndarray:
-    """The object's side bool[N] by numpy.linalg.eigh of the whole graph in f64."""
+    """Return the object's side bool[N] by numpy.linalg.eigh of the whole graph in f64."""
     unit = features.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     graph = (1 + unit @ unit.T) / 2
@@ -35,7 +35,7 @@ def sides(features):
 
 
 def two_groups(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Features f32[count, 60, 24] of two noisy directions, and which tokens have the first."""
+    """Make features f32[count, 60, 24] of two noisy directions, and mark those of the first."""
     random = np.random.default_rng(seed)
     inside = random.random((count, 60)) < random.uniform(0.15, 0.4, (count, 1))
     means = random.standard_normal((2, count, 1, 24))
@@ -48,10 +48,10 @@ def two_groups(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("noise", [0.3, 1.0, 3.0])
 def test_the_cut_is_that_of_a_full_decomposition(noise):
     features, inside = two_groups(8, noise)
-    found = np.asarray(sides(jnp.asarray(features)))
-    np.testing.assert_array_equal(found, [oracle_side(rows) for rows in features])
+    cut = np.asarray(sides(jnp.asarray(features)))
+    np.testing.assert_array_equal(cut, [oracle_side(rows) for rows in features])
     if noise < 1:
-        np.testing.assert_array_equal(found, inside)
+        np.testing.assert_array_equal(cut, inside)
 
 
 def test_the_side_does_not_depend_on_the_sign():
@@ -69,8 +69,10 @@ def hide(features, ratio, hints=0.05, grid=GRID, seed=0):
 
 
 def textured_squares(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [count, 112, 112] with a square of upright stripes on lying ones, and the tokens
-    bool[count, 196] that the square covers."""
+    """Make pictures [count, 112, 112] with a square of vertical stripes on horizontal ones.
+
+    Returns them and the tokens bool[count, 196] that the square covers.
+    """
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:112, :112]
     pictures, covered = np.empty((count, 112, 112)), np.zeros((count, 14, 14), bool)
@@ -85,7 +87,7 @@ def textured_squares(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def patch_spectra(pictures: np.ndarray) -> np.ndarray:
-    """Simple features f32[B, 196, 64]: the amplitudes of each patch's Fourier transform."""
+    """Return simple features f32[B, 196, 64]: amplitudes of each patch's Fourier transform."""
     patches = pictures.reshape(-1, 14, 8, 14, 8).swapaxes(2, 3)
     amplitudes = abs(np.fft.fft2(patches - patches.mean((-1, -2), keepdims=True)))
     return amplitudes.reshape(len(pictures), 196, 64).astype(np.float32)
@@ -101,13 +103,13 @@ def overlap(hidden: np.ndarray, covered: np.ndarray) -> float:
 @pytest.mark.parametrize(("ratio", "least"), [(0.4, 0.85), (0.75, 0.5)])
 def test_a_textured_square_is_hidden(ratio, least):
     pictures, covered = textured_squares(16)
-    found = overlap(np.asarray(hide(jnp.asarray(patch_spectra(pictures)), ratio)), covered)
+    guided = overlap(np.asarray(hide(jnp.asarray(patch_spectra(pictures)), ratio)), covered)
     context = Context({}, {"tokens": GRID}, {})
     by_chance = uniform.random(Randomness.of(jax.random.key(0), 16), context, ratio=ratio)
     chance = overlap(np.asarray(by_chance.hidden), covered)
     noise = np.random.RandomState(0).randn(16, 196, 64).astype(np.float32)
     untrained = overlap(np.asarray(hide(jnp.asarray(noise), ratio)), covered)
-    assert found > least and found > chance + 0.12
+    assert guided > least and guided > chance + 0.12
     assert untrained == pytest.approx(chance, abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Samplers made of samplers, and what enters and is predicted."""
+"""Samplers made of samplers, and samplers that change which tokens enter or are predicted."""
 
 from functools import partial
 
@@ -10,7 +10,6 @@ import pytest
 from maskmim.config.bricks import bind, brick
 from maskmim.config.describe import needs_of, title
 from maskmim.masks import combine, roles
-from maskmim.masks.bank import cropped
 from maskmim.masks.colour import green, red
 from maskmim.masks.core import MaskError
 from maskmim.masks.uniform import random, random_scores
@@ -36,14 +35,14 @@ def hidden_of(mask):
 
 def test_a_mixture_gives_each_example_the_mask_of_one_sampler():
     parts = {"red": partial(red, ratio=0.75), "random": MOST}
-    found = hidden_of(combine.mixture(randomness(), context(), samplers=parts, weights=(1.0, 3.0)))
-    own = {
+    hidden = hidden_of(combine.mixture(randomness(), context(), samplers=parts, weights=(1.0, 3.0)))
+    expected = {
         name: hidden_of(part(randomness().inside(name), context())) for name, part in parts.items()
     }
-    from_red = (found == own["red"]).all(1)
-    from_random = (found == own["random"]).all(1)
+    from_red = (hidden == expected["red"]).all(1)
+    from_random = (hidden == expected["random"]).all(1)
     assert (from_red ^ from_random).all()
-    assert 4 <= from_random.sum() <= 28, "weights go by the alphabet: random 1, red 3"
+    assert 4 <= from_random.sum() <= 28, "weights are in alphabetical order: random 1, red 3"
 
 
 def test_a_mixture_of_unequal_sizes_is_refused():
@@ -64,28 +63,28 @@ def test_a_schedule_changes_sampler_on_time():
         return combine.schedule(randomness(), context(progress), **parts, until=0.4).hidden
 
     for progress, name in ((0.0, "first"), (0.39, "first"), (0.4, "then"), (0.9, "then")):
-        wanted = parts[name](randomness().inside(name), context()).hidden
-        np.testing.assert_array_equal(draw(jnp.float32(progress)), wanted)
+        expected = parts[name](randomness().inside(name), context()).hidden
+        np.testing.assert_array_equal(draw(jnp.float32(progress)), expected)
     with pytest.raises(MaskError, match="differ"):
         combine.schedule(randomness(), context(), first=HALF, then=MOST, until=0.5)
 
 
 @pytest.mark.parametrize(("ratio", "inside"), [(0.5, True), (0.9, False)])
 def test_a_union_hides_what_either_hides_first(ratio, inside):
-    found = hidden_of(combine.union(randomness(), context(), first=HALF, second=HALF, ratio=ratio))
+    hidden = hidden_of(combine.union(randomness(), context(), first=HALF, second=HALF, ratio=ratio))
     one = hidden_of(HALF(randomness().inside("first"), context()))
     other = hidden_of(HALF(randomness().inside("second"), context()))
     both = one | other
-    assert (found.sum(1) == round(ratio * 196)).all()
-    assert (found <= both).all() if inside else (both <= found).all()
-    assert (one != other).any(1).all(), "the two are drawn apart"
+    assert (hidden.sum(1) == round(ratio * 196)).all()
+    assert (hidden <= both).all() if inside else (both <= hidden).all()
+    assert (one != other).any(1).all(), "the two are independent"
 
 
-def test_a_complement_turns_a_mask_over():
-    found = combine.complement(randomness(), context(), sampler=MOST)
-    whole = MOST(randomness(), context())
-    np.testing.assert_array_equal(found.visible, whole.predict)
-    np.testing.assert_array_equal(found.predict, whole.visible)
+def test_a_complement_exchanges_visible_and_hidden_tokens():
+    turned = combine.complement(randomness(), context(), sampler=MOST)
+    mask = MOST(randomness(), context())
+    np.testing.assert_array_equal(turned.visible, mask.predict)
+    np.testing.assert_array_equal(turned.predict, mask.visible)
     with pytest.raises(MaskError, match="splits the tokens in two"):
         part = partial(roles.partly_predicted, sampler=MOST, share=0.5)
         combine.complement(randomness(), context(), sampler=part)
@@ -93,15 +92,15 @@ def test_a_complement_turns_a_mask_over():
 
 def test_a_region_is_hidden_first():
     region = np.random.RandomState(0).rand(BATCH, 196) < np.linspace(0, 1, BATCH)[:, None]
-    found = hidden_of(
+    hidden = hidden_of(
         combine.restricted(
             randomness(), context(region=jnp.asarray(region)), scores=random_scores, ratio=0.5
         )
     )
-    assert (found.sum(1) == 98).all()
-    for gone, inside in zip(found, region, strict=True):
+    assert (hidden.sum(1) == 98).all()
+    for gone, inside in zip(hidden, region, strict=True):
         assert (gone <= inside).all() if inside.sum() >= 98 else (inside <= gone).all()
-    assert combine.restricted.needs == ("region",)
+    assert needs_of(combine.restricted) == ("region",)
 
 
 def test_streams_are_masked_apart_and_joined_in_order():
@@ -139,10 +138,10 @@ def test_every_token_enters_in_place():
 @pytest.mark.parametrize(("share", "kept"), [(1 / 3, 49), (0.05, 7), (0.001, 1), (1.0, 147)])
 def test_a_part_of_the_hidden_tokens_is_predicted(share, kept):
     mask = roles.partly_predicted(randomness(), context(), sampler=MOST, share=share)
-    asked = np.asarray(mask.predict)
-    assert asked.shape == (BATCH, kept) == mask.weight.shape
-    assert np.take_along_axis(hidden_of(mask), asked, axis=1).all()
-    assert (np.diff(asked, axis=1) > 0).all()
+    predicted = np.asarray(mask.predict)
+    assert predicted.shape == (BATCH, kept) == mask.weight.shape
+    assert np.take_along_axis(hidden_of(mask), predicted, axis=1).all()
+    assert (np.diff(predicted, axis=1) > 0).all()
     with pytest.raises(MaskError, match="share"):
         roles.partly_predicted(randomness(), context(), sampler=MOST, share=0.0)
 
@@ -171,5 +170,5 @@ def test_a_combination_is_a_config_section_and_passes_needs_on():
         },
     )
     bound = bind(section)
-    assert needs_of(bound) == cropped.needs
+    assert needs_of(bound) == ("noise_bank",)
     assert "green: masks.colour.green(ratio=0.75" in title(bound)

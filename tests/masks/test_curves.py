@@ -1,4 +1,4 @@
-"""The curves of masked generation against the official table, and what laws draw."""
+"""The curves of masked generation against the official table; laws and growths of the ratio."""
 
 from functools import partial
 
@@ -28,14 +28,14 @@ def test_curves_equal_the_official_schedule(name):
     steps, done = np.indices(table.shape) + 1
     known = ~np.isnan(table)
     ours = getattr(curves, name)(jnp.asarray(done / steps, jnp.float32))
-    # The official floor of 1e-6 stands where ours reaches 0.
+    # The official ratio is at least 1e-6, ours reaches 0.
     np.testing.assert_allclose(np.asarray(ours)[known], table[known], rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(
     "curve", [getattr(curves, n) for n in ("linear", "cosine", "power", "arccosine")]
 )
-def test_a_curve_falls_from_all_to_nothing(curve):
+def test_a_curve_falls_from_one_to_zero(curve):
     values = np.asarray(curve(jnp.linspace(0, 1, 50)))
     np.testing.assert_allclose(values[[0, -1]], [1, 0], atol=1e-6)
     assert (np.diff(values) < 0).all()
@@ -59,15 +59,15 @@ def test_beta_is_enats_law():
 
 def test_uniform_and_along_follow_their_laws():
     assert stats.kstest(draws(ratio.uniform), stats.uniform(0.5, 0.5).cdf).pvalue > SIGNIFICANCE
-    found = draws(ratio.along)  # r = cos(pi / 2 u) has distribution 1 - 2 / pi * arccos(r)
+    ratios = draws(ratio.along)  # r = cos(pi / 2 u) has distribution 1 - 2 / pi * arccos(r)
     law = lambda r: 1 - 2 / np.pi * np.arccos(np.clip(r, 0, 1))  # noqa: E731
-    assert stats.kstest(found, law).pvalue > SIGNIFICANCE
+    assert stats.kstest(ratios, law).pvalue > SIGNIFICANCE
     assert (draws(partial(ratio.fixed, share=0.3)) == np.float32(0.3)).all()
 
 
-def test_sometimes_leaves_its_share_whole():
-    found = draws(partial(ratio.sometimes, law=ratio.uniform, chance=0.25))
-    masked = int((found > 0).sum())
+def test_sometimes_masks_with_its_chance():
+    ratios = draws(partial(ratio.sometimes, law=ratio.uniform, chance=0.25))
+    masked = int((ratios > 0).sum())
     assert stats.binomtest(masked, DRAWS, 0.25).pvalue > SIGNIFICANCE
 
 
@@ -82,26 +82,26 @@ def test_growth_has_lmds_endpoints_and_shape():
         return 0.15 + 0.6 * (1 - f(t) / f(0))
 
     for place in (0.1, 0.3, 0.6):
-        found = float(growth.cosine(place))
-        assert found == pytest.approx(official(place * 1.5), abs=1e-5)
+        value = float(growth.cosine(place))
+        assert value == pytest.approx(official(place * 1.5), abs=1e-5)
 
 
 def test_other_growths_meet_their_corners():
     assert [float(growth.linear(p)) for p in (0, 1 / 3, 1)] == pytest.approx([0.15, 0.45, 0.75])
-    found = [float(growth.two_ramps(p)) for p in (0, 1 / 6, 0.25, 1 / 3, 0.5, 2 / 3, 1)]
-    assert found == pytest.approx([0.15, 0.4, 0.4, 0.4, 0.575, 0.75, 0.75], abs=1e-5)
+    values = [float(growth.two_ramps(p)) for p in (0, 1 / 6, 0.25, 1 / 3, 0.5, 2 / 3, 1)]
+    assert values == pytest.approx([0.15, 0.4, 0.4, 0.4, 0.575, 0.75, 0.75], abs=1e-5)
 
 
 def test_buckets_are_the_nearest_ratios():
-    made = growth.bucketed(count=5)
-    assert made.ratios == pytest.approx((0.15, 0.3, 0.45, 0.6, 0.75))
+    buckets = growth.bucketed(count=5)
+    assert buckets.ratios == pytest.approx((0.15, 0.3, 0.45, 0.6, 0.75))
     for progress in np.linspace(0, 1, 41):
-        wanted = float(growth.cosine(progress))
-        chosen = made.ratios[int(made.number(progress))]
-        assert abs(chosen - wanted) <= 0.075 + 1e-6
+        expected = float(growth.cosine(progress))
+        chosen = buckets.ratios[int(buckets.number(progress))]
+        assert abs(chosen - expected) <= 0.075 + 1e-6
 
 
 @pytest.mark.parametrize("values", [{"low": 0.0}, {"high": 1.0}, {"low": 0.8}, {"count": 1}])
-def test_buckets_that_make_no_sense_are_refused(values):
+def test_invalid_buckets_are_refused(values):
     with pytest.raises(MaskError, match="two or more"):
         growth.bucketed(**values)

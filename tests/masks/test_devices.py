@@ -11,6 +11,8 @@ import pytest
 from tests.masks.draw_on_devices import visible_of_all
 from tests.running import ROOT, as_tests, environment
 
+pytestmark = pytest.mark.full
+
 SOME = ["uniform.", "colour.green", "colour.red", "bank.", "blocks.beit", "spread_blue.", "units."]
 
 

@@ -45,9 +45,9 @@ def test_masks_equal_the_official_ones(monkeypatch):
 @pytest.mark.parametrize("epochs", [200, 800, 1600])
 def test_the_number_of_forced_tokens_is_the_official_one_in_every_epoch(epochs):
     progress = (np.arange(epochs) + 1) / epochs
-    found = difficulty.forced_count(jnp.asarray(progress, jnp.float32), 147)
+    counts = difficulty.forced_count(jnp.asarray(progress, jnp.float32), 147)
     official = [int(147 * (float((epoch + 1) / epochs) * 0.5)) for epoch in range(epochs)]
-    np.testing.assert_array_equal(found, official)
+    np.testing.assert_array_equal(counts, official)
 
 
 @pytest.mark.proves(36, "the share of forced tokens goes from 0 to 0.5")

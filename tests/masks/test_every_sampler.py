@@ -1,7 +1,8 @@
-"""What every sampler promises, for each one that the package holds: new ones need no line here."""
+"""The promises of every sampler of the package; new samplers are tested without a line here."""
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -9,11 +10,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maskmim.config.bricks import hyperparameters
+from maskmim.config.facts import facts_of
 from maskmim.mask_tools.discovery import samplers
 from maskmim.masks.core import MaskError, split_counts
-from tests.masks.every import HINTS, SLOTS, _draw, alone, cases, draw, everyday, main_grid
+from tests.masks.every import (
+    HINTS,
+    SLOTS,
+    _draw,
+    cases,
+    draw,
+    everyday_cases,
+    main_grid,
+    standalone_samplers,
+)
 
-# Samplers whose mask is the same for every example, by intention.
+pytestmark = pytest.mark.full
+
+# Samplers whose mask is intentionally the same for every example.
 DETERMINISTIC = {"video.causal_frame"}
 RATIOS = st.floats(0.05, 0.95)
 SETTINGS = {
@@ -29,7 +43,7 @@ def names(each) -> str:
 
 
 def check_mask(mask, length: int) -> None:
-    """Ascending places in range; every token that does not enter the encoder is hidden."""
+    """Check that places ascend within range and that tokens outside the encoder are hidden."""
     for places in (mask.visible, mask.predict):
         assert places.dtype == np.int32
         assert ((places >= 0) & (places < length)).all()
@@ -42,9 +56,8 @@ def check_mask(mask, length: int) -> None:
 
 
 def check_counts(sampler, masks, grid, ratio: float) -> None:
-    """The numbers that the sampler states, or the exact split in two with every hidden token
-    predicted."""
-    counts = getattr(sampler.function, "counts", None)
+    """Check the declared counts; else the exact split with every hidden token predicted."""
+    counts = facts_of(sampler.function).counts
     if counts:
         stated = counts(grid, **({"ratio": ratio} if "ratio" in sampler.takes else {}))
         pairs = stated if isinstance(stated[0], tuple) else (stated,) * len(masks)
@@ -78,13 +91,13 @@ def promise_or_refuse(sampler, grid, ratio: float, seed: int, slots: list[int]) 
     except MaskError as error:
         if grid == main_grid(sampler) and 0.3 <= ratio <= 0.8:
             raise
-        assert len(str(error)) > 40, "a refusal says what and why"
+        assert len(str(error)) > 40, "an error message names the cause and the way out"
 
 
 SOME_SLOTS = st.permutations(range(SLOTS)).map(lambda order: order[:4])
 
 
-@pytest.mark.parametrize("case", everyday(), ids=names)
+@pytest.mark.parametrize("case", everyday_cases(), ids=names)
 @settings(max_examples=1, **SETTINGS)
 @given(ratio=RATIOS, seed=st.integers(0, 2**31), slots=SOME_SLOTS)
 def test_promises_hold(case, ratio, seed, slots):
@@ -99,10 +112,10 @@ def test_promises_hold_on_every_grid_at_several_ratios(case, ratio, seed, slots)
     promise_or_refuse(*case, ratio, seed, slots)
 
 
-@pytest.mark.parametrize("sampler", alone(), ids=names)
+@pytest.mark.parametrize("sampler", standalone_samplers(), ids=names)
 def test_a_sampler_serves_its_main_grid(sampler):
-    """No refusal there at 75 %; examples differ; a batch in two parts is the same batch;
-    another key gives other masks; a new key does not trace again."""
+    """It draws at 75 %, examples differ, a batch in two parts is the same batch, another key gives
+    other masks and does not trace again."""
     grid = main_grid(sampler)
     whole = draw(sampler, grid, ratio=0.75, slots=range(SLOTS))
     traced = _draw._cache_size()
@@ -121,7 +134,7 @@ def test_a_sampler_serves_its_main_grid(sampler):
         assert (hidden != np.concatenate([mask.hidden for mask in other], axis=1)).any()
 
 
-ASKED = [each for each in alone() if "ratio" in each.takes and not each.views]
+ASKED = [each for each in standalone_samplers() if "ratio" in each.takes and not each.views]
 
 
 @pytest.mark.parametrize("sampler", ASKED, ids=names)
@@ -132,9 +145,9 @@ def test_a_ratio_that_leaves_nothing_is_an_error(sampler, ratio):
 
 
 def test_every_sampler_says_what_it_is():
-    found = samplers()
-    assert len(found) == len({each.name for each in found}) > 5
-    for each in found:
+    every = samplers()
+    assert len(every) == len({each.name for each in every}) > 5
+    for each in every:
         assert each.summary.endswith("."), each.name
         assert set(each.needs) <= set(HINTS), (
             f"{each.name}: make up the hint in tests/masks/every.py"
@@ -142,7 +155,14 @@ def test_every_sampler_says_what_it_is():
         assert set(each.axes) <= {1, 2, 3}, each.name
 
 
-@pytest.mark.parametrize("sampler", alone(), ids=names)
+def test_declared_counts_take_every_keyword_of_their_sampler():
+    for sampler in samplers():
+        if counts := facts_of(sampler.function).counts:
+            keywords = hyperparameters(sampler.function)
+            inspect.signature(counts).bind(main_grid(sampler), **dict.fromkeys(keywords))
+
+
+@pytest.mark.parametrize("sampler", standalone_samplers(), ids=names)
 def test_a_grid_with_other_axes_is_refused(sampler):
     for axes, grid in {1: (64,), 2: (8, 8), 3: (4, 4, 4)}.items():
         if axes not in sampler.axes:

@@ -12,11 +12,11 @@ from maskmim.masks.gaussian import (
     TRUNCATE,
     Blur,
     deviation,
-    standardise,
     filter_canvas,
     filtered_noise,
     kernel,
     margins,
+    standardise,
 )
 
 FILTERS = {
@@ -29,7 +29,7 @@ FILTERS = {
 
 
 def by_scipy(canvas, terms, margin):
-    """The same filter by scipy on the whole canvas, its margin cut off afterwards."""
+    """Filter the whole canvas by scipy, then cut off its margin."""
     total = sum(
         weight * scipy.ndimage.gaussian_filter(canvas, sigma, truncate=TRUNCATE)
         for weight, sigma in terms
@@ -46,19 +46,19 @@ def test_filters_equal_scipy(name, grid):
     margin = margins(blurs, len(grid))
     shape = tuple(size + 2 * edge for size, edge in zip(grid, margin, strict=True))
     canvas = np.random.default_rng(0).standard_normal((2, *shape))
-    found = np.asarray(filter_canvas(canvas.astype(np.float32), grid, blurs))
+    filtered = np.asarray(filter_canvas(canvas.astype(np.float32), grid, blurs))
     expected = np.stack([by_scipy(each, terms, margin) for each in canvas])
-    assert found.shape == (2, *grid)
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert filtered.shape == (2, *grid)
+    np.testing.assert_allclose(filtered, expected, atol=2e-6)
 
 
-def test_each_axis_may_have_a_sigma_of_its_own():
+def test_each_axis_may_have_its_own_sigma():
     blurs = (Blur(1.0, (0.0, 1.0, 2.0)),)
     assert margins(blurs, 3) == (0, 4, 8)
     canvas = np.random.default_rng(0).standard_normal((1, 3, 13, 23))
-    found = np.asarray(filter_canvas(canvas.astype(np.float32), (3, 5, 7), blurs))
+    filtered = np.asarray(filter_canvas(canvas.astype(np.float32), (3, 5, 7), blurs))
     expected = scipy.ndimage.gaussian_filter(canvas[0], (0, 1, 2), truncate=TRUNCATE)
-    np.testing.assert_allclose(found[0], expected[:, 4:-4, 8:-8], atol=2e-6)
+    np.testing.assert_allclose(filtered[0], expected[:, 4:-4, 8:-8], atol=2e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 3.7])
@@ -84,8 +84,8 @@ def test_deviation_is_that_of_the_fields_about_their_mean(name):
     fields = np.asarray(filtered_noise(jax.random.split(jax.random.key(3), 20000), (6, 10), blurs))
     centred = fields - fields.mean((1, 2), keepdims=True)
     np.testing.assert_allclose(centred.std(0) / deviation((6, 10), blurs), 1.0, atol=0.03)
-    even = np.asarray(standardise(fields, blurs))
-    np.testing.assert_allclose(even, centred / deviation((6, 10), blurs), atol=1e-4)
+    standardised = np.asarray(standardise(fields, blurs))
+    np.testing.assert_allclose(standardised, centred / deviation((6, 10), blurs), atol=1e-4)
 
 
 def test_opposite_borders_are_independent():
@@ -115,7 +115,7 @@ def test_wrong_filters_are_errors():
         colour.blue_filter(0.0)
     with pytest.raises(ValueError, match="leaves no differences"):
         deviation((4, 4), colour.green_filter(0.01, 0.02))
-    with pytest.raises(ValueError, match="none of red, green"):
+    with pytest.raises(ValueError, match="use one of red, green"):
         colour.filter_of("yellow")
     with pytest.raises(ValueError, match="takes 1 sigmas"):
         colour.filter_of("red", (1.0, 2.0))

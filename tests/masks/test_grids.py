@@ -18,13 +18,15 @@ from tests.masks.sampling import draw, maps
 from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 GOLDEN = ROOT / "tests/golden/masks"
 GRIDS = ((14, 14), (7, 11), (1, 40), (4, 6, 5), (32, 4), (33,))
 
 
 @functools.cache
 def shown(name, grid, ratio):
-    """6000 maps of visible tokens, drawn once."""
+    """Draw 6000 maps of visible tokens, once."""
     randomness = Randomness.of(jax.random.key(4), 6000)
     mask = draw(randomness, sampler=getattr(grids, name), grid=grid, ratio=ratio)
     return visible_map(np.asarray(mask.visible), grid)

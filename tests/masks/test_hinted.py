@@ -1,4 +1,4 @@
-"""AttMask-Hint with numbers of hidden tokens that vary."""
+"""AttMask-Hint with varying numbers of hidden tokens."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def context() -> Context:
     return Context({}, {"image": (14, 14)}, {"attention": jnp.asarray(values)})
 
 
-def drawn(share: float, revealed: float, seed: int = 0):
-    """(hidden by the inner sampler, the Mask) with fixed shares."""
+def draw_hinted(share: float, revealed: float, seed: int = 0):
+    """Return the tokens hidden by the inner sampler and the Mask, with fixed shares."""
     inner = partial(per_batch, scores=high_scores, law=partial(fixed, share=share))
     law = partial(fixed, share=revealed)
     randomness = Randomness.of(jax.random.key(seed), EXAMPLES)
@@ -34,8 +34,8 @@ def drawn(share: float, revealed: float, seed: int = 0):
 
 
 @pytest.mark.proves(82, "hint reveals int(s r N) of the int(s N) most attended tokens, uniformly")
-def test_what_is_revealed():
-    before, mask = drawn(share=0.3, revealed=0.35)
+def test_random_ones_of_the_most_attended_tokens_are_revealed():
+    before, mask = draw_hinted(share=0.3, revealed=0.35)
     shown = before & ~np.asarray(mask.hidden)
     top = np.argsort(-np.asarray(context().hints["attention"]), axis=1)[:, :TOP]
     assert (before.sum(axis=1) == 59).all()
@@ -47,7 +47,7 @@ def test_what_is_revealed():
     np.testing.assert_array_equal(np.asarray(mask.weight) > 0, mask.hidden)
 
 
-def test_the_share_revealed_is_drawn_apart_from_the_share_hidden():
+def test_the_shares_revealed_and_hidden_are_independent():
     law = partial(uniform, low=0.1, high=0.5)
     inner = partial(per_batch, scores=high_scores, law=law)
     pairs = set()
@@ -63,7 +63,7 @@ def test_the_share_revealed_is_drawn_apart_from_the_share_hidden():
     assert ranked.tolist() != sorted(ranked.tolist())
 
 
-def test_samplers_that_do_not_fit():
+def test_samplers_that_drop_tokens_and_invalid_shares_are_errors():
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
     law = partial(fixed, share=0.3)
     with pytest.raises(MaskError, match=r"138 of 196 tokens enter.*varied"):

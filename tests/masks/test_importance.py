@@ -1,4 +1,4 @@
-"""Masks by importance: the law of the draw, and mutual information on a corpus made of topics."""
+"""Masks by importance: the law of the draw, and mutual information on a synthetic corpus."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hidden(values: np.ndarray, ratio: float, **options) -> np.ndarray:
 
 @functools.cache
 def corpus() -> np.ndarray:
-    """Passages of filler and of one topic's words each; one word in each occurs nowhere else."""
+    """Make passages of filler and the words of one topic, each with one word that occurs once."""
     random = np.random.default_rng(0)
     frequency = 1 / np.arange(1, FILLERS + 1)
     tokens = random.choice(FILLERS, (400, LENGTH), p=frequency / frequency.sum())
@@ -42,8 +42,8 @@ def counts() -> np.ndarray:
     return importance.cooccurrence(corpus(), vocabulary=VOCABULARY)
 
 
-def kinds(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of values [passages, N] over words of topics, filler and words that occur once."""
+def means_by_kind(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean value over words of topics, filler and words that occur once."""
     tokens = corpus()
     filler, once = tokens < FILLERS, tokens >= VOCABULARY - 400
     return values[~filler & ~once].mean(), values[filler].mean(), values[once].mean()
@@ -51,30 +51,30 @@ def kinds(values: np.ndarray) -> tuple[float, float, float]:
 
 def test_cooccurrence_counts_pairs_within_the_window():
     tokens = np.array([[0, 1, 2, 1, -1], [2, 2, -1, -1, -1]])
-    found = importance.cooccurrence(tokens, vocabulary=3, window=2)
-    np.testing.assert_array_equal(found, [[0, 1, 1], [1, 2, 2], [1, 2, 2]])
+    pairs = importance.cooccurrence(tokens, vocabulary=3, window=2)
+    np.testing.assert_array_equal(pairs, [[0, 1, 1], [1, 2, 2], [1, 2, 2]])
 
 
 def test_information_of_independent_tokens_is_zero_and_of_companions_positive():
     frequency = np.array([40.0, 20.0, 10.0])
     independent = np.outer(frequency, frequency)
-    found = importance.pointwise_mutual_information(independent, smoothing=1.0)
-    np.testing.assert_allclose(found, 0, atol=1e-9)
+    information = importance.pointwise_mutual_information(independent, smoothing=1.0)
+    np.testing.assert_allclose(information, 0, atol=1e-9)
     pairs = np.array([[0.0, 100.0, 0.0], [100.0, 0.0, 0.0], [0.0, 0.0, 200.0]])
-    found = importance.pointwise_mutual_information(pairs, smoothing=1e-9)
-    np.testing.assert_allclose(found[[0, 2], [1, 2]], np.log([4.0, 2.0]), rtol=1e-6)
+    information = importance.pointwise_mutual_information(pairs, smoothing=1e-9)
+    np.testing.assert_allclose(information[[0, 2], [1, 2]], np.log([4.0, 2.0]), rtol=1e-6)
 
 
 @pytest.mark.proves(100, "mutual information ranks words of topics above filler")
 def test_words_of_topics_are_more_important_than_filler():
     information = importance.pointwise_mutual_information(counts())
-    topic, filler, once = kinds(importance.token_importance(corpus(), information))
+    topic, filler, once = means_by_kind(importance.token_importance(corpus(), information))
     assert topic > 3 * filler and topic > 3 * once, (topic, filler, once)
 
 
 def test_without_smoothing_words_that_occur_once_dominate():
     information = importance.pointwise_mutual_information(counts(), smoothing=1e-6)
-    topic, _, once = kinds(importance.token_importance(corpus(), information))
+    topic, _, once = means_by_kind(importance.token_importance(corpus(), information))
     assert once > topic
 
 
@@ -84,33 +84,33 @@ def test_hidden_tokens_are_rarer_than_random_ones():
     values = importance.token_importance(corpus(), information)
     contained = np.array([(corpus() == word).any(1).sum() for word in range(VOCABULARY)])
     idf = np.log(400 / np.maximum(contained, 1))[corpus()]
-    found = hidden(values, 0.3)
+    mask = hidden(values, 0.3)
     random = hidden(np.zeros_like(values), 0.3)
-    assert idf[found].mean() > idf[random].mean() + 0.3
+    assert idf[mask].mean() > idf[random].mean() + 0.3
 
 
-def test_padding_has_no_say_and_is_hidden_last():
+def test_padding_counts_for_nothing_and_is_hidden_last():
     tokens = np.array([[0, 1, -1, -1], [0, 1, 2, 2]])
     information = np.arange(9.0).reshape(3, 3)
-    found = importance.token_importance(tokens, information + information.T)
-    np.testing.assert_allclose(found[0], [4, 4, -np.inf, -np.inf])
-    np.testing.assert_allclose(found[1], [(4 + 8 + 8) / 3, (4 + 12 + 12) / 3, 12, 12])
-    mask = hidden(np.tile(found[:1], (100, 1)), 0.5)
+    values = importance.token_importance(tokens, information + information.T)
+    np.testing.assert_allclose(values[0], [4, 4, -np.inf, -np.inf])
+    np.testing.assert_allclose(values[1], [(4 + 8 + 8) / 3, (4 + 12 + 12) / 3, 12, 12])
+    mask = hidden(np.tile(values[:1], (100, 1)), 0.5)
     assert mask[:, :2].all() and not mask[:, 2:].any()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_hidden_tokens_follow_the_law_of_a_draw_without_replacement(temperature):
     values = np.array([0.1, 1.0, 0.0, 0.6, -0.4], np.float32)
-    found = hidden(np.tile(values, (DRAWS, 1)), 0.4, temperature=temperature)
-    check_law(found, np.exp(values / temperature), 2)
+    mask = hidden(np.tile(values, (DRAWS, 1)), 0.4, temperature=temperature)
+    check_law(mask, np.exp(values / temperature), 2)
 
 
 def test_a_low_temperature_hides_the_most_important():
     values = np.random.default_rng(0).standard_normal((50, 20)).astype(np.float32)
-    found = hidden(values, 0.25, temperature=1e-5)
+    mask = hidden(values, 0.25, temperature=1e-5)
     most = np.argsort(-values, axis=1)[:, :5]
-    assert np.take_along_axis(found, most, axis=1).all()
+    assert np.take_along_axis(mask, most, axis=1).all()
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])

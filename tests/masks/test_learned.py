@@ -19,7 +19,7 @@ DRAWS = 20000
 
 
 def in_order(weights: np.ndarray, order: tuple[int, ...]) -> float:
-    """Probability of drawing exactly this order without replacement, token by token."""
+    """Return the probability of drawing this order without replacement, token by token."""
     left, probability = weights.sum(), 1.0
     for token in order:
         probability *= weights[token] / left
@@ -28,7 +28,7 @@ def in_order(weights: np.ndarray, order: tuple[int, ...]) -> float:
 
 
 def check_law(chosen: np.ndarray, weights: np.ndarray, count: int) -> None:
-    """Chi-square of the drawn subsets, bool[draws, N], against exact enumeration."""
+    """Compare the drawn subsets, bool[draws, N], with exact enumeration by chi-square."""
     weights = np.asarray(weights, np.float64)
     subsets = list(itertools.combinations(range(len(weights)), count))
     exact = [sum(in_order(weights, o) for o in itertools.permutations(s)) for s in subsets]
@@ -38,8 +38,8 @@ def check_law(chosen: np.ndarray, weights: np.ndarray, count: int) -> None:
     assert chisquare(seen, np.array(exact) * len(chosen)).pvalue > SIGNIFICANCE, (seen, exact)
 
 
-def drawn(logits: np.ndarray, ratio: float, seed: int = 3):
-    """Masks and scores for each row of logits."""
+def draw_with_scores(logits: np.ndarray, ratio: float, seed: int = 3):
+    """Draw a mask and scores for each row of logits."""
     context = Context({}, {"tokens": (logits.shape[1],)}, {"logits": jnp.asarray(logits)})
 
     def both(randomness):
@@ -51,14 +51,14 @@ def drawn(logits: np.ndarray, ratio: float, seed: int = 3):
 @pytest.mark.proves(7, "visible tokens follow a draw without replacement from softmax(logits)")
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_visible_tokens_follow_the_law_of_a_draw_without_replacement(count):
-    mask, _ = drawn(np.tile(LOGITS, (DRAWS, 1)), 1 - count / 5)
+    mask, _ = draw_with_scores(np.tile(LOGITS, (DRAWS, 1)), 1 - count / 5)
     check_law(~np.asarray(mask.hidden), np.exp(LOGITS), count)
 
 
 @pytest.mark.proves(7, "5 % of 1568 tokens: 78 are visible")
 def test_the_published_count():
     logits = np.random.default_rng(0).standard_normal((2, 1568)).astype(np.float32)
-    mask, scores = drawn(logits, 0.95)
+    mask, scores = draw_with_scores(logits, 0.95)
     assert mask.visible.shape == (2, 78) and mask.predict.shape == (2, 1490)
     _, order = jax.lax.top_k(scores, 78)
     np.testing.assert_array_equal(np.sort(order, axis=1), mask.visible)
@@ -67,7 +67,7 @@ def test_the_published_count():
 def test_likely_tokens_are_visible_more_often():
     logits = np.zeros((400, 20), np.float32)
     logits[:, :5] = 3.0
-    mask, _ = drawn(logits, 0.75)
+    mask, _ = draw_with_scores(logits, 0.75)
     seen = (~np.asarray(mask.hidden)).mean(0)
     assert seen[:5].min() > 0.6 > 0.2 > seen[5:].max()
 
@@ -81,18 +81,18 @@ def test_log_probabilities_are_those_of_the_official_categorical():
         torch.distributions.Categorical(probs=row).log_prob(torch.arange(40)).numpy()
         for row in probabilities
     ]
-    found = log_probabilities(jnp.asarray(logits))
-    np.testing.assert_allclose(found, official, rtol=PARITY)
+    logarithms = log_probabilities(jnp.asarray(logits))
+    np.testing.assert_allclose(logarithms, official, rtol=PARITY)
 
 
 def test_log_probability_of_an_ordered_draw_is_exact():
     orders = list(itertools.permutations(range(5), 3))
     logits = jnp.tile(LOGITS, (len(orders), 1))
-    found = np.asarray(jax.jit(draw_log_probability)(logits, jnp.array(orders)))
+    logarithms = np.asarray(jax.jit(draw_log_probability)(logits, jnp.array(orders)))
     weights = np.exp(LOGITS.astype(np.float64))
     exact = np.log([in_order(weights, order) for order in orders])
-    np.testing.assert_allclose(found, exact, atol=PARITY)
-    assert np.exp(found).sum() == pytest.approx(1, abs=PARITY)
+    np.testing.assert_allclose(logarithms, exact, atol=PARITY)
+    assert np.exp(logarithms).sum() == pytest.approx(1, abs=PARITY)
 
 
 def test_a_draw_of_all_tokens_and_extreme_logits_stay_finite():

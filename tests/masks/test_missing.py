@@ -1,4 +1,4 @@
-"""Masks for data with gaps: missing tokens are never shown as data and never count in the loss.
+"""Masks with missing values: they are never shown as data and never count in the loss.
 
 tests/golden/masks/informed_official.npz holds gaps, noise and ReMasker's official result;
 informed_record.py beside it says how it was made.
@@ -28,8 +28,8 @@ def draw(gaps: jax.Array, ratio: float = 0.5) -> Mask:
     return missing.observed_first(randomness, context, ratio=ratio)
 
 
-def taken(mask: Mask) -> np.ndarray:
-    """Tokens with a weight in the loss, bool[B, N]."""
+def weighted(mask: Mask) -> np.ndarray:
+    """Mark the tokens with a weight in the loss, bool[B, N]."""
     weights = np.zeros(mask.hidden.shape)
     np.put_along_axis(weights, np.asarray(mask.predict), np.asarray(mask.weight), axis=1)
     return weights == 1
@@ -40,7 +40,7 @@ def test_masks_equal_the_official_ones(monkeypatch):
     monkeypatch.setattr(missing, "random_scores", lambda *_: jnp.asarray(GOLDEN["columns"]))
     mask = draw.__wrapped__(jnp.asarray(GOLDEN["missing"]))
     np.testing.assert_array_equal(visible_map(mask.visible, (14,)), GOLDEN["shown"])
-    np.testing.assert_array_equal(taken(mask), GOLDEN["predicted"])
+    np.testing.assert_array_equal(weighted(mask), GOLDEN["predicted"])
 
 
 @pytest.mark.proves(47, "missing entries never enter as data and never count in the loss")
@@ -52,9 +52,9 @@ def test_missing_tokens_are_never_shown_as_data(share):
     hidden = np.asarray(mask.hidden)
     assert mask.visible.shape[1] == 7 and mask.predict.shape[1] == 6
     assert not (shown & ~hidden & gaps).any()
-    assert not (taken(mask) & gaps).any()
+    assert not (weighted(mask) & gaps).any()
     np.testing.assert_array_equal(hidden, ~shown | gaps)
-    np.testing.assert_array_equal(taken(mask), ~shown & ~gaps)
+    np.testing.assert_array_equal(weighted(mask), ~shown & ~gaps)
     observed = (~gaps).sum(1)
     np.testing.assert_array_equal((shown & ~gaps).sum(1), np.minimum(observed, 7))
 

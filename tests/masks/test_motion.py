@@ -21,7 +21,7 @@ def hidden_maps(sampler, hints, grid=GRID, **options):
 
 
 def centres(hidden):
-    """The mean place of the true tokens: bool[B, T, h, w] -> f64[B, T, 2], centres of tokens."""
+    """Return the mean place of the true tokens: bool[B, T, h, w] -> f64[B, T, 2]."""
     places = np.stack(np.indices(hidden.shape[2:]), -1) + 0.5
     return (hidden[..., None] * places).sum((2, 3)) / hidden.sum((2, 3))[..., None]
 
@@ -57,13 +57,13 @@ def test_without_motion_the_block_lies_at_a_random_place(pan):
     grid = (2, 4, 5)
     flow = np.full((2000, *grid, 2), pan, np.float32)
     hidden = hidden_maps(motion.block, {"flow": flow}, grid, ratio=0.3)[:, 0].reshape(2000, -1)
-    found, counts = np.unique(hidden, axis=0, return_counts=True)
+    blocks, counts = np.unique(hidden, axis=0, return_counts=True)
     # Blocks of two by three tokens fit at nine places.
-    assert len(found) == 9
+    assert len(blocks) == 9
     assert ((counts - 2000 / 9) ** 2).sum() / (2000 / 9) < 26.1  # chi-square, 8 degrees, 0.001
 
 
-def test_a_camera_that_moves_is_no_hot_spot():
+def test_camera_motion_gives_no_hot_spot():
     moving = square(np.array([[2.0, 3.0]]), np.array([[2.0, 8.0]]), SIDE)
     panned = moving.flow[:, 0] + np.float32([-2.0, 1.0])
     spots, speeds = hot_spots(panned)
@@ -84,23 +84,23 @@ def test_points_follow_the_flow_and_stop_at_the_border():
 
 def test_frame_differences_are_means_over_the_pixels_of_tokens():
     clip = np.random.RandomState(0).rand(2, 4, 6, 4, 3).astype(np.float32)
-    found = motion.difference_motion(clip, (2, 3, 2)).reshape(2, 2, 2, 2)
+    differences = motion.difference_motion(clip, (2, 3, 2)).reshape(2, 2, 2, 2)
     for step, row, column in np.ndindex(2, 2, 2):
         part = clip[:, :, row * 3 : row * 3 + 3, column * 2 : column * 2 + 2]
         change = np.abs(part[:, 1:] - part[:, :-1]).mean((2, 3, 4))
         expected = (change[:, max(2 * step - 1, 0)] + change[:, 2 * step]) / 2
-        np.testing.assert_allclose(found[:, step, row, column], expected, rtol=1e-5)
+        np.testing.assert_allclose(differences[:, step, row, column], expected, rtol=1e-5)
     with pytest.raises(MaskError, match="sides that tokens divide"):
         motion.difference_motion(clip, (2, 4, 2))
 
 
 def test_the_tokens_that_change_most_are_hidden():
     moving = random_square(4, SIDE)
-    found = motion.difference_motion(pixels(moving, SIDE), (2, 4, 4))
-    hidden = hidden_maps(motion.frame_difference, {"motion": found}, ratio=0.5)
+    differences = motion.difference_motion(pixels(moving, SIDE), (2, 4, 4))
+    hidden = hidden_maps(motion.frame_difference, {"motion": differences}, ratio=0.5)
     assert hidden.reshape(4, -1).sum(1).tolist() == [784] * 4
-    least = np.sort(found, axis=1)[:, 784:785]
-    assert hidden.reshape(4, -1)[np.asarray(found) > least].all()
+    least = np.sort(differences, axis=1)[:, 784:785]
+    assert hidden.reshape(4, -1)[np.asarray(differences) > least].all()
     assert hidden[:, 1:][moving.inside[:, 1:]].mean() > 0.95
 
 

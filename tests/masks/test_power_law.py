@@ -21,30 +21,34 @@ from maskmim.types import Randomness
 from tests.masks.sampling import context_of
 from tests.tolerances import SIGNIFICANCE
 
-drawn = jax.jit(power_law.noise)  # Waves are arguments: one compilation for each grid.
+pytestmark = pytest.mark.full
+
+draw_noise = jax.jit(power_law.noise)  # Waves are arguments: one compilation for each grid.
 
 
 def fields(grid, exponent, count, scale=1.0):
     waves = power_law.waves_of(grid, exponent, scale)
     keys = Randomness.of(jax.random.key(7), count).each("mask")
-    return np.asarray(drawn(keys, waves), np.float64)
+    return np.asarray(draw_noise(keys, waves), np.float64)
 
 
 @functools.cache
 def shown(grid, count, exponent=1.0, scale=1.0):
-    """Maps of the strongest quarter of evened fields; that the samplers' masks are these is a test
-    of its own."""
-    found = fields(grid, exponent, count, scale).reshape(count, -1)
+    """Mark the strongest quarter of standardised fields.
+
+    `test_samplers_keep_the_strongest_tokens` compares the samplers with these maps.
+    """
+    values = fields(grid, exponent, count, scale).reshape(count, -1)
     deviation = power_law.deviation(power_law.waves_of(grid, exponent, scale)).reshape(-1)
-    even = (found - found.mean(1, keepdims=True)) / deviation
-    return strongest(even.astype(np.float32), split_counts(even.shape[1], 0.75)[0]).reshape(
-        -1, *grid
-    )
+    standardised = (values - values.mean(1, keepdims=True)) / deviation
+    return strongest(
+        standardised.astype(np.float32), split_counts(standardised.shape[1], 0.75)[0]
+    ).reshape(-1, *grid)
 
 
 def strongest(scores, visible):
-    kept = np.argpartition(-scores, visible - 1, axis=1)[:, :visible]
-    return visible_map(kept, scores.shape[1:])
+    places = np.argpartition(-scores, visible - 1, axis=1)[:, :visible]
+    return visible_map(places, scores.shape[1:])
 
 
 def frequencies(grid, scale):
@@ -53,7 +57,7 @@ def frequencies(grid, scale):
 
 
 def slope(fields):
-    """The exponent of the spectrum of fields, fitted over all frequencies in its middle."""
+    """Fit the exponent of the spectrum of fields over the frequencies in its middle."""
     grid = fields.shape[1:]
     tapers = [np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2 for size in grid]
     window = functools.reduce(np.multiply.outer, tapers)
@@ -70,7 +74,7 @@ def test_power_falls_with_the_exponent(grid, count, exponent):
 
 
 def covariance_by_fft(grid, exponent, scale):
-    """Covariance [N, N] of the tokens: the transform of the power law on the doubled torus."""
+    """Return the covariance [N, N] of the tokens: the power law's transform on the torus."""
     torus = tuple(2 * size if size > 1 else 1 for size in grid)
     frequency = frequencies(torus, scale)
     frequency.flat[0] = 1.0
@@ -89,9 +93,11 @@ def covariance_by_fft(grid, exponent, scale):
 )
 def test_waves_have_the_covariance_and_the_deviation_of_an_fft(grid, scale, exponent):
     waves = power_law.waves_of(grid, exponent, scale)
-    each = functools.reduce(np.kron, waves.bases) * waves.gain.reshape(-1)
+    waves_by_token = functools.reduce(np.kron, waves.bases) * waves.gain.reshape(-1)
     expected = covariance_by_fft(grid, exponent, scale)
-    np.testing.assert_allclose(each @ each.T, expected, rtol=0, atol=1e-9 * expected.max())
+    np.testing.assert_allclose(
+        waves_by_token @ waves_by_token.T, expected, rtol=0, atol=1e-9 * expected.max()
+    )
     centre = np.eye(len(expected)) - 1 / len(expected)
     about_mean = np.diag(centre @ expected @ centre).reshape(grid)
     np.testing.assert_allclose(power_law.deviation(waves) ** 2, about_mean, rtol=1e-9)
@@ -99,10 +105,10 @@ def test_waves_have_the_covariance_and_the_deviation_of_an_fft(grid, scale, expo
 
 def test_fields_have_the_covariance_of_their_waves():
     grid, exponent = (3, 5), 1.5
-    found = fields(grid, exponent, 20000).reshape(-1, 15)
+    values = fields(grid, exponent, 20000).reshape(-1, 15)
     expected = covariance_by_fft(grid, exponent, (1.0, 1.0))
     error = np.sqrt((expected**2 + expected[0, 0] ** 2) / 20000)
-    assert (abs(np.cov(found, rowvar=False) - expected) < 5 * error).all()
+    assert (abs(np.cov(values, rowvar=False) - expected) < 5 * error).all()
 
 
 @pytest.mark.parametrize(
@@ -122,25 +128,25 @@ def test_every_token_is_visible_equally_often(grid, exponent):
     assert chi2.sf(statistic, degrees) > SIGNIFICANCE, statistic
 
 
-def test_brown_noise_in_a_row_is_uneven_by_little():
+def test_brown_noise_in_a_row_is_nearly_even():
     seen = coverage(shown((40,), 10000, exponent=2.0))
     assert seen.min() > 0.23 and seen.max() < 0.27
 
 
-def test_without_evening_the_rim_would_be_visible_too_often():
-    found = fields((40,), 2.0, 4000)
-    ranked = strongest(found, 10)
+def test_unstandardised_noise_shows_the_rim_too_often():
+    rows = fields((40,), 2.0, 4000)
+    ranked = strongest(rows, 10)
     statistic, degrees = coverage_chi_square(ranked)
     assert chi2.sf(statistic, degrees) < 1e-6
     assert coverage(ranked)[[0, -1]].mean() > 0.28
 
 
 def test_opposite_borders_are_not_neighbours():
-    found = fields((14, 14), 1.0, 3000)
-    found = found - found.mean((1, 2), keepdims=True)
-    left, beside, right = found[:, :, 0], found[:, :, 1], found[:, :, -1]
-    assert (left * beside).mean() / found.var() > 0.25
-    assert (left * right).mean() / found.var() < 0.05
+    noise = fields((14, 14), 1.0, 3000)
+    noise = noise - noise.mean((1, 2), keepdims=True)
+    left, beside, right = noise[:, :, 0], noise[:, :, 1], noise[:, :, -1]
+    assert (left * beside).mean() / noise.var() > 0.25
+    assert (left * right).mean() / noise.var() < 0.05
 
 
 def test_groups_shrink_as_the_exponent_falls():
@@ -171,8 +177,8 @@ def test_samplers_keep_the_strongest_tokens():
     samplers = (power_law.pink, power_law.brown)
     masks = jax.jit(all_three)(randomness)
     for mask, exponent in zip(masks, (1.0, 2.0, -0.5), strict=True):
-        found = visible_map(np.asarray(mask.visible), (8, 8))
-        np.testing.assert_array_equal(found, shown((8, 8), 50, exponent=exponent))
+        visible = visible_map(np.asarray(mask.visible), (8, 8))
+        np.testing.assert_array_equal(visible, shown((8, 8), 50, exponent=exponent))
 
 
 def test_an_axis_of_one_token_does_not_count():

@@ -18,23 +18,25 @@ from maskmim.types import Context, Randomness
 from tests.running import ROOT
 from tests.tolerances import PARITY, REORDERED, SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 
 def context_of(length: int) -> Context:
     return Context({}, {"tokens": (length,)}, {})
 
 
 @functools.cache
-def drawn(length: int, size: int, count: int, seed: int = 0):
-    """Projections of `count` examples, and the operators f64[count, length, length]."""
+def draw_projections(length: int, size: int, count: int, seed: int = 0):
+    """Draw projections of `count` examples and their operators f64[count, length, length]."""
 
     @jax.jit
     def draw(randomness):
-        found = projection.draw(randomness, context_of(length), size=size)
+        drawn_projection = projection.draw(randomness, context_of(length), size=size)
         unit = jnp.broadcast_to(jnp.eye(length), (count, length, length))
-        return found, projection.project(found, unit)
+        return drawn_projection, projection.project(drawn_projection, unit)
 
-    found, operators = draw(Randomness.of(jax.random.key(seed), count))
-    return found, np.asarray(operators, np.float64)
+    drawn_projection, operators = draw(Randomness.of(jax.random.key(seed), count))
+    return drawn_projection, np.asarray(operators, np.float64)
 
 
 CASES = [(196, 7), (50, 7), (9, 9)]
@@ -43,7 +45,7 @@ CASES = [(196, 7), (50, 7), (9, 9)]
 @pytest.mark.proves(121, "symmetric, P P = P, rank 28, diagonal 1/7, +-1/7 within a bucket only")
 @pytest.mark.parametrize(("length", "size"), CASES)
 def test_operators_are_orthogonal_projectors(length, size):
-    _, operators = drawn(length, size, 3)
+    _, operators = draw_projections(length, size, 3)
     buckets = math.ceil(length / size)
     assert buckets == 28 or length != 196
     for operator in operators:
@@ -62,7 +64,7 @@ def test_operators_are_orthogonal_projectors(length, size):
 @pytest.mark.proves(121, "the mean over draws is rho I but for -rho / (N - 1) of the meetings")
 def test_the_mean_over_draws_is_a_multiple_of_the_identity():
     count = 4000
-    found, operators = drawn(28, 7, count)
+    projections, operators = draw_projections(28, 7, count)
     np.testing.assert_allclose(operators[:, np.arange(28), np.arange(28)], 1 / 7, rtol=1e-6)
     runs = np.arange(28) // 4
     apart = runs[:, None] != runs
@@ -71,7 +73,7 @@ def test_the_mean_over_draws_is_a_multiple_of_the_identity():
     expected, deviation = -1 / 27 / 4 / 7, 0.5 / 7
     bound = norm.isf(SIGNIFICANCE / apart.sum()) * deviation / count**0.5
     assert abs(operators.mean(0)[apart] - expected).max() < bound
-    np.testing.assert_array_equal(np.asarray(found.signs).sum(1), 0)
+    np.testing.assert_array_equal(np.asarray(projections.signs).sum(1), 0)
 
 
 @pytest.mark.proves(121, "equals the official operator for its buckets and signs")
@@ -83,14 +85,14 @@ def test_the_official_operator():
     places = np.arange(196) // 28 * 28 + buckets
     slots = np.argsort(places).reshape(7, 28)
     parts = (slots, places, signs.astype(np.float32))
-    given = Projection(*(jnp.asarray(part)[None] for part in parts))
+    official = Projection(*(jnp.asarray(part)[None] for part in parts))
     unit = jnp.eye(196)[None]
-    np.testing.assert_allclose(projection.sketched(given, unit)[0], operator, atol=1e-7)
+    np.testing.assert_allclose(projection.sketched(official, unit)[0], operator, atol=1e-7)
     assert np.linalg.eigvalsh(operator.astype(np.float64))[-28:] == pytest.approx(0.98, abs=1e-5)
-    np.testing.assert_allclose(projection.project(given, unit)[0] * 0.98, operator, atol=1e-7)
-    # What is drawn here has the structure of the official one: each run of 28 fills all buckets.
-    mine = np.asarray(drawn(196, 7, 3)[0].places) % 28
-    for each in (buckets[None], mine):
+    np.testing.assert_allclose(projection.project(official, unit)[0] * 0.98, operator, atol=1e-7)
+    # Our draws have the structure of the official ones: each run of 28 fills all buckets.
+    places_drawn = np.asarray(draw_projections(196, 7, 3)[0].places) % 28
+    for each in (buckets[None], places_drawn):
         runs = np.sort(each.reshape(-1, 7, 28), axis=-1)
         np.testing.assert_array_equal(runs, np.broadcast_to(np.arange(28), runs.shape))
 
@@ -104,19 +106,19 @@ def test_a_mask_is_a_projection():
 
 
 def test_the_complement_is_what_is_removed():
-    found, operators = drawn(50, 7, 3)
+    projections, operators = draw_projections(50, 7, 3)
     tokens = jax.random.normal(jax.random.key(1), (3, 50, 4))
     expected = (np.eye(50) - operators) @ np.asarray(tokens, np.float64)
-    np.testing.assert_allclose(projection.complement(found, tokens), expected, atol=1e-5)
-    again = projection.project(found, projection.complement(found, tokens))
+    np.testing.assert_allclose(projection.complement(projections, tokens), expected, atol=1e-5)
+    again = projection.project(projections, projection.complement(projections, tokens))
     np.testing.assert_allclose(again, 0, atol=1e-5)
 
 
 def test_gradients_are_projected_too():
-    found, _ = drawn(50, 7, 3)
+    projections, _ = draw_projections(50, 7, 3)
     tokens, back = jax.random.normal(jax.random.key(1), (2, 3, 50, 4))
-    _, pull = jax.vjp(functools.partial(projection.project, found), tokens)
-    expected = projection.project(found, back)
+    _, pull = jax.vjp(functools.partial(projection.project, projections), tokens)
+    expected = projection.project(projections, back)
     np.testing.assert_allclose(pull(back)[0], expected, atol=1e-6)
 
 
@@ -131,22 +133,22 @@ def test_draws_are_each_examples_own_or_the_whole_batchs():
     other = places(Randomness(jax.random.key(0), slots), one=False)
     shared = places(Randomness.of(jax.random.key(0), 4), one=True)
     assert len(np.unique(np.asarray(whole.places), axis=0)) == 4
-    for own, turned, same in zip(whole, other, shared, strict=True):
-        np.testing.assert_array_equal(turned, np.asarray(own)[np.asarray(slots)])
-        assert same.shape == own.shape and len(np.unique(np.asarray(same), axis=0)) == 1
+    for part, turned, same in zip(whole, other, shared, strict=True):
+        np.testing.assert_array_equal(turned, np.asarray(part)[np.asarray(slots)])
+        assert same.shape == part.shape and len(np.unique(np.asarray(same), axis=0)) == 1
 
 
 def test_no_operator_is_formed():
     length = 4096
-    found = jax.eval_shape(
+    projections = jax.eval_shape(
         lambda: projection.draw(Randomness.of(jax.random.key(0), 1), context_of(length))
     )
     tokens = jax.ShapeDtypeStruct((1, length, 8), jnp.float32)
-    compiled = jax.jit(projection.project).lower(found, tokens).compile()
+    compiled = jax.jit(projection.project).lower(projections, tokens).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < length * length / 4
 
 
 @pytest.mark.parametrize("size", [1, 51])
 def test_a_bucket_holds_at_least_two_tokens_and_at_most_all(size):
-    with pytest.raises(MaskError, match="between 2 and all 50"):
+    with pytest.raises(MaskError, match="from 2 tokens to all 50"):
         projection.draw(Randomness.of(jax.random.key(0), 2), context_of(50), size=size)

@@ -1,4 +1,4 @@
-"""Rectangles: equal to CAPI's, exact on any grid, every place equally likely."""
+"""Rectangles: equal to CAPI's, exact counts on any grid, every place equally likely."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tests.tolerances import SIGNIFICANCE
 
 
 @functools.partial(jax.jit, static_argnames=("draw", "grid", "count", "aspect"))
-def drawn(keys, draw, grid, count, aspect=(0.5, 2.0)):
+def draw_rectangles(keys, draw, grid, count, aspect=(0.5, 2.0)):
     return draw(keys, grid, count=count, aspect=aspect)
 
 
 def masks(draw, grid, count, batch, aspect=(0.5, 2.0)):
     keys = jax.random.split(jax.random.key(5), batch)
-    return np.asarray(drawn(keys, draw, grid, count, aspect))
+    return np.asarray(draw_rectangles(keys, draw, grid, count, aspect))
 
 
 def extent(mask):
-    """First token and number of tokens of a mask on each axis."""
+    """Return the first token and the number of tokens of a mask on each axis."""
     used = [np.flatnonzero(mask.any(other)) for other in (1, 0)]
     return [(axis[0], axis[-1] - axis[0] + 1) for axis in used]
 
 
 @functools.partial(jax.jit, static_argnames=("grid", "count"))
-def placed(given, grid, count):
-    """Sides and tokens of rectangles from given noise, by CAPI's order: aspect, place, shift."""
-    sides = rectangles.whole_sides(given[:, : -2 * len(grid)], grid, count=count, aspect=(0.5, 2.0))
-    starts, shifts = jnp.split(given[:, -2 * len(grid) :], 2, axis=1)
+def place_rectangles(noise, grid, count):
+    """Return sides and tokens of rectangles from noise in CAPI's order: aspect, place, shift."""
+    sides = rectangles.whole_sides(noise[:, : -2 * len(grid)], grid, count=count, aspect=(0.5, 2.0))
+    starts, shifts = jnp.split(noise[:, -2 * len(grid) :], 2, axis=1)
     starts = rectangles.places(starts, jnp.array(grid) - sides + 1)
     starts = (starts + rectangles.places(shifts, jnp.array(grid))) % jnp.array(grid)
     return sides, rectangles.boxes(sides, starts, grid, count=count)
@@ -48,20 +48,22 @@ def placed(given, grid, count):
 def test_rectangles_equal_capis(place):
     """Recorded by tests/golden/masks/block_official.py from facebookresearch/capi."""
     grid, count = CAPI[place]
-    ours = placed(jnp.asarray(noise(place, CASES, 5)), grid, count)[1]
+    ours = place_rectangles(jnp.asarray(noise(place, CASES, 5)), grid, count)[1]
     np.testing.assert_array_equal(np.asarray(ours), recorded("capi", place, grid))
 
 
 @pytest.mark.parametrize("grid", [(14, 14), (1, 40), (33,), (3, 5, 4)])
 def test_counts_are_exact_on_any_grid(grid):
     tokens = math.prod(grid)
-    given = noise(0, 40, 3 * len(grid) - 1)
+    uniforms = noise(0, 40, 3 * len(grid) - 1)
     # The ends of the range are where rounding could lose a token.
-    given[0], given[1] = 0, 1 - 2**-24
+    uniforms[0], uniforms[1] = 0, 1 - 2**-24
     for count in (1, tokens // 2, tokens - 1):
-        sides, held = (np.asarray(part) for part in placed(jnp.asarray(given), grid, count))
+        sides, masks_drawn = (
+            np.asarray(part) for part in place_rectangles(jnp.asarray(uniforms), grid, count)
+        )
         assert (sides <= grid).all() and (sides.prod(1) >= count).all()
-        assert (held.reshape(40, -1).sum(1) == count).all()
+        assert (masks_drawn.reshape(40, -1).sum(1) == count).all()
 
 
 def test_rectangles_lie_inside_and_only_their_last_rows_are_cut():

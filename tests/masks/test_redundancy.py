@@ -1,4 +1,4 @@
-"""Masks that know what is new. EVEREST's tokens: tests/golden/masks/video_record.py."""
+"""Masks by redundancy. EVEREST's tokens: tests/golden/masks/video_record.py."""
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ def kept_tokens(mask):
 
 
 def patch_features(clip):
-    """The pixels of each token: f32[B, N, 32] of tokens of 2 x 4 x 4 pixels."""
+    """Return the pixels of each token of 2 x 4 x 4 pixels: f32[B, N, 32]."""
     cubes = clip.reshape(-1, 8, 2, 14, 4, 14, 4)
     return cubes.transpose(0, 1, 3, 5, 2, 4, 6).reshape(len(clip), -1, 32)
 
@@ -32,7 +32,7 @@ def test_kept_tokens_are_the_official_ones():
     features = np.random.RandomState(0).standard_normal((2, 1568, 4)).astype(np.float32)
     official = ~official_bits("everest_unshown") | ~official_bits("everest_unpredicted")
     np.testing.assert_array_equal(official.sum(1), 470)
-    # 470 tokens as there: 157 visible ones, and 313 instead of 314 predicted.
+    # 470 tokens as in the official code: 157 visible ones, and 313 instead of 314 predicted.
     hints = {"features": features}
     mask = draw(redundancy.tokens, count=2, hints=hints, ratio=0.9, predicted=313 / 1568)
     np.testing.assert_array_equal(kept_tokens(mask), official)
@@ -83,7 +83,7 @@ def test_with_nothing_discarded_the_mask_is_random():
 
 
 def test_counts_say_what_is_left_out():
-    assert redundancy.tokens.counts(GRID, ratio=0.9) == (157, 314)
+    assert redundancy.tokens_counts(GRID, ratio=0.9) == (157, 314)
     with pytest.raises(MaskError, match="at most the mask ratio"):
         redundancy.tokens_counts(GRID, ratio=0.1)
     with pytest.raises(MaskError, match="needs at least two"):
@@ -106,5 +106,5 @@ def test_segments_unlike_the_one_before_stay_visible():
 def test_similarity_is_the_cosine():
     features = np.float32([[[3, 0], [0, 2], [0, 5], [1, 1], [-1, -1]]])
     context = Context({}, {"segments": (5,)}, {"features": features})
-    found = redundancy.segments_scores(Randomness.of(jax.random.key(0), 1), context)
-    np.testing.assert_allclose(found, [[0, 0, -1, -(0.5**0.5), 1]], atol=1e-6)
+    similarity = redundancy.segments_scores(Randomness.of(jax.random.key(0), 1), context)
+    np.testing.assert_allclose(similarity, [[0, 0, -1, -(0.5**0.5), 1]], atol=1e-6)

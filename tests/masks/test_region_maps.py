@@ -1,4 +1,4 @@
-"""Pixel label maps to tokens, against counting in numpy; FSFM's regions are in test_regions."""
+"""Label maps of pixels to tokens, against counting in numpy; FSFM's regions: test_regions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from maskmim.masks.region_maps import token_counts, token_labels, token_members
 
 
 def cells(shape, patch, count=5):
-    """A label map and its tokens, cut out one by one in row order."""
+    """Make a label map and its tokens, cut out one by one in row order."""
     labels = np.random.RandomState(0).randint(0, count, shape).astype(np.int32)
     grid = [size // side for size, side in zip(shape[1:], patch, strict=True)]
-    found = []
+    tokens = []
     for place in np.ndindex(*grid):
         window = [slice(p * side, (p + 1) * side) for p, side in zip(place, patch, strict=True)]
-        found.append(labels[(slice(None), *window)].reshape(shape[0], -1))
-    return labels, np.stack(found, axis=1)
+        tokens.append(labels[(slice(None), *window)].reshape(shape[0], -1))
+    return labels, np.stack(tokens, axis=1)
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,10 @@ def cells(shape, patch, count=5):
 def test_tokens_hold_the_labels_of_their_pixels(shape, patch):
     labels, tokens = cells(shape, patch)
     counts = (tokens[..., None] == np.arange(5)).sum(2)
-    given = jnp.asarray(labels)
-    np.testing.assert_array_equal(token_counts(given, patch, regions=5), counts)
-    np.testing.assert_array_equal(token_labels(given, patch, regions=5), counts.argmax(-1))
-    np.testing.assert_array_equal(token_members(given, patch, regions=5), counts > 0)
+    label_map = jnp.asarray(labels)
+    np.testing.assert_array_equal(token_counts(label_map, patch, regions=5), counts)
+    np.testing.assert_array_equal(token_labels(label_map, patch, regions=5), counts.argmax(-1))
+    np.testing.assert_array_equal(token_members(label_map, patch, regions=5), counts > 0)
 
 
 @pytest.mark.parametrize("patch", [(4, 5), (4,), (16, 12)])

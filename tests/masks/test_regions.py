@@ -1,4 +1,4 @@
-"""Masks by region: which regions are hidden and how much of them; FSFM's official masks.
+"""Masks by region: the hidden share of each region, against FSFM's official masks.
 
 region_fsfm.npz holds the official code's masks, see tests/golden/masks/region_record.py.
 """
@@ -23,13 +23,15 @@ from maskmim.types import Context, Randomness
 from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 GRID = (14, 14)
 COUNT = 64
 
 
 @functools.cache
-def fsfm() -> dict[str, np.ndarray]:
-    """Maps [4, 112, 112], covered and hidden tokens bool[6 candidates, 4 maps, 196]."""
+def official_masks() -> dict[str, np.ndarray]:
+    """Return maps [4, 112, 112], covered and hidden tokens bool[6 candidates, 4 maps, 196]."""
     with np.load(ROOT / "tests/golden/masks/region_fsfm.npz") as stored:
         bits = {name: stored[name] for name in ("covered", "hidden")}
         maps = stored["maps"]
@@ -38,7 +40,7 @@ def fsfm() -> dict[str, np.ndarray]:
 
 
 def label_rows(count: int = COUNT, seed: int = 0) -> np.ndarray:
-    """Labels i32[count, 196] of six regions of very different sizes; other ones in each row."""
+    """Draw labels i32[count, 196] of six regions of very different sizes, anew in each row."""
     random = np.random.default_rng(seed)
     shares = random.dirichlet(np.full(6, 0.8), count)
     return np.stack([random.choice(6, 196, p=share) for share in shares]).astype(np.int32)
@@ -50,16 +52,16 @@ def draw(randomness, arrays, *, sampler, grid, options):
     return sampler(randomness, context, **dict(options)).hidden
 
 
-def hide(sampler, given: dict[str, np.ndarray], grid=GRID, **options) -> np.ndarray:
-    """Hidden tokens bool[B, N] of a sampler under jit."""
-    arrays = {name: jnp.asarray(value) for name, value in given.items()}
+def hide(sampler, hints: dict[str, np.ndarray], grid=GRID, **options) -> np.ndarray:
+    """Return hidden tokens bool[B, N] of a sampler under jit."""
+    arrays = {name: jnp.asarray(value) for name, value in hints.items()}
     randomness = Randomness.of(jax.random.key(0), len(next(iter(arrays.values()))))
     static = {"sampler": sampler, "grid": grid, "options": tuple(options.items())}
     return np.asarray(draw(randomness, arrays, **static))
 
 
 def per_region(chosen: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """How many chosen tokens each region has: i64[B, count]."""
+    """Count the chosen tokens of each region: i64[B, count]."""
     return (chosen[..., None] & (labels[..., None] == np.arange(count))).sum(1)
 
 
@@ -70,29 +72,29 @@ def test_one_region_is_covered_and_the_others_keep_their_rate():
     hidden = hide(regions.covered, {"labels": labels}, ratio=ratio, regions=6)
     randomness = Randomness.of(jax.random.key(0), COUNT)
     region = np.asarray(regions.covered_region(randomness, regions=6))
-    sizes, found = (per_region(each, labels, 6) for each in (np.ones_like(hidden), hidden))
+    sizes, hidden_counts = (per_region(each, labels, 6) for each in (np.ones_like(hidden), hidden))
     budget = round(196 * ratio)
     assert (hidden.sum(1) == budget).all()
     rows = np.arange(COUNT)
     cover = sizes[rows, region]
-    np.testing.assert_array_equal(found[rows, region], np.minimum(cover, budget))
+    np.testing.assert_array_equal(hidden_counts[rows, region], np.minimum(cover, budget))
     rate = np.maximum(budget - cover, 0) / np.maximum(196 - cover, 1)
-    sizes[rows, region] = found[rows, region] = 0
-    assert (abs(found - sizes * rate[:, None]) < 1).all()
+    sizes[rows, region] = hidden_counts[rows, region] = 0
+    assert (abs(hidden_counts - sizes * rate[:, None]) < 1).all()
     assert (cover > budget).any() and (cover < budget).any()
 
 
 def test_every_candidate_is_covered_equally_often():
     randomness = Randomness.of(jax.random.key(3), 3000)
-    found = np.asarray(regions.covered_region(randomness, regions=8, candidates=(1, 4, 7)))
-    counts = np.bincount(found, minlength=8)
+    region = np.asarray(regions.covered_region(randomness, regions=8, candidates=(1, 4, 7)))
+    counts = np.bincount(region, minlength=8)
     assert counts[[1, 4, 7]].sum() == 3000
     assert chisquare(counts[[1, 4, 7]]).pvalue > SIGNIFICANCE
 
 
 def official_regions() -> tuple[np.ndarray, np.ndarray]:
-    """Members bool[4, 196, 8] and, for each candidate, the region that counts i64[6, 4, 196]."""
-    members = np.asarray(face_members(jnp.asarray(fsfm()["maps"], jnp.int32), (8, 8)))
+    """Return members bool[4, 196, 8] and each token's region i64[6, 4, 196] per candidate."""
+    members = np.asarray(face_members(jnp.asarray(official_masks()["maps"], jnp.int32), (8, 8)))
     order = [np.concatenate([[each], np.delete(np.arange(8), each)]) for each in range(6)]
     return members, np.stack([each[members[..., each].argmax(-1)] for each in order])
 
@@ -100,7 +102,7 @@ def official_regions() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.proves(127, "face regions and covered tokens are the official ones")
 def test_face_regions_are_the_official_ones():
     members, _ = official_regions()
-    np.testing.assert_array_equal(np.moveaxis(members[..., :6], -1, 0), fsfm()["covered"])
+    np.testing.assert_array_equal(np.moveaxis(members[..., :6], -1, 0), official_masks()["covered"])
     assert (members.sum(-1) > 1).any() and members.any(-1).all()
 
 
@@ -109,9 +111,10 @@ def test_counts_by_region_are_the_official_ones():
     members, labels = official_regions()
     rows = np.arange(120) % 4
     hidden = hide(regions.covered_overlapping, {"members": members[rows]}, ratio=0.75)
-    drawn = np.asarray(regions.covered_region(Randomness.of(jax.random.key(0), 120)))
+    region = np.asarray(regions.covered_region(Randomness.of(jax.random.key(0), 120)))
     labels, covered, official = (
-        each[drawn, rows] for each in (labels, fsfm()["covered"], fsfm()["hidden"])
+        each[region, rows]
+        for each in (labels, official_masks()["covered"], official_masks()["hidden"])
     )
     np.testing.assert_array_equal(hidden.sum(1), 147)
     budget = 147 - covered.sum(1)
@@ -123,8 +126,7 @@ def test_counts_by_region_are_the_official_ones():
     rounded = np.round(products / total[:, None]).sum(1)
     halves = (2 * (products % total[:, None]) == total[:, None]).sum(1)
     off = abs(per_region(hidden, labels, 8) - per_region(official, labels, 8)).sum(1)
-    # Where rounding leaves a token over or short, the official code places it anywhere; it rounds
-    # halves to even numbers.
+    # The official code places surplus or missing tokens anywhere; it rounds halves to even numbers.
     left = (2 * abs(rounded - budget) + halves)[~large]
     assert (left == 0).any() and (off[~large] <= left).all()
 
@@ -134,19 +136,19 @@ SHARE_OUT = jax.jit(regions.apportion)
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 400), min_size=7, max_size=7), st.floats(0, 1), st.integers(0, 99))
-def test_a_budget_is_shared_out_within_one_of_exact(sizes, share, seed):
+def test_a_budget_is_divided_within_one_of_exact(sizes, share, seed):
     sizes = np.array(sizes, np.int32)
     budget = np.int32(round(share * sizes.sum()))
     ties = np.random.RandomState(seed).rand(7).astype(np.float32)
-    found = np.asarray(SHARE_OUT(sizes, budget, ties))
-    assert found.sum() == budget
-    assert (abs(found - sizes * (budget / max(sizes.sum(), 1))) < 1).all()
-    assert (found >= 0).all() and (found <= sizes).all()
+    parts = np.asarray(SHARE_OUT(sizes, budget, ties))
+    assert parts.sum() == budget
+    assert (abs(parts - sizes * (budget / max(sizes.sum(), 1))) < 1).all()
+    assert (parts >= 0).all() and (parts <= sizes).all()
 
 
 def test_no_tokens_need_no_budget():
-    found = SHARE_OUT(np.zeros(7, np.int32), np.int32(0), np.zeros(7, np.float32))
-    np.testing.assert_array_equal(found, 0)
+    parts = SHARE_OUT(np.zeros(7, np.int32), np.int32(0), np.zeros(7, np.float32))
+    np.testing.assert_array_equal(parts, 0)
 
 
 def test_proportional_hides_the_same_share_of_every_region():
@@ -167,8 +169,8 @@ def test_equal_regions_lose_the_odd_token_equally_often():
 def test_whole_regions_are_hidden_but_the_last():
     labels = label_rows(600)
     hidden = hide(regions.whole, {"labels": labels}, ratio=0.5, regions=6)
-    sizes, found = (per_region(each, labels, 6) for each in (np.ones_like(hidden), hidden))
-    partly = (found > 0) & (found < sizes)
+    sizes, hidden_counts = (per_region(each, labels, 6) for each in (np.ones_like(hidden), hidden))
+    partly = (hidden_counts > 0) & (hidden_counts < sizes)
     assert (hidden.sum(1) == 98).all() and (partly.sum(1) <= 1).all() and partly.any()
 
 
@@ -204,7 +206,7 @@ def test_candidates_that_are_no_labels_are_refused(candidates):
 
 
 def objects(share: float) -> np.ndarray:
-    """Labels i32[COUNT, 196]: 1, 2 for the objects' tokens, 0 and 3 for the rest."""
+    """Draw labels i32[COUNT, 196]: 1 and 2 for tokens of objects, 0 and 3 for the background."""
     random = np.random.default_rng(1)
     inside = random.random((COUNT, 196)) < share
     return np.where(inside, random.integers(1, 3, inside.shape), 3 * (random.random() < 0.5))

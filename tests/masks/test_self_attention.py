@@ -1,4 +1,4 @@
-"""Masks from attention: the official code's hidden tokens, the warm-in, what is chosen.
+"""Masks from attention: the official hidden tokens, the narrowing of candidates, the choice.
 
 region_sma.npz holds the official code's masks, see tests/golden/masks/region_record.py.
 """
@@ -28,7 +28,7 @@ def official() -> dict[str, np.ndarray]:
 
 
 def official_case(name: str, noise: np.ndarray, width: int) -> np.ndarray:
-    """Hidden tokens bool[4, 60] for the queries that the official code drew."""
+    """Return hidden tokens bool[4, 60] for the queries that the official code drew."""
     attention, queries = official()["attention"], official()[f"{name}_queries"]
     chosen = np.zeros(attention.shape[:2], bool)
     np.put_along_axis(chosen, queries, True, axis=1)

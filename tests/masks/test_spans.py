@@ -23,18 +23,18 @@ def draw(randomness, sampler, grid, options=()):
 
 
 def by_moment(moments, count):
-    """The `count` tokens of each row that are hidden first."""
+    """Mark the `count` tokens of each row that are hidden first."""
     return moments < np.sort(moments, axis=1)[:, count : count + 1]
 
 
-def given(count, length):
-    """Turns and lengths i64[count, length] of the noise that was recorded."""
+def recorded_draws(count, length):
+    """Return turns and lengths i64[count, length] of the recorded noise."""
     draws = [spans_noise(seed, length) for seed in range(count)]
     return (np.stack(part) for part in zip(*draws, strict=True))
 
 
 @functools.partial(jax.jit, static_argnames="longest")
-def reached(order, lengths, longest):
+def moments_of(order, lengths, longest):
     row = functools.partial(spans.hiding_moments, longest=longest)
     return jax.vmap(row)(order, lengths)
 
@@ -43,14 +43,14 @@ def reached(order, lengths, longest):
 def test_geometric_spans_equal_spanberts(place):
     """Recorded by tests/golden/masks/block_official.py from facebookresearch/SpanBERT."""
     length, _ = SPANS[place]
-    turns, lengths = given(CASES, length)
-    moments = np.asarray(reached(np.argsort(turns, axis=1), lengths, 10))
+    turns, lengths = recorded_draws(CASES, length)
+    moments = np.asarray(moments_of(np.argsort(turns, axis=1), lengths, 10))
     official = recorded("spans", place, (length,))
     np.testing.assert_array_equal(by_moment(moments, official[0].sum()), official)
 
 
 def one_by_one(turns, lengths):
-    """Moments by the loop that the definition describes, until every token is hidden."""
+    """Compute the moments by the loop of the definition, until every token is hidden."""
     moments = np.full(len(turns), -1)
     for turn, token in enumerate(turns):
         if moments[token] < 0:
@@ -61,15 +61,15 @@ def one_by_one(turns, lengths):
 
 
 def test_moments_are_those_of_the_loop():
-    turns, lengths = given(40, 60)
-    # Turns in the order of the sequence and against it: the longest chains of dependence.
+    turns, lengths = recorded_draws(40, 60)
+    # Turns in the order of the sequence and reversed: the longest chains of dependence.
     turns[0], turns[1] = np.arange(60), np.arange(60)[::-1]
-    ours = reached(np.argsort(turns, axis=1), lengths, 10)
+    ours = moments_of(np.argsort(turns, axis=1), lengths, 10)
     expected = [one_by_one(*row) for row in zip(turns, lengths, strict=True)]
     np.testing.assert_array_equal(np.asarray(ours), expected)
 
 
-def test_lengths_are_geometric_and_cut_by_drawing_again():
+def test_lengths_are_geometric_and_redrawn_if_too_long():
     uniform = jax.random.uniform(jax.random.key(1), (20000,))
     lengths = np.asarray(spans.span_lengths(uniform, p=0.2, longest=10))
     law = 0.2 * 0.8 ** np.arange(10)

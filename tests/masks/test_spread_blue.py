@@ -1,5 +1,4 @@
-"""Spread blue noise: counts in windows, runs along lines, spectrum, coverage; moves against a
-search over all pairs in numpy."""
+"""Spread blue noise: counts in windows, runs, spectrum, coverage; moves against numpy."""
 
 from __future__ import annotations
 
@@ -20,6 +19,8 @@ from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 DEFAULT = {"window": 3, "spread": 3.0, "weights": 2.0}
 BLUE, SPREAD = colour.blue, spread_blue.spread_blue
 
@@ -34,20 +35,20 @@ def maps(sampler, grid, count, ratio=0.8, options=()):
 
 
 def white(shown):
-    """Maps with as many visible tokens as `shown`, anywhere."""
+    """Return maps with as many visible tokens as `shown`, at random places."""
     flat = np.random.default_rng(0).permuted(shown.reshape(len(shown), -1), axis=1)
     return flat.reshape(shown.shape)
 
 
 def window_variance(shown, size):
-    """Variance of the number of visible tokens in windows of `size` tokens along every axis."""
+    """Return the variance of the number of visible tokens in windows of `size` tokens."""
     sizes = tuple(min(size, cells) for cells in shown.shape[1:])
     axes = tuple(range(1, shown.ndim))
     return sliding_window_view(shown, sizes, axis=axes).sum(tuple(-axis for axis in axes)).var()
 
 
 def runs(shown, line, length):
-    """Share of places from which `length` tokens along a line are all visible."""
+    """Return the share of places from which `length` tokens along a line are all visible."""
     cells = shown.shape[1:]
     parts = []
     for step in range(length):
@@ -78,11 +79,11 @@ def test_tokens_spread_along_any_number_of_axes(grid, count):
 @pytest.mark.parametrize("line", spread_blue.directions(2))
 def test_runs_along_lines_are_rare(line):
     spread, blue = maps(SPREAD, (14, 14), 300), maps(BLUE, (14, 14), 300)
-    anywhere = white(spread)
+    scattered = white(spread)
     assert runs(spread, line, 2) < 0.6 * runs(blue, line, 2)
-    assert runs(spread, line, 2) < 0.5 * runs(anywhere, line, 2)
-    assert runs(anywhere, line, 3) > 0.006
-    assert runs(spread, line, 3) < 0.1 * runs(anywhere, line, 3)
+    assert runs(spread, line, 2) < 0.5 * runs(scattered, line, 2)
+    assert runs(scattered, line, 3) > 0.006
+    assert runs(spread, line, 3) < 0.1 * runs(scattered, line, 3)
 
 
 def test_a_weight_acts_along_its_direction():
@@ -121,7 +122,7 @@ def test_opposite_borders_do_not_crowd_each_other():
 
 
 def pairs(torus):
-    """The pressure [N, N] between any two tokens of a torus."""
+    """Return the pressure [N, N] between any two tokens of a torus."""
     places = np.indices(torus.sizes).reshape(len(torus.sizes), -1)
     offsets = places[:, :, None] - places[:, None]
     return torus.pressure[
@@ -129,8 +130,8 @@ def pairs(torus):
     ].astype(np.float64)
 
 
-def moved(shown, noise, pairs, moves):
-    """The moves in numpy, and the objective before each and after the last."""
+def move_by_search(shown, noise, pairs, moves):
+    """Make the moves in numpy; return the tokens and the objective before and after each."""
     shown, objective = shown.copy(), []
     for _ in range(moves):
         objective.append(shown @ pairs @ shown / 2 - noise[shown].sum())
@@ -153,13 +154,17 @@ def test_moves_are_those_of_a_search_over_all_pairs(grid, window):
     flat = shown.reshape(count, -1)
     np.testing.assert_array_equal(np.asarray(crowd).reshape(count, -1), flat @ between)
     moves = flat.sum(1).max()
-    apart = jax.jit(jax.vmap(lambda *each: spread_blue.move_apart(*each, torus, moves=int(moves))))
-    found, left = (np.asarray(part).reshape(count, -1) for part in apart(shown, crowd, noise))
+    move_all = jax.jit(
+        jax.vmap(lambda *each: spread_blue.move_apart(*each, torus, moves=int(moves)))
+    )
+    moved_tokens, new_crowd = (
+        np.asarray(part).reshape(count, -1) for part in move_all(shown, crowd, noise)
+    )
     for row in range(count):
-        expected, objective = moved(flat[row], noise[row].reshape(-1), between, moves)
-        np.testing.assert_array_equal(found[row], expected)
+        expected, objective = move_by_search(flat[row], noise[row].reshape(-1), between, moves)
+        np.testing.assert_array_equal(moved_tokens[row], expected)
         assert (np.diff(objective) < 1e-5).all() and objective[-1] < objective[0]
-    np.testing.assert_array_equal(left, found @ between)
+    np.testing.assert_array_equal(new_crowd, moved_tokens @ between)
 
 
 def test_pressure_of_two_tokens():
@@ -176,19 +181,19 @@ def test_pressure_of_two_tokens():
 
 def test_noise_equals_scipys_on_a_torus():
     keys = jax.random.split(jax.random.key(1), 3)
-    found = np.asarray(spread_blue.high_pass(keys, (7, 1, 12), 1.3))
+    noise = np.asarray(spread_blue.high_pass(keys, (7, 1, 12), 1.3))
     white = np.stack([jax.random.normal(key, (7, 1, 12)) for key in keys]).astype(np.float64)
     options = {"sigma": (1.3, 0, 1.3), "mode": "wrap", "truncate": 4.0}
     high = white - np.stack([scipy.ndimage.gaussian_filter(each, **options) for each in white])
-    scale = np.linalg.lstsq(high.reshape(-1, 1), found.reshape(-1), rcond=None)[0]
-    np.testing.assert_allclose(found, high * scale, atol=1e-5)
+    scale = np.linalg.lstsq(high.reshape(-1, 1), noise.reshape(-1), rcond=None)[0]
+    np.testing.assert_allclose(noise, high * scale, atol=1e-5)
 
 
 def test_noise_has_variance_one():
     keys = jax.random.split(jax.random.key(1), 2000)
-    found = np.asarray(jax.jit(lambda keys: spread_blue.high_pass(keys, (8, 9), 1.0))(keys))
-    np.testing.assert_allclose(found.var(0), 1, atol=0.16)
-    assert found.var() == pytest.approx(1, abs=0.02)
+    noise = np.asarray(jax.jit(lambda keys: spread_blue.high_pass(keys, (8, 9), 1.0))(keys))
+    np.testing.assert_allclose(noise.var(0), 1, atol=0.16)
+    assert noise.var() == pytest.approx(1, abs=0.02)
 
 
 def test_without_strengths_tokens_stay_where_blue_noise_has_them():
@@ -207,8 +212,8 @@ def test_the_moves_suffice():
     noise = spread_blue.high_pass(randomness.each("mask"), torus.sizes, 1.0)
     total = round(49 / 196 * 20 * 20)
     shown = keep_strongest(noise.reshape(count, -1), total).reshape(noise.shape)
-    many = jax.jit(jax.vmap(lambda *each: spread_blue.move_apart(*each, torus, moves=total)))
-    settled = np.asarray(many(shown, spread_blue.crowding(shown, torus), noise)[0])[:, :14, :14]
+    move_all = jax.jit(jax.vmap(lambda *each: spread_blue.move_apart(*each, torus, moves=total)))
+    settled = np.asarray(move_all(shown, spread_blue.crowding(shown, torus), noise)[0])[:, :14, :14]
     scores = jax.jit(lambda r: spread_blue.spread_blue_scores(r, context, ratio=ratio))(randomness)
     left = np.asarray(scores > 20).reshape(settled.shape)
     assert (left == settled).reshape(count, -1).all(1).mean() > 0.98

@@ -1,4 +1,4 @@
-"""Green3D: filters against scipy, the spectrum and the life of visible tokens in time, coverage."""
+"""Green3D: filters against scipy, spectrum, lifetime of visible tokens, coverage."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 GRID = (8, 14, 14)
 SLOW = (("time_narrow", (1.5, 2.0)), ("time_wide", (2.5, 4.0)))
 RANGES = (structured.NARROW, structured.WIDE) * 2
@@ -32,20 +34,20 @@ def scores(grid=GRID, count=64, options=()):
 
 
 def clips(ratio=0.75, options=(), grid=GRID, count=64):
-    """Maps of the strongest tokens; that the sampler's masks are these is a test of its own."""
-    found = scores(grid, count, options)
-    visible = split_counts(found.shape[1], ratio)[0]
-    return visible_map(np.argsort(-found, axis=1, kind="stable")[:, :visible], grid)
+    """Mark the strongest tokens; a test below compares the sampler with these maps."""
+    values = scores(grid, count, options)
+    visible = split_counts(values.shape[1], ratio)[0]
+    return visible_map(np.argsort(-values, axis=1, kind="stable")[:, :visible], grid)
 
 
 def independent(shown):
-    """Maps with as many visible tokens as `shown`, anywhere."""
+    """Return maps with as many visible tokens as `shown`, at random places."""
     flat = np.random.default_rng(0).permuted(shown.reshape(len(shown), -1), axis=1)
     return flat.reshape(shown.shape)
 
 
 def tubes(shown):
-    """The first step of each clip for all its steps."""
+    """Repeat the first step of each clip for all its steps."""
     return np.broadcast_to(shown[:, :1], shown.shape)
 
 
@@ -55,7 +57,7 @@ def correlation_in_time(shown, lag=1):
 
 
 def mean_life(shown):
-    """Mean number of steps for which a token stays visible."""
+    """Return the mean number of steps for which a token stays visible."""
     begins = shown.copy()
     begins[:, 1:] &= ~shown[:, :-1]
     return shown.sum() / begins.sum()
@@ -80,7 +82,7 @@ def test_life_of_a_visible_token():
     assert mean_life(tubes(green)) == 8
 
 
-def test_time_and_space_have_sigmas_of_their_own():
+def test_time_and_space_have_different_sigmas():
     green, slow = clips(), clips(options=SLOW)
     assert correlation_in_time(slow) > correlation_in_time(green) + 0.15
 
@@ -114,7 +116,7 @@ def test_filters_equal_scipy():
     shape = [size + 2 * edge for size, edge in zip((4, 6, 5), margin, strict=True)]
     canvas = np.random.default_rng(0).standard_normal(shape)
     narrow, wide = structured.band_matrices(jnp.asarray(sigmas), (4, 6, 5), ranges)
-    found = np.asarray(structured.band_pass(jnp.asarray(canvas, jnp.float32), narrow, wide))
+    filtered = np.asarray(structured.band_pass(jnp.asarray(canvas, jnp.float32), narrow, wide))
     blurred = [
         scipy.ndimage.gaussian_filter(
             canvas, each, radius=[gaussian.radius(high) for high in highs]
@@ -122,7 +124,7 @@ def test_filters_equal_scipy():
         for each, highs in zip(sigmas, ranges[:, :, 1], strict=True)
     ]
     inner = tuple(slice(edge, -edge) for edge in margin)
-    np.testing.assert_allclose(found, (blurred[0] - blurred[1])[inner], atol=2e-6)
+    np.testing.assert_allclose(filtered, (blurred[0] - blurred[1])[inner], atol=2e-6)
 
 
 def test_deviation_of_drawn_sigmas_is_that_of_fixed_ones():
@@ -143,9 +145,9 @@ def test_clips_differ_in_their_sigmas():
         step = np.diff(field, axis=2)
         return (step**2).mean((1, 2, 3)) / (field**2).mean((1, 2, 3))
 
-    drawn = smoothness(narrow=(0.3, 2.0), wide=(2.1, 4.0))
+    varied = smoothness(narrow=(0.3, 2.0), wide=(2.1, 4.0))
     fixed = smoothness(narrow=(1.0, 1.0), wide=(3.0, 3.0))
-    assert drawn.std() > 3 * fixed.std()
+    assert varied.std() > 3 * fixed.std()
 
 
 @pytest.mark.proves(115, "every token is visible equally often")
@@ -158,13 +160,13 @@ def test_every_token_is_visible_equally_often():
 
 @pytest.mark.proves(115, "the visible count of each clip is exact")
 @pytest.mark.parametrize("ratio", [0.75, 0.9])
-def test_the_sampler_keeps_the_strongest_evened_tokens(ratio):
+def test_the_sampler_keeps_the_strongest_tokens(ratio):
     grid, randomness = (3, 5, 5), Randomness.of(jax.random.key(7), 100)
     assert (scores(grid, 4000) ** 2).mean() == pytest.approx(1, abs=0.05)
     mask = draw(randomness, sampler=structured.green3d, grid=grid, ratio=ratio)
     assert mask.visible.shape == (100, split_counts(75, ratio)[0])
-    found = visible_map(np.asarray(mask.visible), grid)
-    np.testing.assert_array_equal(found, clips(ratio, grid=grid, count=4000)[:100])
+    visible = visible_map(np.asarray(mask.visible), grid)
+    np.testing.assert_array_equal(visible, clips(ratio, grid=grid, count=4000)[:100])
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (30,), (2, 2, 2, 2)])

@@ -19,21 +19,23 @@ from tests.masks.sampling import maps as sampled
 from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 GOLDEN = ROOT / "tests/golden/masks"
 
 
 @functools.cache
-def drawn(grid, *, ratio, unit, count=200):
-    """Maps of hidden tokens bool[count, *grid], and their mask."""
+def draw_units(grid, *, ratio, unit, count=200):
+    """Draw maps of hidden tokens bool[count, *grid], and their mask."""
     randomness = Randomness.of(jax.random.key(3), count)
     options = (("unit", unit),)
     mask = draw(randomness, sampler=units.random, grid=grid, ratio=ratio, options=options)
     return np.asarray(mask.hidden).reshape(count, *grid), mask
 
 
-def simmims():
-    """6000 maps of SimMIM's masks on 14 x 14, drawn once."""
-    return drawn((14, 14), ratio=0.6, unit=2, count=6000)
+def simmim_masks():
+    """Draw 6000 maps of SimMIM's masks on 14 x 14, once."""
+    return draw_units((14, 14), ratio=0.6, unit=2, count=6000)
 
 
 @pytest.mark.proves(107, "equal to SimMIM's MaskGenerator, given the same permutation")
@@ -63,18 +65,18 @@ def test_masks_equal_pixios():
 
 @pytest.mark.proves(107, "30 of 49 units are hidden, each whole, and 22 of 36 at 192 pixels")
 def test_published_numbers_of_units_are_hidden_whole():
-    maps, mask = simmims()
+    maps, mask = simmim_masks()
     blocks = maps.reshape(-1, 7, 2, 7, 2).sum((2, 4))
     assert set(np.unique(blocks)) == {0, 4}
     assert ((blocks == 4).sum((1, 2)) == 30).all()
-    counts = units.random.counts((14, 14), ratio=0.6)
+    counts = units.unit_counts((14, 14), ratio=0.6)
     assert counts == (4 * 19, 4 * 30) == (mask.visible.shape[1], mask.predict.shape[1])
-    assert units.random.counts((12, 12), ratio=0.6) == (4 * 14, 4 * 22)
+    assert units.unit_counts((12, 12), ratio=0.6) == (4 * 14, 4 * 22)
 
 
 @pytest.mark.proves(107, "every unit is visible equally often")
 def test_coverage_is_even_where_units_tile():
-    maps, _ = simmims()
+    maps, _ = simmim_masks()
     statistic, degrees = coverage_chi_square(~maps[:, ::2, ::2])
     assert degrees == 48
     assert chi2.sf(statistic, degrees) > SIGNIFICANCE, statistic
@@ -82,7 +84,7 @@ def test_coverage_is_even_where_units_tile():
 
 @pytest.mark.proves(107, "units make larger groups of visible tokens than single tokens do")
 def test_units_make_larger_groups_than_tokens():
-    maps, _ = simmims()
+    maps, _ = simmim_masks()
     groups = mean_component_size(~maps[:300]).mean()
     single = mean_component_size(sampled("random", (14, 14), 300, ratio=0.6)).mean()
     assert groups > 3 * single, (groups, single)
@@ -90,7 +92,7 @@ def test_units_make_larger_groups_than_tokens():
 
 @pytest.mark.parametrize(("unit", "ratio"), [(2, 0.95), ((3, 2), 0.5)])
 def test_where_units_do_not_tile_counts_are_exact_and_one_unit_is_cut(unit, ratio):
-    maps, mask = drawn((7, 11), ratio=ratio, unit=unit)
+    maps, mask = draw_units((7, 11), ratio=ratio, unit=unit)
     assert (mask.visible.shape[1], mask.predict.shape[1]) == split_counts(77, ratio)
     rows, columns = units.unit_shape((7, 11), unit)
     cut = np.zeros(len(maps), int)
@@ -103,7 +105,7 @@ def test_where_units_do_not_tile_counts_are_exact_and_one_unit_is_cut(unit, rati
 
 def test_a_cut_unit_is_cut_at_random():
     # 8 of 77 tokens are hidden: half of a unit of 4 x 4, never always the same half.
-    maps, _ = drawn((7, 11), ratio=0.1, unit=4, count=4000)
+    maps, _ = draw_units((7, 11), ratio=0.1, unit=4, count=4000)
     corner = coverage(maps)[:4, :4]
     np.testing.assert_allclose(corner, corner.mean(), atol=0.02)
 
@@ -130,7 +132,7 @@ def test_units_on_other_grids(grid, unit, shape, tile):
 
 
 def test_scores_rank_as_the_sampler_does():
-    _, mask = simmims()
+    _, mask = simmim_masks()
     randomness = Randomness.of(jax.random.key(3), 20)
     scores = units.random_scores(randomness, context_of((14, 14)), unit=2)
     again = units.weakest_units(scores, grid=(14, 14), ratio=0.6, unit=2)
@@ -150,8 +152,8 @@ def test_floating_point_adds_no_unit():
         ((2, 2, 2), 0.5, "each axis"),
     ],
 )
-def test_what_cannot_be_is_an_error(unit, ratio, says):
+def test_invalid_units_and_ratios_are_errors(unit, ratio, says):
     with pytest.raises(MaskError, match=says):
-        units.random.counts((14, 14), ratio=ratio, unit=unit)
+        units.unit_counts((14, 14), ratio=ratio, unit=unit)
     with pytest.raises(MaskError, match=says):
-        drawn((14, 14), ratio=ratio, unit=unit)
+        draw_units((14, 14), ratio=ratio, unit=unit)

@@ -1,4 +1,4 @@
-"""Hidden counts that vary in static shapes."""
+"""Varying numbers of hidden tokens in static shapes."""
 
 from functools import partial
 
@@ -23,8 +23,8 @@ def draw(sampler, **options):
 
 def test_ranks_are_numpys_and_break_ties_as_the_exact_split_does():
     scores = np.random.RandomState(0).randint(0, 5, (3, 40)).astype(np.float32)
-    found = np.asarray(core.ranks(scores))
-    for row, places in zip(scores, found, strict=True):
+    ranks = np.asarray(core.ranks(scores))
+    for row, places in zip(scores, ranks, strict=True):
         order = sorted(range(40), key=lambda i: (row[i], -i))
         np.testing.assert_array_equal(np.argsort(places), order)
 
@@ -40,13 +40,13 @@ def test_mage_drops_half_and_masks_a_varying_share():
     assert len(set(counts)) == 1 and 128 <= counts[0] <= 256
     seen = np.zeros_like(hidden)
     np.put_along_axis(seen, visible, True, axis=1)
-    assert (seen | hidden).all(), "what is dropped is masked"
+    assert (seen | hidden).all(), "dropped tokens are masked"
     np.testing.assert_array_equal(np.asarray(mask.weight), hidden)
     np.testing.assert_array_equal(np.asarray(mask.predict)[0], np.arange(256))
 
 
 @pytest.mark.proves(91, "the mask ratio varies")
-def test_each_example_has_a_ratio_of_its_own():
+def test_each_example_has_its_own_ratio():
     law = partial(ratio.uniform, low=0.5, high=1.0)
     mask = draw(varied.per_example, law=law)
     counts = np.asarray(mask.hidden).sum(1)
@@ -71,10 +71,10 @@ def test_a_whole_example_has_no_weight():
 
 def test_masks_of_a_batch_do_not_depend_on_its_parts():
     context = Context({}, {"tokens": GRID}, {}, 0.0)
-    whole = draw(varied.per_batch, law=ratio.uniform)
+    batch_mask = draw(varied.per_batch, law=ratio.uniform)
     part = Randomness(jax.random.key(3), np.arange(8, 16, dtype=np.uint32))
-    found = varied.per_batch(part, context, scores=random_scores, law=ratio.uniform)
-    np.testing.assert_array_equal(found.hidden, whole.hidden[8:16])
+    part_mask = varied.per_batch(part, context, scores=random_scores, law=ratio.uniform)
+    np.testing.assert_array_equal(part_mask.hidden, batch_mask.hidden[8:16])
 
 
 @pytest.mark.parametrize("dropped", [-0.1, 1.0])

@@ -20,7 +20,7 @@ def test_a_tube_hides_the_same_places_at_all_times():
     hidden = hidden_maps(video.tube, count=600, ratio=0.9)
     np.testing.assert_array_equal(hidden, np.broadcast_to(hidden[:, :1], hidden.shape))
     np.testing.assert_array_equal(hidden[:, 0].sum((1, 2)), int(0.9 * 196))
-    assert video.tube.counts(GRID, ratio=0.9) == (160, 1408)
+    assert video.tube_counts(GRID, ratio=0.9) == (160, 1408)
     assert coverage_p_value(hidden[:, 0]) > SIGNIFICANCE
 
 
@@ -32,7 +32,7 @@ def test_a_tube_is_the_official_one_given_its_places():
 
 
 def leaks(hidden):
-    """Share of the hidden tokens that are visible at the same place one time step before."""
+    """Return the share of hidden tokens whose place is visible one time step before."""
     return (hidden[:, 1:] & ~hidden[:, :-1]).sum() / hidden[:, 1:].sum()
 
 
@@ -51,7 +51,7 @@ def test_whole_frames_are_hidden_equally_often():
     np.testing.assert_array_equal(frames, hidden.any((2, 3)))
     np.testing.assert_array_equal(frames.sum(1), 5)
     assert coverage_p_value(frames) > SIGNIFICANCE
-    assert video.frame.counts(GRID, ratio=0.9) == (196, 7 * 196)
+    assert video.frame_counts(GRID, ratio=0.9) == (196, 7 * 196)
 
 
 def test_the_future_is_hidden_and_the_past_visible():

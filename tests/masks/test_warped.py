@@ -1,4 +1,4 @@
-"""Tubes bent by motion. The official mixture: tests/golden/masks/video_record.py."""
+"""Tubes that follow motion. The official mixture: tests/golden/masks/video_record.py."""
 
 import jax
 import numpy as np
@@ -34,12 +34,12 @@ def test_without_motion_the_mask_is_a_tube():
 @pytest.mark.proves(54, "the map of the base frame is the official one, given its centres")
 def test_the_mixture_is_the_official_one():
     official = OFFICIAL["mixture"]
-    found = warped.nearest_gaussian((official == 1)[None])
-    np.testing.assert_allclose(found[0], official, rtol=PARITY, atol=1e-30)
+    gaussians = warped.nearest_gaussian((official == 1)[None])
+    np.testing.assert_allclose(gaussians[0], official, rtol=PARITY, atol=1e-30)
 
 
 def torch_warped(near, flow):
-    """A look-up by torch's grid_sample with zeros outside: [B, h, w], [B, h, w, 2]."""
+    """Sample maps along a flow by torch's grid_sample, zeros outside: [B, h, w], [B, h, w, 2]."""
     size = np.array(near.shape[1:])
     places = np.stack(np.indices(size), -1) + flow
     grid = torch.tensor((2 * places / (size - 1) - 1)[..., ::-1].astype(np.float32))
@@ -59,12 +59,12 @@ def test_maps_are_warped_towards_the_base_from_both_sides():
     for step in (4, 5):
         expected[step] = torch_warped(expected[step - 1], back[:, step - 1])
         expected[step] = np.where(expected[step] == 0, base, expected[step])
-    found = jax.jit(warped.warped_maps)(base, forth, back)
-    np.testing.assert_allclose(found, np.stack(expected, 1), atol=PARITY)
+    maps = jax.jit(warped.warped_maps)(base, forth, back)
+    np.testing.assert_allclose(maps, np.stack(expected, 1), atol=PARITY)
 
 
 def shifted(mask, rows, columns):
-    """A map moved by whole tokens, False where nothing moved in: bool[B, h, w]."""
+    """Shift a map by whole tokens, False where nothing moved in: bool[B, h, w]."""
     moved = np.roll(mask, (rows, columns), (1, 2))
     stays = np.zeros(mask.shape[1:], bool)
     height, width = stays.shape
@@ -82,7 +82,7 @@ def test_visible_tokens_follow_a_translation(velocity):
         moved, known = shifted(visible[:, MIDDLE], rows, columns)
         followed.append(visible[:, step][moved].mean())
         for shown, expected in zip(visible[:, step], moved, strict=True):
-            # All that moved along is visible, or there are too many and nothing else is.
+            # All tokens that moved along are visible, or nothing else is.
             assert shown[expected].all() or not (shown & known & ~expected).any()
     assert np.mean(followed) > 0.9
 
@@ -97,8 +97,8 @@ def test_visible_tokens_follow_a_square_over_a_still_background():
     for step in range(GRID[0]):
         moved, _ = shifted(on_square[:, MIDDLE], step - MIDDLE, MIDDLE - step)
         followed.append(visible[:, step][moved].mean())
-        for found, expected in zip(on_square[:, step], moved, strict=True):
-            middles = [np.argwhere(each).mean(0) for each in (found, expected)]
+        for shown, expected in zip(on_square[:, step], moved, strict=True):
+            middles = [np.argwhere(each).mean(0) for each in (shown, expected)]
             off.append(np.linalg.norm(np.subtract(*middles)))
     assert np.mean(followed) > 0.9 and np.mean(np.array(off) < 1) > 0.9
     around = visible[:, MIDDLE] & ~moving.inside.any(1)
@@ -117,12 +117,12 @@ def test_little_can_be_copied_along_the_flow():
     assert leaks(straight) > 0.07 and leaks(bent) < leaks(straight) / 4
 
 
-def test_the_flow_back_undoes_the_flow_forth():
+def test_the_backward_flow_undoes_the_forward_flow():
     ends = np.array([[1.0, 8.0], [8.0, 1.0]])
     moving = square(ends, ends[::-1], 4)
     back = np.asarray(reverse_flow(moving.flow))[:, :-1]
-    there, here = moving.inside[:, 1:], moving.inside[:, :-1]
-    expected = np.where(there[..., None], np.array([[[[-1, 1]]], [[[1, -1]]]])[:, None], 0)
-    known = there | ~here
+    later, earlier = moving.inside[:, 1:], moving.inside[:, :-1]
+    expected = np.where(later[..., None], np.array([[[[-1, 1]]], [[[1, -1]]]])[:, None], 0)
+    known = later | ~earlier
     np.testing.assert_array_equal(back[known], expected[known])
     np.testing.assert_array_equal(reverse_flow(panned(1, -2)[:2]), -panned(1, -2)[:2])

@@ -1,4 +1,4 @@
-"""Clips in which one textured square moves over a still background, with the flow that is known."""
+"""Clips in which one textured square moves over a still background, with known flow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OFFICIAL = np.load(ROOT / "tests/golden/masks/video_official.npz")
 
 
 class Square(NamedTuple):
-    """Where a square is.
+    """The path of a square.
 
     corners: f64[B, T, 2] its first row and column at each time step, in tokens.
     inside:  bool[B, T, h, w] tokens whose centre it covers.
@@ -30,12 +30,12 @@ class Square(NamedTuple):
 
 
 def official_bits(name: str) -> np.ndarray:
-    """A recorded mask, bool[..., N]."""
+    """Return a recorded mask, bool[..., N]."""
     return np.unpackbits(OFFICIAL[name], axis=-1).astype(bool)
 
 
 def square(starts: np.ndarray, ends: np.ndarray, side: float) -> Square:
-    """A square of `side` tokens on a straight path: f64[B, 2] first and last corners."""
+    """Move a square of `side` tokens on a straight path: f64[B, 2] first and last corners."""
     steps, *size = GRID
     velocity = (ends - starts) / (steps - 1)
     corners = starts[:, None] + velocity[:, None] * np.arange(steps)[:, None]
@@ -47,7 +47,7 @@ def square(starts: np.ndarray, ends: np.ndarray, side: float) -> Square:
 
 
 def random_square(count: int, side: float, seed: int = 0) -> Square:
-    """Random paths within the grid, at least 2 tokens long."""
+    """Move squares on random paths within the grid, at least 2 tokens long."""
     random = np.random.RandomState(seed)
     ends = random.uniform(0, GRID[1] - side, (20 * count, 2, 2))
     ends = ends[np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1) > 2][:count]
@@ -55,9 +55,9 @@ def random_square(count: int, side: float, seed: int = 0) -> Square:
 
 
 def pixels(moving: Square, side: float, patch: int = 4, seed: int = 0) -> np.ndarray:
-    """The frames of one square, two for each time step: f32[B, frames, H, W, 1].
+    """Return the frames of one square, two for each time step: f32[B, frames, H, W, 1].
 
-    The square's texture moves with it by whole pixels, and once in each time step.
+    The texture of the square moves with it by whole pixels, once in each time step.
     """
     random = np.random.RandomState(seed)
     steps, rows, columns = GRID
@@ -74,15 +74,15 @@ def pixels(moving: Square, side: float, patch: int = 4, seed: int = 0) -> np.nda
 
 
 @functools.partial(jax.jit, static_argnames=("sampler", "grid", "options"))
-def _drawn(key, hints, slots, sampler, grid, options):
+def _draw(key, hints, slots, sampler, grid, options):
     context = Context({}, {"tokens": grid}, hints)
     return sampler(Randomness(key, slots), context, **dict(options))
 
 
 def draw(sampler, grid=GRID, *, count: int, hints=None, seed: int = 0, **options) -> Mask:
-    """`count` masks of a sampler under jit, as numpy arrays."""
+    """Draw `count` masks of a sampler under jit, as numpy arrays."""
     hints = {name: jnp.asarray(value) for name, value in (hints or {}).items()}
     slots = jnp.arange(count, dtype=jnp.uint32)
     keywords = tuple(options.items())
-    mask = _drawn(jax.random.key(seed), hints, slots, sampler, grid, keywords)
+    mask = _draw(jax.random.key(seed), hints, slots, sampler, grid, keywords)
     return Mask(*(np.asarray(part) for part in mask))

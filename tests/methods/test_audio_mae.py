@@ -25,6 +25,8 @@ from tests.golden.audio_mae import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec(case.SIZE, 1, (0.0,), (1.0,), "audio", "float32")
 
 
@@ -76,8 +78,8 @@ def official_case():
         encoded = net.encode(params, inputs, mask)
         outputs = net.predict(params, encoded, mask)
         view = View(net, Context(batch, net.grids, {}), inputs, mask, encoded, outputs, {})
-        found = {name: term.find(view) for name, term in terms.items()}
-        losses = {k: Mean(jnp.sum(x * w), jnp.sum(w)).value for k, (x, w, _, _) in found.items()}
+        results = {name: term.find(view) for name, term in terms.items()}
+        losses = {k: Mean(jnp.sum(x * w), jnp.sum(w)).value for k, (x, w, _, _) in results.items()}
         return losses["normalised"], (losses, outputs["pixels"], mask.predict)
 
     return case_params(net), jax.jit(run)
@@ -92,13 +94,15 @@ def test_equals_the_official_model():
     close(predictions, golden["predictions"], "predictions")
     for name, loss in losses.items():
         close(loss, golden[name], name)
-    found = arrays_of(case.layout(), gradients)
-    for (name, gradient), told in zip(found.items(), golden["gradients"], strict=True):
+    gradient_arrays = arrays_of(case.layout(), gradients)
+    for (name, gradient), recorded in zip(
+        gradient_arrays.items(), golden["gradients"], strict=True
+    ):
         assert np.any(gradient), name
-        scale = told[0] * np.linalg.norm(case.weight(name, gradient.shape))
+        scale = recorded[0] * np.linalg.norm(case.weight(name, gradient.shape))
         ours = case.told(name, gradient)
-        assert abs(ours[0] - told[0]) <= PARITY * told[0], name
-        assert abs(ours[1] - told[1]) <= PARITY * scale, name
+        assert abs(ours[0] - recorded[0]) <= PARITY * recorded[0], name
+        assert abs(ours[1] - recorded[1]) <= PARITY * scale, name
 
 
 def test_a_few_steps_reduce_the_loss():
@@ -123,21 +127,21 @@ def test_the_loss_is_taken_on_hidden_patches():
         teachers={},
     )
     variables = Variables(case_params(net), {}, {})
-    look = jax.jit(method.apply["reconstruct"])
+    reconstruct = jax.jit(method.apply["reconstruct"])
 
-    def shown(values):
+    def reconstruction(values):
         batch = {"audio": net.restore(values)}
-        return look(variables, batch, Randomness.of(jax.random.key(1), case.EXAMPLES))
+        return reconstruct(variables, batch, Randomness.of(jax.random.key(1), case.EXAMPLES))
 
     values = np.array(net.patchify(jnp.asarray(case.spectrograms()[..., None])))
-    first = shown(values)
+    first = reconstruction(values)
     hidden = np.asarray(first["mask"].hidden)
     assert hidden.sum(axis=1).tolist() == [77, 77]  # of 96
     assert first["mask"].predict.shape == (2, 77) and np.all(first["mask"].weight == 1)
     noise = np.random.default_rng(0).normal(size=values.shape).astype(np.float32)
-    unseen = shown(np.where(hidden[..., None], noise, values))
+    unseen = reconstruction(np.where(hidden[..., None], noise, values))
     np.testing.assert_array_equal(unseen["prediction"], first["prediction"])
-    unscored = shown(np.where(hidden[..., None], values, noise))
+    unscored = reconstruction(np.where(hidden[..., None], values, noise))
     np.testing.assert_array_equal(unscored["target"], first["target"])
     assert not np.allclose(unscored["prediction"], first["prediction"])
 
@@ -145,13 +149,13 @@ def test_the_loss_is_taken_on_hidden_patches():
 @pytest.mark.proves(12, "local attention saves what attention over the whole grid would cost")
 def test_arithmetic_of_the_published_size(monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = []
+    gflops = []
     for changes in ([], ["model.brick=maskmim.models.masked_vit.vit_mae"]):
         config = load("configs/audio_mae.py", changes)
-        found.append(train_flops_per_example(config, assemble(config, 100_000)) / 1e9)
+        gflops.append(train_flops_per_example(config, assemble(config, 100_000)) / 1e9)
     # Two products of 16 blocks, forward and twice backward; 16 keys for each of 512, not 512.
     saved = 3 * 16 * 2 * 2 * 512 * (512 - 16) * 512 / 1e9
-    assert found[1] - found[0] == pytest.approx(saved, rel=0.1)
+    assert gflops[1] - gflops[0] == pytest.approx(saved, rel=0.1)
 
 
 @pytest.mark.parametrize(

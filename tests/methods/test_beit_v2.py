@@ -25,6 +25,8 @@ from maskmim.types import Context, Randomness, Spec, Variables
 from tests.compiling import quick_jit
 from tests.running import ROOT
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((24, 24), 3, (0.5,) * 3, (0.25,) * 3)
 EXAMPLES, SIZE = 4, 12
 RANDOMNESS = Randomness.of(jax.random.key(0), EXAMPLES)
@@ -61,24 +63,24 @@ def test_hidden_pixels_change_targets_and_no_prediction(method):
     teacher = random_projection(size=SIZE)
 
     @quick_jit
-    def look(image):
+    def run(image):
         context = Context({"image": image}, net.grids, {})
         mask = method.apply["mask"](variables, {"image": image}, RANDOMNESS)["mask"]
         encoded = net.encode(variables.params, net.inputs({"image": image}), mask)
-        found = teacher.find(net, (), (), context, mask)["codes"]
-        return mask, net.predict(variables.params, encoded, mask), found
+        true_codes = teacher.find(net, (), (), context, mask)["codes"]
+        return mask, net.predict(variables.params, encoded, mask), true_codes
 
     image = pictures()
-    mask, before, true = look(image)
+    mask, before, true = run(image)
     pixels = np.repeat(np.asarray(mask.hidden)[..., None], 48, axis=2).astype(np.float32)
     noise = np.random.default_rng(1).integers(0, 256, image.shape, np.uint8)
     changed = np.where(np.asarray(net.restore(pixels)) > 0, noise, image)
-    _, after, other = look(changed)
+    _, after, other = run(changed)
     for head in ("codes", "aggregated"):
         np.testing.assert_array_equal(before[head], after[head])
-    at = np.asarray(mask.hidden)
-    np.testing.assert_array_equal(np.asarray(true)[~at], np.asarray(other)[~at])
-    assert np.mean(np.asarray(true)[at] != np.asarray(other)[at]) > 0.5
+    hidden = np.asarray(mask.hidden)
+    np.testing.assert_array_equal(np.asarray(true)[~hidden], np.asarray(other)[~hidden])
+    assert np.mean(np.asarray(true)[hidden] != np.asarray(other)[hidden]) > 0.5
 
 
 def test_steps_teach_both_heads_and_every_parameter(method):
@@ -105,12 +107,12 @@ def test_the_loss_is_the_sum_of_both(method):
     variables, batch = variables_of(method), {"image": pictures()}
 
     @quick_jit
-    def look(variables):
-        drawn = method.apply["mask"](variables, batch, RANDOMNESS)["mask"]
-        found = method.loss(variables, batch, RANDOMNESS, 0.0)
-        return found.terms, jnp.sum(drawn.hidden)
+    def run(variables):
+        mask = method.apply["mask"](variables, batch, RANDOMNESS)["mask"]
+        losses = method.loss(variables, batch, RANDOMNESS, 0.0)
+        return losses.terms, jnp.sum(mask.hidden)
 
-    terms, hidden = look(variables)
+    terms, hidden = run(variables)
     assert set(terms) == {"codes", "aggregated"}
     for term in terms.values():
         assert float(term.weight) == int(hidden) == EXAMPLES * 14
@@ -121,8 +123,8 @@ def test_the_sheet_shows_true_codes_beside_predicted_ones(method):
 
     @quick_jit
     def draw(variables):
-        drawn = method.apply["mask"](variables, batch, RANDOMNESS)["mask"]
-        return method.sheets["codes"](variables, batch, RANDOMNESS), drawn
+        sampled = method.apply["mask"](variables, batch, RANDOMNESS)["mask"]
+        return method.sheets["codes"](variables, batch, RANDOMNESS), sampled
 
     sheet, mask = draw(variables)
     hidden = np.asarray(mask.hidden).reshape(EXAMPLES, 6, 6)

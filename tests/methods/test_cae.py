@@ -24,6 +24,8 @@ from maskmim.tree_paths import named_leaves
 from maskmim.types import Method, Randomness, Spec, Tree, Variables
 from tests.compiling import quick_jit
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((32, 32), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STEPS, HELD_OUT = 150, 64
 
@@ -63,16 +65,19 @@ def runs() -> tuple[Run, Run]:
     """One with the alignment as published, one that leaves it out."""
     made = method()
     optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, STEPS))
-    begun, frozen = quick_jit(made.init)(jax.random.key(0)), made.freeze()
+    start, frozen = quick_jit(made.init)(jax.random.key(0)), made.freeze()
 
     @quick_jit
     def step(params, extra, opt_state, image, number, scale):
         randomness = Randomness.of(jax.random.fold_in(jax.random.key(0), number), len(image))
 
         def loss(params):
-            found = made.loss(Variables(params, extra, frozen), {"image": image}, randomness, 0.0)
-            tokens, alignment = found.terms["tokens"].value, found.terms["alignment"].value
-            return tokens + scale * alignment, (tokens, found.carry)
+            result = made.loss(Variables(params, extra, frozen), {"image": image}, randomness, 0.0)
+            tokens, alignment = (
+                result.terms["tokens"].value,
+                result.terms["alignment"].value,
+            )
+            return tokens + scale * alignment, (tokens, result.carry)
 
         (_, (tokens, carry)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         updates, opt_state = optimiser.update(gradients, opt_state, params)
@@ -81,13 +86,13 @@ def runs() -> tuple[Run, Run]:
         return params, extra, opt_state, tokens
 
     def train(scale: float) -> Run:
-        params, extra = begun
+        params, extra = start
         opt_state, losses = optimiser.init(params), []
         for number in range(STEPS):
             batch = pictures(32, number)
             params, extra, opt_state, tokens = step(params, extra, opt_state, batch, number, scale)
             losses.append(float(tokens))
-        return Run(made, begun[0], Variables(params, extra, frozen), losses)
+        return Run(made, start[0], Variables(params, extra, frozen), losses)
 
     return train(2.0), train(0.0)
 
@@ -97,12 +102,12 @@ def run(runs) -> Run:
     return runs[0]
 
 
-def compared(runs: tuple[Run, ...]) -> list[dict[str, np.ndarray]]:
+def latents_of(runs: tuple[Run, ...]) -> list[dict[str, np.ndarray]]:
     """Regressed latents and the encoder's own, of unseen pictures: f32[pictures, P, D] by run."""
     made, batch = runs[0].method, {"image": pictures(HELD_OUT, STEPS + 1)}
 
     @quick_jit
-    def look(variables):
+    def run_encoder(variables):
         randomness = Randomness.of(jax.random.key(9), HELD_OUT)
         mask = made.apply["mask"](variables, batch, randomness)["mask"]
         inputs, params = made.net.inputs(batch), variables.params
@@ -110,12 +115,12 @@ def compared(runs: tuple[Run, ...]) -> list[dict[str, np.ndarray]]:
         alone = made.net.encode(params, inputs, mask._replace(visible=mask.predict))
         return {"regressed": made.net.predict(params, encoded, mask)["latent"], "own": alone.tokens}
 
-    return [jax.tree.map(np.asarray, look(run.variables)) for run in runs]
+    return [jax.tree.map(np.asarray, run_encoder(run.variables)) for run in runs]
 
 
-def cosine(found: dict[str, np.ndarray]) -> float:
+def cosine(latents: dict[str, np.ndarray]) -> float:
     """The mean cosine of both, each without its mean over all tokens of all pictures."""
-    one, other = (value - value.mean(axis=(0, 1)) for value in found.values())
+    one, other = (value - value.mean(axis=(0, 1)) for value in latents.values())
     lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
     return float(np.mean(np.sum(one * other, axis=-1) / lengths))
 
@@ -123,7 +128,7 @@ def cosine(found: dict[str, np.ndarray]) -> float:
 @pytest.mark.proves(4, "on unseen pictures regressed and own latents agree, cosine above 0.8")
 @pytest.mark.proves(4, "without the alignment objective they do not, cosine below 0.2")
 def test_alignment_puts_regressed_latents_where_the_encoder_s_lie(runs):
-    with_it, without = map(cosine, compared(runs))
+    with_it, without = map(cosine, latents_of(runs))
     print(f"cosine with the alignment {with_it:.3f}, without {without:.3f}")
     assert with_it > 0.8 and abs(without) < 0.2
 

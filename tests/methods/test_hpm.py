@@ -32,6 +32,8 @@ from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Method, Randomness, Spec, Variables
 from tests.tiny import begin
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((48, 48), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 STEPS = 80
 START, END = 0.8, 0.95
@@ -81,7 +83,7 @@ def run() -> Run:
     made = method()
     optimiser = optax.adamw(optax.cosine_decay_schedule(2e-3, STEPS))
     state, frozen = begin(made, optimiser, SEED)
-    begun = Variables(state.params, state.extra, frozen)
+    start = Variables(state.params, state.extra, frozen)
     step = jax.jit(make_train_step(made, optimiser, seed=0, total_steps=STEPS))
     early, after_three = [state.params], None
     for number in range(STEPS):
@@ -90,26 +92,28 @@ def run() -> Run:
             early.append(state.params)
             after_three = state.extra["average"]
     assert float(metrics["difficulty/ordered"]) > 0.7
-    return Run(made, early, after_three, begun, Variables(state.params, state.extra, frozen))
+    return Run(made, early, after_three, start, Variables(state.params, state.extra, frozen))
 
 
 @pytest.mark.proves(46, "the teacher's weights are the exact average, updated once after each step")
 def test_the_teacher_is_the_average_of_the_params_of_the_steps(run):
     expected = jax.tree.map(np.asarray, run.early[0])
     for number, params in enumerate(run.early[1:]):
-        kept = START + (END - START) * number / STEPS
+        momentum = START + (END - START) * number / STEPS
         expected = jax.tree.map(
-            lambda old, new, kept=kept: kept * old + (1 - kept) * np.asarray(new), expected, params
+            lambda old, new, momentum=momentum: momentum * old + (1 - momentum) * np.asarray(new),
+            expected,
+            params,
         )
     last = dict(named_leaves(run.early[-1]))
-    for (path, wanted), found in zip(
+    for (path, expected_leaf), leaf in zip(
         named_leaves(expected), jax.tree.leaves(run.average), strict=True
     ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7, err_msg=path)
-        assert not np.array_equal(found, last[path]), path
+        np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-5, atol=1e-7, err_msg=path)
+        assert not np.array_equal(leaf, last[path]), path
 
 
-class Found(NamedTuple):
+class PatchLosses(NamedTuple):
     """Of the hidden patches of unseen pictures, f32[pictures, P]; textured bool[pictures, P].
 
     averaged: losses that the average predicts from the whole picture, own: that the model itself
@@ -144,9 +148,9 @@ def look(run):
         true = jnp.take_along_axis(net.patchify(inputs), mask.predict[..., None], axis=1)
         at = partial(jnp.take_along_axis, indices=mask.predict, axis=1)
         averaged, own = at(hints["token_loss"]), outputs["loss"][..., 0]
-        return Found(averaged, own, squared_error(outputs["pixels"], true), at(textured))
+        return PatchLosses(averaged, own, squared_error(outputs["pixels"], true), at(textured))
 
-    return lambda variables, progress: Found(*map(np.asarray, find(variables, progress)))
+    return lambda variables, progress: PatchLosses(*map(np.asarray, find(variables, progress)))
 
 
 @pytest.mark.proves(36, "on unseen pictures predicted and true losses of patches rank alike")
@@ -161,9 +165,9 @@ def test_the_predictor_learns_which_patches_are_hard(run, look):
 @pytest.mark.proves(36, "mined masks hide more of the textured half than random ones")
 @pytest.mark.proves(46, "the loss on mined masks exceeds that on random ones, more and more")
 def test_mined_masks_are_harder(run, look):
-    found = [look(run.ended, progress) for progress in (0.0, 0.5, 1.0)]
-    textured = [float(each.textured.mean()) for each in found]
-    loss = [float(each.true.mean()) for each in found]
+    results = [look(run.ended, progress) for progress in (0.0, 0.5, 1.0)]
+    textured = [float(each.textured.mean()) for each in results]
+    loss = [float(each.true.mean()) for each in results]
     assert textured[0] == pytest.approx(0.5, abs=0.03)
     assert textured[0] + 0.01 < textured[1] < textured[2] - 0.02, textured
     assert loss[0] * 1.02 < loss[1] < loss[2] / 1.04, loss

@@ -32,6 +32,8 @@ from maskmim.types import Randomness, Spec, Variables
 from tests.golden.capi import case
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3)
 RANDOMNESS = Randomness.of(jax.random.key(0), case.EXAMPLES)
 
@@ -102,8 +104,8 @@ def both_losses():
     made, variables, batch = example()
 
     def losses(params, extra):
-        whole = Variables(params, extra, variables.frozen)
-        terms = made.loss(whole, batch, RANDOMNESS, jnp.float32(0)).terms
+        trained = Variables(params, extra, variables.frozen)
+        terms = made.loss(trained, batch, RANDOMNESS, jnp.float32(0)).terms
         return {name: term.value for name, term in terms.items()}
 
     @jax.jit
@@ -118,16 +120,17 @@ def both_losses():
 @pytest.mark.proves(64, "both losses and all their gradients equal the official code's")
 def test_losses_and_gradients_equal_the_official_code():
     golden = np.load(case.GOLDEN)
-    found = both_losses()
-    close(found["student"][0], golden["student"], "student")
-    close(found["clusters"][0], golden["clustering"], "clusters")
-    whole = jax.tree.map(jnp.add, found["student"][1][0], found["clusters"][1][0])
+    losses = both_losses()
+    close(losses["student"][0], golden["student"], "student")
+    close(losses["clusters"][0], golden["clustering"], "clusters")
+    gradients = jax.tree.map(jnp.add, losses["student"][1][0], losses["clusters"][1][0])
     ours = {
-        name: a.reshape(-1)[:: case.EVERY] for name, a in arrays_of(case.layout(), whole).items()
+        name: a.reshape(-1)[:: case.EVERY]
+        for name, a in arrays_of(case.layout(), gradients).items()
     }
     ends = np.cumsum([len(part) for part in ours.values()])
-    wanted = np.split(golden["gradients"], ends[:-1])
-    for (name, part), gradient in zip(ours.items(), wanted, strict=True):
+    theirs = np.split(golden["gradients"], ends[:-1])
+    for (name, part), gradient in zip(ours.items(), theirs, strict=True):
         close(part, gradient, name)
         assert np.any(part), name
 
@@ -136,8 +139,8 @@ def test_losses_and_gradients_equal_the_official_code():
 def test_gradients_stay_apart_and_never_reach_the_average():
     for name, (_, (params, extra)) in both_losses().items():
         for path, gradient in named_leaves(params):
-            wanted = path.startswith("clusters/") == (name == "clusters")
-            assert np.any(gradient) == wanted, (name, path)
+            reached = path.startswith("clusters/") == (name == "clusters")
+            assert np.any(gradient) == reached, (name, path)
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(extra)), name
 
 
@@ -156,8 +159,8 @@ def test_every_stage_equals_the_official_code():
         return features, shares, encoded.tokens, net.predict(params, encoded, mask)["clusters"]
 
     names = ("tokens", "assignments", "encoded", "prediction")
-    for name, found in zip(names, run(variables), strict=True):
-        close(found, golden[name], name)
+    for name, ours in zip(names, run(variables), strict=True):
+        close(ours, golden[name], name)
 
 
 def test_the_average_is_clustered_and_evaluated():
@@ -172,18 +175,18 @@ def test_the_average_is_clustered_and_evaluated():
 
     tokens, loss = run(zeros)
     assert not np.any(tokens)
-    said = jax.nn.log_softmax(variables.params["clusters"]["bias"] / case.STUDENT)
-    np.testing.assert_allclose(loss, -np.mean(said), rtol=PARITY)
+    log_probabilities = jax.nn.log_softmax(variables.params["clusters"]["bias"] / case.STUDENT)
+    np.testing.assert_allclose(loss, -np.mean(log_probabilities), rtol=PARITY)
 
 
 def test_sheets_show_every_token():
     made, variables, batch = example()
-    drawn = jax.jit(made.sheets["student"])(variables, batch, RANDOMNESS)
-    for name, picture in drawn.items():
+    sheet = jax.jit(made.sheets["student"])(variables, batch, RANDOMNESS)
+    for name, picture in sheet.items():
         assert picture.shape == (case.EXAMPLES, *SPEC.size, 3) and picture.dtype == np.uint8, name
-    cells = np.asarray(drawn["predicted clusters"])[:, :: case.PATCH, :: case.PATCH]
+    cells = np.asarray(sheet["predicted clusters"])[:, :: case.PATCH, :: case.PATCH]
     one_patch = cells.repeat(case.PATCH, 1).repeat(case.PATCH, 2)
-    np.testing.assert_array_equal(drawn["predicted clusters"], one_patch)
+    np.testing.assert_array_equal(sheet["predicted clusters"], one_patch)
 
 
 def test_an_average_without_features_is_refused():
@@ -207,13 +210,13 @@ def test_a_start_and_steps_that_lower_both_losses_and_move_the_average():
     np.testing.assert_array_equal(head["scale"], 1)
     np.testing.assert_allclose(np.std(state.params["clusters"]["kernel"]), 1, rtol=0.2)
     step = jax.jit(make_train_step(made, optimiser, seed=0, total_steps=40))
-    seen = []
+    rows = []
     for _ in range(40):
         before, (state, metrics) = state, step(state, made.freeze(), batch)
-        seen.append({name: float(value) for name, value in metrics.items()})
-    assert seen[-1]["loss/clusters"] < 0.8 * seen[0]["loss/clusters"]
-    assert seen[-1]["loss/student"] < 0.8 * seen[0]["loss/student"]
-    assert 0.5 < seen[-1]["clusters/used"] <= 1
+        rows.append({name: float(value) for name, value in metrics.items()})
+    assert rows[-1]["loss/clusters"] < 0.8 * rows[0]["loss/clusters"]
+    assert rows[-1]["loss/student"] < 0.8 * rows[0]["loss/student"]
+    assert 0.5 < rows[-1]["clusters/used"] <= 1
     for (path, old), new, own in zip(
         named_leaves(before.extra["average"]["encoder"]),
         jax.tree.leaves(state.extra["average"]["encoder"]),
@@ -251,9 +254,9 @@ def test_balance_prevents_collapse():
         return sinkhorn(scores, iterations=3) if balanced else jax.nn.softmax(scores)
 
     def loss(params, balanced):
-        wanted = shares(params, balanced)
+        assignments = shares(params, balanced)
         return jnp.mean(
-            soft_cross_entropy(prototype_logits(params, features), wanted, temperature=0.12)
+            soft_cross_entropy(prototype_logits(params, features), assignments, temperature=0.12)
         )
 
     @partial(jax.jit, static_argnums=1)

@@ -17,7 +17,7 @@ from maskmim.types import Randomness, Teacher
 from tests.tiny import begin, pictures, tiny_method, tiny_model
 
 
-def look(method, examples=4, seed=0):
+def inputs_of(method, examples=4, seed=0):
     variables = method.variables(jax.random.key(0))
     batch = {"image": pictures(examples)}
     return variables, batch, Randomness.of(jax.random.key(seed), examples)
@@ -25,46 +25,48 @@ def look(method, examples=4, seed=0):
 
 def test_the_loss_is_the_mean_over_predicted_patches_of_squared_errors():
     method = tiny_method()
-    variables, batch, randomness = look(method)
+    variables, batch, randomness = inputs_of(method)
     losses = method.loss(variables, batch, randomness, jnp.float32(0))
-    found = method.apply["reconstruct"](variables, batch, randomness)
-    error = (np.asarray(found["prediction"]) - np.asarray(found["target"])) ** 2
-    assert found["target"].shape == (4, 9, 192)
+    reconstruction = method.apply["reconstruct"](variables, batch, randomness)
+    error = (np.asarray(reconstruction["prediction"]) - np.asarray(reconstruction["target"])) ** 2
+    assert reconstruction["target"].shape == (4, 9, 192)
     np.testing.assert_allclose(losses.terms["pixels"].value, error.mean(), rtol=1e-5)
 
 
 def test_targets_are_the_pixels_of_the_hidden_patches_in_numpy():
     method = tiny_method(target=patches)
-    variables, batch, randomness = look(method)
-    found = method.apply["reconstruct"](variables, batch, randomness)
+    variables, batch, randomness = inputs_of(method)
+    reconstruction = method.apply["reconstruct"](variables, batch, randomness)
     image = (batch["image"] / 255.0 - 0.5) / 0.25
     for example in range(4):
-        for place, token in enumerate(np.asarray(found["mask"].predict[example])):
+        for index, token in enumerate(np.asarray(reconstruction["mask"].predict[example])):
             row, column = divmod(int(token), 3)
             cut = image[example, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
             np.testing.assert_allclose(
-                found["target"][example, place], cut.reshape(-1), rtol=1e-5, atol=1e-6
+                reconstruction["target"][example, index], cut.reshape(-1), rtol=1e-5, atol=1e-6
             )
 
 
 @pytest.mark.parametrize("target", [patches, normalised_patches])
 def test_a_perfect_prediction_turns_back_into_the_true_pixels(target):
     method = tiny_method(target=target)
-    variables, batch, randomness = look(method)
-    found = method.apply["reconstruct"](variables, batch, randomness)
-    every = method.net.patchify(found["inputs"])
-    true = jnp.take_along_axis(every, found["mask"].predict[..., None], axis=1)
+    variables, batch, randomness = inputs_of(method)
+    reconstruction = method.apply["reconstruct"](variables, batch, randomness)
+    all_patches = method.net.patchify(reconstruction["inputs"])
+    true = jnp.take_along_axis(all_patches, reconstruction["mask"].predict[..., None], axis=1)
 
     class View:
-        net, inputs, mask = method.net, found["inputs"], found["mask"]
+        net, inputs, mask = method.net, reconstruction["inputs"], reconstruction["mask"]
 
-    np.testing.assert_allclose(target.pixels(View, found["target"]), true, atol=1e-5)
+    np.testing.assert_allclose(
+        facts.facts_of(target).pixels(View, reconstruction["target"]), true, atol=1e-5
+    )
 
 
 def test_hidden_pixels_do_not_reach_the_encoder():
     """Changing what is hidden changes no prediction; changing what is visible does."""
     method = tiny_method()
-    variables, batch, randomness = look(method)
+    variables, batch, randomness = inputs_of(method)
     first = method.apply["reconstruct"](variables, batch, randomness)
     hidden = np.asarray(method.net.restore(first["mask"].hidden[..., None] * jnp.ones((1, 1, 192))))
     changed = {"image": np.where(hidden > 0, 255 - batch["image"], batch["image"])}
@@ -77,14 +79,14 @@ def test_hidden_pixels_do_not_reach_the_encoder():
 
 def test_encode_sees_every_token_and_never_masks():
     method = tiny_method()
-    variables, batch, _ = look(method)
+    variables, batch, _ = inputs_of(method)
     encoded = method.apply["encode"](variables, batch)
     assert encoded.tokens.shape == (4, 12, 32)
 
 
 def test_gradients_reach_every_parameter():
     method = tiny_method()
-    variables, batch, randomness = look(method)
+    variables, batch, randomness = inputs_of(method)
 
     def loss(params):
         changed = variables._replace(params=params)
@@ -123,14 +125,14 @@ def test_a_teacher_informs_the_mask_and_is_refreshed_and_gets_no_gradient():
     method = tiny_method(partial(hinted, ratio=0.5), {"average": averaging_teacher})
     optimiser = optax.sgd(0.1)
     state, frozen = begin(method, optimiser)
-    begun = state.params
+    start = state.params
     step = jax.jit(make_train_step(method, optimiser, seed=0, total_steps=4))
     state, _ = step(state, frozen, {"image": pictures(4)})
-    expected = optax.incremental_update(state.params, begun, 0.25)
-    for found, wanted in zip(
+    expected = optax.incremental_update(state.params, start, 0.25)
+    for leaf, expected_leaf in zip(
         jax.tree.leaves(state.extra["average"]["average"]), jax.tree.leaves(expected), strict=True
     ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-6, atol=1e-7)
     assert float(state.extra["average"]["updates"]) == 1
     mask = method.apply["mask"](
         method.variables(jax.random.key(0)),

@@ -25,6 +25,8 @@ from tests.golden.maskgit import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 COLOURS, SIDE = 4, 4
 SPEC = Spec((SIDE, SIDE), 1, (0.0,), (1 / 255,))
@@ -50,7 +52,7 @@ def identity(spec, codes=COLOURS, grid=(SIDE, SIDE)):
 
 
 def method_of(classes=0, mask=None, steps=4, dropout=0.1, **changes):
-    given = {
+    settings = {
         "tokenizer": identity,
         "model": partial(bert, variant="2x32x2", dropout=dropout),
         "mask": mask or partial(per_example, scores=random_scores, law=along),
@@ -58,7 +60,7 @@ def method_of(classes=0, mask=None, steps=4, dropout=0.1, **changes):
         "condition": {"label": "kind", "classes": classes},
         "generation": partial(decode, steps=steps),
     }
-    return masked_tokens(SPEC, **{**given, **changes})
+    return masked_tokens(SPEC, **{**settings, **changes})
 
 
 def mirrors(examples, seed=0):
@@ -68,10 +70,10 @@ def mirrors(examples, seed=0):
     return np.concatenate([left, left[:, :, ::-1]], axis=2)
 
 
-def drawn_once(hidden):
+def always(hidden):
     """A sampler that hides what it is told."""
-    every = jnp.broadcast_to(jnp.arange(hidden.shape[1]), hidden.shape)
-    mask = Mask(every, every, jnp.asarray(hidden), jnp.asarray(hidden, jnp.float32))
+    tokens = jnp.broadcast_to(jnp.arange(hidden.shape[1]), hidden.shape)
+    mask = Mask(tokens, tokens, jnp.asarray(hidden), jnp.asarray(hidden, jnp.float32))
     return lambda randomness, context: mask
 
 
@@ -80,35 +82,35 @@ def test_the_loss_is_the_official_one():
     logits, codes, counted = case.smoothed()
     model = TokenModel(99, None, lambda *_: None, lambda *_: jnp.asarray(logits), ())
     method = method_of(
-        mask=drawn_once(counted > 0),
+        mask=always(counted > 0),
         model=lambda *_: model,
         tokenizer=partial(identity, codes=case.CODES),
     )
     variables = Variables({}, (), method.freeze())
     batch = {"image": codes.reshape(-1, 4, 4, 1).astype(np.uint8)}
     randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
-    found = method.loss(variables, batch, randomness, 0.0)
-    np.testing.assert_allclose(found.terms["codes"].value, GOLDEN["cross_entropy"], rtol=PARITY)
+    losses = method.loss(variables, batch, randomness, 0.0)
+    np.testing.assert_allclose(losses.terms["codes"].value, GOLDEN["cross_entropy"], rtol=PARITY)
     right = (logits.argmax(-1) == codes) * counted
-    np.testing.assert_allclose(found.metrics["accuracy"].value, right.sum() / counted.sum())
+    np.testing.assert_allclose(losses.metrics["accuracy"].value, right.sum() / counted.sum())
 
 
 @pytest.mark.proves(101, "the model sees the codes of tokens that are not hidden, and no others")
 def test_hidden_codes_are_unseen():
     hidden = np.random.default_rng(0).uniform(size=(4, 16)) < 0.5
-    seen = []
+    calls = []
 
     def encode(params, tokens, label, randomness):
-        seen.append((np.asarray(tokens), np.asarray(label), randomness))
+        calls.append((np.asarray(tokens), np.asarray(label), randomness))
 
     model = TokenModel(99, None, encode, lambda *_: jnp.zeros((4, 16, COLOURS)), ())
-    method = method_of(mask=drawn_once(hidden), model=lambda *_: model)
+    method = method_of(mask=always(hidden), model=lambda *_: model)
     variables, randomness = Variables({}, (), method.freeze()), Randomness.of(jax.random.key(0), 4)
     method.loss(variables, {"image": mirrors(4)}, randomness, 0.0)
-    ((tokens, label, given),) = seen
+    ((tokens, label, dropout_randomness),) = calls
     np.testing.assert_array_equal(tokens, np.where(hidden, 99, mirrors(4).reshape(4, 16)))
     np.testing.assert_array_equal(label, -1)
-    assert given is randomness  # for dropout
+    assert dropout_randomness is randomness  # for dropout
 
 
 @pytest.mark.proves(101, "the share that is hidden follows the cosine law, an example by itself")
@@ -119,8 +121,8 @@ def test_hidden_shares():
     counts = np.asarray(found["mask"].hidden).sum(axis=1)
     assert set(counts) == set(range(17))
     assert abs(counts.mean() / 16 - 2 / np.pi) < 0.02
-    wanted = 1 - 2 / np.pi * np.arccos(0.5)
-    assert abs(np.mean(counts < 8) + np.mean(counts == 8) / 2 - wanted) < 0.04
+    expected = 1 - 2 / np.pi * np.arccos(0.5)
+    assert abs(np.mean(counts < 8) + np.mean(counts == 8) / 2 - expected) < 0.04
 
 
 @pytest.mark.proves(101, "a trained model keeps a long-range rule over steps, not in one step")
@@ -140,32 +142,32 @@ def test_a_rule_is_learnt_and_decoded():
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-20:]) < 0.3 * losses[0], losses
     variables = Variables(state.params, state.extra, frozen)
-    nothing = jnp.full((64, 16), COLOURS + 1, jnp.int32)
-    given = jnp.full((64,), -1), Randomness.of(jax.random.key(1), 64)
+    all_unknown = jnp.full((64, 16), COLOURS + 1, jnp.int32)
+    classes_and_randomness = jnp.full((64,), -1), Randomness.of(jax.random.key(1), 64)
     generate = quick_jit(method.apply["generate"])
-    steps = np.asarray(generate(variables, nothing, *given))
+    steps = np.asarray(generate(variables, all_unknown, *classes_and_randomness))
     valid = (steps == steps[:, :, :1]).all(axis=-1).mean(axis=1)
     # The guesses of the first step are what decoding in one step gives.
     assert valid[0] < 0.05 and valid[-1] > 0.5, valid
     assert len(np.unique(steps[-1, :, 0])) == COLOURS
-    half = nothing.at[:, :8].set(jnp.arange(64)[:, None] % COLOURS)
-    painted = np.asarray(generate(variables, half, *given)[-1])
+    half = all_unknown.at[:, :8].set(jnp.arange(64)[:, None] % COLOURS)
+    painted = np.asarray(generate(variables, half, *classes_and_randomness)[-1])
     assert (painted[:, :8] == half[:, :8]).all()
     assert (painted == half[:, :1]).mean() > 0.95
 
 
 def test_classes_come_from_the_label_set():
-    seen = []
+    classes = []
 
     def encode(params, tokens, label, randomness):
-        seen.append(np.asarray(label))
+        classes.append(np.asarray(label))
 
     model = TokenModel(99, None, encode, lambda *_: jnp.zeros((4, 16, COLOURS)), ())
     method = method_of(classes=3, model=lambda *_: model)
     variables, randomness = Variables({}, (), method.freeze()), Randomness.of(jax.random.key(0), 4)
     batch = {"image": mirrors(4), "label": {"kind": jnp.array([0, 1, 2, 0]), "other": jnp.zeros(4)}}
     method.loss(variables, batch, randomness, 0.0)
-    np.testing.assert_array_equal(seen, [[0, 1, 2, 0]])
+    np.testing.assert_array_equal(classes, [[0, 1, 2, 0]])
     batch = {"image": mirrors(4), "label": {"coarse": jnp.zeros(4, jnp.int32)}}
     with pytest.raises(LabelError, match=r"'kind', the data have \['coarse'\]"):
         method.loss(variables, batch, randomness, 0.0)
@@ -177,7 +179,7 @@ def test_a_run_that_is_no_tokenizer_is_an_error(monkeypatch):
     class run:
         variables = Variables({"encoder": {}, "decoder": {}}, (), ())
 
-    monkeypatch.setattr("maskmim.teachers.picture_codes.trained", lambda workdir: run)
+    monkeypatch.setattr("maskmim.teachers.picture_codes.load_trained", lambda workdir: run)
     with pytest.raises(CodesError, match=r"runs/mae does not turn pictures.*no codebook"):
         of_run(spec, workdir="runs/mae")
     run.variables = Variables({"encoder": {}, "decoder": {}, "codebook": {}}, (), ())
@@ -192,9 +194,11 @@ def test_a_frozen_tokenizer_is_the_same_each_time():
     )
     first, other = (fresh(SPEC, model=lambda spec: net, seed=seed) for seed in (3, 4))
     assert first.codes == 8
-    found, again, differs = (made.freeze()["codebook"]["vectors"] for made in (first, first, other))
-    np.testing.assert_array_equal(found, again)
-    assert np.abs(found - differs).min() > 0
+    vectors, again, differs = (
+        made.freeze()["codebook"]["vectors"] for made in (first, first, other)
+    )
+    np.testing.assert_array_equal(vectors, again)
+    assert np.abs(vectors - differs).min() > 0
 
 
 def test_the_published_recipe(monkeypatch):

@@ -59,31 +59,31 @@ def test_the_loss_is_on_hidden_patches_alone_and_reaches_every_parameter(method)
     noise = np.random.default_rng(1).integers(0, 256, (EXAMPLES, 64, 64, 3), np.uint8)
 
     @jax.jit
-    def look(params, image):
+    def run(params, image):
         batch, variables = {"image": image}, Variables(params, {}, {})
         mask = method.apply["mask"](variables, batch, randomness)["mask"]
         encoded = net.encode(params, net.inputs(batch), mask)
-        drawn = net.predict(params, encoded, mask._replace(predict=mask.visible))["hog"]
-        wanted = cells_to_patches(hog(net.inputs(batch)), (4, 4))
+        prediction = net.predict(params, encoded, mask._replace(predict=mask.visible))["hog"]
+        target = cells_to_patches(hog(net.inputs(batch)), (4, 4))
 
         def loss(params):
-            found = method.loss(variables._replace(params=params), batch, randomness, 0.0)
-            return found.terms["hog"].value
+            losses = method.loss(variables._replace(params=params), batch, randomness, 0.0)
+            return losses.terms["hog"].value
 
-        return drawn, wanted, mask.hidden, *jax.value_and_grad(loss)(params)
+        return prediction, target, mask.hidden, *jax.value_and_grad(loss)(params)
 
     params = params_of(net)
-    drawn, wanted, hidden, loss, gradient = look(params, pictures())
-    assert drawn.shape == wanted.shape == (EXAMPLES, 16, 108)
+    prediction, target, hidden, loss, gradient = run(params, pictures())
+    assert prediction.shape == target.shape == (EXAMPLES, 16, 108)
     np.testing.assert_array_equal(np.sum(hidden, axis=1), 6)
-    expected = np.mean((drawn - wanted) ** 2, axis=-1)[np.asarray(hidden)].mean()
+    expected = np.mean((prediction - target) ** 2, axis=-1)[np.asarray(hidden)].mean()
     np.testing.assert_allclose(loss, expected, rtol=PARITY)
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
     shown = np.asarray(net.restore(jnp.repeat(hidden[..., None], 768, axis=2)))
-    unseen = look(params, np.where(shown, noise, pictures()))
-    np.testing.assert_array_equal(unseen[0], drawn)
+    unseen = run(params, np.where(shown, noise, pictures()))
+    np.testing.assert_array_equal(unseen[0], prediction)
     assert np.abs(unseen[3] - loss) > 1e-4
 
 

@@ -33,10 +33,10 @@ CUBES = partial(coarse_cubes.cubes, ratio=0.4)
 
 def view(clips, grid=GRID):
     """A view of clips of whose tokens all are predicted."""
-    every = jnp.broadcast_to(
+    tokens = jnp.broadcast_to(
         jnp.arange(np.prod(grid), dtype=jnp.int32), (len(clips), np.prod(grid))
     )
-    mask = Mask(every, every, jnp.zeros(every.shape, bool), jnp.ones(every.shape))
+    mask = Mask(tokens, tokens, jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape))
     return View(None, Context({}, {"video": grid}, {}), clips, mask, None, {}, ())
 
 
@@ -44,14 +44,14 @@ def view(clips, grid=GRID):
 def test_targets_are_those_of_the_first_frames():
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(2, 4, 64, 64, 3)).astype(np.float32)
-    found = hog_cubes(view(clips))
-    assert found.shape == (2, 128, 27)
+    target = hog_cubes(view(clips))
+    assert target.shape == (2, 128, 27)
     for frame in (0, 2):
         expected = cells_to_patches(hog(jnp.asarray(clips[:, frame])), (8, 8))
-        np.testing.assert_allclose(found[:, 32 * frame : 32 * frame + 64], expected, atol=1e-6)
+        np.testing.assert_allclose(target[:, 32 * frame : 32 * frame + 64], expected, atol=1e-6)
     others = clips.copy()
     others[:, 1::2] = rng.normal(size=others[:, 1::2].shape)
-    np.testing.assert_array_equal(hog_cubes(view(others)), found)
+    np.testing.assert_array_equal(hog_cubes(view(others)), target)
     assert hog_cubes(view(clips, (2, 4, 4))).shape == (2, 32, 108)
     with pytest.raises(TargetError, match="not clips"):
         hog_cubes(view(clips[:, 0], (8, 8)))

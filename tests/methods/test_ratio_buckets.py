@@ -19,6 +19,8 @@ from maskmim.types import Randomness
 from tests.tiny import SPEC, begin, pictures, tiny_method, tiny_model
 from tests.tolerances import REORDERED
 
+pytestmark = pytest.mark.full
+
 LOW, HIGH, COUNT = 0.25, 0.75, 3
 
 
@@ -48,12 +50,14 @@ def test_each_bucket_is_the_method_at_its_ratio(progress, ratio):
     variables = method.variables(jax.random.key(0))
     batch = {"image": pictures(4)}
     randomness = Randomness.of(jax.random.key(1), 4)
-    found = jax.jit(lambda p: method.loss(variables, batch, randomness, p).terms)(
+    terms = jax.jit(lambda p: method.loss(variables, batch, randomness, p).terms)(
         jnp.float32(progress)
     )
-    wanted = alone.loss(variables, batch, randomness, jnp.float32(progress)).terms
-    assert float(found["pixels"].weight) == float(wanted["pixels"].weight) == 4 * round(12 * ratio)
-    np.testing.assert_allclose(found["pixels"].total, wanted["pixels"].total, rtol=REORDERED)
+    expected = alone.loss(variables, batch, randomness, jnp.float32(progress)).terms
+    assert (
+        float(terms["pixels"].weight) == float(expected["pixels"].weight) == 4 * round(12 * ratio)
+    )
+    np.testing.assert_allclose(terms["pixels"].total, expected["pixels"].total, rtol=REORDERED)
 
 
 def test_one_step_is_traced_for_all_ratios_and_trains():

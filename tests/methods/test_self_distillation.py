@@ -34,6 +34,8 @@ from tests.golden.attmask import case
 from tests.running import ROOT
 from tests.tolerances import PARITY, REORDERED
 
+pytestmark = pytest.mark.full
+
 GOLDEN = np.load(case.GOLDEN)
 TEACHER = partial(average, find=projected, momentum=partial(cosine, start=0.996))
 
@@ -71,7 +73,7 @@ def method(mask=MASKS, teacher=TEACHER, **changes) -> Method:
 
 
 @cache
-def given() -> tuple[Variables, dict[str, np.ndarray]]:
+def example() -> tuple[Variables, dict[str, np.ndarray]]:
     """The case's variables and batch."""
     extra = {"teacher": case.params("teacher"), "centre": case.centres()}
     batch = dict(zip(("global", "local"), case.crops(), strict=True))
@@ -79,14 +81,14 @@ def given() -> tuple[Variables, dict[str, np.ndarray]]:
 
 
 @cache
-def step():
+def example_step():
     """(gradients, Losses, extra after the step with the case's params) of the case."""
-    made, (variables, batch) = method(), given()
+    made, (variables, batch) = method(), example()
     randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
 
     def loss(params, extra):
-        found = made.loss(Variables(params, extra, ()), batch, randomness, jnp.float32(0.0))
-        return sum(found.scales[name] * term.value for name, term in found.terms.items()), found
+        result = made.loss(Variables(params, extra, ()), batch, randomness, jnp.float32(0.0))
+        return sum(result.scales[name] * term.value for name, term in result.terms.items()), result
 
     @quick_jit
     def run(variables):
@@ -107,12 +109,12 @@ def close(ours, theirs, name=""):
 
 @pytest.mark.proves(82, "class and patch loss, centres and gradients equal the official ones")
 def test_one_step_equals_the_official_one():
-    (gradients, _), losses, extra = step()
+    (gradients, _), losses, extra = example_step()
     close(losses.terms["class"].value, GOLDEN["class_loss"])
     close(losses.terms["patch"].value, GOLDEN["patch_loss"])
     for name in ("class", "tokens"):
         close(extra["centre"][name], GOLDEN[f"centre_{name}"], name)
-    params, teacher = given()[0].params, given()[0].extra["teacher"]
+    params, teacher = example()[0].params, example()[0].extra["teacher"]
     for (path, old), new, mixed in zip(
         named_leaves(teacher),
         jax.tree.leaves(params),
@@ -121,30 +123,30 @@ def test_one_step_equals_the_official_one():
     ):
         np.testing.assert_allclose(mixed, 0.996 * old + 0.004 * new, rtol=1e-5, err_msg=path)
     ours = arrays_of(case.layout(), gradients)
-    for name, wanted in case.split(GOLDEN["gradients"]).items():
-        close(ours[name], wanted, name)
+    for name, theirs in case.split(GOLDEN["gradients"]).items():
+        close(ours[name], theirs, name)
 
 
 @pytest.mark.proves(82, "attention and masks of the crops equal the official teacher's")
 def test_masks_come_from_the_teachers_attention():
-    made, (variables, batch) = method(), given()
+    made, (variables, batch) = method(), example()
     crops = {"image": batch["global"].reshape(-1, *case.SPEC.shape)}
 
     @quick_jit
-    def look(variables, randomness):
+    def run(variables, randomness):
         context = Context(crops, made.net.grids, {})
-        found = projected(made.net, variables.extra["teacher"], context)
+        hints = projected(made.net, variables.extra["teacher"], context)
         mask = made.apply["mask"](variables, crops, randomness)["mask"]
-        return mask.hidden, found["attention"]
+        return mask.hidden, hints["attention"]
 
-    hidden, values = look(variables, Randomness.of(jax.random.key(0), 6))
+    hidden, values = run(variables, Randomness.of(jax.random.key(0), 6))
     np.testing.assert_array_equal(hidden, GOLDEN["hidden"].reshape(6, -1))
     close(values, GOLDEN["attention"].reshape(6, -1))
 
 
 @pytest.mark.proves(82, "no gradient reaches the teacher or the centres, every part learns")
 def test_what_learns():
-    (gradients, of_extra), _, _ = step()
+    (gradients, of_extra), _, _ = example_step()
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(of_extra))
     for path, gradient in named_leaves(gradients):
         assert np.any(gradient), path
@@ -157,13 +159,15 @@ def tiny(mode: str) -> Method:
 
 
 @cache
-def born() -> Variables:
+def random_variables() -> Variables:
     """Variables with attention that is not flat, other in the student than in the teacher."""
     centres = {"class": np.zeros(64, np.float32), "tokens": np.zeros(64, np.float32)}
-    return Variables(drawn(1, 0.3), {"teacher": drawn(2, 0.3), "centre": centres}, ())
+    return Variables(
+        random_params(1, 0.3), {"teacher": random_params(2, 0.3), "centre": centres}, ()
+    )
 
 
-def drawn(seed: int, width: float):
+def random_params(seed: int, width: float):
     """Random params of the tiny config's model, the factors of norms and lengths around 1."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(tiny("high").init, jax.random.key(0))[0]
@@ -179,11 +183,11 @@ def hidden(mode: str, variables: Variables, seed: int = 0) -> np.ndarray:
     """What is hidden of 64 crops."""
     rng = np.random.default_rng(3)
     crops = {"image": rng.integers(0, 256, (64, 32, 32, 3), np.uint8)}
-    return np.asarray(drawing(mode)(variables, crops, Randomness.of(jax.random.key(seed), 64)))
+    return np.asarray(hidden_by(mode)(variables, crops, Randomness.of(jax.random.key(seed), 64)))
 
 
 @cache
-def drawing(mode: str):
+def hidden_by(mode: str):
     """What a mode's sampler hides, compiled."""
     draw = tiny(mode).apply["mask"]
     return quick_jit(lambda *given: draw(*given)["mask"].hidden)
@@ -191,7 +195,7 @@ def drawing(mode: str):
 
 @pytest.mark.proves(82, "masks follow the average and not the student")
 def test_masks_follow_the_teacher_alone():
-    variables = born()
+    variables = random_variables()
     before = hidden("high", variables)
     teacher = variables.extra["teacher"]
     np.testing.assert_array_equal(hidden("high", variables._replace(params=teacher)), before)
@@ -203,7 +207,7 @@ def test_masks_follow_the_teacher_alone():
 def test_the_share_is_the_batchs_and_crops_are_whole_by_a_coin():
     shares = set()
     for seed in range(4):
-        counts = hidden("high", born(), seed).sum(axis=1)
+        counts = hidden("high", random_variables(), seed).sum(axis=1)
         masked = counts[counts > 0]
         assert len(set(masked)) == 1 and 1 <= masked[0] <= 8
         assert 16 <= len(masked) <= 48  # of 64 coins; beyond once in 20,000 times
@@ -237,41 +241,41 @@ def test_a_student_learns_what_a_teacher_says():
     """With a teacher and centres that stay, the losses fall towards the entropy of the targets."""
     still = partial(average, find=projected, momentum=partial(constant, value=1.0))
     masks = partial(official_masks, sampler=HIDDEN_LISTED)
-    made, (variables, batch) = method(masks, still, centre_momentum=1.0), given()
+    made, (variables, batch) = method(masks, still, centre_momentum=1.0), example()
     optimiser, steps = optax.adam(1e-2), 60
-    begun = optimiser.init(variables.params)
-    state = State(jnp.int32(0), *variables[:2], begun, jnp.int32(0))
+    opt_state = optimiser.init(variables.params)
+    state = State(jnp.int32(0), *variables[:2], opt_state, jnp.int32(0))
     step = quick_jit(make_train_step(made, optimiser, seed=0, total_steps=steps))
-    found = []
+    losses = []
     for _ in range(steps):
         state, metrics = step(state, (), batch)
-        found.append({name: float(metrics[f"loss/{name}"]) for name in ("class", "patch")})
+        losses.append({name: float(metrics[f"loss/{name}"]) for name in ("class", "patch")})
     for (path, old), new in zip(
         named_leaves(variables.extra), jax.tree.leaves(state.extra), strict=True
     ):
         np.testing.assert_allclose(new, old, rtol=1e-6, err_msg=path)
-    close(found[0]["patch"], GOLDEN["patch_loss"])
-    assert found[-1]["class"] < 0.7 * found[0]["class"], found
-    assert found[-1]["patch"] < 0.5 * found[0]["patch"], found
+    close(losses[0]["patch"], GOLDEN["patch_loss"])
+    assert losses[-1]["class"] < 0.7 * losses[0]["class"], losses
+    assert losses[-1]["patch"] < 0.5 * losses[0]["patch"], losses
 
 
 def test_a_batch_may_be_split():
     """Terms and sums of centres of two halves add up to those of the whole, masks included."""
-    made, (variables, batch) = tiny("high"), (born(), blobs(4, 0))
+    made, (variables, batch) = tiny("high"), (random_variables(), blobs(4, 0))
     randomness = Randomness.of(jax.random.key(5), 4)
 
     @quick_jit
     def sums(batch, slots):
-        inside = Randomness(randomness.key, slots)
-        found = made.loss(variables, batch, inside, jnp.float32(0.2))
-        return found.terms, found.metrics, found.carry
+        part_randomness = Randomness(randomness.key, slots)
+        losses = made.loss(variables, batch, part_randomness, jnp.float32(0.2))
+        return losses.terms, losses.metrics, losses.carry
 
-    parts = [{name: x[place] for name, x in batch.items()} for place in (slice(2), slice(2, 4))]
+    parts = [{name: x[half] for name, x in batch.items()} for half in (slice(2), slice(2, 4))]
     halves = [sums(part, randomness.slots[2 * n : 2 * n + 2]) for n, part in enumerate(parts)]
     added = jax.tree.map(jnp.add, *halves)
     whole = sums(batch, randomness.slots)
-    for (path, found), wanted in zip(named_leaves(added), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=10 * REORDERED, atol=1e-4, err_msg=path)
+    for (path, leaf), expected in zip(named_leaves(added), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(leaf, expected, rtol=10 * REORDERED, atol=1e-4, err_msg=path)
 
 
 def test_parts_that_do_not_fit_are_errors():
@@ -279,9 +283,9 @@ def test_parts_that_do_not_fit_are_errors():
     with pytest.raises(MethodError, match=r"8 of 16 tokens enter.*roles\.in_place"):
         jax.eval_shape(
             lambda v: method(mask=dropping).apply["mask"](
-                v, {"image": given()[1]["global"][:, 0]}, Randomness.of(jax.random.key(0), 3)
+                v, {"image": example()[1]["global"][:, 0]}, Randomness.of(jax.random.key(0), 3)
             ),
-            given()[0],
+            example()[0],
         )
     with pytest.raises(MethodError, match=r"class_logits.*projected"):
         method(mask=dropping, teacher=partial(average, find=predicted, momentum=cosine))

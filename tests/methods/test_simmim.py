@@ -29,6 +29,8 @@ from tests.compiling import quick_jit
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((24, 24), 3, (0.5,) * 3, (0.25,) * 3)
 EXAMPLES = 4
 VIT = {"variant": "2x16x2", "patch": (4, 4)}
@@ -60,7 +62,7 @@ def params_of(net):
     return jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
 
 
-def drawn_mask(name):
+def random_mask(name):
     _, unit = NETS[name]
     rng = np.random.default_rng(1)
     order = rng.permuted(np.tile(np.arange(9), (EXAMPLES, 1)), axis=1)
@@ -79,45 +81,45 @@ def pixels_of(net, hidden):
 @pytest.mark.parametrize("name", NETS)
 def test_hidden_pixels_are_unseen(name):
     net = NETS[name][0](SPEC)
-    mask = drawn_mask(name)
-    every = mask._replace(predict=mask.visible)
+    mask = random_mask(name)
+    predict_visible = mask._replace(predict=mask.visible)
 
     @quick_jit
-    def look(params, image):
+    def run(params, image):
         encoded = net.encode(params, net.inputs({"image": image}), mask)
-        return encoded.tokens, net.predict(params, encoded, every)["pixels"]
+        return encoded.tokens, net.predict(params, encoded, predict_visible)["pixels"]
 
     params, image, hidden = params_of(net), pictures(), pixels_of(net, mask.hidden)
     noise = np.random.default_rng(1).integers(0, 256, image.shape, np.uint8)
-    features, drawn = look(params, image)
-    unseen = look(params, np.where(hidden, noise, image))
+    features, prediction = run(params, image)
+    unseen = run(params, np.where(hidden, noise, image))
     np.testing.assert_array_equal(unseen[0], features)
-    np.testing.assert_array_equal(unseen[1], drawn)
-    seen = look(params, np.where(hidden, image, noise))
+    np.testing.assert_array_equal(unseen[1], prediction)
+    seen = run(params, np.where(hidden, image, noise))
     assert (np.abs(seen[0] - features).max(axis=-1) > 1e-4).all()
 
 
 @pytest.mark.proves(107, "the loss is the mean absolute error of hidden pixels and no others")
 def test_the_loss_is_on_hidden_pixels_alone():
     """The loss on whole pictures as the authors write it, with a mask of pixels."""
-    mask = drawn_mask("vit")
+    mask = random_mask("vit")
     method = method_of("vit", lambda randomness, context: mask)
     net, params, batch = method.net, params_of(method.net), {"image": pictures()}
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
 
     @quick_jit
-    def look(params):
+    def run(params):
         inputs = net.inputs(batch)
         encoded = net.encode(params, inputs, mask)
-        every = mask._replace(predict=mask.visible)
-        drawn = net.restore(net.predict(params, encoded, every)["pixels"])
-        found = method.loss(Variables(params, {}, {}), batch, randomness, 0.0)
-        return drawn, inputs, found.terms["pixels"].value
+        predict_visible = mask._replace(predict=mask.visible)
+        prediction = net.restore(net.predict(params, encoded, predict_visible)["pixels"])
+        losses = method.loss(Variables(params, {}, {}), batch, randomness, 0.0)
+        return prediction, inputs, losses.terms["pixels"].value
 
-    drawn, inputs, loss = look(params)
+    prediction, inputs, loss = run(params)
     hidden = pixels_of(net, mask.hidden)
-    wanted = (np.abs(drawn - inputs) * hidden).sum() / hidden[..., 0].sum() / 3
-    np.testing.assert_allclose(loss, wanted, rtol=PARITY)
+    expected = (np.abs(prediction - inputs) * hidden).sum() / hidden[..., 0].sum() / 3
+    np.testing.assert_allclose(loss, expected, rtol=PARITY)
 
 
 def test_steps_reduce_the_loss():

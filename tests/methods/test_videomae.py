@@ -28,6 +28,8 @@ from tests.masks.video_clips import draw
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec(case.SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, stream="video")
 SIZES = ["x".join(map(str, size)) for size in (case.ENCODER, case.DECODER)]
 MODEL = partial(vit_videomae, variant=SIZES[0], patch=case.PATCH, decoder=SIZES[1])
@@ -63,7 +65,7 @@ def official_mask(cells):
 def official_params():
     shapes = shapes_of(NET)
     theirs = {entry.name: entry for entry in case.layout()}
-    drawn = {}
+    weights = {}
     for name, entry in theirs.items():
         shape = entry.theirs_of(np.zeros(shapes[entry.path], np.float32)[entry.index]).shape
         if name.endswith("attn.qkv.bias"):
@@ -71,12 +73,12 @@ def official_params():
             query, value = (
                 case.weight(name.replace("qkv.bias", f"{part}_bias"), (width,)) for part in "qv"
             )
-            drawn[name] = np.concatenate([query, np.zeros(width, np.float32), value])
+            weights[name] = np.concatenate([query, np.zeros(width, np.float32), value])
         elif name.endswith("patch_embed.proj.weight"):
-            drawn[name] = case.weight(name, (shape[0], 3, *case.PATCH)).reshape(shape)
+            weights[name] = case.weight(name, (shape[0], 3, *case.PATCH)).reshape(shape)
         else:
-            drawn[name] = case.weight(name, shape)
-    return params_of(case.layout(), shapes, drawn)
+            weights[name] = case.weight(name, shape)
+    return params_of(case.layout(), shapes, weights)
 
 
 def loss_of(params, mask):
@@ -96,13 +98,13 @@ def test_dual_masking_equals_the_official_step():
     expected = official()["predictions"]
     assert np.abs(predictions - expected).max() < PARITY * np.abs(expected).max()
     np.testing.assert_allclose(value, official()["loss"], rtol=PARITY)
-    ours, place = arrays_of(case.layout(), grads), 0
+    ours, start = arrays_of(case.layout(), grads), 0
     for entry in case.layout():
-        found = ours[entry.name].reshape(-1)
-        theirs = official()["gradients"][place : place + len(found)]
-        place += len(found)
-        assert np.abs(found - theirs).max() < PARITY * np.abs(theirs).max(), entry.name
-    assert place == len(official()["gradients"])
+        gradient = ours[entry.name].reshape(-1)
+        theirs = official()["gradients"][start : start + len(gradient)]
+        start += len(gradient)
+        assert np.abs(gradient - theirs).max() < PARITY * np.abs(theirs).max(), entry.name
+    assert start == len(official()["gradients"])
 
 
 @pytest.mark.proves(15, "without masking of the decoder it is VideoMAE's loss")
@@ -124,17 +126,17 @@ def test_hidden_pixels_are_unseen(sampler):
     mask = draw(sampler, case.GRID, count=2, ratio=0.75)
 
     @quick_jit
-    def look(params, clips):
+    def run(params, clips):
         encoded = NET.encode(params, NET.inputs({"video": clips}), mask)
         return encoded.tokens, NET.predict(params, encoded, mask)["pixels"]
 
     params, clips, hidden = official_params(), case.clips(), cubes_of(mask.hidden)
     noise = RNG(1).integers(0, 256, clips.shape, np.uint8)
-    seen = look(params, clips)
-    unseen = look(params, np.where(hidden, noise, clips))
-    for found, expected in zip(unseen, seen, strict=True):
-        np.testing.assert_array_equal(found, expected)
-    other = look(params, np.where(hidden, clips, noise))
+    seen = run(params, clips)
+    unseen = run(params, np.where(hidden, noise, clips))
+    for changed, expected in zip(unseen, seen, strict=True):
+        np.testing.assert_array_equal(changed, expected)
+    other = run(params, np.where(hidden, clips, noise))
     assert np.abs(other[1] - seen[1]).max() > 1e-2
 
 
@@ -145,17 +147,17 @@ def test_a_decoded_token_depends_on_the_decoded_ones_alone():
     params, clips = official_params(), case.clips()
 
     @quick_jit
-    def look(predict):
-        given = mask._replace(predict=predict, weight=jnp.ones(predict.shape))
-        encoded = NET.encode(params, NET.inputs({"video": clips}), given)
-        return NET.predict(params, encoded, given)["pixels"]
+    def predict_tokens(predict):
+        changed = mask._replace(predict=predict, weight=jnp.ones(predict.shape))
+        encoded = NET.encode(params, NET.inputs({"video": clips}), changed)
+        return NET.predict(params, encoded, changed)["pixels"]
 
-    half = look(mask.predict)
-    fewer = look(mask.predict[:, :8])
+    half = predict_tokens(mask.predict)
+    fewer = predict_tokens(mask.predict[:, :8])
     assert half.shape == (2, 16, 96) and fewer.shape == (2, 8, 96)
     assert np.abs(half[:, :8] - fewer).max() > 1e-2
     order = np.arange(16)[::-1]
-    np.testing.assert_allclose(look(mask.predict[:, order])[:, order], half, atol=1e-4)
+    np.testing.assert_allclose(predict_tokens(mask.predict[:, order])[:, order], half, atol=1e-4)
 
 
 def flops(argument):
@@ -258,6 +260,6 @@ def test_the_published_recipes(argument, batch, rate, epochs, decoder, tokens, m
 
 
 def test_an_unknown_variant_is_an_error():
-    for argument, known in (("variant=g", "S, B, L, H"), ("dual,variant=S", "B, L, H, g")):
-        with pytest.raises(ConfigError, match=f"use one of {known}"):
+    for argument, known in (("variant=g", "S, B, L or H"), ("dual,variant=S", "B, L, H or g")):
+        with pytest.raises(ConfigError, match=f"use {known}"):
             load(f"{ROOT}/configs/videomae.py:{argument}")

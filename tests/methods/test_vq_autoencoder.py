@@ -19,6 +19,8 @@ from tests.compiling import quick_jit
 from tests.golden.maskgit.case import params_of
 from tests.running import ROOT
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((8, 8), 3, (0.0,) * 3, (1.0,) * 3)
 TERMS = {"reconstruction": 1.0, "codebook": 1.0, "commitment": 0.25, "entropy": 0.1}
 CONTEST = {"adversarial": 0.1, "discriminator": 1.0, "slope": 10.0}
@@ -41,9 +43,9 @@ def test_what_each_term_reaches():
     @quick_jit
     def slope(weights):
         def loss(params):
-            given = Variables(params, (), ()), {"image": pictures(2)}
-            found = method.loss(*given, Randomness.of(jax.random.key(0), 2), 0.0)
-            return sum(weights[name] * term.value for name, term in found.terms.items())
+            arguments = Variables(params, (), ()), {"image": pictures(2)}
+            losses = method.loss(*arguments, Randomness.of(jax.random.key(0), 2), 0.0)
+            return sum(weights[name] * term.value for name, term in losses.terms.items())
 
         return jax.grad(loss)(params)
 
@@ -70,16 +72,16 @@ def test_the_terms_are_means_over_values():
     params = params_of(lambda key: method.init(key)[0], 0.2)
 
     @quick_jit
-    def look(params, batch):
-        given = Variables(params, (), ()), batch
+    def run(params, batch):
+        arguments = Variables(params, (), ()), batch
         randomness = Randomness.of(jax.random.key(0), 8)
-        found = method.loss(*given, randomness, 0.0)
+        found = method.loss(*arguments, randomness, 0.0)
         vectors = method.net.encode(params, method.net.inputs(batch), None).tokens
-        shown = method.sheets["tokenizer"](*given, randomness)
-        tokens = method.apply["encode"](*given).tokens
-        return found.terms, found.metrics, method.apply["codes"](*given), vectors, tokens, shown
+        shown = method.sheets["tokenizer"](*arguments, randomness)
+        tokens = method.apply["encode"](*arguments).tokens
+        return found.terms, found.metrics, method.apply["codes"](*arguments), vectors, tokens, shown
 
-    found = look(params, {"image": pictures()})
+    found = run(params, {"image": pictures()})
     terms, metrics, codes, vectors, quantised, shown = jax.tree.map(np.asarray, found)
     assert codes.shape == (8, 16) and shown["image"].dtype == np.uint8
     np.testing.assert_array_equal(shown["image"], pictures())

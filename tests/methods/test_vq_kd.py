@@ -27,6 +27,8 @@ from tests.golden.beit_v2 import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.5,) * 3, (0.5,) * 3)
 RANDOMNESS = Randomness.of(jax.random.key(0), case.EXAMPLES)
 
@@ -39,8 +41,8 @@ def patches_as_features(*, values):
         return {"features": patches @ frozen["projection"]}
 
     def freeze():
-        drawn = np.random.default_rng(0).normal(size=(3 * case.PATCH**2, values))
-        return {"projection": drawn.astype(np.float32)}
+        projection = np.random.default_rng(0).normal(size=(3 * case.PATCH**2, values))
+        return {"projection": projection.astype(np.float32)}
 
     unchanged = lambda extra, params, carry, progress: extra  # noqa: E731
     return Teacher(("features",), False, lambda *_: (), find, unchanged, freeze)
@@ -48,13 +50,13 @@ def patches_as_features(*, values):
 
 def given_features():
     """A teacher that says what the case says."""
-    made = patches_as_features(values=1)
-    return made._replace(find=lambda *_: {"features": jnp.asarray(case.features())})
+    teacher = patches_as_features(values=1)
+    return teacher._replace(find=lambda *_: {"features": jnp.asarray(case.features())})
 
 
 @cache
 def method_of(teacher=given_features, values=case.VALUES, **codebook):
-    chosen = {"size": case.BOOK, "decay": case.DECAY, "rounds": 0, **codebook}
+    settings = {"size": case.BOOK, "decay": case.DECAY, "rounds": 0, **codebook}
     model = partial(
         vq_vit,
         variant="x".join(map(str, case.ENCODER)),
@@ -67,7 +69,7 @@ def method_of(teacher=given_features, values=case.VALUES, **codebook):
         "features": partial(match, head="features", target=features, loss=cosine),
         "commitment": partial(match, head="vectors", target=quantised, loss=squared_error),
     }
-    book = partial(averaged, **chosen)
+    book = partial(averaged, **settings)
     return vq_kd(SPEC, model=model, codebook=book, objectives=terms, teachers={"t": teacher})
 
 
@@ -99,12 +101,12 @@ def losses_and_gradients(method, variables, batch):
     @quick_jit
     def run(variables):
         def loss(params):
-            found = method.loss(variables._replace(params=params), batch, RANDOMNESS, 0.0)
-            total = sum(found.scales[name] * term.value for name, term in found.terms.items())
-            return total, found
+            losses = method.loss(variables._replace(params=params), batch, RANDOMNESS, 0.0)
+            total = sum(losses.scales[name] * term.value for name, term in losses.terms.items())
+            return total, losses
 
-        gradients, found = jax.grad(loss, has_aux=True)(variables.params)
-        return gradients, found, method.refresh(variables, found.carry, 0.0)
+        gradients, losses = jax.grad(loss, has_aux=True)(variables.params)
+        return gradients, losses, method.refresh(variables, losses.carry, 0.0)
 
     return run(variables)
 
@@ -114,11 +116,11 @@ def test_equals_the_official_tokenizer():
     method, golden = method_of(), np.load(case.GOLDEN)
     variables = case_variables(method)
     batch = {"image": case.pictures()}
-    gradients, found, extra = losses_and_gradients(method, variables, batch)
+    gradients, losses, extra = losses_and_gradients(method, variables, batch)
     codes = quick_jit(method.apply["codes"])(variables, batch)
     np.testing.assert_array_equal(codes, golden["found"])
-    np.testing.assert_allclose(found.terms["features"].value, golden["distance"], rtol=PARITY)
-    np.testing.assert_allclose(found.terms["commitment"].value, golden["commitment"], rtol=PARITY)
+    np.testing.assert_allclose(losses.terms["features"].value, golden["distance"], rtol=PARITY)
+    np.testing.assert_allclose(losses.terms["commitment"].value, golden["commitment"], rtol=PARITY)
     learnt = arrays_of(case.tokenizer(), gradients)
     ours = np.concatenate([learnt[entry.name].reshape(-1) for entry in case.tokenizer()])
     theirs = golden["tokenizer_gradients"]
@@ -137,10 +139,10 @@ def test_the_encoder_learns_through_the_codes():
     variables = case_variables(method)
 
     def distance(params):
-        found = method.loss(
+        losses = method.loss(
             variables._replace(params=params), {"image": case.pictures()}, RANDOMNESS, 0.0
         )
-        return found.terms["features"].value
+        return losses.terms["features"].value
 
     gradients = quick_jit(jax.grad(distance))(variables.params)
     for name in ("encoder", "decoder"):
@@ -155,8 +157,8 @@ def test_steps_reduce_the_loss_and_the_batch_may_be_split():
     frozen = method.freeze()
     coarse = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
     batch = {"image": coarse.repeat(4, axis=1).repeat(4, axis=2)}
-    made = make_train_step(method, optimiser, seed=0, total_steps=60)
-    step, losses = quick_jit(made), []
+    train_step = make_train_step(method, optimiser, seed=0, total_steps=60)
+    step, losses = quick_jit(train_step), []
     for _ in range(60):
         state, metrics = step(state, frozen, batch)
         losses.append(float(metrics["loss"]))
@@ -172,7 +174,9 @@ def test_features_of_another_width_are_an_error():
     method = method_of(partial(patches_as_features, values=7))
     shapes = jax.eval_shape(lambda: method.variables(jax.random.key(0)))
     batch = {"image": case.pictures()}
-    with pytest.raises(FeatureError, match=r"5 values meets features of 7.*config\.model"):
+    with pytest.raises(
+        FeatureError, match=r"head has 5 values, the features have 7.*config\.model"
+    ):
         jax.eval_shape(lambda v: method.loss(v, batch, RANDOMNESS, 0.0), shapes)
 
 

@@ -1,7 +1,7 @@
-"""ConvNeXt V2 on visible cells alone, written out in numpy: no hidden cell exists here.
+"""ConvNeXt V2 on visible cells alone, in numpy: hidden cells do not exist.
 
-The definition of submanifold sparse convolution: only the cells that are there have outputs, and an
-output sums over those neighbours that are there.
+The definition of submanifold sparse convolution: only existing cells have outputs, and an output
+sums over existing neighbours.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ REACH = 3  # of a 7 x 7 kernel
 
 
 def encode(params, picture, seen, patch):
-    """Features [K, D] of one picture [H, W, C] whose tokens are visible where seen[rows, columns].
+    """Return features [K, D] of one picture [H, W, C], visible where seen[rows, columns].
 
     params: of the encoder, arrays. patch: side in pixels of a cell of the first stage.
     """
@@ -40,7 +40,7 @@ def each(cells, function):
 
 
 def joined(values, layer):
-    """What a convolution makes of the values {(row, column): [D]} under its kernel."""
+    """Return a convolution's output for the values {(row, column): [D]} under its kernel."""
     return sum(x @ layer["kernel"][i, j] for (i, j), x in values.items()) + layer["bias"]
 
 
@@ -56,7 +56,7 @@ def norm(x, layer):
 
 
 def through_block(cells, stacked, block):
-    """One block of a stage on its cells; parameters are stacked by block."""
+    """Run one block of a stage on its cells; parameters are stacked by block."""
     depthwise, mlp = stacked["depthwise"], stacked["mlp"]
     kernel = depthwise["kernel"][block, :, :, 0]
     layer = {name: value[block] for name, value in stacked["norm"]["norm"].items()}

@@ -1,4 +1,4 @@
-"""BEiT v2's network: the official predictions, the second ones by way of the class token."""
+"""BEiT v2's network: official predictions, the second through the class token alone."""
 
 from functools import cache
 
@@ -50,14 +50,14 @@ def weights():
 
 
 def mask_of():
-    drawn = from_hidden(jnp.asarray(case.hidden()), count=case.HIDDEN)
-    return in_place(None, None, sampler=lambda *_: drawn)
+    mask = from_hidden(jnp.asarray(case.hidden()), count=case.HIDDEN)
+    return in_place(None, None, sampler=lambda *_: mask)
 
 
 def close(ours, theirs, what):
     assert ours.shape == theirs.shape, what
-    worst = np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
-    assert worst < PARITY, (what, worst)
+    error = np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()
+    assert error < PARITY, (what, error)
 
 
 @pytest.mark.proves(113, "both predictions, the loss and all gradients equal the official ones")
@@ -69,17 +69,18 @@ def test_equals_the_official_network():
     def run(params, image):
         def loss(params):
             encoded = net.encode(params, net.inputs({"image": image}), mask)
-            found = net.predict(params, encoded, mask)
-            return sum(cross_entropy(each, targets).mean() for each in found.values()), found
+            outputs = net.predict(params, encoded, mask)
+            losses = [cross_entropy(logits, targets).mean() for logits in outputs.values()]
+            return sum(losses), outputs
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    (loss, found), gradients = run(weights(), case.pictures())
-    close(found["codes"], golden["codes"], "codes")
-    close(found["aggregated"], golden["aggregated"], "aggregated")
+    (loss, outputs), gradients = run(weights(), case.pictures())
+    close(outputs["codes"], golden["codes"], "codes")
+    close(outputs["aggregated"], golden["aggregated"], "aggregated")
     np.testing.assert_allclose(loss, golden["loss"], rtol=PARITY)
-    learnt = arrays_of(case.pretraining(), gradients)
-    ours = np.concatenate([learnt[entry.name].reshape(-1) for entry in case.pretraining()])
+    arrays = arrays_of(case.pretraining(), gradients)
+    ours = np.concatenate([arrays[entry.name].reshape(-1) for entry in case.pretraining()])
     close(ours, golden["gradients"], "gradients")
 
 
@@ -104,13 +105,15 @@ def test_paths_of_the_aggregating_blocks_are_dropped_in_training_only():
     inputs = net.inputs({"image": case.pictures()})
     encoded = quick_jit(lambda: net.encode(params, inputs, mask))()
     randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
-    look = quick_jit(lambda randomness: net.predict(params, encoded, mask, randomness=randomness))
-    plain, dropped = look(None), look(randomness)
+    predict = quick_jit(
+        lambda randomness: net.predict(params, encoded, mask, randomness=randomness)
+    )
+    plain, dropped = predict(None), predict(randomness)
     np.testing.assert_array_equal(plain["codes"], dropped["codes"])
     assert np.abs(plain["aggregated"] - dropped["aggregated"]).max() > 0.1
 
 
-def test_where_parameters_start():
+def test_initialisation():
     net = beit_v2(SPEC, variant="4x32x2", patch=(4, 4), codes=50, layer=3)
     params = dict(named_leaves(quick_jit(net.init)(jax.random.key(0))))
     for path, block, layer in (("encoder", 4, 1), ("decoder", 2, 4)):
@@ -123,6 +126,6 @@ def test_where_parameters_start():
     assert 0.02 > np.abs(params["decoder/head_codes/kernel"]).max() > 0.019
 
 
-def test_a_block_that_is_not_there():
+def test_a_missing_block_is_refused():
     with pytest.raises(ModelError, match="no block 9 to aggregate: the encoder has 2"):
         beit_v2(SPEC, variant="nano", patch=(4, 4))

@@ -29,17 +29,19 @@ from tests.compiling import quick_jit
 from tests.golden.cae import case
 from tests.tolerances import PARITY, REORDERED
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3)
-# What all keys share no softmax sees: their biases, in the official names and in ours.
+# Biases of keys, which cancel in the softmax, by their official names and by ours.
 UNSEEN = ("k_bias", "norm1_k.bias", "key/bias", "norm_key/norm/bias")
 
 
 def network(**changes):
-    """The case's network."""
+    """Return the case's network."""
     depth, width, heads = case.ENCODER
     sizes = {"regressor_depth": case.REGRESSOR, "decoder_depth": case.DECODER, "drop_path": 0.0}
-    chosen = {"variant": f"{depth}x{width}x{heads}", "patch": (case.PATCH, case.PATCH), **sizes}
-    return vit_cae(SPEC, heads={"tokens": case.CODES}, **{**chosen, **changes})
+    keywords = {"variant": f"{depth}x{width}x{heads}", "patch": (case.PATCH, case.PATCH), **sizes}
+    return vit_cae(SPEC, heads={"tokens": case.CODES}, **{**keywords, **changes})
 
 
 def given_mask(randomness, context):
@@ -53,7 +55,7 @@ def given_codes():
 
 @cache
 def official_case():
-    """(params with the weights that the official model was given, {official name: shape})."""
+    """Return params with the official model's weights, and {official name: shape}."""
     ours = jax.eval_shape(network().init, jax.random.key(0))
     shapes = {path: leaf.shape for path, leaf in named_leaves(ours)}
     check_covered(case.layout(), shapes, "the official layout")
@@ -65,7 +67,7 @@ def official_case():
 
 @cache
 def losses():
-    """(losses by term, {'tokens', 'alignment': gradients of params and of the pictures})."""
+    """Return losses by term, and their gradients of params and of the pictures."""
     align = partial(match, head="latent", target=features, loss=squared_error, scale=2.0)
     method = masked(
         SPEC,
@@ -80,9 +82,9 @@ def losses():
 
     def terms(params, image):
         variables = Variables(params, extra, {"encoder": (), "tokenizer": ()})
-        found = method.loss(variables, {"image": image}, randomness, 0.0)
-        assert found.scales == {"tokens": 1.0, "alignment": 2.0}
-        values = {name: mean.value for name, mean in found.terms.items()}
+        losses = method.loss(variables, {"image": image}, randomness, 0.0)
+        assert losses.scales == {"tokens": 1.0, "alignment": 2.0}
+        values = {name: mean.value for name, mean in losses.terms.items()}
         return values, values
 
     # Both terms by one backward pass: the Jacobian of the two.
@@ -93,18 +95,18 @@ def losses():
 
 @cache
 def found():
-    """(the mask, Encoded, outputs, the encoder's own latents of the hidden tokens)."""
+    """Return the mask, Encoded, outputs and the encoder's latents of the hidden tokens."""
     net, (params, _), batch = network(), official_case(), {"image": case.pictures()}
     mask, teacher = given_mask(None, None), alignment()
 
     @quick_jit
-    def look(params):
+    def run(params):
         encoded = net.encode(params, net.inputs(batch), mask)
         context = Context(batch, net.grids, {})
-        own = teacher.find(net, teacher.init(None, net, params), (), context, mask)["features"]
-        return encoded, net.predict(params, encoded, mask), gather(own, mask.predict)
+        latents = teacher.find(net, teacher.init(None, net, params), (), context, mask)["features"]
+        return encoded, net.predict(params, encoded, mask), gather(latents, mask.predict)
 
-    return mask, *look(params)
+    return mask, *run(params)
 
 
 def close(ours, theirs, tolerance, name=""):
@@ -124,43 +126,43 @@ def test_losses_and_gradients_equal_the_official_model_s():
         close(value, golden[name], PARITY, name)
     both = gradients["tokens"][0], gradients["alignment"][0]
     total = jax.tree.map(lambda tokens, align: tokens + 2.0 * align, *both)
-    rest = {name: shape for name, shape in theirs.items() if not name.endswith("k_bias")}
-    ends = np.cumsum([np.prod(shape) for shape in rest.values()])
-    wanted = dict(zip(rest, np.split(golden["gradients"], ends[:-1]), strict=True))
+    with_gradients = {name: shape for name, shape in theirs.items() if not name.endswith("k_bias")}
+    ends = np.cumsum([np.prod(shape) for shape in with_gradients.values()])
+    expected = dict(zip(with_gradients, np.split(golden["gradients"], ends[:-1]), strict=True))
     ours = arrays_of(case.layout(), total)
     for name, shape in theirs.items():
         if name.endswith(UNSEEN):
             assert np.abs(ours[name]).max() < 1e-6, name
         else:
-            close(ours[name], wanted[name].reshape(shape), PARITY, name)
+            close(ours[name], expected[name].reshape(shape), PARITY, name)
             assert np.any(ours[name]), name
 
 
 def test_predictions_equal_the_official_model_s():
     golden = np.load(case.GOLDEN)
-    _, _, outputs, own = found()
+    _, _, outputs, latents = found()
     close(outputs["tokens"], golden["logits"], PARITY, "logits")
     close(outputs["latent"], golden["latent"], PARITY, "regressed latents")
-    close(own, golden["target"], PARITY, "the encoder's own latents")
+    close(latents, golden["target"], PARITY, "the encoder's latents")
 
 
 @pytest.mark.proves(4, "the alignment trains encoder and regressor; no gradient enters its target")
 def test_where_the_gradients_go():
-    """The alignment's target is of the hidden pixels, which reach nothing else."""
+    """Only the alignment's target reads the hidden pixels."""
     _, gradients = losses()
     hidden = np.asarray(found()[0].hidden)
     for name, (params, picture) in gradients.items():
         for path, leaf in named_leaves(params):
-            behind = path.startswith(("decoder/stack/", "decoder/norm/", "decoder/head_"))
-            reached = name == "tokens" or not behind
-            assert path.endswith(UNSEEN) or bool(np.any(leaf)) == reached, (name, path)
+            in_decoder = path.startswith(("decoder/stack/", "decoder/norm/", "decoder/head_"))
+            has_gradient = name == "tokens" or not in_decoder
+            assert path.endswith(UNSEEN) or bool(np.any(leaf)) == has_gradient, (name, path)
         patches = np.asarray(network().patchify(picture))
         assert not np.any(patches[hidden]) and np.any(patches[~hidden]), name
 
 
 @cache
 def backwards():
-    """A jitted function (params, Encoded) -> gradients of the codes' loss, blocks unrolled."""
+    """Return a jitted (params, Encoded) -> gradients of the codes' loss, with blocks unrolled."""
     net, mask = network(compute=partial(compute, unroll=True, remat="full")), found()[0]
     right = np.take_along_axis(case.codes().reshape(case.EXAMPLES, -1), mask.predict, axis=1)
 
@@ -171,8 +173,8 @@ def backwards():
 
 
 @pytest.mark.proves(4, "gradients of the decoder reach visible latents through the regressor alone")
-def test_the_decoder_sees_the_regressed_latents_and_nothing_else():
-    """With the regressor's reading switched off no prediction depends on what is visible."""
+def test_the_decoder_sees_the_regressed_latents_alone():
+    """With the regressor's attention switched off no prediction depends on visible tokens."""
     (params, _), encoded = official_case(), found()[1]
     _, gradient = backwards()(params, encoded)
     assert (np.abs(gradient.tokens).max(axis=-1) > 0).all() and not np.any(gradient.prefix)
@@ -202,7 +204,7 @@ def test_bfloat16_computes_near_float32():
         assert 0 < np.abs(value - outputs[name]).max() < 0.1 * np.abs(outputs[name]).max(), name
 
 
-def test_dropped_paths_and_captures_are_the_encoder_s():
+def test_the_encoder_drops_paths_and_captures():
     net, (params, _), (mask, encoded, _, _) = network(drop_path=0.9), official_case(), found()
     randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
     encode = quick_jit(partial(net.encode, capture=("layers", "attention", "embedded")))
@@ -234,6 +236,6 @@ def test_shardings_of_the_regressor():
         ({"patch": (5, 4)}, "do not divide into patches of 5x4"),
     ],
 )
-def test_settings_that_cannot_be(changes, words):
+def test_impossible_settings_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         network(**changes)

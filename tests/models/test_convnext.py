@@ -1,4 +1,4 @@
-"""ConvNeXt V2 reads visible cells only, and with all of them it is the ordinary network."""
+"""ConvNeXt V2 reads visible cells only; with all cells visible it is the plain network."""
 
 from functools import partial
 
@@ -32,18 +32,20 @@ from tests.running import ROOT
 from tests.tiny import begin, pictures
 from tests.tolerances import PARITY, REORDERED
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((32, 24), 3, (0.5,) * 3, (0.25,) * 3)  # 4 x 3 tokens of 8 x 8 pixels
 GRID = (4, 3)
 EXAMPLES = 2
 
 
 def tiny(spec=SPEC, **changes):
-    small = {"variant": "8x2-1-1", "patch": (2, 2), "decoder_width": 16}
-    return convnext_fcmae(spec, **{**small, **changes})
+    keywords = {"variant": "8x2-1-1", "patch": (2, 2), "decoder_width": 16}
+    return convnext_fcmae(spec, **{**keywords, **changes})
 
 
 def params_of(net):
-    """Parameters of which none is 0 or 1, so that every part has a say."""
+    """Return params none of which is 0 or 1, so that every part has an effect."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0))
 
@@ -71,7 +73,7 @@ def close(ours, theirs, tolerance):
 
 @pytest.fixture(scope="module")
 def masked_encoder():
-    """(net, params, mask, jitted encoder of inputs under that mask)."""
+    """Return (net, params, mask, jitted encoder of inputs under that mask)."""
     net, mask = tiny(), mask_of()
     params = params_of(net)
     return net, params, mask, jax.jit(lambda inputs: net.encode(params, inputs, mask).tokens)
@@ -104,7 +106,7 @@ def test_masked_convolution_is_sparse_convolution(masked_encoder):
 def test_all_visible_equals_no_mask():
     net = tiny(variant="8x1-2", patch=(4, 4))
     params, inputs = params_of(net), inputs_of()
-    every = mask_of()._replace(
+    all_visible = mask_of()._replace(
         visible=jnp.tile(jnp.arange(12), (EXAMPLES, 1)), hidden=jnp.zeros((EXAMPLES, 12), bool)
     )
     encode = jax.jit(lambda mask: net.encode(params, inputs, mask))
@@ -112,7 +114,7 @@ def test_all_visible_equals_no_mask():
     assert dense.tokens.shape == (EXAMPLES, 12, 16)
     assert dense.prefix.shape == (EXAMPLES, 0, 16)
     assert pool_mean(dense).shape == (EXAMPLES, net.width)
-    close(encode(every).tokens, dense.tokens, REORDERED)
+    close(encode(all_visible).tokens, dense.tokens, REORDERED)
 
 
 def peer(size):
@@ -133,7 +135,7 @@ def peer(size):
 
 
 def from_peer(state, depths):
-    """Our encoder's parameters out of those of transformers' ConvNextV2Model."""
+    """Return our encoder's parameters from those of transformers' ConvNextV2Model."""
 
     def layer(name):
         weight, bias = (state[f"{name}.{kind}"].numpy() for kind in ("weight", "bias"))
@@ -251,13 +253,13 @@ def test_hidden_tokens_are_predicted():
     method = tiny_method()
     batch = {"image": jax.ShapeDtypeStruct((2, *SPEC.size, 3), jnp.uint8)}
 
-    def look(batch):
+    def reconstruct(batch):
         variables = method.variables(jax.random.key(0))
         return method.apply["reconstruct"](variables, batch, Randomness.of(jax.random.key(0), 2))
 
-    found = jax.eval_shape(look, batch)
-    assert found["prediction"].shape == (2, 7, 8 * 8 * 3)
-    assert found["mask"].visible.shape == (2, 5)
+    reconstruction = jax.eval_shape(reconstruct, batch)
+    assert reconstruction["prediction"].shape == (2, 7, 8 * 8 * 3)
+    assert reconstruction["mask"].visible.shape == (2, 5)
 
 
 def test_unrolled_and_rematerialised_stages_give_the_same_features():

@@ -31,17 +31,19 @@ from tests.golden.crossmae import case
 from tests.tiny import SPEC, pictures
 from tests.tolerances import PARITY, REORDERED, SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 TOKENS = 12
 
 
 def model(**changes):
-    """A brick: spec -> Net with a grid of 4x3 tokens, three encoder and two decoder blocks."""
-    chosen = {"variant": "3x16x2", "patch": (8, 8), "decoder_depth": 2, "decoder_width": 16}
-    return partial(vit_crossmae, **{**chosen, "decoder_heads": 2, **changes})
+    """Return a brick spec -> Net with 4x3 tokens, three encoder and two decoder blocks."""
+    keywords = {"variant": "3x16x2", "patch": (8, 8), "decoder_depth": 2, "decoder_width": 16}
+    return partial(vit_crossmae, **{**keywords, "decoder_heads": 2, **changes})
 
 
 def composed(share, target=normalised_patches, **changes):
-    """CrossMAE's composition: a share of the 9 hidden tokens is predicted."""
+    """Return CrossMAE's method; a share of the 9 hidden tokens is predicted."""
     return masked(
         SPEC,
         model=model(**changes),
@@ -52,7 +54,7 @@ def composed(share, target=normalised_patches, **changes):
 
 
 def random_params(net, seed=0):
-    """Random numbers everywhere, in biases and norms too."""
+    """Return random params, also of biases and norms."""
     shapes = jax.eval_shape(net.init, jax.random.key(seed))
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
@@ -60,7 +62,7 @@ def random_params(net, seed=0):
 
 @cache
 def example():
-    """(net, params, Encoded, mask) of three pictures, all 9 hidden tokens of each predicted."""
+    """Return (net, params, Encoded, mask) of three pictures, all 9 hidden tokens predicted."""
     net = model()(SPEC)
     params = random_params(net)
     rng = np.random.default_rng(3)
@@ -69,21 +71,21 @@ def example():
     hidden = np.ones((3, TOKENS), bool)
     np.put_along_axis(hidden, visible, False, axis=1)
     mask = jax.tree.map(jnp.asarray, Mask(visible, predict, hidden, np.ones((3, 9), np.float32)))
-    look = jax.jit(lambda *given: net.encode(given[0], net.inputs(given[1]), given[2]))
-    return net, params, look(params, {"image": pictures(3)}, mask), mask
+    encode = jax.jit(lambda params, batch, mask: net.encode(params, net.inputs(batch), mask))
+    return net, params, encode(params, {"image": pictures(3)}, mask), mask
 
 
 def close(ours, theirs, tolerance, name=""):
-    """Relative to the largest value."""
+    """Compare relative to the largest value."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= tolerance, (name, off)
+    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
+    assert error <= tolerance, (name, error)
 
 
 @pytest.mark.proves(8, "a token's prediction is bit-identical whichever others are predicted")
 def test_predictions_are_independent_of_each_other():
-    """Bit for bit among parts of equal size; matrices of other shapes may be summed otherwise."""
+    """Exact among parts of equal size; matrices of other shapes may be summed in another order."""
     net, params, encoded, mask = example()
     predict = jax.jit(net.predict)
     whole = np.asarray(predict(params, encoded, mask)["pixels"])
@@ -91,20 +93,20 @@ def test_predictions_are_independent_of_each_other():
     for chosen in ((0, 1, 2), (0, 7, 8), (1, 2, 4), (3, 4, 8), (3, 5, 6), (2, 6, 7)):
         places = np.array(chosen)
         part = mask._replace(predict=mask.predict[:, places], weight=mask.weight[:, places])
-        found = np.asarray(predict(params, encoded, part)["pixels"])
-        close(found, whole[:, places], REORDERED, chosen)
+        pixels = np.asarray(predict(params, encoded, part)["pixels"])
+        close(pixels, whole[:, places], REORDERED, chosen)
         for slot, place in enumerate(chosen):
-            before = alone.setdefault(place, found[:, slot])
-            np.testing.assert_array_equal(found[:, slot], before, err_msg=f"{place} of {chosen}")
+            before = alone.setdefault(place, pixels[:, slot])
+            np.testing.assert_array_equal(pixels[:, slot], before, err_msg=f"{place} of {chosen}")
     assert len(alone) == 9 and len(np.unique(whole[..., 0])) == whole[..., 0].size
 
 
 @pytest.mark.proves(8, "the loss on a part of the tokens is an unbiased estimate of the whole one")
 def test_the_loss_on_a_part_estimates_the_whole_loss():
-    """Over all parts of 3 of 9 tokens exactly, and with the sampler's parts without a bias.
+    """Exact over all parts of 3 of 9 tokens, unbiased over the sampler's parts.
 
-    Pictures that grow brighter downwards make a token's loss depend on its place, so that a sampler
-    that prefers some places is found out.
+    Pictures that grow brighter downwards make a token's loss depend on its place, so that the test
+    detects a sampler that prefers some places.
     """
     examples = 512
     whole, part = composed(1.0, target=patches), composed(1 / 3, target=patches)
@@ -136,15 +138,15 @@ def test_every_feature_map_is_read():
     def loss(encoded: Encoded):
         return jnp.sum(net.predict(params, encoded, mask)["pixels"] ** 2)
 
-    found = jax.jit(jax.grad(loss))(encoded)
-    assert found.layers.shape == (3, 3, 4, 16) and found.embedded.shape == (3, 4, 16)
-    assert (np.abs(found.layers).max(axis=-1) > 0).all()  # each layer, class and visible tokens
-    assert (np.abs(found.embedded).max(axis=-1) > 0).all()
-    assert not np.any(found.tokens) and not np.any(found.prefix)  # after the last norm
+    gradient = jax.jit(jax.grad(loss))(encoded)
+    assert gradient.layers.shape == (3, 3, 4, 16) and gradient.embedded.shape == (3, 4, 16)
+    assert (np.abs(gradient.layers).max(axis=-1) > 0).all()  # each layer, class and visible tokens
+    assert (np.abs(gradient.embedded).max(axis=-1) > 0).all()
+    assert not np.any(gradient.tokens) and not np.any(gradient.prefix)  # after the last norm
 
 
 def test_a_block_reads_its_own_mixture():
-    """What is mixed in is read; where a mixture is zero, the block's norm leaves its bias."""
+    """A block reads what its mixture contains; of a zero mixture the norm leaves its bias."""
     net, params, encoded, mask = example()
 
     @jax.jit
@@ -164,7 +166,8 @@ def test_a_block_reads_its_own_mixture():
 
 
 def flops(net, params, encoded, mask):
-    lowered = jax.jit(lambda *given: net.predict(*given)["pixels"]).lower(params, encoded, mask)
+    predict = jax.jit(lambda *arguments: net.predict(*arguments)["pixels"])
+    lowered = predict.lower(params, encoded, mask)
     return lowered.cost_analysis()["flops"]
 
 
@@ -196,7 +199,7 @@ def test_decoder_flops():
 
 
 def official_case():
-    """(net, params, {official name: shape}) with the weights that the official model was given."""
+    """Return (net, params, {official name: shape}) with the official model's weights."""
     depth, width, heads = case.ENCODER
     net = vit_crossmae(
         Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3),
@@ -218,7 +221,7 @@ def official_case():
 
 @cache
 def official_loss():
-    """(params, {official name: shape}, jitted loss and predictions, the same with gradients)."""
+    """Return params, {official name: shape}, jitted (loss, predictions), the same and gradients."""
     net, params, theirs = official_case()
     objective = match(head="pixels", target=normalised_patches, loss=squared_error)
     batch = {"image": case.pictures().transpose(0, 2, 3, 1)}
@@ -240,20 +243,22 @@ def official_loss():
 def test_equals_the_official_model():
     golden = np.load(case.GOLDEN)
     params, theirs, run, run_back = official_loss()
-    part, every = (golden[f"predict_{kept}"].astype(np.int32) for kept in case.KEPT)
-    found, gradients = run_back(params, part)
-    for kept, (loss, predictions) in zip(case.KEPT, (found, run(params, every)), strict=True):
-        close(loss, golden[f"loss_{kept}"], PARITY, "loss")
-        close(predictions, golden[f"predictions_{kept}"], PARITY, "predictions")
+    part, every = (golden[f"predict_{share}"].astype(np.int32) for share in case.KEPT)
+    loss_of_part, gradients = run_back(params, part)
+    for share, (loss, predictions) in zip(
+        case.KEPT, (loss_of_part, run(params, every)), strict=True
+    ):
+        close(loss, golden[f"loss_{share}"], PARITY, "loss")
+        close(predictions, golden[f"predictions_{share}"], PARITY, "predictions")
     ends = np.cumsum([np.prod(shape) for shape in theirs.values()])
-    wanted = np.split(golden["gradients"], ends[:-1])
+    expected = np.split(golden["gradients"], ends[:-1])
     ours = arrays_of(case.layout(), gradients)
-    for (name, shape), gradient in zip(theirs.items(), wanted, strict=True):
+    for (name, shape), gradient in zip(theirs.items(), expected, strict=True):
         close(ours[name], gradient.reshape(shape), PARITY, name)
         assert np.any(ours[name]), name
 
 
-def test_encoded_tokens_pass_a_norm_that_is_no_parameter():
+def test_encoded_tokens_pass_a_norm_without_parameters():
     _, params, encoded, _ = example()
     last = np.asarray(encoded.layers[-1])
     mean, variance = last.mean(axis=-1, keepdims=True), last.var(axis=-1, keepdims=True)
@@ -263,7 +268,7 @@ def test_encoded_tokens_pass_a_norm_that_is_no_parameter():
 
 
 def test_initialisation():
-    """Mixture and linear maps Xavier over what they read and give, token 0.02."""
+    """Mixture and linear layers are Xavier's over inputs and outputs, the token N(0, 0.02)."""
     net = model(variant="3x64x2", decoder_depth=60, decoder_width=32)(SPEC)
     decoder = jax.jit(net.init)(jax.random.key(0))["decoder"]
     assert decoder["mix"].shape == (60, 4)
@@ -298,9 +303,9 @@ def test_bfloat16_computes_near_float32():
     expected = jax.jit(net.predict)(params, encoded, mask)["pixels"]
     coarse = jax.tree.map(lambda x: None if x is None else x.astype(jnp.bfloat16), encoded)
     coarse_net = model(compute=partial(compute, dtype="bfloat16"))(SPEC)
-    found = jax.jit(coarse_net.predict)(params, coarse, mask)["pixels"]
-    assert found.dtype == jnp.float32
-    assert 0 < np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+    pixels = jax.jit(coarse_net.predict)(params, coarse, mask)["pixels"]
+    assert pixels.dtype == jnp.float32
+    assert 0 < np.abs(pixels - expected).max() < 0.1 * np.abs(expected).max()
 
 
 def test_a_few_steps_reduce_the_loss():
@@ -355,6 +360,6 @@ def test_the_published_recipe(argument, decoder, lr, predicted):
         ({"patch": (7, 8)}, "size 32x24 do not divide into patches of 7x8"),
     ],
 )
-def test_settings_that_cannot_be(changes, words):
+def test_impossible_settings_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         model(**changes)(SPEC)

@@ -9,6 +9,7 @@ import pytest
 
 from maskmim.masks.core import from_scores
 from maskmim.models.layers.compute import compute
+from maskmim.models.layers.posembed import sincos
 from maskmim.models.masked_vit import vit_mae
 from maskmim.models.vit import VARIANTS, ModelError, Size, variant
 from maskmim.tree_paths import named_leaves
@@ -20,8 +21,8 @@ EXAMPLES = 2
 
 
 def tiny(spec=SPEC, **changes):
-    chosen = {"variant": "2x32x2x48", "patch": (8, 8), "decoder_depth": 1, "decoder_width": 16}
-    return vit_mae(spec, **{**chosen, "decoder_heads": 2, **changes})
+    keywords = {"variant": "2x32x2x48", "patch": (8, 8), "decoder_depth": 1, "decoder_width": 16}
+    return vit_mae(spec, **{**keywords, "decoder_heads": 2, **changes})
 
 
 def random_mask(net, ratio=0.6, seed=0):
@@ -36,14 +37,14 @@ def pictures(spec=SPEC, seed=0):
 
 
 def params_of(net, seed=0):
-    """Random numbers everywhere, in biases and norms too."""
+    """Return random params, also of biases and norms."""
     shapes = jax.eval_shape(net.init, jax.random.key(seed))
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: rng.normal(0, 0.15, x.shape).astype(np.float32), shapes)
 
 
 def run(net, params, batch, mask, capture=()):
-    """Encoded and outputs; without a mask, Encoded alone."""
+    """Return Encoded and outputs; without a mask, Encoded and None."""
 
     @jax.jit
     def forward(params, batch, mask):
@@ -67,7 +68,7 @@ def gradients(net, params, batch, mask):
 
 
 def assert_close(ours, theirs, tolerance):
-    """Relative to the largest value of each tensor."""
+    """Compare relative to the largest value of each tensor."""
     theirs = dict(named_leaves(theirs))
     for path, leaf in named_leaves(ours):
         scale = max(float(jnp.abs(theirs[path]).max()), 1e-6)
@@ -118,8 +119,8 @@ def test_no_mask_is_all_tokens_visible():
     net = tiny(mask_token=True)
     params = params_of(net)
     batch = pictures()
-    every = jnp.tile(jnp.arange(15, dtype=jnp.int32), (EXAMPLES, 1))
-    mask = Mask(every, every, jnp.zeros((EXAMPLES, 15), bool), jnp.ones((EXAMPLES, 15)))
+    tokens = jnp.tile(jnp.arange(15, dtype=jnp.int32), (EXAMPLES, 1))
+    mask = Mask(tokens, tokens, jnp.zeros((EXAMPLES, 15), bool), jnp.ones((EXAMPLES, 15)))
     without, _ = run(net, params, batch, None)
     with_mask, _ = run(net, params, batch, mask)
     assert_close(without._asdict(), with_mask._asdict(), REORDERED)
@@ -143,13 +144,13 @@ def test_hidden_pixels_change_nothing_and_visible_ones_do():
 
 
 def test_visible_hidden_tokens_carry_the_mask_embedding():
-    """As in SimMIM and BEiT: every token enters, the content of the hidden ones is withheld."""
+    """As in SimMIM and BEiT: every token enters, without the content of the hidden ones."""
     net = tiny(mask_token=True)
     params = params_of(net)
     batch = pictures()
     disjoint = random_mask(net)
-    every = jnp.tile(jnp.arange(15, dtype=jnp.int32), (EXAMPLES, 1))
-    mask = disjoint._replace(visible=every)
+    tokens = jnp.tile(jnp.arange(15, dtype=jnp.int32), (EXAMPLES, 1))
+    mask = disjoint._replace(visible=tokens)
     other = net.patchify(pictures(seed=1)["image"])
     swapped = jnp.where(mask.hidden[..., None], other, net.patchify(batch["image"]))
     first, _ = run(net, params, batch, mask)
@@ -169,12 +170,12 @@ def test_unrolled_blocks_and_remat_policies_give_the_same_gradients():
     assert all(float(jnp.abs(leaf).max()) > 0 for _, leaf in named_leaves(expected))
     for changes in ({"unroll": True, "remat": "dots"}, {"remat": "full"}):
         net = tiny(compute=partial(compute, **changes))
-        found = gradients(net, params, batch, mask)
-        assert_close(found, expected, REORDERED)
+        changed = gradients(net, params, batch, mask)
+        assert_close(changed, expected, REORDERED)
 
 
 def test_remat_recomputes():
-    """The policy reaches the compiler: the backward pass multiplies more matrices, or fewer."""
+    """The policy reaches the compiler: it decides how often the backward pass multiplies."""
     batch = pictures()
     params = params_of(tiny())
     mask = random_mask(tiny())
@@ -193,18 +194,18 @@ def test_captures():
     params = params_of(net)
     mask = random_mask(net)
     plain, _ = run(net, params, pictures(), mask)
-    found, _ = run(net, params, pictures(), mask, capture=("layers", "attention"))
+    captured, _ = run(net, params, pictures(), mask, capture=("layers", "attention"))
     length = 2 + mask.visible.shape[1]
-    assert found.layers.shape == (2, EXAMPLES, length, 32)
-    assert found.attention.shape == (2, EXAMPLES, 2, length)
-    np.testing.assert_allclose(found.attention.sum(axis=-1), 1.0, atol=1e-6)
-    np.testing.assert_allclose(found.tokens, plain.tokens, rtol=1e-5, atol=1e-5)
-    # the last norm of the last layer is what the encoder returns
-    last = np.asarray(found.layers[-1], np.float64)
+    assert captured.layers.shape == (2, EXAMPLES, length, 32)
+    assert captured.attention.shape == (2, EXAMPLES, 2, length)
+    np.testing.assert_allclose(captured.attention.sum(axis=-1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(captured.tokens, plain.tokens, rtol=1e-5, atol=1e-5)
+    # The encoder returns the last norm of the last layer.
+    last = np.asarray(captured.layers[-1], np.float64)
     norm = params["encoder"]["norm"]["norm"]
     normal = (last - last.mean(-1, keepdims=True)) / np.sqrt(last.var(-1, keepdims=True) + 1e-6)
-    whole = normal * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
-    np.testing.assert_allclose(whole[:, 2:], found.tokens, rtol=1e-4, atol=1e-4)
+    normed = normal * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
+    np.testing.assert_allclose(normed[:, 2:], captured.tokens, rtol=1e-4, atol=1e-4)
     with pytest.raises(ModelError, match="cannot capture layer: use embedded, layers, attention"):
         net.encode(params, net.inputs(pictures()), mask, capture=("layer",))
     bare = tiny(class_token=False)
@@ -213,14 +214,12 @@ def test_captures():
 
 
 def test_captured_attention_is_that_of_the_class_token():
-    """By hand, for the first block."""
+    """Computed by hand for the first block."""
     net = tiny()
     params = params_of(net)
     mask = random_mask(net)
-    found, _ = run(net, params, pictures(), mask, capture=("attention",))
+    captured, _ = run(net, params, pictures(), mask, capture=("attention",))
     encoder = jax.tree.map(lambda x: np.asarray(x, np.float64), params["encoder"])
-    from maskmim.models.layers.posembed import sincos
-
     patches = np.asarray(net.patchify(net.inputs(pictures())), np.float64)
     tokens = patches @ encoder["embed"]["kernel"] + encoder["embed"]["bias"] + sincos(32, (3, 5))
     tokens = np.take_along_axis(tokens, np.asarray(mask.visible)[..., None], axis=1)
@@ -234,7 +233,7 @@ def test_captured_attention_is_that_of_the_class_token():
     qkv += block["attention"]["qkv"]["bias"][:, None, :, None]
     scores = np.einsum("bhs,bhns->bhn", qkv[0][:, :, 0], qkv[1]) / np.sqrt(16)
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    np.testing.assert_allclose(found.attention[0], weights, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(captured.attention[0], weights, rtol=1e-4, atol=1e-6)
 
 
 def test_bfloat16_computes_near_float32_with_float32_parameters():
@@ -245,10 +244,10 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     assert all(leaf.dtype == jnp.float32 for _, leaf in named_leaves(shapes))
     _, expected = run(exact, params, pictures(), mask)
     gradient = jax.jit(jax.grad(loss_of(coarse, pictures(), mask), has_aux=True))
-    grads, (encoded, found) = gradient(params)
+    grads, (encoded, outputs) = gradient(params)
     assert encoded.tokens.dtype == jnp.bfloat16
-    assert found["pixels"].dtype == jnp.float32
-    error = jnp.abs(found["pixels"] - expected["pixels"]).max()
+    assert outputs["pixels"].dtype == jnp.float32
+    error = jnp.abs(outputs["pixels"] - expected["pixels"]).max()
     assert 0 < error < 0.1 * jnp.abs(expected["pixels"]).max()
     assert all(bool(jnp.isfinite(leaf).all()) for _, leaf in named_leaves(grads))
 
@@ -275,7 +274,7 @@ def test_initialisation():
 
 
 def test_parameter_counts_are_those_of_timm():
-    """timm 1.0 without a head, less its table of positions, which is no parameter here."""
+    """timm 1.0 without a head and without its table of positions, not a parameter here."""
     spec = Spec((224, 224), 3, (0.5,), (0.5,))
     for name, patch, timm in [
         ("B", 16, 85_798_656 - 197 * 768),
@@ -309,7 +308,7 @@ def test_variants():
         ({"decoder_heads": 3}, "3 heads do not divide the width 16"),
     ],
 )
-def test_settings_that_cannot_be(changes, words):
+def test_impossible_settings_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         tiny(**changes)
 
@@ -323,7 +322,7 @@ def test_learned_positions_receive_gradients():
     net = tiny(positions="learned")
     params = params_of(net)
     mask = random_mask(net)
-    found = gradients(net, params, pictures(), mask)["encoder"]["positions"]
-    seen = np.zeros(15, bool)
-    seen[np.unique(mask.visible)] = True
-    np.testing.assert_array_equal(np.abs(found).max(axis=1) > 0, seen)
+    gradient = gradients(net, params, pictures(), mask)["encoder"]["positions"]
+    visible = np.zeros(15, bool)
+    visible[np.unique(mask.visible)] = True
+    np.testing.assert_array_equal(np.abs(gradient).max(axis=1) > 0, visible)

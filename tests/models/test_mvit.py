@@ -1,4 +1,4 @@
-"""MViTv2 with MaskFeat's head: as the official model computes, and what a hidden cube hides."""
+"""MViTv2 with MaskFeat's head: equals the official model; what hidden cubes conceal."""
 
 from functools import cache, partial
 
@@ -13,7 +13,7 @@ from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
 from maskmim.masks.roles import in_place
 from maskmim.methods.masked import masked
-from maskmim.models.mvit import VARIANTS, mvit_in_place, block_shapes, sharding_rules
+from maskmim.models.mvit import VARIANTS, block_shapes, mvit_in_place, sharding_rules
 from maskmim.models.vit import ModelError
 from maskmim.objectives.matching import match
 from maskmim.targets.hog_clips import hog_cubes
@@ -23,13 +23,15 @@ from tests.compiling import quick_jit
 from tests.golden.mvit import case
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 SPEC = Spec((case.FRAMES, case.SIDE, case.SIDE), 3, (0.0,) * 3, (1.0,) * 3, "video", "float32")
 NET = mvit_in_place(SPEC, variant=case.VARIANT, heads={"hog": case.VALUES})
 
 
 @cache
 def official_params():
-    """The case's weights, under our names."""
+    """Return the case's weights as our params."""
     entries, sizes = case.layout(), shapes_of(NET)
     check_covered(entries, sizes, "the case's layout")
     blank = jax.tree.map(
@@ -41,7 +43,7 @@ def official_params():
 
 
 def mask_of(units, count):
-    """The mask that hides units bool[B, *WINDOW], each 2 x 2 tokens; every token enters."""
+    """Return the mask that hides units bool[B, *WINDOW], each 2 x 2 tokens; every token enters."""
     tokens = jnp.asarray(units).repeat(2, axis=2).repeat(2, axis=3).reshape(len(units), -1)
     return in_place(None, None, sampler=lambda *_: from_hidden(tokens, count=4 * count))
 
@@ -53,11 +55,11 @@ def clips():
 @pytest.mark.proves(31, "MViTv2's predictions, HOG of clips, loss and gradients are the official")
 def test_equals_the_official_model():
     mask = mask_of(case.masks(), case.HIDDEN)
-    seen = []
+    targets = []
 
     def target(view):
-        seen.append(hog_cubes(view))
-        return seen[-1]
+        targets.append(hog_cubes(view))
+        return targets[-1]
 
     method = masked(
         SPEC,
@@ -68,29 +70,29 @@ def test_equals_the_official_model():
     )
 
     @quick_jit
-    def look(params, batch):
+    def run(params, batch):
         randomness = Randomness.of(jax.random.key(0), case.EXAMPLES)
 
         def loss(params):
-            found = method.loss(Variables(params, {}, {}), batch, randomness, 0.0)
-            return found.terms["hog"].value, seen.pop()
+            losses = method.loss(Variables(params, {}, {}), batch, randomness, 0.0)
+            return losses.terms["hog"].value, targets.pop()
 
         encoded = NET.encode(params, NET.inputs(batch), mask)
-        found = jax.value_and_grad(loss, has_aux=True)(params)
-        return NET.predict(params, encoded, mask)["hog"], *found
+        loss_and_gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        return NET.predict(params, encoded, mask)["hog"], *loss_and_gradients
 
     golden = np.load(case.GOLDEN)
-    drawn, (loss, labels), gradients = look(official_params(), {"video": clips()})
-    close(drawn, golden["predictions"])
+    predictions, (loss, labels), gradients = run(official_params(), {"video": clips()})
+    close(predictions, golden["predictions"])
     close(labels, golden["labels"])
     close(loss, golden["loss"])
     for name, gradient in arrays_of(case.layout(), gradients).items():
         place = [entry.name for entry in case.layout()].index(name)
         expected = golden["gradients"][place]
-        # A bias of all keys shifts all scores of a query alike: its gradient is rounding.
+        # Keys' biases shift all scores of a query equally: their gradient is rounding error.
         length = max(expected[0], 1e-4)
-        worst = np.abs(case.sketch(name, gradient) - expected).max() / length
-        assert worst < PARITY, (name, worst)
+        error = np.abs(case.sketch(name, gradient) - expected).max() / length
+        assert error < PARITY, (name, error)
 
 
 def close(ours, theirs):
@@ -100,10 +102,10 @@ def close(ours, theirs):
 
 @pytest.mark.proves(31, "hidden cubes of a clip are replaced behind the stem, and nothing else")
 def test_hidden_pixels_are_unseen_but_for_the_stem_windows():
-    """Nothing of a hidden cube reaches tokens above it; those below see its last 3 rows."""
+    """A hidden cube does not reach tokens above it; those below see its last 3 rows."""
 
     @quick_jit
-    def look(video, hidden):
+    def encode(video, hidden):
         mask = mask_of(hidden, case.WINDOW[0] * 4 * 2)
         return NET.encode(official_params(), NET.inputs({"video": video}), mask).tokens
 
@@ -111,22 +113,22 @@ def test_hidden_pixels_are_unseen_but_for_the_stem_windows():
     below[:, :, 2:] = True
     above = ~below
     noise = np.random.default_rng(0).normal(size=clips().shape).astype(np.float32)
-    plain = look(clips(), below)
+    plain = encode(clips(), below)
     np.testing.assert_array_equal(
-        plain, look(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), below)
+        plain, encode(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), below)
     )
-    plain = look(clips(), above)
+    plain = encode(clips(), above)
     inside = np.concatenate([noise[:, :, :29], clips()[:, :, 29:]], axis=2)
-    np.testing.assert_array_equal(plain, look(inside, above))
+    np.testing.assert_array_equal(plain, encode(inside, above))
     assert (
         np.abs(
-            plain - look(np.concatenate([noise[:, :, :32], clips()[:, :, 32:]], axis=2), above)
+            plain - encode(np.concatenate([noise[:, :, :32], clips()[:, :, 32:]], axis=2), above)
         ).max()
         > 1e-3
     )
     assert (
         np.abs(
-            plain - look(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), above)
+            plain - encode(np.concatenate([clips()[:, :, :32], noise[:, :, 32:]], axis=2), above)
         ).max()
         > 1e-3
     )
@@ -134,18 +136,18 @@ def test_hidden_pixels_are_unseen_but_for_the_stem_windows():
 
 def test_the_published_shapes():
     """S: 8 x 14 x 14 tokens of width 768 at the end; keys have 7 x 7 places, 14 x 14 in between."""
-    found = block_shapes(VARIANTS["S"], (8, 56, 56))
-    assert [shape.width for shape in found] == [96] + 2 * [192] + 11 * [384] + 2 * [768]
-    assert [shape.heads for shape in found] == [1] + 2 * [2] + 11 * [4] + 2 * [8]
-    assert [shape.grid[1] for shape in found] == 2 * [56] + 2 * [28] + 12 * [14]
-    assert [shape.grid[1] // shape.key_stride for shape in found] == [7, 14, 7, 14] + 12 * [7]
+    small = block_shapes(VARIANTS["S"], (8, 56, 56))
+    assert [shape.width for shape in small] == [96] + 2 * [192] + 11 * [384] + 2 * [768]
+    assert [shape.heads for shape in small] == [1] + 2 * [2] + 11 * [4] + 2 * [8]
+    assert [shape.grid[1] for shape in small] == 2 * [56] + 2 * [28] + 12 * [14]
+    assert [shape.grid[1] // shape.key_stride for shape in small] == [7, 14, 7, 14] + 12 * [7]
     large = block_shapes(VARIANTS["L"], (8, 56, 56))
     assert (large[0].width, large[-1].width, large[-1].heads) == (144, 1152, 16)
     pooled = [shape.grid[1] // shape.key_stride for shape in large if shape.query_stride == 2]
     assert pooled == [14, 14]
 
 
-def test_sizes_that_cannot_be():
+def test_impossible_sizes_are_refused():
     with pytest.raises(ModelError, match="unknown MViT variant 'B': use one of nano, S, L"):
         mvit_in_place(SPEC, variant="B")
     with pytest.raises(ModelError, match="multiples"):
@@ -161,7 +163,7 @@ def test_nothing_can_be_captured():
         jax.eval_shape(partial(NET.encode, mask=None, capture=("layers",)), shapes, inputs)
 
 
-def test_every_parameter_finds_its_place():
+def test_shardings():
     mesh = AbstractMesh((1, 2, 1, 2), AXES)
     tree = jax.eval_shape(NET.init, jax.random.key(0))
     places = tree_shardings(tree, sharding_rules(), mesh)["encoder"]

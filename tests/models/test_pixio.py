@@ -48,13 +48,13 @@ def peer() -> PixioModel:
 
 
 def of(state: dict, name: str) -> np.ndarray:
-    """The one array of a state whose name ends so."""
-    (found,) = [value for key, value in state.items() if key.endswith(name)]
-    return found.numpy()
+    """Return the one array of a state whose key ends with `name`."""
+    (array,) = [value for key, value in state.items() if key.endswith(name)]
+    return array.numpy()
 
 
 def encoder_params(state: dict) -> dict:
-    """transformers' weights in our layout; class tokens take their positions in."""
+    """Return transformers' weights in our layout; class tokens include their positions."""
 
     def stacked(*parts: str) -> np.ndarray:
         names = [f"layers.{block}.{'.'.join(parts)}" for block in range(2)]
@@ -107,20 +107,20 @@ def encoder_params(state: dict) -> dict:
 def test_features_equal_transformers():
     model, ours = peer(), net()
     params = {"encoder": encoder_params(model.state_dict())}
-    made = jax.eval_shape(ours.init, jax.random.key(0))["encoder"]
-    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), made, params["encoder"])
+    shapes = jax.eval_shape(ours.init, jax.random.key(0))["encoder"]
+    jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), shapes, params["encoder"])
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = model(torch.from_numpy(images.transpose(0, 3, 1, 2))).last_hidden_state.numpy()
     encoded = ours.encode(params, jnp.asarray(images), None)
-    found = np.concatenate([encoded.prefix, encoded.tokens], axis=1)
-    np.testing.assert_allclose(found, theirs, atol=PARITY * np.abs(theirs).max())
+    features = np.concatenate([encoded.prefix, encoded.tokens], axis=1)
+    np.testing.assert_allclose(features, theirs, atol=PARITY * np.abs(theirs).max())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, 8])
 def test_any_number_of_class_tokens(tokens):
-    made = vit_pixio(
+    model = vit_pixio(
         Spec((32, 24), 3, (0.5,) * 3, (0.25,) * 3),
         variant="nano",
         patch=(8, 8),
@@ -129,6 +129,6 @@ def test_any_number_of_class_tokens(tokens):
         decoder_width=32,
         decoder_heads=2,
     )
-    params = made.init(jax.random.key(0))
-    encoded = made.encode(params, made.inputs({"image": pictures(2)}), None)
+    params = model.init(jax.random.key(0))
+    encoded = model.encode(params, model.inputs({"image": pictures(2)}), None)
     assert encoded.prefix.shape == (2, tokens, 32)

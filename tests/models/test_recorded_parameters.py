@@ -1,4 +1,4 @@
-"""What an edit changes in parameters, shapes, shardings or decay shows in a text file."""
+"""Changes of parameters, shapes, shardings or weight decay show in text files."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""BEiT's ViT: how it starts, what it captures, equivalent ways to compute it."""
+"""BEiT's ViT: initialisation, captures, equivalent ways to compute it."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ def tiny(**changes):
     return relative_vit_in_place(SPEC, **{"variant": "4x32x2", "patch": (8, 8), **changes})
 
 
-def test_starts_as_published():
+def test_initialisation_is_as_published():
     net = tiny(variant="4x64x2")
     params = dict(named_leaves(quick_jit(net.init)(jax.random.key(0))))
     blocks = "encoder/blocks"
@@ -50,12 +50,12 @@ def test_captures_unrolling_rematerialising_and_dropping():
     shapes = jax.eval_shape(nets[0].init, jax.random.key(0))
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
     inputs = rng.normal(size=(2, *SPEC.size, 3)).astype(np.float32)
-    every = ("layers", "attention", "embedded")
+    everything = ("layers", "attention", "embedded")
     randomness = Randomness.of(jax.random.key(0), 2)
 
     def run(net, randomness=None):
         encode = quick_jit(
-            lambda p: net.encode(p, inputs, None, capture=every, randomness=randomness)
+            lambda p: net.encode(p, inputs, None, capture=everything, randomness=randomness)
         )
         return encode(params)
 

@@ -1,4 +1,4 @@
-"""CAPI's ViT: where registers lie, dropped paths, its size, what keywords must not change."""
+"""CAPI's ViT: places of registers, dropped paths, size, equivalent ways to compute it."""
 
 from functools import partial
 
@@ -25,14 +25,14 @@ tiny = partial(vit_rotary, variant="2x16x2", patch=(8, 8), registers=4, decoder_
 def test_registers_lie_around_what_is_visible():
     """Rectangles of 2 x 3 of 4 x 4 tokens; the fourth has rows at the top and the bottom."""
     visible = jnp.asarray(case.mask().visible)
-    found = visible_coordinates(case.GRID, visible, len(visible), 4)
-    assert found.shape == (6, 4 + 6, 2)
-    whole = [(0, 0), (1, 0), (1, 1), (0, 1)]
-    np.testing.assert_allclose(found[0, :4], np.array(whole) * (1 / 3, 2 / 3), atol=1e-6)
-    np.testing.assert_allclose(found[3, :4], np.array(whole) * (1, 2 / 3), atol=1e-6)
-    every = visible_coordinates(case.GRID, None, 2, 4)
-    np.testing.assert_allclose(every[:, :4], [whole, whole], atol=1e-6)
-    assert every.shape == (2, 4 + 16, 2)
+    coordinates = visible_coordinates(case.GRID, visible, len(visible), 4)
+    assert coordinates.shape == (6, 4 + 6, 2)
+    corners = [(0, 0), (1, 0), (1, 1), (0, 1)]
+    np.testing.assert_allclose(coordinates[0, :4], np.array(corners) * (1 / 3, 2 / 3), atol=1e-6)
+    np.testing.assert_allclose(coordinates[3, :4], np.array(corners) * (1, 2 / 3), atol=1e-6)
+    without_mask = visible_coordinates(case.GRID, None, 2, 4)
+    np.testing.assert_allclose(without_mask[:, :4], [corners, corners], atol=1e-6)
+    assert without_mask.shape == (2, 4 + 16, 2)
 
 
 def test_every_block_drops_paths_at_the_same_rate():
@@ -46,13 +46,12 @@ def test_every_block_drops_paths_at_the_same_rate():
 
 @pytest.fixture(scope="module")
 def example():
-    """(params with random numbers, pictures, mask) of two examples."""
+    """Return (random params, pictures, mask) of two examples."""
     net = tiny(SPEC, heads={"clusters": 6})
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
-    given = case.mask()
-    mask = Mask(*(jnp.asarray(part[:2]) for part in given))
+    mask = Mask(*(jnp.asarray(part[:2]) for part in case.mask()))
     return params, rng.integers(0, 256, (2, 32, 32, 3), np.uint8), mask
 
 
@@ -84,14 +83,14 @@ def test_captures(example):
         inputs = net.inputs({"image": pictures})
         return jax.eval_shape(lambda p: net.encode(p, inputs, mask, capture=names), params)
 
-    found = captured("layers", "attention", "embedded")
-    shapes = Encoded(*(part.shape for part in found))
+    captures = captured("layers", "attention", "embedded")
+    shapes = Encoded(*(part.shape for part in captures))
     assert shapes == ((2, 4, 16), (2, 6, 16), (2, 2, 10, 16), (2, 2, 2, 10), (2, 10, 16))
     with pytest.raises(ModelError, match="cannot capture values: use embedded"):
         captured("layers", "values")
 
 
-def test_parameters_find_their_place():
+def test_shardings():
     shapes = jax.eval_shape(tiny(SPEC, heads={"clusters": 6}).init, jax.random.key(0))
     mesh = AbstractMesh((1, 2, 1, 2), AXES)
     places = dict(named_leaves(tree_shardings(shapes, transformer(), mesh)))
@@ -102,7 +101,7 @@ def test_parameters_find_their_place():
         assert places[f"{part}/blocks/mlp/up/kernel"].spec[1:] == ("fsdp", "tensor")
 
 
-def test_what_is_not_served():
+def test_clips_are_refused():
     clip = Spec((4, 32, 32), 3, (0.5,) * 3, (0.25,) * 3, "video")
     net = tiny(clip, patch=(2, 8, 8))
     with pytest.raises(RotaryError, match="rows, columns"):

@@ -9,6 +9,8 @@ from maskmim.models.masked_vit import vit_mae
 from maskmim.models.vit import ModelError
 from maskmim.types import Context, Randomness, Spec
 
+pytestmark = pytest.mark.full
+
 SIZES = {
     "variant": "2x24x2",
     "decoder_depth": 1,

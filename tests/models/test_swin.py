@@ -74,15 +74,15 @@ def test_unrolled_and_rematerialised_stages_give_the_same_features():
         net = tiny(**size, **changes)
         return quick_jit(lambda p: net.encode(p, pictures(), mask_of(net)).tokens)(params)
 
-    wanted = features()
-    found = features(compute=partial(compute, unroll=True, remat="full"))
-    assert float(jnp.abs(found - wanted).max()) <= REORDERED * float(jnp.abs(wanted).max())
+    expected = features()
+    changed = features(compute=partial(compute, unroll=True, remat="full"))
+    assert float(jnp.abs(changed - expected).max()) <= REORDERED * float(jnp.abs(expected).max())
 
 
 def test_dropped_paths_are_those_of_their_own_stage(monkeypatch):
     """With the first stage's blocks left out its weights do not matter, others' do."""
-    kept = jnp.ones((4, EXAMPLES, 2)).at[:2].set(0.0)
-    monkeypatch.setattr(swin, "factors", lambda randomness, **given: randomness and kept)
+    keep = jnp.ones((4, EXAMPLES, 2)).at[:2].set(0.0)
+    monkeypatch.setattr(swin, "drop_path_factors", lambda randomness, **_: randomness and keep)
     net = tiny()
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
     encode = quick_jit(lambda p: net.encode(p, pictures(), None, randomness=randomness).tokens)
@@ -92,20 +92,22 @@ def test_dropped_paths_are_those_of_their_own_stage(monkeypatch):
         for name in ("plain", "shifted"):
             other = jax.tree.map(np.negative, params["encoder"][stage][name])
             inside = {**params["encoder"][stage], name: other}
-            found = encode({**params, "encoder": {**params["encoder"], stage: inside}})
-            assert bool(jnp.any(found != plain)) == matters, (stage, name)
+            changed = encode({**params, "encoder": {**params["encoder"], stage: inside}})
+            assert bool(jnp.any(changed != plain)) == matters, (stage, name)
 
 
 def test_depth_of_dropped_paths_counts_all_stages(monkeypatch):
-    asked = {}
-    monkeypatch.setattr(swin, "factors", lambda randomness, **given: asked.update(given))
+    arguments = {}
+    monkeypatch.setattr(
+        swin, "drop_path_factors", lambda randomness, **keywords: arguments.update(keywords)
+    )
     net = tiny(drop_path=0.3)
     randomness = Randomness.of(jax.random.key(0), EXAMPLES)
     jax.eval_shape(
         lambda p: net.encode(p, pictures(), None, randomness=randomness),
         jax.eval_shape(net.init, jax.random.key(0)),
     )
-    assert asked == {"depth": 4, "rate": 0.3}
+    assert arguments == {"depth": 4, "rate": 0.3}
 
 
 def test_windows_hold_neighbours_and_come_back():
@@ -124,7 +126,9 @@ def test_shifted_windows_see_no_further_than_their_picture():
     places = np.indices(grid).reshape(2, -1).T.astype(np.float32)[None]
     cut = np.asarray(split_windows(roll_grid(jnp.asarray(places), grid, -shift), grid, side))[0]
     near = np.abs(cut[:, :, None] - cut[:, None, :]).max(-1) < side
-    np.testing.assert_array_equal(shifted_window_mask(grid, side, shift), np.where(near, 0.0, MASKED_SCORE))
+    np.testing.assert_array_equal(
+        shifted_window_mask(grid, side, shift), np.where(near, 0.0, MASKED_SCORE)
+    )
 
 
 def test_no_shift_where_one_window_spans_the_grid():

@@ -16,12 +16,14 @@ from tests.golden.maskgit import case
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 GOLDEN = np.load(ROOT / "tests/golden/maskgit/values.npz")
 
 
-def near(found, name):
-    wanted = GOLDEN[name].reshape(np.shape(found))
-    np.testing.assert_allclose(found, wanted, atol=PARITY * np.abs(wanted).max(), err_msg=name)
+def near(ours, name):
+    expected = GOLDEN[name].reshape(np.shape(ours))
+    np.testing.assert_allclose(ours, expected, atol=PARITY * np.abs(expected).max(), err_msg=name)
 
 
 @pytest.mark.proves(101, "the tokenizer's vectors, codes and picture are those of the official one")
@@ -42,8 +44,8 @@ def test_parity_with_the_official_discriminator():
     params = case.params_of(critic.init, 0.03)
     true = jnp.asarray(case.pictures())
     near(critic.score(params, true), "scores")
-    found = adversarial_terms(critic, params, Pass(true, 0.5 * true, {}, {}))
-    for name, mean in found.items():
+    terms = adversarial_terms(critic, params, Pass(true, 0.5 * true, {}, {}))
+    for name, mean in terms.items():
         near(mean.value, name)
 
 
@@ -55,7 +57,7 @@ def test_the_entropy_is_low_where_codes_are_sure_and_even():
     assert abs(float(code_entropy(jnp.tile(far[:1], (8, 1))))) < 1e-3
 
 
-def test_what_cannot_be_built():
+def test_impossible_settings_are_refused():
     spec = Spec((24, 16), 3, (0.0,) * 3, (1.0,) * 3)
     with pytest.raises(ModelError, match="3 groups do not divide the channels"):
         vq_autoencoder(spec, width=8, levels=(1, 2), groups=3)

@@ -21,6 +21,8 @@ from maskmim.types import Mask, Mean, Objective, View
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 GOLDEN = np.load(ROOT / "tests/golden/hpm/values.npz")
 KINDS = {"relative": relative, "absolute": absolute}
 
@@ -36,9 +38,9 @@ def sums(kind, prediction, losses, weight=None):
     def given() -> Objective:
         return Objective((), 1.0, lambda view: (losses, weight, {}, ()), "given")
 
-    per_token, found, metrics, carry = KINDS[kind](head="loss", of=given).find(view)
-    assert per_token.shape == found.shape == losses.shape and carry == ()
-    return Mean(jnp.sum(per_token * found), jnp.sum(found)), metrics
+    per_token, weights, metrics, carry = KINDS[kind](head="loss", of=given).find(view)
+    assert per_token.shape == weights.shape == losses.shape and carry == ()
+    return Mean(jnp.sum(per_token * weights), jnp.sum(weights)), metrics
 
 
 def close(ours, theirs):
@@ -53,8 +55,8 @@ def test_value_and_gradient_equal_the_official_ones(kind):
     def value(prediction):
         return sums(kind, prediction, GOLDEN["losses"])[0].value
 
-    found, gradient = jax.value_and_grad(value)(GOLDEN["predictions"])
-    close(found, GOLDEN[kind])
+    loss, gradient = jax.value_and_grad(value)(GOLDEN["predictions"])
+    close(loss, GOLDEN[kind])
     close(gradient, GOLDEN[f"{kind}_gradient"])
 
 
@@ -78,13 +80,13 @@ def test_parts_of_a_batch_add_up(kind):
 
 def test_pairs_in_numpy():
     """Both orders, a tie that counts for nothing, and the share of pairs in the right order."""
-    found, metrics = sums("relative", [[2.0, 0.5, 1.0]], [[3.0, 1.0, 1.0]])
+    mean, metrics = sums("relative", [[2.0, 0.5, 1.0]], [[3.0, 1.0, 1.0]])
 
     def cost(lead):
         return -np.log(1 / (1 + np.exp(-lead)) + 1e-6)
 
-    assert float(found.weight) == 4
-    np.testing.assert_allclose(found.value, (cost(1.5) + cost(1.0)) / 2, rtol=1e-6)
+    assert float(mean.weight) == 4
+    np.testing.assert_allclose(mean.value, (cost(1.5) + cost(1.0)) / 2, rtol=1e-6)
     assert float(metrics["ordered"].value) == 1
     assert float(sums("relative", [[0.0, 1.0]], [[2.0, 1.0]])[1]["ordered"].value) == 0
 

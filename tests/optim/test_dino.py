@@ -15,6 +15,8 @@ from maskmim.schedules.warmup import Span, Timed, warmup_cosine
 from maskmim.teachers.momentum import cosine
 from tests.golden.attmask import case
 
+pytestmark = pytest.mark.full
+
 GOLDEN = np.load(case.GOLDEN)
 STEPS, WAIT = 12, 4
 SPAN = Span(STEPS, float(WAIT))

@@ -69,7 +69,7 @@ def bits(tree):
 
 
 @pytest.mark.parametrize("spike", [batch(scale=50.0, offset=4.0), batch(offset=40.0)])
-def test_a_spike_changes_no_bit_of_parameters_extra_and_the_optimiser_inside(spike):
+def test_a_spike_changes_no_bit_of_parameters_extra_and_the_wrapped_optimiser(spike):
     states, rows = run_steps([*[batch()] * WINDOW, spike, batch()])
     assert [row["spike"] for row in rows] == [0.0] * WINDOW + [1.0, 0.0]
     before, skipped, after = states[-3:]
@@ -98,38 +98,36 @@ def test_a_step_that_is_not_finite_is_not_a_spike_and_not_in_the_median():
     assert bits(states[-2].opt_state) == bits(states[-3].opt_state)
 
 
-def test_without_factors_it_is_the_optimiser_inside_to_the_last_bit():
-    endless = {"loss_factor": float("inf"), "norm_factor": float("inf")}
+def test_with_infinite_factors_it_is_the_wrapped_optimiser_to_the_last_bit():
+    infinite = {"loss_factor": float("inf"), "norm_factor": float("inf")}
     batches = [*[batch()] * WINDOW, batch(scale=50.0), batch()]
-    mine, _ = run_steps(batches, **endless)
+    states, _ = run_steps(batches, **infinite)
     plain = adamw(lambda step: 1.0, 4, lr=0.1, lr_per=0, clip_norm=1.0)
     step = jax.jit(make_train_step(slope(), plain, seed=0, total_steps=100))
     state = initial_state(slope(), plain, jax.random.key(0))
     for step_batch in batches:
         state, metrics = step(state, (), step_batch)
-    assert bits(mine[-1].params) == bits(state.params)
+    assert bits(states[-1].params) == bits(state.params)
     assert "spike" not in metrics and last_update_skipped(state.opt_state) is None
 
 
-def test_a_restored_run_judges_as_one_that_was_not_stopped(tmp_path):
+def test_a_restored_run_skips_as_one_that_was_not_stopped(tmp_path):
     batches = [*[batch()] * (WINDOW + 2), batch(scale=50.0), *[batch(scale=7.0)] * 3, batch()]
-    whole, rows = run_steps(batches)
+    uninterrupted, rows = run_steps(batches)
     stopped, _ = run_steps(batches[: WINDOW + 1])
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(WINDOW + 1, stopped[-1], {}, "{}")
     checkpoints.wait()
     shapes = jax.eval_shape(lambda: stopped[-1])
-    places = jax.tree.map(lambda _: stopped[-1].step.sharding, shapes)
+    sharding = stopped[-1].step.sharding
     like = jax.tree.map(
-        lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place),
-        shapes,
-        places,
+        lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding), shapes
     )
     restored = State(*checkpoints.restore(like).state)
     checkpoints.close()
     assert isinstance(restored.opt_state, SpikesState)
     resumed, rows_after = run_steps(batches[WINDOW + 1 :], state=restored)
-    assert bits(resumed[-1]) == bits(whole[-1])
+    assert bits(resumed[-1]) == bits(uninterrupted[-1])
     assert rows_after == rows[WINDOW + 1 :]
     assert [row["spike"] for row in rows][WINDOW + 2 : -1] == [1.0] * 4
 
@@ -138,8 +136,8 @@ def test_its_state_is_placed_on_a_mesh():
     optim, _ = compiled()
     shapes = jax.eval_shape(lambda: initial_state(slope(), optim, jax.random.key(0)))
     mesh = make_mesh({"data": -1, "fsdp": 1, "sequence": 1, "tensor": 1})
-    places = state_shardings(shapes, optim, (("", ()), *transformer()), mesh)
-    assert jax.tree.structure(places) == jax.tree.structure(shapes)
+    shardings = state_shardings(shapes, optim, (("", ()), *transformer()), mesh)
+    assert jax.tree.structure(shardings) == jax.tree.structure(shapes)
 
 
 def test_it_wraps_the_optimiser_of_a_config():
@@ -148,10 +146,7 @@ def test_it_wraps_the_optimiser_of_a_config():
     from maskmim.training.build import assemble
 
     config = load("configs/mae.py:tiny")
-    with config.unlocked():
-        config.optim = brick(
-            "maskmim.optim.without_spikes", optimiser=brick("maskmim.optim.adamw"), lr=1e-3
-        )
+    config.optim = brick(without_spikes, optimiser=brick(adamw), lr=1e-3)
     parts = assemble(config, 296)
     assert last_update_skipped(parts.shapes.opt_state).shape == ()
     assert optax.tree.get(parts.shapes.opt_state, "norms").shape == (128,)

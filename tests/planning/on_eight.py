@@ -75,8 +75,8 @@ def found_in(function):
     compiled = jax.jit(mapped, in_shardings=rows).lower(ROWS).compile()
     program = hlo.parse_program(compiled.as_text())
     runs = hlo.count_executions(program)
-    found = collectives.find_collectives(program, runs, 8)
-    return {"found": [[*each] for each in found], "unknown": runs.unknown}
+    sent = collectives.find_collectives(program, runs, 8)
+    return {"found": [[*each] for each in sent], "unknown": runs.unknown}
 
 
 def planned(*flags):

@@ -27,7 +27,7 @@ def test_a_line_needs_few_trials():
     found = largest_batch(memory, 10_000, unit=16, known={64: line(64)})
     assert found.batch == 4496 and found.sure  # (10000 - 1000) / 2 = 4500
     assert len(memory.asked) <= 4 and 64 not in memory.asked
-    assert found.tried[4496] <= 10_000 < found.looks[4512]
+    assert found.tried[4496] <= 10_000 < found.tried[4512]
 
 
 @pytest.mark.parametrize("start", [16, 4496, 4512, 100_000 // 16 * 16])

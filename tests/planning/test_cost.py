@@ -8,6 +8,8 @@ from maskmim.planning import cost
 from maskmim.runtime import exits
 from maskmim.training.build import assemble
 
+pytestmark = pytest.mark.full
+
 
 def dense(tokens, width, hidden, depth):
     """Multiplications and additions of a transformer's matrix products, forward."""
@@ -30,8 +32,8 @@ def test_tokens_and_parameters_of_vit_b():
     config = load("configs/colormae.py")
     parts = assemble(config, 1000)
     variables = cost.variables_shapes(parts)
-    found = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
-    assert found == (196, 49, 147)
+    tokens = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
+    assert tokens == (196, 49, 147)
     # 111.9 M with both fixed position tables (official README), which are no parameters here.
     tables = 197 * 768 + 197 * 512
     assert cost.count_parameters(parts.shapes.params) + tables == pytest.approx(111.91e6, abs=5e3)

@@ -18,14 +18,16 @@ from maskmim.planning.roofline import Speed
 from maskmim.planning.topology import Topology
 from maskmim.training.build import assemble
 
+pytestmark = pytest.mark.full
+
 UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 def sizes(text, title):
     """{first column: bytes in the second} of a table in a text."""
     lines = text.split(f"{title}\n", 1)[1].split("\n\n")[0].splitlines()[1:]
-    found = (re.match(r"([a-z][a-z -]*?) {2,}(?:\d+ +)?([\d.]+) (\w+)", line) for line in lines)
-    return {m.group(1): float(m.group(2)) * UNITS[m.group(3)] for m in found if m}
+    matches = (re.match(r"([a-z][a-z -]*?) {2,}(?:\d+ +)?([\d.]+) (\w+)", line) for line in lines)
+    return {m.group(1): float(m.group(2)) * UNITS[m.group(3)] for m in matches if m}
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,19 @@ from maskmim.types import Randomness
 from tests.golden.beit_v2 import case
 from tests.tolerances import PARITY, REORDERED
 
+pytestmark = pytest.mark.full
+
 RANDOMNESS = Randomness.of(jax.random.key(0), 4)
 
 
 def vectors_of(examples=4, tokens=6, width=3, seed=0):
-    drawn = np.random.default_rng(seed).normal(size=(examples, tokens, width))
-    return l2_normalise(jnp.asarray(drawn, jnp.float32))
+    noise = np.random.default_rng(seed).normal(size=(examples, tokens, width))
+    return l2_normalise(jnp.asarray(noise, jnp.float32))
 
 
-def stepped(book, extra, vectors, randomness=RANDOMNESS):
-    found = book.nearest(extra, vectors)
-    return book.update(extra, book.count(extra, vectors, found, randomness))
+def updated_by(book, extra, vectors, randomness=RANDOMNESS):
+    codes = book.nearest(extra, vectors)
+    return book.update(extra, book.count(extra, vectors, codes, randomness))
 
 
 @pytest.mark.proves(113, "ten rounds of k-means give the official codes")
@@ -32,7 +34,7 @@ def test_k_means_equals_the_official_one():
     first = jnp.asarray(golden["kmeans_first"])
     extra |= {"codes": first, "filled": jnp.int32(case.CLUSTERS)}
     vectors, one = jnp.asarray(case.samples())[None], Randomness.of(jax.random.key(0), 1)
-    step = jax.jit(lambda extra: stepped(book, extra, vectors, one))
+    step = jax.jit(lambda extra: updated_by(book, extra, vectors, one))
     for _ in range(10):
         extra = step(extra)
     assert np.abs(golden["kmeans_last"] - golden["kmeans_first"]).max() > 0.1
@@ -48,13 +50,13 @@ def test_codes_begin_as_vectors_of_many_examples():
     for number in range(2):
         vectors = vectors_of(seed=number)
         seen.append(vectors.reshape(-1, 3))
-        extra = stepped(book, extra, vectors)
+        extra = updated_by(book, extra, vectors)
         assert int(extra["filled"]) == min(8 * (number + 1), 10)
     near = np.abs(extra["codes"][:, None] - np.concatenate(seen)).max(-1).min(-1)
     np.testing.assert_array_less(near, 1e-6)
     assert len(np.unique(np.asarray(extra["codes"]), axis=0)) == 10
     assert int(extra["rounds"]) == 0
-    assert int(stepped(book, extra, vectors)["rounds"]) == 1
+    assert int(updated_by(book, extra, vectors)["rounds"]) == 1
 
 
 def test_each_example_offers_vectors_of_its_own_at_random():
@@ -79,10 +81,10 @@ def test_parts_of_a_batch_add_up(filled):
         some, slots = vectors[start::2], RANDOMNESS.slots[start::2]
         randomness = RANDOMNESS._replace(slots=slots)
         parts.append(book.count(extra, some, book.nearest(extra, some), randomness))
-    found = book.update(extra, jax.tree.map(jnp.add, *parts))
-    whole = stepped(book, extra, vectors)
+    updated = book.update(extra, jax.tree.map(jnp.add, *parts))
+    whole = updated_by(book, extra, vectors)
     for name, value in whole.items():
-        np.testing.assert_allclose(found[name], value, rtol=REORDERED, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(updated[name], value, rtol=REORDERED, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.proves(113, "a code that no vector is nearest to stays where it is")
@@ -92,7 +94,7 @@ def test_unused_codes_stay(rounds):
     extra = book.init(jax.random.key(0)) | {"filled": jnp.int32(30)}
     vectors = vectors_of()
     hit = np.unique(book.nearest(extra, vectors))
-    after = stepped(book, extra, vectors)["codes"]
+    after = updated_by(book, extra, vectors)["codes"]
     moved = np.abs(after - extra["codes"]).max(-1) > 1e-6
     np.testing.assert_array_equal(np.flatnonzero(moved), hit)
     np.testing.assert_allclose(np.linalg.norm(after, axis=-1), 1, rtol=1e-5)
@@ -113,7 +115,9 @@ def test_k_means_keeps_codes_in_use():
     shares = {}
     for name, rounds in (("k-means", 10), ("random", 0)):
         book = averaged(8, size=40, decay=0.9, rounds=rounds, offered=3)
-        step = jax.jit(lambda extra, v, book=book: stepped(book, extra, v, Randomness.of(KEY, 16)))
+        step = jax.jit(
+            lambda extra, v, book=book: updated_by(book, extra, v, Randomness.of(KEY, 16))
+        )
         extra = book.init(jax.random.key(1))
         for number in range(40):
             extra = step(extra, batch(number))

@@ -16,13 +16,13 @@ from maskmim.quantize.vector_quantize import (
 )
 
 
-def drawn():
+def random_vectors():
     rng = np.random.default_rng(0)
     return rng.normal(size=(2, 5, 3)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
 
 
 def test_nearest_codes_are_those_of_all_distances():
-    vectors, codebook = drawn()
+    vectors, codebook = random_vectors()
     distances = np.linalg.norm(vectors[..., None, :] - codebook, axis=-1)
     np.testing.assert_array_equal(nearest(vectors, codebook), distances.argmin(-1))
     lengths = np.linalg.norm(vectors, axis=-1)[..., None] * np.linalg.norm(codebook, axis=-1)
@@ -37,7 +37,7 @@ def test_the_first_of_equal_codes_is_taken():
 
 
 def test_the_gradient_passes_as_if_nothing_was_quantised():
-    vectors, codebook = drawn()
+    vectors, codebook = random_vectors()
     slope = np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32)
 
     def value(vectors, codebook):
@@ -52,13 +52,13 @@ def test_the_gradient_passes_as_if_nothing_was_quantised():
 
 
 def test_counts_and_sums_of_codes():
-    vectors, codebook = drawn()
+    vectors, codebook = random_vectors()
     codes = nearest(vectors, codebook)
     flat = np.asarray(codes).reshape(-1)
     np.testing.assert_array_equal(code_counts(codes, 7), np.bincount(flat, minlength=7))
-    wanted = np.zeros((7, 3))
-    np.add.at(wanted, flat, vectors.reshape(-1, 3))
-    np.testing.assert_allclose(code_sums(vectors, codes, 7), wanted, rtol=1e-5, atol=1e-6)
+    expected = np.zeros((7, 3))
+    np.add.at(expected, flat, vectors.reshape(-1, 3))
+    np.testing.assert_allclose(code_sums(vectors, codes, 7), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_perplexity_counts_equally_frequent_codes():

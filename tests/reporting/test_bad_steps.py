@@ -1,4 +1,4 @@
-"""The list of skipped steps: whose records they had, and when there are too many."""
+"""The list of skipped steps with their records, and the limit on them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard events: whole, without duplicates, harmless when they fail."""
+"""metrics.jsonl and TensorBoard events: complete, without duplicates, harmless when they fail."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Progress on a terminal and in a pipe, with a clock that the tests turn."""
+"""Progress on a terminal and in a pipe, with a clock that the tests advance."""
 
 import io
 

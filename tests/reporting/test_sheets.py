@@ -1,4 +1,4 @@
-"""Pictures: what is in them, in which place; how they are saved."""
+"""Pictures: their content and layout, and saving them."""
 
 import numpy as np
 import pytest

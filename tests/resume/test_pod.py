@@ -6,6 +6,7 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 
 from maskmim import evaluate
 from maskmim.checkpoints.load_run import load_trained
@@ -14,6 +15,8 @@ from maskmim.config.load import override
 from maskmim.evals import evaluation
 from tests.resume.pod import values
 from tests.running import ROOT, as_tests, environment
+
+pytestmark = pytest.mark.full
 
 
 def test_a_checkpoint_of_a_pod_is_read_by_one_device(tmp_path, monkeypatch):

@@ -24,6 +24,8 @@ from maskmim.train_loop import open_batches
 from maskmim.training.build import assemble
 from tests.running import ROOT, as_tests, command, environment, run
 
+pytestmark = pytest.mark.full
+
 STEPS = 22
 FLAGS = (
     "--config=configs/hpm.py:tiny",

@@ -10,6 +10,8 @@ import pytest
 from maskmim import errors
 from tests.running import ROOT, command, environment, run
 
+pytestmark = pytest.mark.full
+
 FLAGS = (
     "--config=configs/colormae.py:tiny",
     "--config.train.epochs=0.4",

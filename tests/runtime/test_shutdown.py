@@ -11,6 +11,8 @@ from maskmim import errors
 from tests.running import environment
 from tests.runtime.test_several_processes import free_port
 
+pytestmark = pytest.mark.full
+
 PATIENCE = 12
 
 

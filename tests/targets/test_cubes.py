@@ -46,14 +46,14 @@ def test_each_channel_of_a_cube_is_normalised_over_space_and_time(view):
     mean = cubes.mean((2, 3, 4), keepdims=True)
     deviation = cubes.std((2, 3, 4), ddof=1, keepdims=True)
     expected = ((cubes - mean) / (deviation + 1e-6)).reshape(*cubes.shape[:2], -1)
-    found = np.asarray(normalised_cubes(view))
+    targets = np.asarray(normalised_cubes(view))
     flat = (deviation < 1e-9)[..., 0, 0, 0, :].any(-1)
     assert flat.any() and not flat.all()
-    np.testing.assert_allclose(found[~flat], expected[~flat], rtol=1e-4, atol=1e-4)
-    assert np.abs(found[flat]).max() < 5
+    np.testing.assert_allclose(targets[~flat], expected[~flat], rtol=1e-4, atol=1e-4)
+    assert np.abs(targets[flat]).max() < 5
     biased = (cubes - mean) / (cubes.std((2, 3, 4), keepdims=True) + 1e-6)
-    wrong = np.abs(found[~flat] - biased.reshape(expected.shape)[~flat]).max()
-    assert wrong > 20 * np.abs(found[~flat] - expected[~flat]).max()
+    wrong = np.abs(targets[~flat] - biased.reshape(expected.shape)[~flat]).max()
+    assert wrong > 20 * np.abs(targets[~flat] - expected[~flat]).max()
 
 
 @pytest.mark.proves(
@@ -67,8 +67,8 @@ def test_dark_cubes_show_where_the_small_number_is_added():
     cubes = by_hand(view)
     deviation = cubes.std((2, 3, 4), ddof=1, keepdims=True)
     expected = (cubes - cubes.mean((2, 3, 4), keepdims=True)) / (deviation + 1e-6)
-    found = np.asarray(normalised_cubes(view)).reshape(expected.shape)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    targets = np.asarray(normalised_cubes(view)).reshape(expected.shape)
+    np.testing.assert_allclose(targets, expected, rtol=1e-4)
     of_bytes = expected * (deviation + 1e-6) / (deviation + 1e-6 / 255)
     assert np.abs(of_bytes / expected - 1).max() > 1e-3
     within = expected * (deviation + 1e-6) / np.sqrt(deviation**2 + 1e-6)
@@ -78,5 +78,5 @@ def test_dark_cubes_show_where_the_small_number_is_added():
 def test_a_perfect_prediction_becomes_the_pixels(view):
     cubes = by_hand(view)
     expected = (cubes - np.array(SPEC.mean)) / np.array(SPEC.std)
-    found = np.asarray(denormalise(view, normalised_cubes(view))).reshape(cubes.shape)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    pixels = np.asarray(denormalise(view, normalised_cubes(view))).reshape(cubes.shape)
+    np.testing.assert_allclose(pixels, expected, atol=1e-3)

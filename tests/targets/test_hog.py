@@ -1,4 +1,4 @@
-"""HOG targets against torch and against the official layer, and what they do not change with."""
+"""HOG targets against torch and against the official layer, and their invariances."""
 
 import math
 from types import SimpleNamespace
@@ -15,12 +15,14 @@ from maskmim.types import Context, Mask, View
 from tests.running import ROOT
 from tests.tolerances import PARITY
 
+pytestmark = pytest.mark.full
+
 GOLDEN = ROOT / "tests/golden/maskfeat_hog/values.npz"
 ANGLES = (5.0, 24.0, 50.0, 77.0, 101.0, 146.0, 170.0)  # degrees, none on the border of two bins
 
 
 def view(images, grid, predict=None):
-    """What `hog_patches` reads of a View."""
+    """Return the parts of a View that `hog_patches` reads."""
     if predict is None:
         predict = jnp.tile(jnp.arange(math.prod(grid)), (len(images), 1))
     context = Context({}, {"image": grid}, {})
@@ -30,12 +32,12 @@ def view(images, grid, predict=None):
 
 
 def noise(shape, seed=0):
-    """Normal numbers rounded to float16, so that small sums are exact in float32."""
+    """Return normal numbers rounded to float16, so that small sums are exact in float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float16).astype(np.float32)
 
 
 def torch_hog(images, bins, cell):
-    """The layer as the paper and its code describe it: f32[B, H, W, C] -> f32[B, C, bins, h, w]."""
+    """Return normal numbers rounded to float16, for exact small sums in float32."""
     image = torch.from_numpy(images).permute(0, 3, 1, 2)
     channels = image.shape[1]
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="reflect")
@@ -51,7 +53,7 @@ def torch_hog(images, bins, cell):
 
 
 def grating(degrees, size=48, period=11.0):
-    """A sine whose gradient is at `degrees` from down to right: f32[1, size, size, 1]."""
+    """Return a sine whose gradient is at `degrees` from down to right: f32[1, size, size, 1]."""
     down, right = np.mgrid[:size, :size]
     turn = np.deg2rad(degrees)
     wave = np.sin(2 * np.pi / period * (right * np.sin(turn) + down * np.cos(turn)))
@@ -59,7 +61,7 @@ def grating(degrees, size=48, period=11.0):
 
 
 def dominant(image):
-    """The strongest bin over the inner cells of one picture of one channel."""
+    """Return the strongest bin over the inner cells of one picture of one channel."""
     return int(np.asarray(hog(image))[0, 1:-1, 1:-1, 0].sum(axis=(0, 1)).argmax())
 
 
@@ -69,10 +71,10 @@ def dominant(image):
 )
 def test_hog_equals_torch(size, channels, bins, cell):
     images = noise((2, *size, channels))
-    found = np.asarray(jax.jit(lambda x: hog(x, bins=bins, cell=cell))(images))
-    wanted = torch_hog(images, bins, cell).transpose(0, 3, 4, 1, 2)
-    assert found.shape == wanted.shape == (2, size[0] // cell, size[1] // cell, channels, bins)
-    np.testing.assert_allclose(found, wanted, atol=PARITY)
+    ours = np.asarray(jax.jit(lambda x: hog(x, bins=bins, cell=cell))(images))
+    theirs = torch_hog(images, bins, cell).transpose(0, 3, 4, 1, 2)
+    assert ours.shape == theirs.shape == (2, size[0] // cell, size[1] // cell, channels, bins)
+    np.testing.assert_allclose(ours, theirs, atol=PARITY)
 
 
 @pytest.mark.proves(31, "HOG and its order in a patch equal the official code's")
@@ -101,10 +103,10 @@ def test_compiled_or_not_the_bins_are_the_same(bins):
 
 def test_targets_are_those_of_the_predicted_patches():
     images, predict = noise((2, 32, 48, 3)), jnp.array([[0, 4], [2, 5]])
-    every = hog_patches(view(images, (2, 3)))
-    found = hog_patches(view(images, (2, 3), predict))
+    all_patches = hog_patches(view(images, (2, 3)))
+    targets = hog_patches(view(images, (2, 3), predict))
     for example in range(2):
-        np.testing.assert_array_equal(found[example], every[example][predict[example]])
+        np.testing.assert_array_equal(targets[example], all_patches[example][predict[example]])
 
 
 @pytest.mark.proves(31, "turning a grating by 90 degrees moves the dominant bin by 4 or 5 of 9")
@@ -164,20 +166,20 @@ def test_cells_that_do_not_fill_a_picture_are_an_error():
         hog(jnp.zeros((1, 20, 16, 3)))
 
 
-def test_what_is_shown_are_the_histograms_and_the_predicted_ones():
+def test_true_and_predicted_histograms_are_drawn():
     """All strokes, and those of a prediction of nothing, black where it was predicted."""
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(2, 32, 32, 3)).astype(np.float32))
-    places = jnp.array([[0, 3], [1, 2]])
-    hidden = jnp.zeros((2, 4), bool).at[jnp.arange(2)[:, None], places].set(True)
-    mask = Mask(places, places, hidden, jnp.ones((2, 2)))
+    predict = jnp.array([[0, 3], [1, 2]])
+    hidden = jnp.zeros((2, 4), bool).at[jnp.arange(2)[:, None], predict].set(True)
+    mask = Mask(predict, predict, hidden, jnp.ones((2, 2)))
     net = SimpleNamespace(display=lambda x: jnp.clip(x * 50 + 128, 0, 255).astype(jnp.uint8))
     context = Context({}, {"image": (2, 2)}, {})
     view = View(net, context, images, mask, None, {}, {})
-    found = facts_of(hog_patches).shows(view, jnp.zeros((2, 2, 108)))
-    assert list(found) == ["picture", "what is seen", "HOG", "HOG, predicted where hidden"]
-    whole, guess = (np.asarray(found[name]) for name in list(found)[2:])
-    assert whole.shape == guess.shape == (2, 32, 32, 3) and whole.max() == 255
+    columns = facts_of(hog_patches).shows(view, jnp.zeros((2, 2, 108)))
+    assert list(columns) == ["picture", "what is seen", "HOG", "HOG, predicted where hidden"]
+    target, prediction = (np.asarray(columns[name]) for name in list(columns)[2:])
+    assert target.shape == prediction.shape == (2, 32, 32, 3) and target.max() == 255
     blank = np.asarray(hidden).reshape(2, 2, 2).repeat(16, 1).repeat(16, 2)
-    assert not guess[blank].any() and whole[blank].any()
-    assert guess[~blank].any()
+    assert not prediction[blank].any() and target[blank].any()
+    assert prediction[~blank].any()

@@ -44,10 +44,10 @@ def test_normalised_patches(view):
     mean = values.mean(-1, keepdims=True)
     variance = values.var(-1, keepdims=True, ddof=1)
     expected = (values - mean) / np.sqrt(variance + 1e-6)
-    found = normalised_patches(view)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    targets = normalised_patches(view)
+    np.testing.assert_allclose(targets, expected, rtol=1e-4, atol=1e-5)
     biased = (values - mean) / np.sqrt(values.var(-1, keepdims=True) + 1e-6)
-    assert np.abs(found - biased).max() > 20 * np.abs(found - expected).max()
+    assert np.abs(targets - biased).max() > 20 * np.abs(targets - expected).max()
 
 
 def test_a_flat_patch_stays_finite(view):

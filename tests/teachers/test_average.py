@@ -1,4 +1,4 @@
-"""The averaged teacher: exact averages, named parts, its hints, no gradient, and its errors."""
+"""The averaged teacher: exact averages, named parts, hints, no gradient, errors."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def test_the_average_is_exact_after_several_updates():
     refresh = jax.jit(teacher.refresh)
     for step in range(6):
         extra = refresh(extra, weights(step + 1), (), jnp.float32(step / 6))
-        kept = 0.9 + 0.09 * step / 6
+        share = 0.9 + 0.09 * step / 6
         expected = jax.tree.map(
-            lambda old, new, kept=kept: kept * old + (1 - kept) * new, expected, weights(step + 1)
+            lambda old, new, share=share: share * old + (1 - share) * new,
+            expected,
+            weights(step + 1),
         )
-    for found, wanted in zip(jax.tree.leaves(extra), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    for ours, exact in zip(jax.tree.leaves(extra), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=1e-6)
 
 
 def test_named_parts_are_averaged_alone():

@@ -1,4 +1,4 @@
-"""Fixed teachers: frozen whatever the student does, asked through the hints, never saved."""
+"""Fixed teachers: their weights never change and are not part of the trained state."""
 
 from functools import partial
 
@@ -24,11 +24,13 @@ from maskmim.types import Context, State
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, pictures
 
+pytestmark = pytest.mark.full
+
 NANO = partial(random_vit, variant="nano", patch=(8, 8))
 
 
 def find(teacher, batch, grids):
-    """What a teacher finds in a batch, jitted."""
+    """Return the hints of a teacher for a batch, jitted."""
 
     @quick_jit
     def look(frozen, batch):
@@ -38,7 +40,7 @@ def find(teacher, batch, grids):
 
 
 def method():
-    """A student of random features."""
+    """Return a method whose student predicts random features."""
     return masked(
         SPEC,
         model=partial(vit_in_place, variant="nano", patch=(8, 8), heads={"features": 32}),
@@ -70,23 +72,23 @@ def test_the_teacher_sees_the_whole_picture():
     """Its features do not depend on the mask, and differ where any pixel does."""
     teacher = features(network=NANO, class_token=True)
     images = pictures(2)
-    found = find(teacher, {"image": images}, {"image": (4, 3)})
-    assert {name: value.shape for name, value in found.items()} == {
+    hints = find(teacher, {"image": images}, {"image": (4, 3)})
+    assert {name: value.shape for name, value in hints.items()} == {
         "features": (2, 12, 32),
         "class_feature": (2, 32),
     }
     changed = images.copy()
     changed[0, :8, :8] = 255 - changed[0, :8, :8]
-    again = find(teacher, {"image": changed}, {"image": (4, 3)})
-    assert np.all(np.abs(again["features"][0] - found["features"][0]).max(axis=-1) > 0)
-    np.testing.assert_array_equal(again["features"][1], found["features"][1])
+    hints_of_changed = find(teacher, {"image": changed}, {"image": (4, 3)})
+    assert np.all(np.abs(hints_of_changed["features"][0] - hints["features"][0]).max(axis=-1) > 0)
+    np.testing.assert_array_equal(hints_of_changed["features"][1], hints["features"][1])
 
 
 def test_normalised_features_have_mean_0_and_deviation_1():
     teacher = features(network=partial(NANO, layer=1), normalise=True)
-    found = find(teacher, {"image": pictures(2)}, {"image": (4, 3)})["features"]
-    np.testing.assert_allclose(np.mean(found, axis=-1), 0, atol=1e-5)
-    np.testing.assert_allclose(np.std(found, axis=-1), 1, atol=1e-3)
+    values = find(teacher, {"image": pictures(2)}, {"image": (4, 3)})["features"]
+    np.testing.assert_allclose(np.mean(values, axis=-1), 0, atol=1e-5)
+    np.testing.assert_allclose(np.std(values, axis=-1), 1, atol=1e-3)
 
 
 def test_a_layer_is_that_of_the_same_network():
@@ -98,7 +100,7 @@ def test_a_layer_is_that_of_the_same_network():
     assert len(whole) == 2
 
 
-def test_what_a_fixed_teacher_cannot_look_at():
+def test_batches_that_a_fixed_teacher_cannot_use_are_errors():
     teacher = features(network=NANO)
     grids = {"image": (4, 3)}
 
@@ -130,8 +132,8 @@ def test_a_run_of_ours_teaches(tmp_path, monkeypatch):
     whole = encode(params, net.inputs(batch), None)
     for layer in (None, 1):
         teacher = features(network=partial(pretrained.run, workdir="run", layer=layer))
-        found = find(teacher, batch, net.grids)["features"]
-        wanted = whole.tokens if layer is None else whole.layers[0][:, 1:]
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        hint = find(teacher, batch, net.grids)["features"]
+        expected = whole.tokens if layer is None else whole.layers[0][:, 1:]
+        np.testing.assert_allclose(hint, expected, atol=1e-5)
     with pytest.raises(ModelError, match=r"into \(4, 3\) tokens, the student into \(3, 3\)"):
         teacher.find(net, (), params, Context(batch, {"image": (3, 3)}, {}), None)

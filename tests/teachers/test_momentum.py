@@ -1,4 +1,4 @@
-"""Schedules of momentum: their values along training, and what is no momentum."""
+"""Schedules of momentum: their values along training, and invalid settings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def test_values_along_training():
     np.testing.assert_allclose(constant(progress, value=0.9), 0.9, rtol=1e-6)
     expected = 1 - 0.004 * (np.cos(np.pi * progress) + 1) / 2
     np.testing.assert_allclose(cosine(progress, start=0.996), expected, rtol=1e-6)
-    found = linear(progress, start=0.5, end=0.9, until=0.5)
-    np.testing.assert_allclose(found, [0.5, 0.7, 0.9, 0.9, 0.9], rtol=1e-6)
+    values = linear(progress, start=0.5, end=0.9, until=0.5)
+    np.testing.assert_allclose(values, [0.5, 0.7, 0.9, 0.9, 0.9], rtol=1e-6)
 
 
 @pytest.mark.proves(46, "the momentum equals the official one at the start of every epoch")
 @pytest.mark.parametrize("epochs", [200, 800])
 def test_the_official_ramp(epochs):
-    found = linear(np.arange(epochs) / epochs, start=0.999, end=0.9999, until=100 / epochs)
+    ours = linear(np.arange(epochs) / epochs, start=0.999, end=0.9999, until=100 / epochs)
     official = [
         0.999 + epoch / 100 * (0.9999 - 0.999) if epoch < 100 else 0.9999 for epoch in range(epochs)
     ]
-    np.testing.assert_allclose(1 - found, 1 - np.array(official), atol=2e-7)
+    np.testing.assert_allclose(1 - ours, 1 - np.array(official), atol=2e-7)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,6 @@ def test_the_official_ramp(epochs):
         (linear, {"start": 0.9, "end": 1.0, "until": 0.0}, "until 0.0: a share of the training"),
     ],
 )
-def test_what_is_no_momentum(schedule, settings, words):
+def test_invalid_momentum_is_an_error(schedule, settings, words):
     with pytest.raises(MomentumError, match=words):
         schedule(0.5, **settings)

@@ -1,4 +1,4 @@
-"""Banks of noise: generated ones, the authors' files, and what is no such file."""
+"""Banks of noise: generated ones, the authors' files, and files that are not banks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from maskmim.types import Context, Randomness
 def bank_of(teacher) -> np.ndarray:
     extra, frozen = teacher.init(jax.random.key(9), None, {}), teacher.freeze()
     assert extra == ()
-    found = teacher.find(None, extra, frozen, None, None)
-    assert tuple(found) == teacher.gives == ("noise_bank",) and not teacher.sees_mask
+    hints = teacher.find(None, extra, frozen, None, None)
+    assert tuple(hints) == teacher.gives == ("noise_bank",) and not teacher.sees_mask
     assert teacher.refresh(extra, {}, (), 0.5) is extra
-    return np.asarray(found["noise_bank"])
+    return np.asarray(hints["noise_bank"])
 
 
 def test_a_generated_bank_has_its_size_its_seed_and_its_colour():

@@ -1,4 +1,4 @@
-"""Fixed teachers compute what transformers' networks compute, and say which weights do not fit."""
+"""Fixed teachers equal transformers' networks, and name the weights that do not fit."""
 
 from functools import partial
 
@@ -28,6 +28,8 @@ from maskmim.types import Context
 from tests.compiling import quick_jit
 from tests.interop.transformers_simmim import randomised
 from tests.tolerances import PARITY
+
+pytestmark = pytest.mark.full
 
 DEPTH, WIDTH, HEADS, PATCH, SIDE = 3, 16, 2, 4, 5
 SIZE = {
@@ -61,7 +63,7 @@ CASES = {
 
 
 def peer_of(name, folder):
-    """The peer with every weight random, and its file, read as from_pretrained's are."""
+    """Return the peer with random weights, and the path of its file from save_pretrained."""
     peer = randomised(CASES[name][0]())
     peer.save_pretrained(folder)
     return peer, str(folder / "model.safetensors")
@@ -73,13 +75,13 @@ def pictures(grid):
 
 
 def theirs(peer, images):
-    """Hidden states [1 + depth] and outputs of the peer."""
+    """Return the peer's outputs, with hidden states [1 + depth]."""
     pixels = ((images / 255.0 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
     body = getattr(peer, "vision_model", peer)
     resized = {} if "Dinov2" in type(peer).__name__ else {"interpolate_pos_encoding": True}
     with torch.no_grad():
-        found = body(torch.from_numpy(pixels), output_hidden_states=True, **resized)
-    return found
+        outputs = body(torch.from_numpy(pixels), output_hidden_states=True, **resized)
+    return outputs
 
 
 def ours(network, images, grid, **keywords):
@@ -92,12 +94,12 @@ def ours(network, images, grid, **keywords):
     return look(teacher.freeze(), {"image": images})
 
 
-def check(found, wanted, prefix):
-    """The class token and the patches' tokens of f32[B, prefix + N, D]."""
-    wanted = wanted.numpy()
-    for name, part in (("class_feature", wanted[:, 0]), ("features", wanted[:, prefix:])):
-        assert found[name].shape == part.shape
-        worst = np.abs(found[name] - part).max() / np.abs(part).max()
+def check(hints, expected, prefix):
+    """Compare the class token and the patches' tokens with f32[B, prefix + N, D]."""
+    expected = expected.numpy()
+    for name, part in (("class_feature", expected[:, 0]), ("features", expected[:, prefix:])):
+        assert hints[name].shape == part.shape
+        worst = np.abs(hints[name] - part).max() / np.abs(part).max()
         assert worst < PARITY, (name, worst)
 
 
@@ -121,8 +123,8 @@ def test_features_equal_those_of_transformers(name, grid, tmp_path):
 
 def test_timm_names(tmp_path):
     peer, path = peer_of("vit", tmp_path)
-    given, timm = load_file(path), {}
-    for name, array in given.items():
+    stored, timm = load_file(path), {}
+    for name, array in stored.items():
         if not name.startswith(("encoder", "pooler")):
             timm[name] = array
     renamed = {
@@ -135,11 +137,11 @@ def test_timm_names(tmp_path):
         renamed[f"patch_embed.proj.{kind}"] = timm.pop(projection)
         renamed[f"norm.{kind}"] = timm.pop(f"layernorm.{kind}")
         for layer in range(DEPTH):
-            there, here = f"encoder.layer.{layer}", f"blocks.{layer}"
-            roles = [given[f"{there}.attention.attention.{r}.{kind}"] for r in _ROLES]
-            renamed[f"{here}.attn.qkv.{kind}"] = np.concatenate(roles)
+            source, target = f"encoder.layer.{layer}", f"blocks.{layer}"
+            roles = [stored[f"{source}.attention.attention.{r}.{kind}"] for r in _ROLES]
+            renamed[f"{target}.attn.qkv.{kind}"] = np.concatenate(roles)
             for old, new in _TIMM.items():
-                renamed[f"{here}.{new}.{kind}"] = given[f"{there}.{old}.{kind}"]
+                renamed[f"{target}.{new}.{kind}"] = stored[f"{source}.{old}.{kind}"]
     assert not timm
     save_file(renamed, tmp_path / "timm.safetensors")
     network = partial(pretrained.vit, path=str(tmp_path / "timm.safetensors"), **OURS)
@@ -163,11 +165,11 @@ def test_pictures_are_resized_to_the_tokens_of_the_student(tmp_path):
     network = partial(pretrained.vit, path=path, **OURS)
     images = pictures(SAME)
     large = images.repeat(2, axis=1).repeat(2, axis=2)
-    found = ours(network, large, SAME)
-    assert found["features"].shape == (2, 25, WIDTH)
+    hints = ours(network, large, SAME)
+    assert hints["features"].shape == (2, 25, WIDTH)
     downsized = jax.image.resize(large.astype(np.float32), images.shape, "cubic")
     expected = theirs(peer, np.clip(np.asarray(downsized), 0, 255)).last_hidden_state
-    check(found, expected, 1)
+    check(hints, expected, 1)
 
 
 def test_positions_are_resized_as_the_authors_do():
@@ -178,33 +180,33 @@ def test_positions_are_resized_as_the_authors_do():
     for new in ((6, 14),):
         scales = resize(scale_factor=[(side + 0.1) / 9 for side in new])
         smooth = resize(size=new, antialias=True)
-        for ours, wanted in ((with_offset, scales), (antialiased, smooth)):
-            wanted = wanted.permute(0, 2, 3, 1).reshape(-1, 8).numpy()
-            np.testing.assert_allclose(ours(table, (9, 9), new), wanted, atol=5e-6)
+        for ours, expected in ((with_offset, scales), (antialiased, smooth)):
+            expected = expected.permute(0, 2, 3, 1).reshape(-1, 8).numpy()
+            np.testing.assert_allclose(ours(table, (9, 9), new), expected, atol=5e-6)
 
 
-def test_weights_that_do_not_fit_are_told_in_few_lines(tmp_path):
+def test_weights_that_do_not_fit_are_named_in_few_lines(tmp_path):
     _, path = peer_of("dinov2", tmp_path)
-    given = {"path": path, **OURS}
+    settings = {"path": path, **OURS}
     with pytest.raises(WeightsError, match=r"no weights at '/nowhere/x"):
-        pretrained.dinov2(**{**given, "path": "/nowhere/x.safetensors"}).load()
+        pretrained.dinov2(**{**settings, "path": "/nowhere/x.safetensors"}).load()
     with pytest.raises(ModelError, match="no layer 4: the blocks are 1 to 3"):
-        pretrained.dinov2(**given, layer=4)
+        pretrained.dinov2(**settings, layer=4)
 
     with pytest.raises(WeightsError) as raised:
-        pretrained.vit(**given).load()
-    told = str(raised.value)
-    print(told)
-    assert "missing: vit.encoder.layer.*.layernorm_before.weight (16,) x 3" in told
-    assert "unexpected: vit.encoder.layer.*.layer_scale1.lambda1 (16,) x 3" in told
-    assert len(told.splitlines()) < 16
+        pretrained.vit(**settings).load()
+    message = str(raised.value)
+    print(message)
+    assert "missing: vit.encoder.layer.*.layernorm_before.weight (16,) x 3" in message
+    assert "unexpected: vit.encoder.layer.*.layer_scale1.lambda1 (16,) x 3" in message
+    assert len(message.splitlines()) < 16
 
     with pytest.raises(WeightsError) as raised:
-        pretrained.dinov2(**{**given, "variant": "2x16x2x32"}).load()
-    told = str(raised.value)
-    assert "of another shape: encoder.layer.*.mlp.fc1.weight (64, 16), the network has" in told
-    assert "kinds more" in told
-    assert len(told.splitlines()) < 16
+        pretrained.dinov2(**{**settings, "variant": "2x16x2x32"}).load()
+    message = str(raised.value)
+    assert "of another shape: encoder.layer.*.mlp.fc1.weight (64, 16), the network has" in message
+    assert "kinds more" in message
+    assert len(message.splitlines()) < 16
 
     arrays = load_file(path)
     arrays["encoder.layer.1.layer_scale1.lambda"] = arrays.pop(
@@ -213,7 +215,7 @@ def test_weights_that_do_not_fit_are_told_in_few_lines(tmp_path):
     save_file(arrays, path)
     nearest = r"layer_scale1.lambda1 \(16,\); nearest in the file: .*layer_scale1.lambda$"
     with pytest.raises(WeightsError, match=f"(?m){nearest}"):
-        pretrained.dinov2(**given).load()
+        pretrained.dinov2(**settings).load()
 
 
 def test_a_file_is_read_once(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Predicted losses: every token of the whole example, visible and asked about, in its order."""
+"""Predicted losses: all tokens of the whole example, visible and predicted, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskmim.teachers.token_loss import predicted
 from maskmim.types import Context
 
 
-def test_every_token_is_seen_and_asked_about():
+def test_every_token_is_visible_and_predicted():
     batch = {"image": np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)}
 
     def encode(params, inputs, mask):
@@ -28,6 +28,6 @@ def test_every_token_is_seen_and_asked_about():
 
     net = SimpleNamespace(inputs=lambda batch: batch["image"], encode=encode, predict=predict)
     context = Context(batch, {"image": (3, 4)}, {})
-    found = predicted(net, jnp.float32(2), context, head="difficulty")
-    assert tuple(found) == facts_of(predicted).gives
-    np.testing.assert_array_equal(found["token_loss"], 2 * batch["image"])
+    hints = predicted(net, jnp.float32(2), context, head="difficulty")
+    assert tuple(hints) == facts_of(predicted).gives
+    np.testing.assert_array_equal(hints["token_loss"], 2 * batch["image"])

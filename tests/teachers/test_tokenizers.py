@@ -1,4 +1,4 @@
-"""Frozen tokenizers: a run's own codes, random codes, and what does not go together."""
+"""Frozen tokenizers: the codes of a run, random codes, and runs that do not fit."""
 
 from functools import cache, partial
 from types import SimpleNamespace
@@ -21,12 +21,14 @@ from maskmim.types import Context, Spec, Variables
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, pictures, tiny_method
 
+pytestmark = pytest.mark.full
+
 SIZE = 16
 
 
 @cache
 def tokenizer():
-    """A tokenizer that has learnt nothing, whose input is normalised otherwise than the model's."""
+    """Return an untrained tokenizer whose normalisation differs from the model's."""
     spec = Spec(SPEC.size, 3, (0.4,) * 3, (0.5,) * 3)
     small = {"variant": "1x16x2", "width": 4, "features": 5, "decoder_depth": 1}
     model = partial(vq_vit, patch=(8, 8), **small)
@@ -39,7 +41,7 @@ def tokenizer():
 
 @cache
 def autoencoder_run():
-    """A VQGAN's tokenizer that has learnt nothing; its codebook is learnt by gradients."""
+    """Return an untrained VQGAN tokenizer, whose codebook learns by gradients."""
     spec = Spec(SPEC.size, 3, (0.0,) * 3, (1.0,) * 3)
     small = {"width": 8, "levels": (1, 1, 1, 2), "blocks": 1, "groups": 2}
     model = partial(vq_autoencoder, codes=SIZE, codes_width=4, **small)
@@ -51,14 +53,14 @@ def autoencoder_run():
 
 @pytest.fixture(params=[tokenizer, autoencoder_run])
 def run(monkeypatch, request):
-    """The tokenizer as if it was read from a work directory."""
-    found = request.param()
+    """Return the tokenizer as if it were read from a work directory."""
+    tokenizer_run = request.param()
 
     def read(workdir):
-        return found
+        return tokenizer_run
 
     monkeypatch.setattr(tokenizers, "load_trained", read)
-    return found
+    return tokenizer_run
 
 
 def asked(teacher, grids, batch):
@@ -71,13 +73,13 @@ def asked(teacher, grids, batch):
     return find(teacher.freeze(), batch)
 
 
-def test_a_run_gives_its_own_codes(run):
+def test_a_run_gives_its_codes(run):
     batch = {"image": pictures(3)}
     teacher = of_run(workdir="somewhere", size=SIZE)
-    found = asked(teacher, {"image": (4, 3)}, batch)
-    wanted = quick_jit(run.method.apply["codes"])(run.variables, batch)
-    np.testing.assert_array_equal(found, wanted)
-    assert found.shape == (3, 12) and len(np.unique(found)) > 1
+    codes = asked(teacher, {"image": (4, 3)}, batch)
+    expected = quick_jit(run.method.apply["codes"])(run.variables, batch)
+    np.testing.assert_array_equal(codes, expected)
+    assert codes.shape == (3, 12) and len(np.unique(codes)) > 1
     assert teacher.gives == ("codes",) and not teacher.sees_mask
 
 
@@ -96,9 +98,9 @@ def test_random_codes_are_those_of_equal_patches_and_of_the_seed():
     image = pictures(2)
     image[0, :8, :8] = image[1, 8:16, 16:24]
     batch, grids = {"image": image}, {"image": (4, 3)}
-    found = asked(random_projection(size=50), grids, batch)
-    assert found.dtype == jnp.int32 and found.shape == (2, 12)
-    assert found[0, 0] == found[1, 5]
-    assert len(np.unique(found)) > 10
-    np.testing.assert_array_equal(asked(random_projection(size=50), grids, batch), found)
-    assert np.mean(asked(random_projection(size=50, seed=1), grids, batch) != found) > 0.5
+    codes = asked(random_projection(size=50), grids, batch)
+    assert codes.dtype == jnp.int32 and codes.shape == (2, 12)
+    assert codes[0, 0] == codes[1, 5]
+    assert len(np.unique(codes)) > 10
+    np.testing.assert_array_equal(asked(random_projection(size=50), grids, batch), codes)
+    assert np.mean(asked(random_projection(size=50, seed=1), grids, batch) != codes) > 0.5

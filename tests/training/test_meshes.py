@@ -21,6 +21,8 @@ from tests.running import ROOT, as_tests, environment
 from tests.tolerances import REORDERED
 from tests.training.mesh_cases import QUICK, SLOW
 
+pytestmark = pytest.mark.full
+
 ALL = "fsdp 2 sequence 2 tensor 2"
 FLAGS = "--xla_force_host_platform_device_count=8"
 

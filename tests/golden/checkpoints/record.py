@@ -1,10 +1,12 @@
-"""Records the golden checkpoint of this version: `python -m tests.golden.checkpoints.record`.
+"""Records the golden checkpoints of this version: `python -m tests.golden.checkpoints.record`.
 
 Run it once for each released version, and keep the folders of the earlier ones: the test reads all
-of them. It trains a very small network for some steps, and writes
+of them. It trains very small networks for some steps, MAE and HPM (two objectives, an averaged
+teacher), and writes
 
   v<version>/config.json, checkpoints/   what a training leaves, without pictures and logs
   v<version>/recorded.json               sums of the whole state, and what the network gives
+  v<version>-hpm/                        the same of HPM
 """
 
 import hashlib
@@ -29,7 +31,6 @@ from maskmim.tree_paths import named_leaves
 
 HERE = Path(__file__).parent
 FLAGS = (
-    "--config=configs/mae.py:tiny",
     "--config.input.size=16,16",
     "--config.model.variant=1x8x2",
     "--config.model.patch=4,4",
@@ -58,11 +59,16 @@ def features(workdir: Path) -> np.ndarray:
     return np.asarray(run.method.apply["encode"](run.variables, batch).tokens)
 
 
+def flags_of(folder: str) -> tuple[str, ...]:
+    """The command line that trained a folder: v0.1.0 holds MAE, v0.1.0-hpm HPM."""
+    return f"--config={folder.partition('-')[2] or 'mae'}:tiny", *FLAGS
+
+
 def record(target: Path) -> None:
     """Trains and writes a folder; what was there is replaced."""
     with tempfile.TemporaryDirectory() as place:
         workdir = Path(place) / "run"
-        if exits.run(main, [*FLAGS, f"--workdir={workdir}"]) != errors.DONE:
+        if exits.run(main, [*flags_of(target.name), f"--workdir={workdir}"]) != errors.DONE:
             sys.exit("the training failed")
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
@@ -84,4 +90,5 @@ def record(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    record(HERE / f"v{__version__}")
+    for name in (f"v{__version__}", f"v{__version__}-hpm"):
+        record(HERE / name)

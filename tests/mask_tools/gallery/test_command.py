@@ -58,11 +58,11 @@ def test_the_list_can_be_narrowed(capsys):
         (["--out", __file__], "is not a folder"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(arguments, says, capsys):
+def test_options_that_do_not_fit_are_an_error_of_one_line(arguments, says, capsys):
     assert run(gallery.main, arguments) == USAGE
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 1
-    assert re.search(says, told)
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert re.search(says, message)
 
 
 def test_a_module_is_drawn_and_measured(tmp_path, few_masks, capsys):
@@ -74,24 +74,26 @@ def test_a_module_is_drawn_and_measured(tmp_path, few_masks, capsys):
         picture.load()
         assert picture.format == "PNG" and picture.width == round(WIDTH * DPI)
         assert np.asarray(picture).std() > 10
-    told = capsys.readouterr()
-    (row,) = [line for line in told.out.splitlines() if line.startswith("| bank.cropped")]
+    output = capsys.readouterr()
+    (row,) = [line for line in output.out.splitlines() if line.startswith("| bank.cropped")]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[:6] == ["bank.cropped", "6 x 9", "50.0", "27 of 54", "50.0", "50.0"]
     page = (out / "gallery.md").read_text(encoding="utf-8")
-    assert told.out.strip() in page and "![bank](bank.png)" in page
-    assert "bank.png: 1 rows" in told.err
+    assert output.out.strip() in page and "![bank](bank.png)" in page
+    assert "bank.png: 1 rows" in output.err
 
 
-def test_what_cannot_be_drawn_is_listed_with_its_reason(tmp_path, few_masks, capsys, monkeypatch):
+def test_samplers_that_cannot_be_drawn_are_listed_with_the_reason(
+    tmp_path, few_masks, capsys, monkeypatch
+):
     one = next(each for each in samplers() if each.name == "uniform.random")
     unknown = one._replace(name="odd.informed", needs=("attention", "tea_leaves"))
     part = one._replace(name="odd.part", takes=("ratio", "sampler"))
     monkeypatch.setattr(gallery, "samplers", lambda: (unknown, part))
     assert run(gallery.main, ["--out", str(tmp_path)]) == DONE
-    told = capsys.readouterr().out
-    assert "- odd.informed: needs hint tea_leaves" in told
-    assert "- odd.part: takes sampler: no example in gallery/examples.py" in told
+    output = capsys.readouterr().out
+    assert "- odd.informed: needs hint tea_leaves" in output
+    assert "- odd.part: takes sampler: no example in gallery/examples.py" in output
     assert "tea_leaves" in (tmp_path / "gallery.md").read_text(encoding="utf-8")
     assert (tmp_path / "odd.png").is_file()
 

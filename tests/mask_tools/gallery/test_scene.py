@@ -1,4 +1,4 @@
-"""The gallery's pictures and the hints made of them."""
+"""The gallery's scenes and the hints computed from them."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def test_the_flow_says_where_pixels_go():
     middles = np.stack(np.meshgrid(*[(np.arange(14) + 0.5)] * 2, indexing="ij"))
     for step in range(5):
         now, then = (scipy.ndimage.gaussian_filter(f.mean(-1), 4) for f in scene.frames[step:][:2])
-        there = middles + scene.flow[step].transpose(2, 0, 1)
-        inside = ((there > 0.5) & (there < 13.5)).all(0)
+        later = middles + scene.flow[step].transpose(2, 0, 1)
+        inside = ((later > 0.5) & (later < 13.5)).all(0)
 
         def at(frame, places):
             return scipy.ndimage.map_coordinates(frame, places * size - 0.5, order=1)
 
-        moved = np.abs(at(then, there) - at(now, middles))[inside].mean()
+        moved = np.abs(at(then, later) - at(now, middles))[inside].mean()
         unmoved = np.abs(at(then, middles) - at(now, middles))[inside].mean()
         assert moved < 0.25 * unmoved
     assert np.abs(scene.flow).max() > 0.5
 
 
-def test_grids_that_cannot_be_shown():
+def test_grids_that_cannot_be_drawn_are_errors():
     for make, grid in (
         (photograph_scene, (2, 2, 2, 2)),
         (photograph_scene, (0, 3)),

@@ -1,4 +1,4 @@
-"""The gallery's sheets: what is painted, and where."""
+"""The gallery's sheets: the colours of tokens, the rows and their sizes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_pictures_of_any_shape_fit_their_column(aspect):
     assert columns == 1 or cell == PICTURE
 
 
-def test_a_sheet_has_a_row_for_each_view_and_the_size_that_was_said():
+def test_a_sheet_has_a_row_for_each_view_and_the_announced_size():
     one = next(each for each in samplers() if each.name == "uniform.random")
     scene = photograph_scene((4, 5))
     drawn = draw_sampler(one, (4, 5), {}, ratio=0.5, seed=0, count=256)

@@ -1,4 +1,4 @@
-"""The gallery's numbers for masks that are known."""
+"""The gallery's statistics of known masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from maskmim.types import Context, Mask, Randomness
 
 
 def chessboard(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
-    """Hides every other token. Nothing is random."""
+    """Hide every other token; nothing is random."""
     rows, columns = context.grid
     hidden = (jnp.arange(rows)[:, None] + jnp.arange(columns)) % 2 == 1
     hidden = jnp.broadcast_to(hidden.reshape(-1), (randomness.slots.shape[0], rows * columns))
@@ -31,7 +31,7 @@ def chessboard(randomness: Randomness, context: Context, *, ratio: float) -> Mas
 
 
 def both(randomness: Randomness, context: Context, *, ratio: float) -> tuple[Mask, ...]:
-    """The chessboard, and with its first token unweighted and its second seen and predicted."""
+    """Return the chessboard, and one with its first token unweighted and its second seen."""
     one = chessboard(randomness, context, ratio=ratio)
     first = one.weight.at[:, 0].set(0.0)
     return one, one._replace(weight=first, visible=one.predict)
@@ -45,23 +45,23 @@ def drawn_of(function, grid=(4, 6), views=False):
     return draw_sampler(sampler_of(function, views), grid, {}, ratio=0.5, seed=0, count=300)
 
 
-def test_facts_of_a_chessboard():
+def test_statistics_of_a_chessboard():
     drawn = drawn_of(chessboard)
     (view,) = drawn.views
     assert view.seen.shape == (512, 4, 6)  # Whole calls of 256 masks.
-    found = measure_masks(view)
-    assert found.hidden == (12, 12, 24)
-    assert (found.hidden_share, found.predicted_share) == (0.5, 0.5)
-    assert (found.group, found.distance) == (1.0, 1.0)
-    assert (found.coverage, found.p_value) == ((0.0, 1.0), 0.0)
-    assert (found.overlap, found.chance) == (1.0, 0.5)
+    measured = measure_masks(view)
+    assert measured.hidden == (12, 12, 24)
+    assert (measured.hidden_share, measured.predicted_share) == (0.5, 0.5)
+    assert (measured.group, measured.distance) == (1.0, 1.0)
+    assert (measured.coverage, measured.p_value) == ((0.0, 1.0), 0.0)
+    assert (measured.overlap, measured.chance) == (1.0, 0.5)
     # All power is at half a cycle along both axes, one of the 11 or so high frequencies.
-    assert found.bands[0] == found.bands[1] == 0 and found.bands[2] > 1
-    shown = table_cells(drawn, 0, found)
-    assert shown[:8] == (
+    assert measured.bands[0] == measured.bands[1] == 0 and measured.bands[2] > 1
+    cells = table_cells(drawn, 0, measured)
+    assert cells[:8] == (
         *("known.chessboard", "4 x 6", "50.0", "12 of 24", "50.0", "50.0", "1.00", "1.00"),
     )
-    assert shown[8:11] == ("0.0-100.0", "<0.001", "100.0 (50.0)")
+    assert cells[8:11] == ("0.0-100.0", "<0.001", "100.0 (50.0)")
 
 
 def test_views_and_weights():
@@ -79,25 +79,27 @@ def test_views_and_weights():
 
 def test_masks_that_show_nothing_have_no_groups():
     nothing, everything = np.zeros((40, 3, 3), bool), np.ones((40, 3, 3), bool)
-    found = measure_masks(MaskMaps(nothing, everything, everything))
-    assert np.isnan([found.group, found.distance, found.overlap]).all()
-    found = measure_masks(MaskMaps(everything, nothing, nothing))
-    assert found.group == 9 and np.isnan(found.distance) and found.overlap == 1
+    measured = measure_masks(MaskMaps(nothing, everything, everything))
+    assert np.isnan([measured.group, measured.distance, measured.overlap]).all()
+    measured = measure_masks(MaskMaps(everything, nothing, nothing))
+    assert measured.group == 9 and np.isnan(measured.distance) and measured.overlap == 1
 
 
-def test_facts_of_uniform_masks_on_all_kinds_of_grids():
+def test_statistics_of_uniform_masks_on_all_kinds_of_grids():
     one = next(each for each in samplers() if each.name == "uniform.random")
     for grid in ((40,), (5, 8), (2, 2, 10)):
-        found = measure_masks(draw_sampler(one, grid, {}, ratio=0.75, seed=1, count=512).views[0])
-        assert found.hidden == (30, 30, 40) and found.predicted_share == 0.75
-        assert found.overlap == pytest.approx(0.25, abs=0.01) and found.chance == 0.25
-        assert found.p_value > 1e-3
-        np.testing.assert_allclose(found.bands, 1.0, atol=0.1)
+        measured = measure_masks(
+            draw_sampler(one, grid, {}, ratio=0.75, seed=1, count=512).views[0]
+        )
+        assert measured.hidden == (30, 30, 40) and measured.predicted_share == 0.75
+        assert measured.overlap == pytest.approx(0.25, abs=0.01) and measured.chance == 0.25
+        assert measured.p_value > 1e-3
+        np.testing.assert_allclose(measured.bands, 1.0, atol=0.1)
 
 
 def test_the_table_is_aligned():
-    found = table_cells(drawn := drawn_of(chessboard), 0, measure_masks(drawn.views[0]))
-    lines = markdown_table([found, ("a" * 40, *found[1:])]).splitlines()
+    cells = table_cells(drawn := drawn_of(chessboard), 0, measure_masks(drawn.views[0]))
+    lines = markdown_table([cells, ("a" * 40, *cells[1:])]).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines) == 4
     assert [line.count("|") for line in lines] == [len(COLUMNS) + 1] * 4
 
@@ -107,7 +109,7 @@ def test_every_informed_sampler_has_its_hints_or_is_known_to_lack_them():
     assert not missing, f"gallery/hints.py lacks {sorted(missing)}"
 
 
-def test_streams_are_views_of_their_own():
+def test_each_stream_is_a_view():
     name = "modalities.independent"
     one = next(each for each in samplers() if each.name == name)
     drawn = draw_sampler(one, (4, 4), {}, ratio=0.75, seed=0, count=256)
@@ -129,7 +131,7 @@ def test_usual_grids_have_axes_that_the_sampler_serves():
     assert all(len(default_grid(sampler)) in sampler.axes for sampler in samplers())
 
 
-def test_parts_of_combinators_read_hints_and_the_longest_beginning_counts(monkeypatch):
+def test_parts_of_combinators_read_hints_and_the_longest_prefix_wins(monkeypatch):
     low = next(each for each in samplers() if each.name == "attention.low")
     monkeypatch.setattr(
         examples, "KEYWORDS", {"known.": {"ratio": 0.1}, "known.low": {"ratio": 0.5}}

@@ -16,6 +16,8 @@ from maskmim.types import Context, Randomness
 from tests.tiny import SPEC, pictures, tiny_method, tiny_model
 from tests.tolerances import SIGNIFICANCE
 
+pytestmark = pytest.mark.full
+
 
 def test_rates_rise_to_the_last_block_and_keep_the_expectation():
     factors = np.asarray(

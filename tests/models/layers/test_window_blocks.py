@@ -10,6 +10,8 @@ import pytest
 from maskmim.models.layers.swin_blocks import MASKED_SCORE
 from maskmim.models.layers.window_blocks import WindowBlock, shifted_time_mask, window_stack
 
+pytestmark = pytest.mark.full
+
 GRID, WIDTH, SIDE = (12, 8), 8, 4
 
 
