@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 from maskmim.mask_tools.spectrum import spectrum
 from maskmim.mask_tools.statistics import mean_component_size, visible_map
 from maskmim.masks import colour
-from maskmim.masks.gaussian import standardise, filtered_noise
+from maskmim.masks.gaussian import filtered_noise, standardise
 from maskmim.types import Context, Randomness
 
 IMAGES = Path(__file__).parent / "images"

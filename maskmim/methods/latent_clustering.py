@@ -70,7 +70,7 @@ def latent_clustering(
         averaged = {**variables.params, **variables.extra["average"]}
         return inner.apply["encode"](variables._replace(params=averaged), batch, **options)
 
-    apply = {name: partial(_adapted, function) for name, function in inner.apply.items()}
+    apply: Any = {name: partial(_adapted, function) for name, function in inner.apply.items()}
     return inner._replace(
         init=init,
         loss=partial(_adapted, inner.loss),

@@ -13,7 +13,6 @@ from maskmim.methods.masked import masked
 from maskmim.types import (
     Array,
     Batch,
-    Context,
     Losses,
     Mask,
     Method,
@@ -30,7 +29,7 @@ def masked_in_buckets(
     spec: Spec,
     *,
     model: Callable[[Spec], Net],
-    mask: Callable[[Randomness, Context], Mask],
+    mask: Callable[..., Mask],
     objectives: Mapping[str, Callable[[], Objective]],
     teachers: Mapping[str, Callable[[], Teacher]],
     buckets: Callable[[], Buckets],

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from maskmim.config.facts import facts_of
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
 from maskmim.data.pans import pans
@@ -180,7 +181,7 @@ def flops(argument):
 def counts_of(config, net):
     """Visible and predicted tokens of the config's sampler."""
     sampler = running_cell.dual if "dual" in config.mask.brick else video.tube
-    return sampler.counts(net.grids["video"], ratio=config.mask.ratio)
+    return facts_of(sampler).counts(net.grids["video"], ratio=config.mask.ratio)
 
 
 @pytest.mark.proves(15, "running cells halve the FLOPs of the decoder, at the published size")
