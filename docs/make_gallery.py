@@ -1,4 +1,4 @@
-"""Draws docs/gallery.md and docs/images/gallery/*.webp with `maskmim.mask_tools.gallery`.
+"""Draw docs/gallery.md and docs/images/gallery/*.webp with `maskmim.mask_tools.gallery`.
 
 python -m docs.make_gallery
 """
@@ -19,7 +19,7 @@ QUALITY = 78
 
 
 def main() -> None:
-    """Draws every sampler, keeps the sheets as WebP, and points the page to them."""
+    """Draw every sampler, save the sheets as WebP, and link the page to them."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     for old in IMAGES.glob("*.webp"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""Draws docs/images/hog.webp: photographs, and the HOG that MaskFeat predicts of them.
+"""Draw docs/images/hog.webp: photographs and the HOG that MaskFeat predicts for them.
 
 python -m docs.make_hog_figure
 """
@@ -18,15 +18,15 @@ from maskmim.targets.hog import hog
 from maskmim.targets.hog_glyphs import glyphs
 
 IMAGES = Path(__file__).parent / "images"
-PLACES = (0, 90, 200)  # of photographs in the split
+CHOSEN = (0, 90, 200)  # indices of the photographs in the split
 PIXELS, MAGNIFIED, GAP, QUALITY = 96, 3, 6, 85
 
 
 def main() -> None:
-    """One column for each photograph, its histograms below it, averaged over the channels."""
+    """Draw each photograph above its histograms, averaged over the channels."""
     records = grocery(split="val")
     size = (PIXELS, PIXELS)
-    cropped = [resize_center_crop(None, decode(records[p].encoded), size) for p in PLACES]
+    cropped = [resize_center_crop(None, decode(records[index].encoded), size) for index in CHOSEN]
     images = (np.stack(cropped) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
     cells = np.asarray(hog(images.astype(np.float32))).mean(axis=-2)
     columns = []

@@ -1,4 +1,4 @@
-"""Draws docs/images/colour_masks.png and docs/images/spectra.png with the samplers themselves.
+"""Draw docs/images/colour_masks.png and docs/images/spectra.png with the samplers themselves.
 
 python -m docs.make_mask_figures
 """
@@ -35,7 +35,7 @@ INK = {
 
 
 def masks_of(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first field f32[h, w] as it is ranked, and maps bool[MEASURED, h, w] of a colour."""
+    """Return the first noise field f32[h, w] and the maps bool[MEASURED, h, w] of a colour."""
     randomness = Randomness.of(jax.random.key(0), MEASURED)
     sampler = getattr(colour, name)
     context = Context({}, {"image": GRID}, {})
@@ -46,7 +46,7 @@ def masks_of(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_masks(path: Path) -> None:
-    """One row for each colour: its noise, then masks of five examples."""
+    """Draw one row for each colour: its noise, then masks of five examples."""
     figure, axes = plt.subplots(len(INK), SHOWN + 1, figsize=(9.6, 8.6), layout="constrained")
     for row, name in zip(axes, INK, strict=True):
         field, shown = masks_of(name)
@@ -54,8 +54,8 @@ def draw_masks(path: Path) -> None:
         row[0].imshow(field, cmap="gray", interpolation="nearest")
         row[0].set_ylabel(f"{name}\ngroups of {size:.2f}", fontsize=12, color=INK[name])
         palette = matplotlib.colors.ListedColormap(["#e9e9e9", INK[name]])
-        for axis, each in zip(row[1:], shown, strict=False):
-            axis.imshow(each, cmap=palette, interpolation="nearest")
+        for axis, visible in zip(row[1:], shown, strict=False):
+            axis.imshow(visible, cmap=palette, interpolation="nearest")
         for axis in row:
             axis.set_xticks([])
             axis.set_yticks([])
@@ -72,12 +72,12 @@ def draw_masks(path: Path) -> None:
 
 
 def draw_spectra(path: Path) -> None:
-    """Power over frequency: lines are computed from the filters, dots are measured on noise."""
+    """Draw power over frequency: lines computed from the filters, dots measured on noise."""
     figure, axis = plt.subplots(figsize=(8, 4.6), layout="constrained")
     for name, ink in INK.items():
-        found = spectrum(name, count=1000)
-        axis.plot(found.frequency, found.analytic, color=ink, linewidth=2, label=legend(name))
-        axis.plot(found.frequency, found.measured, "o", color=ink, markersize=4)
+        power = spectrum(name, count=1000)
+        axis.plot(power.frequency, power.analytic, color=ink, linewidth=2, label=legend(name))
+        axis.plot(power.frequency, power.measured, "o", color=ink, markersize=4)
     axis.set_xlim(0, 0.5)
     axis.set_ylim(0, None)
     axis.set_xlabel("spatial frequency, cycles per token")
@@ -91,13 +91,13 @@ def draw_spectra(path: Path) -> None:
 
 
 def legend(name: str) -> str:
-    """A colour and its sigmas in tokens."""
+    """Return a colour and its sigmas in tokens as text."""
     sigmas = sorted({blur.sigma for blur in colour.filter_of(name)} - {0.0})
     return f"{name}, sigma {', '.join(f'{sigma:g}' for sigma in sigmas)}" if sigmas else name
 
 
 def main() -> None:
-    """Writes both pictures."""
+    """Write both pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     for draw, name in ((draw_masks, "colour_masks.png"), (draw_spectra, "spectra.png")):
         draw(IMAGES / name)

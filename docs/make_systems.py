@@ -1,13 +1,13 @@
-"""Writes docs/systems.md, the feature table, from what configs declare and tests prove.
+"""Write docs/systems.md, the feature table, from what configs declare and tests prove.
 
-  python docs/make_systems.py             writes docs/systems.md
-  python docs/make_systems.py --check     exits 1 where docs/systems.md is not what would be written
-  python docs/make_systems.py --verify    runs the proving tests first; a failing one proves nothing
+  python docs/make_systems.py             write docs/systems.md
+  python docs/make_systems.py --check     exit with 1 if docs/systems.md is stale
+  python docs/make_systems.py --verify    run the proving tests first; a failing one proves nothing
 
-A config declares the rows that it runs by a constant, `SYSTEMS = (3,)`. A test declares what it
-proves by `@pytest.mark.proves(3, "claim")`, on a function, a class, or as `pytestmark`. Both are
-read from the source, not executed. docs/methods.yaml says in words what was verified of each method
-and which files are its own; docs/flops.json is written by benchmarks/flops.py. Needs PyYAML.
+A config declares the rows that it runs in a constant, `SYSTEMS = (3,)`. A test declares what it
+proves with `@pytest.mark.proves(3, "claim")`, on a function, a class, or as `pytestmark`. Both are
+read from the source, not executed. docs/methods.yaml describes what was verified of each method and
+lists its files; benchmarks/flops.py writes docs/flops.json. Needs PyYAML.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ FAMILIES = {
     "other": "Others",
 }
 WORKS, CONFIG_ONLY, PIECE, NOTHING = "works", "config only", "proven piece", "-"
-# What a test of the evaluators proves is about measuring, not about the method that is measured.
+# Tests of the evaluators prove measuring, not the method that is measured.
 MEASURING = "tests/evals/"
 PREFACE = """\
 # Systems
 
 The feature table: the {rows} systems that maskmim is measured against, and which of them it runs.
 
-`python docs/make_systems.py` makes this page; do not edit it. No status in it is set by hand:
+`python docs/make_systems.py` generates this page; do not edit it. No status is set by hand:
 
-- **config**: files under `configs/` that declare the row in their constant `SYSTEMS`.
-- **proofs**: tests that declare `@pytest.mark.proves(row, "claim")`; the claims are listed below.
+- **config**: the files under `configs/` that declare the row in their constant `SYSTEMS`.
+- **proofs**: the tests that declare `@pytest.mark.proves(row, "claim")`, listed below.
 - **status**: `works` has a config and a proof of its mechanism or of its parity with another
   implementation (tests of the evaluators prove measuring, which does not count); `config only` and
   `proven piece` lack one of the two; `-` has neither.
@@ -64,7 +64,7 @@ The feature table: the {rows} systems that maskmim is measured against, and whic
   idea with another modality, tokenizer or generation, `adapter` a downstream use, `outside` no
   masked modelling.
 
-`--verify` runs the proving tests, and counts only those that pass.
+`--verify` runs the proving tests and counts only those that pass.
 
 **{works} of {rows} work.** {others}
 """
@@ -73,10 +73,10 @@ The feature table: the {rows} systems that maskmim is measured against, and whic
 METHODS = """\
 ## Methods
 
-Every method is a config and the bricks that it brought. Lines are those of its files, comments and
-docstrings included; backbones, data sources and what methods share do not count. GFLOP are those of
-one training example at the published size, forward and backward, teachers and tokenizers included,
-counted by XLA (`python -m benchmarks.flops`); the last column is the ratio to MAE's ViT-B/16.
+Every method is a config and the bricks that came with it. Lines count the listed files, with
+comments and docstrings; backbones, data sources and what methods share do not count. GFLOP are
+XLA's count of one training example at the published size, forward and backward, with teachers and
+tokenizers (`python -m benchmarks.flops`); the last column is the ratio to MAE's ViT-B/16.
 """
 
 
@@ -93,36 +93,36 @@ class Proof(NamedTuple):
 
 
 def read_systems(root: Path) -> list[dict[str, Any]]:
-    """The rows of docs/systems.yaml, in order."""
+    """Return the rows of docs/systems.yaml, in order."""
     return yaml.safe_load((root / "docs" / "systems.yaml").read_text(encoding="utf-8"))
 
 
 def read_configs(root: Path) -> dict[int, list[str]]:
-    """{row: config files that declare it}, from their module-level SYSTEMS."""
-    found: dict[int, list[str]] = {}
+    """Return {row: config files that declare it}, from their module-level SYSTEMS."""
+    files: dict[int, list[str]] = {}
     for file in sorted((root / "configs").glob("*.py")):
         for node in _parsed(file).body:
             if _assigns(node, "SYSTEMS"):
                 for row in _literal(node.value, file):
-                    found.setdefault(row, []).append(file.relative_to(root).as_posix())
-    return found
+                    files.setdefault(row, []).append(file.relative_to(root).as_posix())
+    return files
 
 
 def read_proofs(root: Path) -> list[Proof]:
-    """Every claim of the tests, by row, then by test.
+    """Return every claim of the tests, sorted by row, then by test.
 
-    Raises SourceError for a `proves` that is neither decorator nor pytestmark, and for arguments
-    that are no literals: they could not be counted.
+    Raises SourceError where `proves` is neither a decorator nor in pytestmark, and where its
+    arguments are not literals: they could not be counted.
     """
     proofs = []
     for file in sorted((root / "tests").rglob("*.py")):
         tree = _parsed(file)
-        read = set()
+        counted = set()
         for test, call in _marks(tree, file.relative_to(root).as_posix()):
-            read.add(call)
+            counted.add(call)
             row, claim = _arguments(call, file)
             proofs.append(Proof(row, claim, test))
-        missed = [n for n in ast.walk(tree) if _is_proves(n) and n not in read]
+        missed = [n for n in ast.walk(tree) if _is_proves(n) and n not in counted]
         if missed:
             place = f"{file}:{missed[0].lineno}"
             raise SourceError(f"{place}: write proves(...) as a decorator or in pytestmark")
@@ -149,7 +149,7 @@ def _is_proves(node: ast.AST) -> bool:
 
 
 def _marks(scope: ast.Module | ast.ClassDef, name: str) -> Iterator[tuple[str, ast.Call]]:
-    """(test, proves call) of everything in a module or class, and of itself."""
+    """Yield (test, proves call) for a module or class and for everything in it."""
     for node in scope.body:
         if _assigns(node, "pytestmark"):
             marks = (
@@ -164,18 +164,18 @@ def _marks(scope: ast.Module | ast.ClassDef, name: str) -> Iterator[tuple[str, a
 
 
 def _arguments(call: ast.Call, file: Path) -> tuple[int, str]:
-    given = [_literal(value, file) for value in call.args]
-    given += [_literal(word.value, file) for word in call.keywords]
-    if [type(value) for value in given] != [int, str]:
+    values = [_literal(value, file) for value in call.args]
+    values += [_literal(word.value, file) for word in call.keywords]
+    if [type(value) for value in values] != [int, str]:
         raise SourceError(f"{file}:{call.lineno}: proves(row, 'claim') takes a number and a text")
-    return given[0], given[1]
+    return values[0], values[1]
 
 
 def read_methods(root: Path) -> list[dict[str, Any]]:
-    """What docs/methods.yaml says of each method, with the counts of docs/flops.json.
+    """Return the methods of docs/methods.yaml with the counts of docs/flops.json.
 
-    Each: name, recipes ({config, gflop, input}), files, lines (of all its files), told, and some
-    have a picture ({file, caption}).
+    Each has: name, recipes ({config, gflop, input}), files, lines (of all its files), told, and
+    some have a picture ({file, caption}).
     Raises SourceError where a file is missing or a recipe was never counted.
     """
     file = root / "docs" / "methods.yaml"
@@ -202,7 +202,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _methods(methods: Sequence[Mapping]) -> str:
-    """The table of methods and a paragraph on each."""
+    """Return the table of methods and a paragraph on each."""
     base = next(r["gflop"] for m in methods if m["name"] == "mae" for r in m["recipes"])
     head = [
         "| method | files | lines | recipe | input | GFLOP | of MAE's |",
@@ -211,9 +211,13 @@ def _methods(methods: Sequence[Mapping]) -> str:
     lines = [METHODS, *head]
     for method in methods:
         for place, recipe in enumerate(method["recipes"]):
-            own = (f"[{method['name']}](#{method['name']})", len(method["files"]), method["lines"])
+            first = (
+                f"[{method['name']}](#{method['name']})",
+                len(method["files"]),
+                method["lines"],
+            )
             cost = f"{recipe['gflop']:.1f}", f"{recipe['gflop'] / base:.2f}"
-            shown = own if place == 0 else ("", "", "")
+            shown = first if place == 0 else ("", "", "")
             cells = (*shown, f"`{recipe['config']}`", recipe["input"], *cost)
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     for method in methods:
@@ -227,14 +231,14 @@ def _methods(methods: Sequence[Mapping]) -> str:
 
 
 def check_rows(systems: Sequence[Mapping], rows: Iterable[int]) -> None:
-    """SourceError where a row is declared that the table does not have."""
+    """Raise SourceError where the table lacks a declared row."""
     unknown = sorted(set(rows) - {system["row"] for system in systems})
     if unknown:
         raise SourceError(f"docs/systems.yaml has no row {unknown[0]}")
 
 
 def status(row: int, configs: Mapping[int, Sequence[str]], proofs: Sequence[Proof]) -> str:
-    """What the table says of a row."""
+    """Return the status of a row."""
     has_proof = any(p.row == row and not p.test.startswith(MEASURING) for p in proofs)
     if row in configs:
         return WORKS if has_proof else CONFIG_ONLY
@@ -247,7 +251,7 @@ def page(
     proofs: Sequence[Proof],
     methods: Sequence[Mapping] = (),
 ) -> str:
-    """The whole text of docs/systems.md."""
+    """Return the whole text of docs/systems.md."""
     check_rows(systems, [*configs, *(proof.row for proof in proofs)])
     states = {system["row"]: status(system["row"], configs, proofs) for system in systems}
     count = {state: list(states.values()).count(state) for state in (WORKS, CONFIG_ONLY, PIECE)}
@@ -285,14 +289,14 @@ def _table(
 
 
 def _claims(systems: Sequence[Mapping], proofs: Sequence[Proof]) -> str:
-    """The claims of each row that has some, with the tests that prove them."""
+    """Return the claims of each row that has some, with the tests that prove them."""
     lines = ["## What the tests prove", ""]
     for system in systems:
-        own = [proof for proof in proofs if proof.row == system["row"]]
-        if own:
+        claims = [proof for proof in proofs if proof.row == system["row"]]
+        if claims:
             lines += [f'### <a id="row-{system["row"]}"></a>{system["row"]} {system["name"]}', ""]
             lines += [f"{system['title']}.", ""]
-            lines += [line for proof in own for line in _claim(proof)]
+            lines += [line for proof in claims for line in _claim(proof)]
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -303,7 +307,7 @@ def _claim(proof: Proof) -> list[str]:
 
 
 def passing(root: Path, proofs: Sequence[Proof]) -> list[Proof]:
-    """The proofs whose tests ran and passed, every one of their cases; runs them with pytest."""
+    """Run the proving tests with pytest; return the proofs all of whose cases passed."""
     tests = sorted({proof.test for proof in proofs})
     if not tests:
         return []
@@ -318,15 +322,15 @@ def passing(root: Path, proofs: Sequence[Proof]) -> list[Proof]:
 
 
 def _passed(test: str, cases: Sequence[ElementTree.Element]) -> bool:
-    """Whether some case of a test ran, and none failed; skipped ones prove nothing."""
+    """Return whether some case of a test ran and none failed; skipped ones prove nothing."""
     file, _, inner = test.partition("::")
-    wanted = ".".join(
+    prefix = ".".join(
         filter(None, [file.removesuffix(".py").replace("/", "."), *inner.split("::")])
     )
     ran = 0
     for case in cases:
         name = f"{case.attrib['classname']}.{case.attrib['name'].partition('[')[0]}".lstrip(".")
-        if name != wanted and not name.startswith(f"{wanted}."):
+        if name != prefix and not name.startswith(f"{prefix}."):
             continue
         outcome = {child.tag for child in case}
         if outcome & {"failure", "error"}:
@@ -336,7 +340,7 @@ def _passed(test: str, cases: Sequence[ElementTree.Element]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Runs the script; 1 where the page is stale or a proof fails, 2 for unreadable sources."""
+    """Run the script; return 1 if the page is stale or a proof fails, 2 for unreadable sources."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

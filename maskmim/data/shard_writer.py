@@ -51,7 +51,7 @@ class Damaged(DataError):
 class Settings:
     """The settings that determine the content of the shards; short_side 0 keeps files unchanged."""
 
-    digest_of_splits: str
+    fingerprint: str
     short_side: int
     quality: int
     shard_size: int

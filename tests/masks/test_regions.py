@@ -52,9 +52,9 @@ def draw(randomness, arrays, *, sampler, grid, options):
     return sampler(randomness, context, **dict(options)).hidden
 
 
-def hide(sampler, hints: dict[str, np.ndarray], grid=GRID, **options) -> np.ndarray:
+def hide(sampler, hint_arrays: dict[str, np.ndarray], grid=GRID, **options) -> np.ndarray:
     """Return hidden tokens bool[B, N] of a sampler under jit."""
-    arrays = {name: jnp.asarray(value) for name, value in hints.items()}
+    arrays = {name: jnp.asarray(value) for name, value in hint_arrays.items()}
     randomness = Randomness.of(jax.random.key(0), len(next(iter(arrays.values()))))
     static = {"sampler": sampler, "grid": grid, "options": tuple(options.items())}
     return np.asarray(draw(randomness, arrays, **static))
