@@ -218,7 +218,7 @@ def test_options_of_imagenet_are_refused_elsewhere(tmp_path, option):
 
 def test_the_training_command_of_the_docs_reads_the_shards():
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    command = text.partition("Training on it:")[2].split("```")[1]
+    command = text.partition("Train on the shards:")[2].split("```")[1]
     file = re.search(r"--config (\S+)", command)[1]
     config = override(load(file), re.findall(r"--config\.(\S+)", command))
     for section, tag in ((config.data.train, "train"), (config.evals.test, "val")):

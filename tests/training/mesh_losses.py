@@ -1,6 +1,6 @@
 """Trains configs on several meshes of virtual devices and compares; run as a process.
 
-`python -m tests.training.mesh_losses NAME ...` with names of `cases.SLOW`, none for `cases.QUICK`, prints
+`python -m tests.training.mesh_losses NAME ...` (of `mesh_cases.SLOW`; none for QUICK) prints
 JSON: {name: {mesh: {"losses", "loss", "params", "moments", "extra", "split", "collectives"}}}. The
 first mesh is the one that the others are compared with; mesh "a > b", without collectives, was
 saved on a after half of the steps and continued on b. Differences are relative, of losses the

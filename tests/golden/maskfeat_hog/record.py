@@ -1,4 +1,4 @@
-"""Writes tests/golden/maskfeat_hog/values.npz with the official HOG of pictures and targets of patches.
+"""Writes values.npz beside it with the official HOG of pictures and targets of patches.
 
   git clone https://github.com/facebookresearch/SlowFast  # 287ec0076846560f44a9327e931a5a2360240533
   python -m tests.golden.maskfeat_hog.record SlowFast

@@ -1,6 +1,6 @@
 """The parameters of a config as text: path, shape, how it is split, whether it is decayed.
 
-`python -m tests.golden.parameters.record` writes the files again; the diff shows what an edit changed.
+`python -m tests.golden.parameters.record` writes the files again; the diff shows the changes.
 """
 
 from functools import partial

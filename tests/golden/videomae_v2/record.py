@@ -1,4 +1,4 @@
-"""Writes tests/golden/videomae_v2/values.npz with the official VideoMAE V2, run once on a tiny case.
+"""Writes values.npz beside it with the official VideoMAE V2, run once on a tiny case.
 
   git clone https://github.com/OpenGVLab/VideoMAEv2
   python -m tests.golden.videomae_v2.record VideoMAEv2
