@@ -6,7 +6,8 @@
 Reads config.json and the newest checkpoint of the work directory, on any devices, and draws
 pictures. Without --evals it runs what the config's evals.at_end names and writes results.json; with
 --evals only what is asked for, into results-<names>.json. Known are 'reconstruction' and the probes
-of config.evals.probes. `--config.evals.KEY=VALUE` changes one evaluation setting for this call.
+of config.evals.probes. `--config.evals.KEY=VALUE` changes one evaluation setting for this call,
+whose results go to results-<names>.json, too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from maskmim.training import sharding
 from maskmim.training.build import assemble, replicate
 from maskmim.types import Variables
 
+EVALUATION_SECTIONS = ("evals", "mesh")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
@@ -43,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         config=False,
         overrides=True,
         options={
-            "evals": "names with commas between, as knn,linear_probe,reconstruction",
+            "evals": "NAMES: names with commas between, as knn,linear_probe,reconstruction",
             **processes.FLAGS,
         },
     )
@@ -58,15 +61,28 @@ def evaluate_run(options: argparse.Namespace) -> int:
     """Evaluate a run as the command line asks; return an exit code."""
     workdir = options.workdir
     here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.sequence=1", "mesh.tensor=1"]
+    check_overrides(options.overrides)
     config = override(load_config(workdir), [*here, *options.overrides])
     asked = (options.evals or "").split(",")
     names = tuple(filter(None, asked)) or config.evals.at_end
     check_names(config, names)
     evaluation = restore(config, workdir)
     processes.print_once(f"{workdir}: step {evaluation.step}")
-    file = f"results-{'+'.join(names)}.json" if options.evals else RESULTS
+    as_configured = not options.evals and not options.overrides
+    file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
     finish(evaluation, names, file=file)
     return errors.DONE
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a key that is not of the evaluation: the run was trained with it."""
+    for override_text in overrides:
+        key = override_text.partition("=")[0]
+        if key.partition(".")[0] not in EVALUATION_SECTIONS:
+            raise ConfigError(
+                f"--config.{key}: evaluate takes keys of {' and '.join(EVALUATION_SECTIONS)} only, "
+                "as the rest is what the run was trained with"
+            )
 
 
 def check_names(config: ConfigDict, names: Sequence[str]) -> None:

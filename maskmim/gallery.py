@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--list", action="store_true", help="list the samplers and draw nothing")
-    parser.add_argument("--out", type=Path, default=Path("gallery"), help="folder to write")
+    out_help = "folder to write, default: gallery"
+    parser.add_argument("--out", type=Path, default=Path("gallery"), help=out_help)
     parser.add_argument(
         "--only", default="", metavar="PREFIX", help="only samplers whose names start with PREFIX"
     )

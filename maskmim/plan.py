@@ -40,8 +40,8 @@ FLAGS = {
     "largest-batch": "with --topology: find the largest batch that fits",
 }
 OPTIONS = {
-    "topology": f"machines to plan for. {topology_help()}",
-    "decode-rate": "images/s that one core decodes and augments; default: measured on this machine",
+    "topology": f"NAME: machines to plan for. {topology_help()}",
+    "decode-rate": "RATE: images/s that a core decodes and augments; default: measured here",
 }
 
 

@@ -42,7 +42,7 @@ from maskmim.train_loop import Run, fit
 from maskmim.training.build import Assembly, assemble, init_sharded
 from maskmim.types import State, Tree, Variables
 
-OPTIONS = {"profile": "trace so many steps, into WORKDIR/profile, for XProf and TensorBoard"}
+OPTIONS = {"profile": "STEPS: trace this many steps into WORKDIR/profile, for XProf"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,6 +82,8 @@ def train(
     step, total = int(state.step), parts.span.steps
     if step >= total and stored_step(workdir) == step:
         checkpoints.close()
+        if profile:
+            processes.print_once("\nno step is left to profile: use another --workdir")
         processes.print_once(f"\nThis run is complete: {total} steps. Its results:\n")
         processes.print_once(stored_table(workdir))
         return errors.DONE

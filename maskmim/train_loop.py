@@ -164,8 +164,12 @@ def open_reporters(run: Run, start: int) -> Iterator[Reporters]:
     with (
         Log(run.workdir, step=start, enabled=is_main) as log,
         Progress(total, start, images_per_step=images, enabled=is_main) as progress,
-        StepProfiler(run.workdir / "profile", steps=run.profile, first=start + 1) as profiler,
+        StepProfiler(
+            run.workdir / "profile", steps=run.profile, first=start + 1, last=total
+        ) as profiler,
     ):
+        if profiler.problem:
+            progress.note(profiler.problem)
         yield Reporters(
             cadence=Cadence.of(config, parts.span.per_epoch),
             log=log,

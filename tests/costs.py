@@ -1,4 +1,4 @@
-"""What the tests cost: CPU minutes in all and of the dearest files, printed at the end of a run.
+"""What the tests cost: CPU minutes in all and of the slowest files, printed at the end of a run.
 
 CPU seconds are those of the process of the tests and of the processes that it started and waited
 for; they are measured for each test from its setup to its teardown.
@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-DEAREST = 10
+SLOWEST = 10
 CPU = "cpu_seconds"
 STARTED = pytest.StashKey[float]()
 costs: Counter[str] = Counter()
@@ -43,9 +43,9 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Prints the CPU minutes of the run and of the dearest files."""
+    """Prints the CPU minutes of the run and of the slowest files."""
     if not costs:
         return
-    terminalreporter.section(f"{sum(costs.values()) / 60:.1f} CPU minutes; the dearest files")
-    for file, seconds in costs.most_common(DEAREST):
+    terminalreporter.section(f"{sum(costs.values()) / 60:.1f} CPU minutes; the slowest files")
+    for file, seconds in costs.most_common(SLOWEST):
         terminalreporter.write_line(f"{seconds:7.1f} s  {file}")

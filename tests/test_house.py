@@ -10,7 +10,8 @@ from tests.running import ROOT
 # From the ground up: a room imports rooms of lower floors only, and no other room of its own.
 FLOORS = (
     ("errors", "files", "imagenet", "types"),
-    ("config", "runtime", "tree_paths"),
+    ("tree_paths",),
+    ("config", "runtime"),
     ("data", "masks", "quantize", "schedules"),
     ("generate", "losses", "optim", "reporting"),
     ("training",),

@@ -103,6 +103,8 @@ def _module(path: str, module_path: str) -> ModuleType:
                 raise
             names = _offers(module) if module else []
             hint = did_you_mean(name, names, prefix=prefix.removesuffix(name))
+            if end == 1:
+                hint += ". Is the folder that holds it on PYTHONPATH?"
             raise BrickError(f"brick {path!r}: there is no module {prefix!r}{hint}") from error
     return module
 
@@ -203,12 +205,20 @@ def _path_of(function: Callable) -> str:
     if not (inspect.isroutine(function) or inspect.isclass(function)):
         raise BrickError(f"brick({function!r}): give a function, or its dotted path as text")
     path = public_path(function)
-    if "<" in path or path.startswith("__main__.") or resolve(path) is not function:
+    if "<" in path or path.startswith("__main__.") or not _leads_to(path, function):
         raise BrickError(
             f"brick({function.__qualname__}): {path} does not lead to this function, so a stored "
-            "config could not find it again: define it at the top level of a module"
+            "config could not find it again: define it at the top level of a module on PYTHONPATH"
         )
     return path
+
+
+def _leads_to(path: str, function: Callable) -> bool:
+    """Return whether a path resolves to a function."""
+    try:
+        return resolve(path) is function
+    except BrickError:
+        return False
 
 
 def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:

@@ -35,7 +35,7 @@ def command_line(
     overrides:   for commands that read a stored config instead: take --config.KEY=VALUE; the
                  result's `overrides` are texts for `override`.
     flags:       {name: help} of switches, False unless given.
-    options:     {name: help} of texts, None unless given.
+    options:     {name: 'VALUE: help'} of texts, None unless given; VALUE stands in --help.
     Raises ConfigError for a wrong command line; --help and --print-config print and raise
     SystemExit(0).
     """
@@ -106,7 +106,8 @@ def _parser(
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     for name, text in options.items():
-        parser.add_argument(f"--{name}", metavar="VALUE", help=text)
+        value, _, rest = text.partition(": ")
+        parser.add_argument(f"--{name}", metavar=value, help=rest)
     return parser
 
 

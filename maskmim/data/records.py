@@ -40,7 +40,7 @@ class BadImage(Exception):
 class Example(NamedTuple):
     """One record as it is stored.
 
-    encoded: bytes of an image file, or the pixels u8[H, W, C] themselves.
+    encoded: bytes of an image, video or sound file, or the pixels u8[H, W, C] themselves.
     labels:  {label set: class index}, empty where there are none.
     """
 
@@ -50,9 +50,9 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Records(Protocol):
-    """A source of images with random access, picklable and readable from several threads.
+    """A source of examples with random access, picklable and readable from several threads.
 
-    labels:      {label set: names of its classes}, empty where the images have no labels.
+    labels:      {label set: names of its classes}, empty where the examples have no labels.
     fingerprint: hex sha256 of the manifest, see `manifest_digest`; a resumed run compares it.
     """
 

@@ -21,7 +21,7 @@ from maskmim.runtime import processes
 
 RESULTS = "results.json"
 OURS = "this encoder"
-# Errors of evals.reconstruction, and the guess that each is the error of.
+# Errors of evals.reconstruction, and what is guessed for hidden patches.
 GUESSES = {
     "reconstruction/mse": "prediction, patch statistics put back",
     "reconstruction/mse_own_mean": "each hidden patch's own mean",

@@ -69,7 +69,8 @@ def two_ramps(
 ) -> Array:
     """Raise the ratio linearly from low to middle, and later to high; constant elsewhere.
 
-    places: shares of training at which the first ramp ends, the second starts and ends; ours.
+    places: shares of training at which the first ramp ends, the second starts and ends. The values
+            are ours.
     Source: a commented-out schedule in LMD's code.
     Differences: LMD's does not count the second ramp from its own start and would pass 1.
     """

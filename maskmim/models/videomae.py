@@ -28,7 +28,7 @@ class AskedDecoder(Stack):
     makes the decoder cheaper; a token that is both enters twice, as in the release. Where the
     hidden tokens are the predicted ones this is MAE's decoder in another order.
     Source: PretrainVisionTransformer.forward of modeling_pretrain.py, MCG-NJU/VideoMAE and
-    OpenGVLab/VideoMAEv2. As there, `embed` (`encoder_to_decoder`) has no bias and torch's
+    OpenGVLab/VideoMAEv2. As their `encoder_to_decoder`, `embed` has no bias and torch's
     initialisation.
     """
 

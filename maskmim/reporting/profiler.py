@@ -23,13 +23,19 @@ class StepProfiler:
     """Context manager that traces `steps` steps of a training, after WARM_UP steps of this start.
 
     folder: where the trace is written, folder/plugins/profile/<time>/. steps: 0 for no trace.
-    first:  the number of the first step of this start.
+    first:  the number of the first step of this start. last: of the last step of the training.
+
+    problem: why nothing will be traced although steps were asked for, else ''.
     """
 
-    def __init__(self, folder: Path, *, steps: int, first: int):
+    def __init__(self, folder: Path, *, steps: int, first: int, last: int):
         self.folder = folder
-        self._traced = range(first + WARM_UP, first + WARM_UP + steps)
+        begin = first + WARM_UP
+        self._traced = range(begin, min(begin + steps, last + 1))
         self._running = False
+        self.problem = ""
+        if steps and not self._traced:
+            self.problem = f"no profile: this start has fewer than {WARM_UP + 1} steps to train"
 
     def __enter__(self) -> StepProfiler:
         return self

@@ -25,9 +25,9 @@ _votes = itertools.count()
 
 
 FLAGS = {
-    "coordinator": "HOST:PORT of process 0, or auto to ask the cluster",
-    "processes": "number of processes",
-    "process": "index of this process, from 0",
+    "coordinator": "HOST:PORT: address of process 0, or auto to ask the cluster",
+    "processes": "N: number of processes",
+    "process": "I: index of this process, from 0",
 }
 
 

@@ -31,25 +31,37 @@ def run_steps(profiler: StepProfiler, numbers: range) -> list[str]:
 
 
 def test_the_steps_after_the_warm_up_are_traced(tmp_path, traced):
-    notes = run_steps(StepProfiler(tmp_path, steps=3, first=11), range(11, 20))
+    notes = run_steps(StepProfiler(tmp_path, steps=3, first=11, last=99), range(11, 20))
     assert traced == ["start", "stop"]
     assert [bool(note) for note in notes] == [False] * 4 + [True] + [False] * 4
     assert "steps 13 to 15" in notes[4] and str(tmp_path) in notes[4]
 
 
 def test_a_run_that_ends_early_ends_the_trace(tmp_path, traced):
-    run_steps(StepProfiler(tmp_path, steps=30, first=1), range(1, 5))
+    run_steps(StepProfiler(tmp_path, steps=30, first=1, last=99), range(1, 5))
     assert traced == ["start", "stop"]
 
 
+def test_more_steps_than_are_left_end_with_the_training(tmp_path, traced):
+    notes = run_steps(StepProfiler(tmp_path, steps=300, first=1, last=5), range(1, 6))
+    assert traced == ["start", "stop"] and "steps 3 to 5" in notes[-1]
+
+
+def test_too_few_steps_are_a_problem(tmp_path, traced):
+    profiler = StepProfiler(tmp_path, steps=3, first=4, last=5)
+    run_steps(profiler, range(4, 6))
+    assert traced == [] and "fewer than 3 steps" in profiler.problem
+    assert not StepProfiler(tmp_path, steps=0, first=4, last=5).problem
+
+
 def test_nothing_is_traced_without_the_flag(tmp_path, traced):
-    run_steps(StepProfiler(tmp_path, steps=parse_steps(None), first=1), range(1, 5))
+    run_steps(StepProfiler(tmp_path, steps=parse_steps(None), first=1, last=99), range(1, 5))
     assert traced == []
 
 
 def test_a_trace_names_its_steps(tmp_path):
     double = jax.jit(lambda x: 2 * x)
-    with StepProfiler(tmp_path, steps=1, first=1) as profiler:
+    with StepProfiler(tmp_path, steps=1, first=1, last=99) as profiler:
         for number in (1, 2, 3):
             with profiler.step(number):
                 outputs = double(jnp.ones(3))

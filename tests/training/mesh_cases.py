@@ -26,7 +26,7 @@ VIDEO = ["model.variant=2x32x4", "model.decoder=1x32x4", "optim.lr=0.02"]
 
 
 def case(config, flags, meshes, moves=(), steps=STEPS):
-    """The input of `losses.compare`."""
+    """The input of `mesh_losses.compare`."""
     return {
         "config": f"configs/{config}",
         "flags": flags,

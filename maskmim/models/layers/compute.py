@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from maskmim.models.layers.blocks import REMAT, Dtype
 from maskmim.models.layers.errors import ModelError
 
+DTYPES = ("float32", "bfloat16")
+
 
 class Compute(NamedTuple):
     """Choices that leave parameters and their shapes as they are.
@@ -31,8 +33,10 @@ def compute(*, dtype: str = "float32", remat: str = "none", unroll: bool = False
             or 'dots_no_batch' (all but matrix products, or but those without a batch dimension).
     unroll: run the blocks one after another instead of in a loop: same numbers, slower to compile;
             meant for counting FLOPs, as XLA counts the body of a loop once.
-    Raises ModelError for an unknown remat policy.
+    Raises ModelError for an unknown dtype or remat policy.
     """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}: use {' or '.join(DTYPES)}")
     if remat not in REMAT:
         raise ModelError(f"unknown remat policy {remat!r}: use one of {', '.join(REMAT)}")
     return Compute(jnp.dtype(dtype), remat, unroll)
