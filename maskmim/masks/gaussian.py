@@ -128,7 +128,9 @@ def deviation(grid: tuple[int, ...], blurs: Filter) -> np.ndarray:
             with_mean += weight * _outer([part.sum(1) for part in shared]) / cells
     spread = variance - 2 * with_mean + with_mean.mean()
     if spread.min() < 1e-12:
-        raise MaskError(f"the filter {blurs} leaves no differences on a grid of {grid} tokens")
+        raise MaskError(
+            f"the filter {blurs} leaves no differences on a grid of {grid} tokens: use smaller sigmas"
+        )
     return np.sqrt(spread)
 
 

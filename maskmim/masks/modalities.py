@@ -141,7 +141,9 @@ def stream_counts(
     ratios = ratios or {}
     unknown = sorted(set(ratios) - set(grids))
     if unknown:
-        raise MaskError(f"mask.ratios names {unknown}, but streams are {sorted(grids)}")
+        raise MaskError(
+            f"mask.ratios names {unknown}, but streams are {sorted(grids)}: use names of streams"
+        )
     counts = {}
     for name, grid in grids.items():
         length, share = math.prod(grid), ratios.get(name, ratio)
