@@ -129,7 +129,7 @@ def deviation(grid: tuple[int, ...], blurs: Filter) -> np.ndarray:
     spread = variance - 2 * with_mean + with_mean.mean()
     if spread.min() < 1e-12:
         raise MaskError(
-            f"the filter {blurs} leaves no differences on a grid of {grid} tokens: use smaller sigmas"
+            f"the filter {blurs} leaves no differences on a grid of {grid}: use smaller sigmas"
         )
     return np.sqrt(spread)
 
