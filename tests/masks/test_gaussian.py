@@ -19,6 +19,8 @@ from maskmim.masks.gaussian import (
     standardise,
 )
 
+pytestmark = pytest.mark.full
+
 FILTERS = {
     "red": (colour.red_filter(1.3), ((1.0, 1.3),)),
     "blue": (colour.blue_filter(0.7), ((1.0, 0.0), (-1.0, 0.7))),
