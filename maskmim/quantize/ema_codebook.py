@@ -75,12 +75,7 @@ def averaged(
     together. Here the ten rounds see ten batches, since micro-batches never hold a whole batch. The
     official code resets the running counts every epoch and counts a code as used once it was hit.
     """
-    if min(width, size, offered) < 1 or rounds < 0 or not 0 <= decay < 1:
-        raise CodebookError(
-            f"no codebook has {size} codes of {width} values, decay {decay}, {rounds} rounds of "
-            f"k-means and {offered} vectors offered per example: sizes and vectors are at least 1, "
-            "rounds at least 0, and the decay is from 0 to below 1"
-        )
+    check_sizes(width, size=size, decay=decay, rounds=rounds, offered=offered)
 
     def init(key: Array) -> Tree:
         codes = l2_normalise(jax.random.normal(key, (size, width)))
@@ -116,10 +111,25 @@ def averaged(
         share = used_share(counts, least=FORGOTTEN * (1.0 - decay))
         return {"perplexity": Mean(perplexity(counts), one), "used": Mean(share, one)}
 
-    def nearest(extra: Tree, vectors: Array) -> Array:
-        return nearest_cosine(vectors, extra["codes"])
+    return Codebook(size, init, _codes, _nearest, count, update, metrics)
 
-    return Codebook(size, init, lambda extra: extra["codes"], nearest, count, update, metrics)
+
+def _codes(extra: Tree) -> Array:
+    return extra["codes"]
+
+
+def _nearest(extra: Tree, vectors: Array) -> Array:
+    return nearest_cosine(vectors, extra["codes"])
+
+
+def check_sizes(width: int, *, size: int, decay: float, rounds: int, offered: int) -> None:
+    """Raise CodebookError for sizes and shares that no codebook can have, see `averaged`."""
+    if min(width, size, offered) < 1 or rounds < 0 or not 0 <= decay < 1:
+        raise CodebookError(
+            f"no codebook has {size} codes of {width} values, decay {decay}, {rounds} rounds of "
+            f"k-means and {offered} vectors offered per example: sizes and vectors are at least 1, "
+            "rounds at least 0, and the decay is from 0 to below 1"
+        )
 
 
 def _directions(old: Array, sums: Array) -> Array:
