@@ -99,7 +99,7 @@ def constrain_qkv(query: Array, key: Array, value: Array) -> tuple[Array, Array,
     """
     if query.ndim > 4:
         return query, key, value
-    # Constrain the inputs as they come too, as gradients go back the same way.
+    # Constrain the inputs too: their gradients take the same way back.
     query, key, value = (_by_token(x) for x in (query, key, value))
     if _heads_divide(query):
         return tuple(_constrain(x, BATCH_AXES, ("tensor", "sequence")) for x in (query, key, value))
