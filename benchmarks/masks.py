@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from maskmim.mask_tools.discovery import Sampler, samplers
 from maskmim.mask_tools.gallery.hints import compute_hint, repeat_hints
 from maskmim.mask_tools.gallery.scene import photograph_scene
-from maskmim.types import Array, Context, Randomness
+from maskmim.types import Array, Context, Randomness, random_key
 
 RATIO = 0.75
 GRIDS = {2: (14, 14), 3: (8, 14, 14), 1: (512,)}
@@ -88,7 +88,7 @@ def compile_case(sampler: Sampler, grid: tuple[int, ...], batch: int) -> Case:
         return sampler.function(Randomness(key, slots), context, **options)
 
     hints = batch_hints(sampler.needs, grid, batch)
-    arguments = jax.random.key(0), jnp.arange(batch, dtype=jnp.uint32), hints
+    arguments = random_key(0), jnp.arange(batch, dtype=jnp.uint32), hints
     compiled = jax.jit(draw).lower(*arguments).compile()
     costs = compiled.cost_analysis()
     flops = (costs["flops"] + costs.get("transcendentals", 0.0)) / batch

@@ -6,7 +6,8 @@
 
 After the colon: mask=high (the most attended tokens are hidden) | hint (high, but some of the very
 most attended are revealed) | low (the least attended are hidden); variant=S/16 and any of
-maskmim.models.vit.variant; epochs=N; tiny (a few small steps on the embedded photographs).
+maskmim.models.vit.variant; epochs=N; shards=DIR (docs/data.md); tiny (a few small steps on the
+embedded photographs).
 
 A student learns from an EMA of itself. Each picture gives two large crops and ten small ones. The
 teacher sees the large crops without a mask; the attention of its class token in the last block
@@ -55,7 +56,7 @@ RISE = 30.0  # epochs over which teacher temperatures rise
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, mask="high", variant="S/16", epochs=100.0, tiny=False)
+    choice = parse_argument(arg, mask="high", variant="S/16", epochs=100.0, shards="", tiny=False)
     config = base()
     config.method = public_path(self_distillation.self_distillation)
     config.mask = attention_mask(choice["mask"])
@@ -71,6 +72,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -84,10 +86,9 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     config.data.augment = brick(
         multi_crop.multi_crop, global_scale=(cut, 1.0), local_scale=(0.05, cut)
     )
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 800 if epochs >= LONG else 240
-    optimiser(config, late_epochs=1.0, warmup_epochs=10.0)
+    optimiser(config, late_epochs=1.0, warmup_epochs=recipes.warmup(epochs, 10.0))
 
 
 def tiny(config: ConfigDict) -> None:

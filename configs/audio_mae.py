@@ -10,8 +10,9 @@ maskmim.masks.audio; 0.8 of tokens random is the published choice); tiny (a few 
 synthetic tones).
 
 A recording becomes 1024 frames of 128 log-mel energies (10 s at 16 kHz, see
-maskmim/data/log_mel.py), 64 x 8 patches of 16 x 16. A fifth of them enters a ViT; a decoder of 16
-blocks whose attention stays in windows of 4 x 4 patches predicts the others, normalised per patch.
+maskmim/data/log_mel.py), 64 x 8 patches of 16 x 16. The sample rate is one key,
+--config.data.decode.rate. A fifth of the patches enters a ViT; a decoder of 16 blocks whose
+attention stays in windows of 4 x 4 patches predicts the others, normalised per patch.
 The normalisation of the input is (x - mean) / (2 std) with AudioSet's statistics: input.mean is the
 mean, input.std twice the deviation. Recordings that are too short are padded with frames of 0
 before the normalisation. The recipe is that of submit_pretrain_audioset2M.sh: AdamW (0.9, 0.95),
@@ -65,13 +66,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.input.dtype = "float32"
     config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.8)
     config.objectives = {"pixels": norm_pix_objective()}
-    config.data.decode = config.evals.decode = brick(sound.waveform)
+    config.data.decode = brick(sound.waveform)
+    config.evals.decode = None  # as data.decode, so that evaluations have the same sample rate
     config.data.augment = brick(spectrograms.random_stretch, loudness=10.0)
     config.evals.transform = brick(spectrograms.first_stretch)
     if choice["tiny"]:
         tiny(config)
     else:
-        published(config, choice["path"], choice["variant"], choice["epochs"])
+        published(
+            config, choice["path"], recipes.vit_of_patch_16(choice["variant"]), choice["epochs"]
+        )
     return config
 
 
@@ -84,7 +88,14 @@ def published(config: ConfigDict, path: str, variant: str, epochs: float) -> Non
     config.data.workers = 16
     config.train.epochs = epochs
     config.train.batch_size = 512
-    recipes.adamw_cosine(config, lr=2e-4, lr_per=256, b2=0.95, weight_decay=1e-4, warmup_epochs=3.0)
+    recipes.adamw_cosine(
+        config,
+        lr=2e-4,
+        lr_per=256,
+        b2=0.95,
+        weight_decay=1e-4,
+        warmup_epochs=recipes.warmup(epochs, 3.0),
+    )
 
 
 def tiny(config: ConfigDict) -> None:

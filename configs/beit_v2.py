@@ -5,8 +5,9 @@
   python -m maskmim.train --config beit_v2 --workdir runs/beit_v2 \\
       --config.teachers.tokenizer.workdir=runs/vq_kd
 
-After the colon: variant=B/16, L/16 or any of maskmim.models.vit.variant; epochs=N; tiny (a few
-small steps on the embedded photographs, with random codes). configs/vq_kd.py trains the tokenizer.
+After the colon: variant=B/16, L/16 or any of maskmim.models.vit.variant; epochs=N; shards=DIR
+(docs/data.md); tiny (a few small steps on the embedded photographs, with random codes).
+configs/vq_kd.py trains the tokenizer.
 
 Pretraining predicts the tokenizer's codes of 75 of 196 tokens, hidden in blocks, which enter as
 mask embeddings; cross-entropy, twice: from the last block, and from two more blocks over the patch
@@ -42,7 +43,7 @@ NO_DECAY = (r"(^|/)(bias|scale|positions|class_token)$",)
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B/16", epochs=1600.0, tiny=False)
+    choice = parse_argument(arg, variant="B/16", epochs=1600.0, shards="", tiny=False)
     config = base()
     config.objectives = {
         head: brick(classify, head=head, target=brick(codes.codes))
@@ -53,23 +54,24 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     short = epochs <= SHORT
-    large = {"layer": 21, "layer_scale": 1e-5} if variant.startswith("L/") else {}
+    size = recipes.vit_size(variant)
+    large = {"layer": 21, "layer_scale": 1e-5} if size["variant"] == "L" else {}
     config.model = brick(
         beit_v2.beit_v2,
-        **recipes.vit_size(variant),
+        **size,
         **large,
         drop_path=0.0 if short else 0.1,
         compute=brick(compute, dtype="bfloat16"),
     )
     config.mask = block_mask(smallest=16)
     config.teachers = {"tokenizer": brick(tokenizers.of_run, workdir="runs/vq_kd")}
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
     recipes.adamw_cosine(
@@ -78,7 +80,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         b2=0.98 if short else 0.999,
         no_decay=NO_DECAY,
         clip_norm=3.0,
-        warmup_epochs=10.0,
+        warmup_epochs=recipes.warmup(epochs, 10.0),
         final=1e-5 / 1.5e-3,
     )
 

@@ -6,7 +6,7 @@
 
 After the colon: target=tokens | pixels (tokens are the codes of a tokenizer that was trained here,
 see configs/beit_v2.py); variant=B | L (patches of 16; any of maskmim.models.vit.variant); epochs=N;
-tiny (a few small steps on the embedded photographs, with random codes).
+shards=DIR (docs/data.md); tiny (a few small steps on the embedded photographs, with random codes).
 
 98 of 196 patches are hidden in blocks. Four blocks of cross-attention regress the latents of the
 hidden patches from those of the visible ones; four of self-attention see only the regressed latents
@@ -50,7 +50,7 @@ TARGETS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, target="tokens", variant="B", epochs=800.0, tiny=False)
+    choice = parse_argument(arg, target="tokens", variant="B", epochs=800.0, shards="", tiny=False)
     target = choice["target"]
     config = base()
     config.objectives = {
@@ -68,7 +68,9 @@ def get_config(arg: str = "") -> ConfigDict:
     if choice["tiny"]:
         tiny(config, target)
     else:
-        published(config, target, choice["variant"], choice["epochs"])
+        variant = recipes.vit_of_patch_16(choice["variant"])
+        published(config, target, variant, choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -84,14 +86,13 @@ def published(config: ConfigDict, target: str, variant: str, epochs: float) -> N
     config.mask = brick(blocks.beit, ratio=0.5, smallest=16)
     if target == "tokens":
         config.teachers.tokenizer = brick(tokenizers.of_run, workdir="runs/vq_kd")
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
     recipes.adamw_cosine(
         config,
         lr=1.5e-3,
         clip_norm=3.0,
-        warmup_epochs=max(10.0, epochs / 40),
+        warmup_epochs=recipes.warmup(epochs, max(10.0, epochs / 40)),
         final=1e-5 / 1.5e-3,
     )
 

@@ -3,8 +3,8 @@
   python -m maskmim.train --config capi --workdir runs/capi
   python -m maskmim.train --config capi:steps=100000 --workdir runs/capi_short
 
-After the colon: variant=L/14 | B/14 | ...; steps=N of 16,384 images (all warm-ups are the first
-tenth of them); tiny (a few small steps on the embedded photographs).
+After the colon: variant=L/14 | B/14 | ...; shards=DIR (docs/data.md); steps=N of 16,384 images (all
+warm-ups are the first tenth of them); tiny (a few small steps on the embedded photographs).
 
 The encoder sees one rectangle of 90 of 256 patches, shifted around the picture; an EMA of it sees
 the whole picture. A linear layer on the EMA's tokens, with a loss of its own, learns 16,384
@@ -51,7 +51,7 @@ WARMUP = 0.1  # the share of the training in which rates rise and the EMA starts
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="L/14", steps=500_000, tiny=False)
+    choice = parse_argument(arg, variant="L/14", steps=500_000, shards="", tiny=False)
     config = base()
     config.method = public_path(latent_clustering.latent_clustering)
     inverse = brick(blocks.inverse, ratio=0.65)
@@ -69,6 +69,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["steps"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -84,7 +85,6 @@ def published(config: ConfigDict, variant: str, steps: int) -> None:
     )
     add_teachers(config, clusters=16_384)
     config.data.augment.scale = (0.6, 1.0)
-    recipes.imagenet_data(config)
     config.train.epochs = steps * BATCH_SIZE / TRAIN_IMAGES
     config.train.batch_size = BATCH_SIZE
     optimiser(config)

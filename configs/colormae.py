@@ -4,12 +4,13 @@
   python -m maskmim.train --config colormae:mask=blue --workdir runs/colormae_blue
 
 After the colon: mask=green | red | blue | purple | white | bank (the official procedure: one stored
-bank of patterns, cropped once for each 512 images); variant and epochs as in configs/mae.py; tiny.
+bank of patterns, cropped once for each 512 images); variant, epochs and shards as in
+configs/mae.py; tiny.
 
 Everything but the mask is MAE's recipe (the official configs inherit mmpretrain's MAE).
 Differences: masks are filtered on the device, fresh and independent for every image; the authors
 crop one bank of 3072 stored patterns. Their filter widths are not published; ours are documented
-defaults in maskmim/masks/colour.py and can be set: --config.mask.narrow=0.5 --config.mask.wide=1.
+defaults in maskmim/masks/colour.py and can be set: --config.mask.sigmas=0.5,1.
 
 Published results to expect (official README and logs; not yet reproduced by us):
   B/16 green, ImageNet-1k fine-tuning, 300 / 800 / 1600 epochs: 83.01 / 83.61 / 83.77
@@ -41,7 +42,7 @@ MASKS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, tiny=False)
+    choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, shards="", tiny=False)
     config = base()
     config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.75)
     if choice["mask"] == "bank":
@@ -51,6 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -64,10 +66,11 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(
+        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
+    )
 
 
 def tiny(config: ConfigDict) -> None:

@@ -3,8 +3,8 @@
   python -m maskmim.train --config convnext_v2:variant=B --workdir runs/convnext_v2_b
 
 After the colon: variant=A | F | P | N | T | B | L | H (atto, femto, pico, nano, tiny, base, large,
-huge; or widths x depths such as 96x3-3-9-3); epochs=N, 800 in the paper's studies and 1600 for its
-results; tiny (a few small steps on the embedded photographs).
+huge; or widths x depths such as 96x3-3-9-3); shards=DIR (docs/data.md); epochs=N, 800 in the
+paper's studies and 1600 for its results; tiny (a few small steps on the embedded photographs).
 
 30 of the 49 units of 32 x 32 pixels are hidden. Convolutions and GRN of the encoder leave hidden
 cells out at every resolution; a decoder of one ConvNeXt V2 block, 512 wide, sees the last stage's
@@ -42,7 +42,7 @@ HIDDEN = 30 / 49
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B", epochs=1600.0, tiny=False)
+    choice = parse_argument(arg, variant="B", epochs=1600.0, shards="", tiny=False)
     config = base()
     config.mask = brick(uniform.random, ratio=HIDDEN)
     config.objectives = {"pixels": norm_pix_objective()}
@@ -51,16 +51,18 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(convnext_fcmae, variant=variant, compute=brick(compute, dtype="bfloat16"))
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(
+        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
+    )
 
 
 def tiny(config: ConfigDict) -> None:

@@ -3,7 +3,7 @@
   python -m maskmim.train --config crossmae --workdir runs/crossmae
   python -m maskmim.train --config crossmae:predicted=0.75 --workdir runs/crossmae_all
 
-After the colon: variant=S/16 | B/16 | L/16 | H/14 and epochs=N as in configs/mae.py;
+After the colon: variant=S/16 | B/16 | L/16 | H/14, epochs=N and shards=DIR as in configs/mae.py;
 predicted=SHARE of all tokens (the official kept_mask_ratio): 0.25 decodes 49 of the 147 hidden
 tokens at 224 px, 0.75 all of them; tiny (a few small steps on the embedded photographs).
 
@@ -35,7 +35,9 @@ LEARNING_RATE = 1.5e-4  # per 256 images, of MAE
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B/16", epochs=800.0, predicted=0.25, tiny=False)
+    choice = parse_argument(
+        arg, variant="B/16", epochs=800.0, predicted=0.25, shards="", tiny=False
+    )
     predicted_share = choice["predicted"] / HIDDEN  # of the hidden tokens
     config = base()
     random = brick(uniform.random, ratio=HIDDEN)
@@ -45,6 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config, predicted_share)
     else:
         published(config, choice["variant"], choice["epochs"], predicted_share)
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -60,11 +63,12 @@ def published(config: ConfigDict, variant: str, epochs: float, predicted_share: 
         decoder_heads=heads,
         compute=brick(compute, dtype="bfloat16"),
     )
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
     lr = LEARNING_RATE * predicted_share
-    recipes.adamw_cosine(config, lr=lr, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(
+        config, lr=lr, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
+    )
 
 
 def tiny(config: ConfigDict, predicted_share: float) -> None:

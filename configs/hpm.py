@@ -4,7 +4,7 @@
   python -m maskmim.train --config hpm:epochs=800,variant=L/16 --workdir runs/hpm_l16
 
 After the colon: predict=relative | absolute (how the loss predictor learns); variant=B/16 | L/16 |
-...; epochs=N; tiny (a few small steps on the embedded photographs).
+...; epochs=N; shards=DIR (docs/data.md); tiny (a few small steps on the embedded photographs).
 
 A second decoder predicts the loss of each patch. An EMA of the model sees the whole picture and
 tells which patches are hard; of the 147 hidden patches a share that rises from 0 to a half are the
@@ -41,7 +41,9 @@ MOMENTUM_EPOCHS = 100.0  # in which the momentum rises, whatever the length of t
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, predict="relative", variant="B/16", epochs=200.0, tiny=False)
+    choice = parse_argument(
+        arg, predict="relative", variant="B/16", epochs=200.0, shards="", tiny=False
+    )
     config = base()
     config.mask = brick(difficulty.hardest, ratio=0.75)
     pixel_loss = recipes.match_objective("pixels", pixels.patches, squared_error)
@@ -54,6 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -68,10 +71,11 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     config.teachers = {"average": model_average(min(1.0, MOMENTUM_EPOCHS / epochs))}
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(
+        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
+    )
 
 
 def tiny(config: ConfigDict) -> None:

@@ -3,7 +3,8 @@
   python -m maskmim.train --config mae:variant=L/16,epochs=800 --workdir runs/mae_l16
 
 After the colon: variant=B/16 | L/16 | H/14 (and any of maskmim.models.vit.variant); epochs=N;
-tiny (a few steps of a very small model on the embedded photographs, for tests).
+shards=DIR (docs/data.md); tiny (a few steps of a very small model on the embedded photographs, for
+tests).
 
 ImageNet-1k is read through tensorflow-datasets, prepared in config.data.train.data_dir, or from
 shards made of its tar files, see docs/data.md.
@@ -31,7 +32,7 @@ SYSTEMS = (3,)
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B/16", epochs=800.0, tiny=False)
+    choice = parse_argument(arg, variant="B/16", epochs=800.0, shards="", tiny=False)
     config = base()
     config.mask = brick(uniform.random, ratio=0.75)
     config.objectives = {"pixels": norm_pix_objective()}
@@ -39,6 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -52,10 +54,11 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 4096
-    recipes.adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=40.0)
+    recipes.adamw_cosine(
+        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
+    )
 
 
 def tiny(config: ConfigDict) -> None:

@@ -3,8 +3,9 @@
   python -m maskmim.train --config maskfeat --workdir runs/maskfeat_vit_b
   python -m maskmim.train --config maskfeat:variant=L,epochs=1600 --workdir runs/maskfeat
 
-After the colon: variant=B | L (patches of 16; any of maskmim.models.vit.variant); epochs=N; tiny (a
-few small steps on the embedded photographs). MaskFeat for clips is configs/maskfeat_video.py.
+After the colon: variant=B | L (patches of 16; any of maskmim.models.vit.variant); epochs=N;
+shards=DIR (docs/data.md); tiny (a few small steps on the embedded photographs). MaskFeat for clips
+is configs/maskfeat_video.py.
 
 78 of 196 patches are hidden in blocks of at least 15. Every token enters the encoder, hidden ones
 as a mask embedding; one linear layer predicts the HOG of each hidden patch, 108 values, of the
@@ -46,7 +47,7 @@ NO_DECAY = (r"(^|/)(bias|scale)$",)
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B", epochs=300.0, tiny=False)
+    choice = parse_argument(arg, variant="B", epochs=300.0, shards="", tiny=False)
     config = base()
     config.objectives = {
         "hog": brick(
@@ -60,7 +61,9 @@ def get_config(arg: str = "") -> ConfigDict:
     if choice["tiny"]:
         tiny(config)
     else:
-        published(config, choice["variant"], choice["epochs"])
+        variant = recipes.vit_of_patch_16(choice["variant"])
+        published(config, variant, choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -74,7 +77,6 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     config.mask = block_mask(smallest=15)
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
     recipes.adamw_cosine(
@@ -83,7 +85,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         lr_per=256,
         no_decay=NO_DECAY,
         clip_norm=0.02,
-        warmup_epochs=30.0,
+        warmup_epochs=recipes.warmup(epochs, 30.0),
         final=0.005,
     )
 

@@ -89,7 +89,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         lr_per=32,
         no_decay=NO_DECAY,
         clip_norm=0.02,
-        warmup_epochs=10.0,
+        warmup_epochs=recipes.warmup(config.train.epochs, 10.0),
         final=0.01,
     )
 

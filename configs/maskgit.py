@@ -4,8 +4,8 @@
   python -m maskmim.train --config maskgit:tokenizer=runs/tokenizer --workdir runs/it
 
 After the colon: tokenizer=WORKDIR, the run of configs/vqgan.py (tokenizer=fresh takes an untrained
-one, for plans and tests); variant=24x768x16 (depth x width x heads); small (64 pixels, the embedded
-photographs, minutes on a CPU); tiny (a few small steps on the same).
+one, for plans and tests); variant=24x768x16 (depth x width x heads); shards=DIR (docs/data.md);
+small (64 pixels, the embedded photographs, minutes on a CPU); tiny (a few small steps on the same).
 
 Of 16 x 16 codes a share cos(pi/2 r), r uniform for each example, is hidden, and a transformer of 24
 post-norm blocks predicts them from the others and the class. Decoding starts with all codes hidden
@@ -48,7 +48,7 @@ SYSTEMS = (101,)
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(
-        arg, tokenizer="runs/tokenizer", variant="24x768x16", small=False, tiny=False
+        arg, tokenizer="runs/tokenizer", variant="24x768x16", shards="", small=False, tiny=False
     )
     config = base()
     config.method = public_path(masked_tokens.masked_tokens)
@@ -65,16 +65,16 @@ def get_config(arg: str = "") -> ConfigDict:
     elif choice["small"]:
         small(config, choice["tokenizer"])
     else:
-        published(config, choice["variant"], choice["tokenizer"])
+        published(config, choice["variant"], choice["tokenizer"], choice["shards"])
     return config
 
 
-def published(config: ConfigDict, variant: str, tokenizer: str) -> None:
+def published(config: ConfigDict, variant: str, tokenizer: str, shards: str) -> None:
     """Set the recipe on ImageNet-1k."""
     bfloat16 = brick(compute, dtype="bfloat16")
     config.model = brick(token_transformer.bert, variant=variant, compute=bfloat16)
     add_codes(config, tokenizer, {}, classes=1000, steps=12)
-    pictures.published_pictures(config, epochs=300.0)
+    pictures.published_pictures(config, 300.0, shards)
     optimiser(config, lr=1e-4, warmup_epochs=5000 / pictures.STEPS_PER_EPOCH)
     config.evals.at_end = ("knn", "linear_probe")
 

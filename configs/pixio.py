@@ -3,7 +3,8 @@
   python -m maskmim.train --config pixio --workdir runs/pixio
   python -m maskmim.train --config pixio:variant=B/16,decoder_depth=8 --workdir runs/b
 
-After the colon: variant=B/16 | L/16 | H/16 | ...; epochs (of ImageNet-1k); decoder_depth; tiny.
+After the colon: variant=B/16 | L/16 | H/16 | ...; epochs=N (of ImageNet-1k); shards=DIR
+(docs/data.md); decoder_depth=N; tiny.
 
 The recipe is the published one for ImageNet: 256 px, ViT-H/16, decoder of 32 blocks, 75 % of units
 of 4 x 4 patches hidden, 8 class tokens, batch size 8192, learning rate 2.5e-5 per 256, drop path
@@ -29,7 +30,9 @@ NO_DECAY = (r"(^|/)(bias|scale)$",)  # Learnt positions are decayed.
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="H/16", epochs=4105.0, decoder_depth=32, tiny=False)
+    choice = parse_argument(
+        arg, variant="H/16", epochs=4105.0, decoder_depth=32, shards="", tiny=False
+    )
     config = base()
     config.mask = brick(units.random, ratio=0.75, unit=4)
     config.objectives = {"pixels": norm_pix_objective()}
@@ -38,6 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config)
     else:
         published(config, choice["variant"], choice["decoder_depth"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -50,7 +54,6 @@ def published(config: ConfigDict, variant: str, decoder_depth: int, epochs: floa
         decoder_depth=decoder_depth,
         compute=brick(compute, dtype="bfloat16"),
     )
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 8192
     recipes.adamw_cosine(

@@ -2,7 +2,8 @@
 
   python -m maskmim.train --config quickstart --workdir runs/quickstart
 
-After the colon: mask=green | red | blue | purple | white | random; epochs=N.
+After the colon: mask=green | red | blue | purple | white | random; epochs=N, of which a tenth is
+warm-up.
 
 ColorMAE (arXiv 2407.13036) with green-noise masks, MAE's objective, photographs at 96 px (MIT
 licence, 5,421 photographs, 81 fine and 43 coarse classes; 2,936 for training, 2,485 for testing,
@@ -45,6 +46,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.train.epochs = choice["epochs"]
     config.train.batch_size = 64
     config.optim = brick(adamw, lr=1.5e-3, lr_per=64)
-    config.schedule = brick(warmup_cosine, warmup_epochs=3.0)
+    config.schedule = brick(warmup_cosine, warmup_epochs=choice["epochs"] / 10)
     config.checkpoint.every_epochs = 2.0
     return config

@@ -4,8 +4,8 @@
   python -m maskmim.train --config simmim:model=swin --workdir runs/simmim_swin_b
 
 After the colon: model=vit (patches of 16, 224 px) | swin (patches of 4, 192 px); variant=B, any of
-maskmim.models.vit.variant or maskmim.models.swin.swin_variant; epochs=N; tiny (a few small steps
-on the embedded photographs).
+maskmim.models.vit.variant or maskmim.models.swin.swin_variant; epochs=N; shards=DIR (docs/data.md);
+tiny (a few small steps on the embedded photographs).
 
 60 % of units of 32 x 32 pixels are hidden: 30 of 49 at 224 px, 22 of 36 at 192 px. Every token
 enters the encoder, hidden ones as a mask embedding; one linear layer predicts the pixels of the
@@ -56,7 +56,7 @@ NO_DECAY = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, model="vit", variant="B", epochs=800.0, tiny=False)
+    choice = parse_argument(arg, model="vit", variant="B", epochs=800.0, shards="", tiny=False)
     model = choice["model"]
     unit = recipes.pick_option("model", model, UNITS)
     config = base()
@@ -68,6 +68,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny(config, model)
     else:
         published(config, model, choice["variant"], choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -75,12 +76,12 @@ def published(config: ConfigDict, model: str, variant: str, epochs: float) -> No
     """Set the recipe on ImageNet-1k."""
     bfloat16 = brick(compute, dtype="bfloat16")
     if model == "vit":
+        variant = recipes.vit_of_patch_16(variant)
         config.model = brick(relative_vit_in_place, variant=variant, compute=bfloat16)
     else:
         config.input.size = (192, 192)
         window = 12 if variant == "L" else 6
         config.model = brick(swin_in_place, variant=variant, window=window, compute=bfloat16)
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 2048
     config.optim = brick(
@@ -94,7 +95,10 @@ def published(config: ConfigDict, model: str, variant: str, epochs: float) -> No
         clip_norm=5.0,
     )
     config.schedule = brick(
-        warmup_multistep, warmup_epochs=10.0, drops=(epochs * 700 / 800,), start=0.005
+        warmup_multistep,
+        warmup_epochs=recipes.warmup(epochs, 10.0),
+        drops=(epochs * 700 / 800,),
+        start=0.005,
     )
 
 

@@ -15,7 +15,8 @@ squared error on hidden cubes. With dual masking the decoder gets half of all to
 cells, and the loss counts those of them that the encoder did not see.
 Recipes are those of the scripts, for Kinetics-400 and V2's UnlabeledHybrid: AdamW (0.9, 0.95),
 weight decay 0.05, warm-up from 0, cosine to 1e-5 before scaling, four scales of crops, no flips.
-Something-Something V2: --config.data.decode.stride=2 (and evals), 2400 epochs. UCF101:
+Something-Something V2: --config.data.decode.stride=2 --config.evals.decode.stride=2 (another one
+in evaluations is refused), 2400 epochs. UCF101:
 --config.mask.ratio=0.75 --config.optim.lr=3e-4 --config.train.batch_size=192, 3200 epochs.
 
 Differences: V2 reads each video once for 4 crops, whose masks and crops differ; here a batch of
@@ -76,7 +77,8 @@ NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", test="", dual=False, variant="B", epochs=0.0, tiny=False)
-    variant = choice["variant"]
+    giant = choice["variant"].startswith("g")
+    variant = choice["variant"].removesuffix("/14" if giant else "/16")
     recipe = recipes.pick_option("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
     config = base()
     config.input.stream = "video"

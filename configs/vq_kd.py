@@ -3,9 +3,9 @@
   python -m maskmim.train --config vq_kd --workdir runs/vq_kd \\
       --config.teachers.teacher.network.path=clip-vit-base-patch16/model.safetensors
 
-After the colon: teacher=clip | dino; variant=B/16, ... of the tokenizer's ViT; epochs=N; tiny (a
-few small steps on the embedded photographs, with a random teacher). configs/beit_v2.py pretrains
-with it.
+After the colon: teacher=clip | dino; variant=B/16, ... of the tokenizer's ViT; epochs=N; shards=DIR
+(docs/data.md); tiny (a few small steps on the embedded photographs, with a random teacher).
+configs/beit_v2.py pretrains with it.
 
 The encoder is a ViT-B whose tokens become one of 8192 unit vectors of 32 values each, from which a
 ViT of three blocks predicts a frozen teacher's features (cosine). Codes are moving averages (decay
@@ -58,7 +58,9 @@ NO_DECAY = (r"(^|/)(bias|scale|positions|class_token)$",)
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, teacher="clip", variant="B/16", epochs=100.0, tiny=False)
+    choice = parse_argument(
+        arg, teacher="clip", variant="B/16", epochs=100.0, shards="", tiny=False
+    )
     width, network = recipes.pick_option("teacher", choice["teacher"], TEACHERS)
     config = base()
     config.input.mean = config.input.std = (0.5, 0.5, 0.5)
@@ -73,6 +75,7 @@ def get_config(arg: str = "") -> ConfigDict:
     else:
         config.teachers = {"teacher": brick(frozen.features, network=network)}
         published(config, choice["variant"], width, choice["epochs"])
+        recipes.imagenet_data(config, choice["shards"])
     return config
 
 
@@ -85,7 +88,6 @@ def published(config: ConfigDict, variant: str, features: int, epochs: float) ->
         compute=brick(compute, dtype="bfloat16"),
     )
     add(config, codebook=brick(averaged))
-    recipes.imagenet_data(config)
     config.train.epochs = epochs
     config.train.batch_size = 512
     recipes.adamw_cosine(
@@ -95,7 +97,7 @@ def published(config: ConfigDict, variant: str, features: int, epochs: float) ->
         b2=0.99,
         weight_decay=1e-4,
         no_decay=NO_DECAY,
-        warmup_epochs=10.0,
+        warmup_epochs=recipes.warmup(epochs, 10.0),
         final=0.05,
     )
 

@@ -3,9 +3,9 @@
   python -m maskmim.train --config vqgan --workdir runs/tokenizer
   python -m maskmim.train --config vqgan:small --workdir runs/tokenizer_small
 
-After the colon: adversarial=False for a tokenizer without its discriminator; small (64 pixels, the
-embedded photographs, minutes on a CPU); tiny (a few small steps on the same). configs/maskgit.py
-predicts its codes and generates pictures with them.
+After the colon: adversarial=False for a tokenizer without its discriminator; shards=DIR
+(docs/data.md); small (64 pixels, the embedded photographs, minutes on a CPU); tiny (a few small
+steps on the same). configs/maskgit.py predicts its codes and generates pictures with them.
 
 A convolutional autoencoder turns a picture of 256 pixels into 16 x 16 codes of 1024. The recipe is
 that of configs/vqgan_config.py of google-research/maskgit, which has no training loop: Adam (0,
@@ -40,7 +40,7 @@ ADVERSARIAL_SCALES = SCALES | {"adversarial": 0.1, "discriminator": 1.0, "slope"
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, adversarial=True, small=False, tiny=False)
+    choice = parse_argument(arg, adversarial=True, shards="", small=False, tiny=False)
     config = base()
     config.objectives = {}
     config.mesh.rules = public_path(rules)
@@ -55,14 +55,14 @@ def get_config(arg: str = "") -> ConfigDict:
     elif choice["small"]:
         small(config)
     else:
-        published(config)
+        published(config, choice["shards"])
     return config
 
 
-def published(config: ConfigDict) -> None:
+def published(config: ConfigDict, shards: str) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(vq_autoencoder)
-    pictures.published_pictures(config, epochs=1_000_000 / pictures.STEPS_PER_EPOCH)
+    pictures.published_pictures(config, 1_000_000 / pictures.STEPS_PER_EPOCH, shards)
     config.optim = brick(adamw, lr=1e-4, lr_per=0, b1=0.0, b2=0.99, weight_decay=0.0)
     config.schedule = brick(warmup_constant, warmup_epochs=0.0)
 

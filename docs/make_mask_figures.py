@@ -18,7 +18,7 @@ from maskmim.mask_tools.spectrum import spectrum
 from maskmim.mask_tools.statistics import mean_component_size, visible_map
 from maskmim.masks import colour
 from maskmim.masks.gaussian import filtered_noise, standardise
-from maskmim.types import Context, Randomness
+from maskmim.types import Context, Randomness, random_key
 
 IMAGES = Path(__file__).parent / "images"
 GRID = (14, 14)
@@ -36,7 +36,7 @@ INK = {
 
 def masks_of(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the first noise field f32[h, w] and the maps bool[MEASURED, h, w] of a colour."""
-    randomness = Randomness.of(jax.random.key(0), MEASURED)
+    randomness = Randomness.of(random_key(0), MEASURED)
     sampler = getattr(colour, name)
     context = Context({}, {"image": GRID}, {})
     mask = jax.jit(lambda randomness: sampler(randomness, context, ratio=RATIO))(randomness)

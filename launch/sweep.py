@@ -43,7 +43,7 @@ sys.path.insert(0, str(ROOT))
 
 from maskmim import errors  # noqa: E402
 from maskmim.checkpoints.workdir import check_changes, load_config  # noqa: E402
-from maskmim.config.command_line import command_line  # noqa: E402
+from maskmim.config.command_line import Parser, command_line  # noqa: E402
 from maskmim.files import write_atomic  # noqa: E402
 from maskmim.runtime import exits, processes  # noqa: E402
 
@@ -80,13 +80,9 @@ def run_sweep(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return errors.DONE
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the script's own flags."""
-    flags = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    flags = Parser(description=__doc__)
     flags.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]")
     flags.add_argument("--workdir", required=True, metavar="DIR", help="of the runs' folders")
     flags.add_argument("--product", nargs="+", default=[], metavar="KEY=V1,V2")

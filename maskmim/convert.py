@@ -29,9 +29,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from maskmim import errors
+from maskmim.config.command_line import Parser, path, positive_number
 from maskmim.data.shard_writer import (
     BAD,
     KINDS,
@@ -42,6 +42,7 @@ from maskmim.data.shard_writer import (
     source_remarks,
     verify,
 )
+from maskmim.errors import count_of
 from maskmim.runtime import exits
 
 
@@ -60,11 +61,12 @@ def main(argv: list[str] | None = None) -> int:
     for tag in splits:
         shards = [item.shard for item in finished if item.shard.tag == tag]
         count, size = sum(s.records for s in shards), sum(s.size for s in shards)
+        images, files = count_of(count, "image"), count_of(len(shards), "shard")
         split = f"{tag} " if tag else ""
-        print(f"{options.out}: {split}{count:,} images in {len(shards)} shards, {size:,} bytes")
+        print(f"{options.out}: {split}{images} in {files}, {size:,} bytes")
     bad = sum(len(item.bad) for item in finished)
     if bad:
-        print(f"{bad} unreadable files were left out: see {options.out / BAD}")
+        print(f"left out: {count_of(bad, 'unreadable file')}, see {options.out / BAD}")
     for tag in splits:
         argument = f', tag="{tag}"' if tag else ""
         print(
@@ -74,49 +76,40 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse_options(argv: list[str] | None) -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m maskmim.convert", description=__doc__, formatter_class=formatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--source", default="", help=KINDS)
-    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--out", type=path, help="folder to write")
     parser.add_argument("--only", default="", help="convert only train or only val of imagenet")
     parser.add_argument(
         "--val-labels", default="", help="file of 'image, WordNet id' lines for imagenet"
     )
     parser.add_argument(
         "--short-side",
-        type=_positive_integer,
+        type=positive_number,
         default=0,
         help="reduce to this many pixels; default: keep files unchanged",
     )
     parser.add_argument(
         "--quality",
-        type=_positive_integer,
+        type=positive_number,
         default=90,
         help="JPEG quality of reduced images; default: 90",
     )
     parser.add_argument(
-        "--shard-size", type=_positive_integer, default=4096, help="images per shard; default: 4096"
+        "--shard-size", type=positive_number, default=4096, help="images per shard; default: 4096"
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
     parser.add_argument(
         "--workers",
-        type=_positive_integer,
+        type=positive_number,
         default=cores,
         help="threads; default: the number of cores",
     )
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="check the shards in a folder")
+    parser.add_argument("--verify", type=path, metavar="DIR", help="check the shards in a folder")
     options = parser.parse_args(argv)
     if not options.verify and not (options.source and options.out):
         parser.error("give --source and --out, or --verify DIR")
     return options
-
-
-def _positive_integer(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

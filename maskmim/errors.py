@@ -19,6 +19,8 @@ started again.
 
 from __future__ import annotations
 
+import errno
+
 DONE = 0
 FAILED = 1
 USAGE = 2
@@ -28,6 +30,9 @@ STUCK = 70
 STORAGE = 74
 SAVED = 75
 INTERRUPTED = 130
+
+# Numbers of operating-system errors that say that a disk is full.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
@@ -43,6 +48,15 @@ class UserError(Exception):
 def exit_code_table() -> str:
     """Return the exit codes as a Markdown table, for --help and the docs."""
     return "\n".join(line for line in (__doc__ or "").splitlines() if line.startswith("|"))
+
+
+def count_of(number: float, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, as messages name it: '1 image', '2,936 images', '0.5 epochs'.
+
+    plural: of the noun, where it does not end in 's'.
+    """
+    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{text} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def first_line(error: Exception) -> str:

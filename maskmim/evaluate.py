@@ -4,10 +4,12 @@
   python -m maskmim.evaluate --workdir runs/quickstart --evals knn,linear_probe,reconstruction
 
 Reads config.json and the newest checkpoint of the work directory, on any devices, and draws
-pictures. Without --evals it runs what the config's evals.at_end names and writes results.json; with
---evals only what is asked for, into results-<names>.json. Known are 'reconstruction' and the probes
-of config.evals.probes. `--config.evals.KEY=VALUE` changes one evaluation setting for this call,
-whose results go to results-<names>.json, too.
+pictures; a training that runs there is not disturbed. Without --evals it runs what the config's
+evals.at_end names and writes results.json; with --evals only what is asked for, into
+results-<names>.json. Known are 'reconstruction' and the probes of config.evals.probes.
+`--config.evals.KEY=VALUE` changes one evaluation setting for this call, whose results go to
+results-<names>.json, too. --out writes results and pictures into another folder, or the results
+into a file whose name ends in .json, for a run that may only be read.
 """
 
 from __future__ import annotations
@@ -21,15 +23,23 @@ import jax
 from ml_collections import ConfigDict
 
 from maskmim import errors
-from maskmim.checkpoints.reader import attach_shardings, restore_newest
+from maskmim.checkpoints.continuation import check_config_of
+from maskmim.checkpoints.reader import attach_shardings, explain_no_checkpoint, restore_newest
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.command_line import command_line
 from maskmim.config.load import override
 from maskmim.config.parse import ConfigError
+from maskmim.evals.before_training import (
+    RECONSTRUCTION,
+    check_evaluated_data,
+    check_evaluations,
+    check_probes,
+)
 from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.evals.run import RESULTS, finish
 from maskmim.imagenet import TRAIN_IMAGES
-from maskmim.runtime import exits, processes
+from maskmim.reporting.metrics_log import read_metrics
+from maskmim.runtime import activity, exits, processes
 from maskmim.runtime.shutdown import Shutdown
 from maskmim.training import sharding
 from maskmim.training.build import assemble, replicate
@@ -44,9 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         description=__doc__,
         config=False,
-        overrides=True,
+        overrides=EVALUATION_SECTIONS,
         options={
             "evals": "NAMES: names with commas between, as knn,linear_probe,reconstruction",
+            "out": "PATH: folder, or file that ends in .json, for the results; default: --workdir",
             **processes.FLAGS,
         },
     )
@@ -59,19 +70,37 @@ def main(argv: list[str] | None = None) -> int:
 
 def evaluate_run(options: argparse.Namespace) -> int:
     """Evaluate a run as the command line asks; return an exit code."""
+    processes.check_devices()
     workdir = options.workdir
     here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.sequence=1", "mesh.tensor=1"]
     check_overrides(options.overrides)
     config = override(load_config(workdir), [*here, *options.overrides])
     asked = (options.evals or "").split(",")
     names = tuple(filter(None, asked)) or config.evals.at_end
-    check_names(config, names)
-    evaluation = restore(config, workdir)
-    processes.print_once(f"{workdir}: step {evaluation.step}")
+    check_evaluations(config, names, "--evals" if asked[0] else "evals.at_end")
     as_configured = not options.evals and not options.overrides
     file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
-    finish(evaluation, names, file=file)
+    folder, file = place_of_results(options.out, workdir, file)
+    evaluation = restore(config, workdir)._replace(workdir=folder)
+    probes = [name for name in names if name != RECONSTRUCTION]
+    check_evaluated_data(evaluation.parts)
+    for line in check_probes(config, evaluation.parts, probes):
+        processes.print_once(line)
+    processes.print_once(f"{workdir}: step {evaluation.step}")
+    rows = read_metrics(workdir / "metrics.jsonl")
+    problem = finish(evaluation, names, file=file, rows=rows).error
+    if problem is not None:
+        raise problem
     return errors.DONE
+
+
+def place_of_results(out: str | None, workdir: Path, file: str) -> tuple[Path, str]:
+    """Return the folder and the name of the results; out: of --out, a folder or a .json file."""
+    if out is None:
+        return workdir, file
+    path = Path(out).expanduser()
+    is_file = path.suffix == ".json" and not path.is_dir()
+    return (path.parent, path.name) if is_file else (path, file)
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -85,14 +114,6 @@ def check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def check_names(config: ConfigDict, names: Sequence[str]) -> None:
-    """Raise ConfigError for an evaluation that the config does not know."""
-    known = ["reconstruction", *config.evals.probes]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown evaluation {name!r}: known are {', '.join(known)}")
-
-
 def restore(config: ConfigDict, workdir: Path) -> Evaluation:
     """Read the newest sound checkpoint of a run on the devices at hand.
 
@@ -100,16 +121,17 @@ def restore(config: ConfigDict, workdir: Path) -> Evaluation:
     directory is changed, so that a training that runs there is not disturbed.
     Raises ConfigError where there is no checkpoint.
     """
-    parts = assemble(config, TRAIN_IMAGES)
+    with activity.during("building the method"):
+        parts = assemble(config, TRAIN_IMAGES)
     like = {
         "params": attach_shardings(parts.shapes.params, parts.shardings.params),
         "extra": attach_shardings(parts.shapes.extra, parts.shardings.extra),
     }
-    restored = restore_newest(workdir, like)
+    with activity.during(f"reading the newest checkpoint of {workdir}"):
+        restored = restore_newest(workdir, like)
     if restored is None:
-        raise ConfigError(
-            f"{workdir} has no checkpoint yet: let the training run until its first one"
-        )
+        raise ConfigError(explain_no_checkpoint(workdir))
+    check_config_of(restored, config, workdir)
     replicated = sharding.replicated(parts.mesh)
     frozen = jax.tree.map(lambda array: replicate(array, replicated), parts.method.freeze())
     variables = Variables(restored.state["params"], restored.state["extra"], frozen)

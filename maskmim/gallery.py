@@ -10,15 +10,16 @@ example: python -m maskmim.gallery --only colour. --grid 14x14 --out sheets
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from maskmim import errors
-from maskmim.mask_tools.discovery import Sampler, samplers
-from maskmim.runtime import exits
+from maskmim.config.command_line import Parser, number, path, whole_number
+from maskmim.mask_tools.discovery import Sampler, sampler_at, samplers
+from maskmim.runtime import activity, exits, processes
 
 AXES = "axes: 1 sequence, 2 image or spectrogram, 3 video or volume"
 
@@ -43,22 +44,26 @@ def main(argv: list[str] | None = None) -> int:
     # Imported here, because drawing takes a second to import and the list does not need it.
     from maskmim.mask_tools.gallery.page import GallerySettings, write_gallery
 
+    processes.check_devices()
     settings = GallerySettings(grid, options.ratio, options.seed)
-    print(write_gallery(selected, options.out, settings))
+    with_bar = sys.stderr.isatty()  # which tells enough
+    with contextlib.nullcontext() if with_bar else activity.during("drawing the samplers"):
+        text = write_gallery(selected, options.out, settings)
+    print(text)
     return errors.DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m maskmim.gallery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="list the samplers and draw nothing")
     out_help = "folder to write, default: gallery"
-    parser.add_argument("--out", type=Path, default=Path("gallery"), help=out_help)
+    parser.add_argument("--out", type=path, default=Path("gallery"), help=out_help)
     parser.add_argument(
-        "--only", default="", metavar="PREFIX", help="only samplers whose names start with PREFIX"
+        "--only",
+        default="",
+        metavar="PREFIX",
+        help="only samplers whose names start with PREFIX, or the path of your own sampler, such "
+        "as my_package.stripes, whose folder is on PYTHONPATH",
     )
     parser.add_argument(
         "--grid",
@@ -66,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         help="token grid such as 14x14 or 8x14x14; only samplers that serve its number of axes "
         "are shown; default: for each sampler a grid that it serves",
     )
-    parser.add_argument("--ratio", type=float, default=0.75, help="share of hidden tokens")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the masks")
+    parser.add_argument("--ratio", type=number, default=0.75, help="share of hidden tokens")
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the masks")
     return parser
 
 
@@ -76,11 +81,14 @@ def select_samplers(
 ) -> list[Sampler]:
     """Return the samplers with a prefix that serve the grid's number of axes.
 
-    Raises GalleryError where none does.
+    prefix: of names of maskmim's samplers, or the dotted path of any other sampler.
+    Raises GalleryError where none does, BrickError where a path names no sampler.
     """
     named = [sampler for sampler in all_samplers if sampler.name.startswith(prefix)]
+    modules = sorted({sampler.name.split(".")[0] for sampler in all_samplers})
+    if not named and "." in prefix and prefix.split(".")[0] not in modules:
+        named = [sampler_at(prefix)]
     if not named:
-        modules = sorted({sampler.name.split(".")[0] for sampler in all_samplers})
         raise GalleryError(
             f"--only {prefix}: no sampler's name starts with it; modules: {', '.join(modules)}"
         )

@@ -12,34 +12,44 @@ find each other under SLURM, Open MPI and on TPU slices; elsewhere --coordinator
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
+import re
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from maskmim import errors
+from maskmim.checkpoints import continuation
+from maskmim.checkpoints.lengthen import keep_warmup
 from maskmim.checkpoints.reader import attach_shardings
-from maskmim.checkpoints.workdir import save_config
+from maskmim.checkpoints.workdir import check_config, save_config, set_earlier_run_aside
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.config.bricks import bind
 from maskmim.config.command_line import command_line
-from maskmim.data.records import DataError, Records
+from maskmim.data.records import Records
+from maskmim.evals.before_training import check_names, check_training
 from maskmim.evals.evaluation import Evaluation, make_encoder
-from maskmim.evals.run import finish, stored_step, stored_table
+from maskmim.evals.run import Results, finish, flat_metrics, stored_step, stored_table
 from maskmim.planning import summary
 from maskmim.reporting.bad_steps import Diverged
 from maskmim.reporting.goodput import Goodput
+from maskmim.reporting.metrics_log import Log, read_metrics
 from maskmim.reporting.profiler import parse_steps
-from maskmim.runtime import exits, processes
+from maskmim.runtime import activity, exits, processes
 from maskmim.runtime.shutdown import Shutdown
 from maskmim.runtime.signals import StopSignals
 from maskmim.runtime.timeline import Timeline, process_age
 from maskmim.runtime.watchdog import Watchdog
+from maskmim.runtime.workdir_lock import WorkdirLock, make_workdir
 from maskmim.train_loop import Run, fit
-from maskmim.training.build import Assembly, assemble, init_sharded
+from maskmim.training.build import Assembly, assemble, freeze, init_state
 from maskmim.types import State, Tree, Variables
 
 OPTIONS = {"profile": "STEPS: trace this many steps into WORKDIR/profile, for XProf"}
@@ -49,16 +59,22 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     timeline, shutdown = Timeline(before=process_age()), Shutdown()
     with StopSignals(timeline, lambda why: shutdown.report_and_end(errors.SAVED, why)) as stop:
-        options = command_line(argv, description=__doc__, options={**OPTIONS, **processes.FLAGS})
+        flags = {**OPTIONS, **processes.FLAGS}
+        with activity.during("reading the config"):
+            options = command_line(argv, description=__doc__, options=flags)
+        activity.follow(timeline)
         profile = parse_steps(options.profile)
         processes.join(
             processes.parse_rendezvous(options.coordinator, options.processes, options.process)
         )
-        with (
-            shutdown.end_together(),
-            watchdog(options.config, options.workdir, timeline, shutdown),
-        ):
-            return train(options.config, options.workdir, stop, shutdown, profile=profile)
+        with shutdown.end_together():
+            processes.check_devices()
+            with (
+                watchdog(options.config, options.workdir, timeline, shutdown),
+                hold(options.workdir, shutdown),
+            ):
+                config = keep_warmup(options.config, options.workdir, options.overrides)
+                return train(config, options.workdir, stop, shutdown, profile=profile)
 
 
 def watchdog(config: ConfigDict, workdir: Path, timeline: Timeline, shutdown: Shutdown) -> Watchdog:
@@ -72,13 +88,37 @@ def watchdog(config: ConfigDict, workdir: Path, timeline: Timeline, shutdown: Sh
     )
 
 
+@contextlib.contextmanager
+def hold(workdir: Path, shutdown: Shutdown) -> Iterator[None]:
+    """Make the work directory, and be the only training that uses it while inside.
+
+    The main process does it, the others wait. Raises InUse where another training is there.
+    """
+    is_main = processes.process_index() == 0
+    lock = WorkdirLock(
+        workdir,
+        lost=lambda why: shutdown.report_and_end(errors.USAGE, why),
+        say=exits.print_stderr,
+    )
+    if is_main:
+        make_workdir(workdir)
+        lock.acquire()
+        shutdown.release = lock.release
+    try:
+        processes.barrier("work directory", seconds=processes.JOIN_SECONDS)
+        yield
+    finally:
+        if is_main:
+            lock.release()
+
+
 def train(
     config: ConfigDict, workdir: Path, stop: StopSignals, shutdown: Shutdown, *, profile: int = 0
 ) -> int:
     """Train to the end or to a polite stop, then evaluate; return an exit code."""
     keep_programs(config, workdir)
     parts, records, checkpoints = open_run(config, workdir, shutdown)
-    state, frozen = begin_or_continue(config, parts, checkpoints, records)
+    state, frozen, origin = begin_or_continue(config, parts, checkpoints, records)
     step, total = int(state.step), parts.span.steps
     if step >= total and stored_step(workdir) == step:
         checkpoints.close()
@@ -89,7 +129,7 @@ def train(
         return errors.DONE
 
     goodput = Goodput(workdir, stop.timeline, first=step, enabled=processes.is_main())
-    run = Run(config, workdir, parts, records, checkpoints, frozen, stop, goodput, profile)
+    run = Run(config, workdir, parts, records, checkpoints, frozen, origin, stop, goodput, profile)
     state = fit_and_save(run, state, shutdown)
     step = int(state.step)
     if step < total:
@@ -100,24 +140,46 @@ def train(
     variables = Variables(state.params, state.extra, frozen)
     with stop.timeline.during("evaluation"):
         encode = make_encoder(config, parts)
-        finish(Evaluation(config, workdir, parts, variables, step, encode), config.evals.at_end)
+        evaluation = Evaluation(config, workdir, parts, variables, step, encode)
+        rows = read_metrics(workdir / "metrics.jsonl")
+        results, problem = finish(evaluation, config.evals.at_end, rows=rows)
+        log_results(workdir, step, results)
     goodput.write()
     processes.print_once("\n" + goodput.table())
+    if problem is not None:
+        raise problem
     return errors.DONE
+
+
+def log_results(workdir: Path, step: int, results: Results) -> None:
+    """Write the final metrics of this encoder to metrics.jsonl and TensorBoard."""
+    if metrics := flat_metrics(results):
+        with Log(workdir, step=step, enabled=processes.is_main()) as log:
+            log.write(step, metrics)
 
 
 def open_run(
     config: ConfigDict, workdir: Path, shutdown: Shutdown
 ) -> tuple[Assembly, Records, Checkpoints]:
-    """Open the data and the checkpoints, check and store the config, print the start-up sheet."""
-    records = bind(config.data.train)()
-    parts = assemble(config, len(records))
+    """Check the config, open the data and the checkpoints, print the start-up sheet.
+
+    Whatever would end the run later is found here, before anything is compiled.
+    """
+    check_names(config)
+    with activity.during(f"opening the data ({config.data.train.brick})"):
+        records = bind(config.data.train)()
+    with activity.during("building the method"):
+        parts = assemble(config, len(records))
     checkpoints = open_checkpoints(config, workdir, parts)
     shutdown.finish_saves = checkpoints.close
-    begun = checkpoints.latest is not None
-    save_config(workdir, config, has_checkpoint=begun, write=processes.is_main())
-    processes.barrier("config", seconds=processes.JOIN_SECONDS)
-    processes.print_once(summary.start_sheet(config, parts, len(records)))
+    if checkpoints.latest is not None:
+        for line in check_config(workdir, config):
+            processes.print_once(f"changed for the rest of the run: {line}")
+    with activity.during("trying an example of each data set"):
+        remarks = check_training(config, parts, records)
+    with activity.during("counting tokens and FLOPs"):
+        sheet = summary.start_sheet(config, parts, len(records))
+    processes.print_once("\n".join([sheet, *remarks]))
     return parts, records, checkpoints
 
 
@@ -150,7 +212,7 @@ def keep_programs(config: ConfigDict, workdir: Path) -> None:
     has its own folder.
     """
     if config.process.compile_cache and not jax.config.jax_compilation_cache_dir:
-        folder = workdir / config.process.compile_cache / processor()
+        folder = workdir / os.path.expanduser(config.process.compile_cache) / processor()
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
@@ -166,7 +228,9 @@ def processor() -> str:
 
 def report_bad_files(workdir: Path) -> None:
     """Print how many files could not be read, and where they are listed."""
-    for path in sorted(workdir.glob("bad_files*.txt")):
+    for path in sorted(workdir.iterdir()):
+        if not re.fullmatch(r"bad_files(-\d+)?\.txt", path.name):
+            continue
         count = len(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
         processes.print_once(
             f"{count} unreadable files were replaced by the next readable one, see {path}"
@@ -181,25 +245,33 @@ def open_checkpoints(config: ConfigDict, workdir: Path, parts: Assembly) -> Chec
 
 def begin_or_continue(
     config: ConfigDict, parts: Assembly, checkpoints: Checkpoints, records: Records
-) -> tuple[State, Tree]:
-    """Return the newest checkpoint's state, or a new one, and the frozen variables.
+) -> tuple[State, Tree, dict[str, Any]]:
+    """Return the newest checkpoint's state or a new one, the frozen variables, and the origin.
 
-    Raises DataError where the data are not those that the checkpoint was trained on: the order of
-    examples would not continue.
+    Stores the config once it is known that it continues the run. Raises DataError, ConfigError or
+    CheckpointError where the newest checkpoint is of another run or of other data.
     """
-    state, frozen = init_sharded(parts, config.seed)
-    restored = checkpoints.restore(attach_shardings(parts.shapes, parts.shardings))
-    if restored is None:
-        return state, frozen
-    if restored.data["fingerprint"] != records.fingerprint:
-        raise DataError(
-            f"{checkpoints.folder.parent} was trained on {restored.data['examples']} other images "
-            f"than the {len(records)} that {config.data.train.brick} gives now: restore the data, "
-            "or begin a new run in another --workdir"
-        )
-    if restored.step < parts.span.steps:
-        processes.print_once(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
-    return jax.tree.map(lambda array: array, restored.state), frozen
+    workdir = checkpoints.folder.parent
+    with activity.during(f"looking for a checkpoint in {checkpoints.folder}"):
+        restored = checkpoints.restore(attach_shardings(parts.shapes, parts.shardings))
+    if restored is not None:
+        continuation.check_config_of(restored, config, workdir)
+    with activity.during("making the initial weights"):
+        frozen = freeze(parts)
+        state = restored.state if restored else init_state(parts, config.seed)
+    origin = continuation.origin(config, records, frozen)
+    if restored is not None:
+        moved = continuation.moved_weights(workdir, config)
+        for line in continuation.check_origin(restored.data, origin, workdir, moved=moved):
+            processes.print_once(line)
+        if restored.step < parts.span.steps:
+            processes.print_once(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
+    if processes.is_main():
+        if restored is None and (names := set_earlier_run_aside(workdir)):
+            processes.print_once(f"this run begins anew; of an earlier one are {', '.join(names)}")
+        save_config(workdir, config)
+    processes.barrier("config", seconds=processes.JOIN_SECONDS)
+    return jax.tree.map(lambda array: array, state), frozen, origin
 
 
 if __name__ == "__main__":

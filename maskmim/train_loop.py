@@ -20,6 +20,7 @@ from maskmim.data.pipeline import BadFiles, train_batches
 from maskmim.data.records import Records
 from maskmim.evals import method_pictures
 from maskmim.evals.evaluation import Evaluation, make_encoder
+from maskmim.evals.failures import PICTURES, noted
 from maskmim.evals.run import metrics_line, probe_during_training
 from maskmim.reporting.bad_steps import BadSteps
 from maskmim.reporting.goodput import Goodput
@@ -32,8 +33,8 @@ from maskmim.training import sharding
 from maskmim.training.build import Assembly, jitted_step
 from maskmim.types import Array, State, Tree, Variables
 
-# Arrays of a batch that stay on the host.
-HOST_ONLY = ("record", "bad")
+# Entries of a batch that stay on the host.
+HOST_ONLY = ("record", "bad", "reason")
 
 
 class Cadence(NamedTuple):
@@ -63,6 +64,7 @@ class Run(NamedTuple):
     """What a training is made of, built by the command: `fit` trains it.
 
     records: the training data. frozen: see Variables. stop: signals that ask for the end.
+    origin:  what every checkpoint records beside the step, see `checkpoints.continuation`.
     profile: steps to trace, see `reporting.profiler`.
     """
 
@@ -72,6 +74,7 @@ class Run(NamedTuple):
     records: Records
     checkpoints: Checkpoints
     frozen: Tree
+    origin: Mapping[str, Any]
     stop: StopSignals
     goodput: Goodput
     profile: int = 0
@@ -156,8 +159,6 @@ def open_reporters(run: Run, start: int) -> Iterator[Reporters]:
         run.records,
         run.workdir,
         max_bad_share=config.data.max_bad_share,
-        decode=parts.data.decode,
-        channels=parts.spec.channels,
         process=process,
     )
     run.stop.timeline.enter("other")
@@ -234,13 +235,9 @@ def place_on_mesh(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
 
 
 def save(run: Run, reporters: Reporters, step: int, state: State) -> None:
-    """Start saving a checkpoint of a step, with the position in the data."""
-    data = {
-        "step": step,
-        "fingerprint": run.records.fingerprint,
-        "examples": len(run.records),
-    }
+    """Start saving a checkpoint of a step, with the position in the data and the run's origin."""
     with paused(run, reporters, "checkpoint"):
+        data = {"step": step, **run.origin}
         run.checkpoints.save(step, state, data, to_json(run.config))
 
 
@@ -296,15 +293,19 @@ def draw_initial_masks(run: Run, reporters: Reporters, state: State) -> None:
 
 def draw_and_evaluate(run: Run, reporters: Reporters, step: int, state: State) -> None:
     """Draw the pictures and run the probes that are due during training."""
-    evaluation = evaluation_of(run, reporters, step, state)
+    evaluation, failed = evaluation_of(run, reporters, step, state), {}
     if is_due(step, reporters.cadence.pictures):
-        with paused(run, reporters, "pictures"):
+        with paused(run, reporters, "pictures"), noted(failed, PICTURES):
             draw_pictures(reporters.log, evaluation)
-    if is_due(step, reporters.cadence.evaluation) and run.parts.evals.test:
-        with paused(run, reporters, "evaluation"):
-            metrics = probe_during_training(evaluation)
+    probes, evals = run.config.evals.during, run.parts.evals
+    if is_due(step, reporters.cadence.evaluation) and probes and evals.train and evals.test:
+        with paused(run, reporters, "evaluation"), noted(failed, *probes):
+            metrics, problems = probe_during_training(evaluation)
+            failed |= problems
             reporters.log.write(step, metrics)
             reporters.progress.note(f"step {step}: {metrics_line(metrics)}")
+    for name, why in failed.items():
+        reporters.progress.note(f"step {step}: {name} failed ({why}); training goes on")
 
 
 def draw_pictures(log: Log, evaluation: Evaluation) -> None:

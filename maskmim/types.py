@@ -22,6 +22,17 @@ Tree = Any
 Batch = Mapping[str, Array]
 
 
+def random_key(seed: int) -> Array:
+    """Return the typed PRNG key of a seed, of one generator in every environment.
+
+    Under `jax.vmap`, which draws a mask for each example, jax's faster 'rbg' draws all from the
+    first key, so that masks would depend on micro-batches.
+    """
+    # A negative seed has another key where jax computes in 64 bits.
+    with jax.enable_x64(False):
+        return jax.random.key(seed, impl="threefry2x32")
+
+
 class Randomness(NamedTuple):
     """The random numbers of one step, addressed by name and by slot in the global batch.
 
@@ -340,6 +351,7 @@ class Spec(NamedTuple):
     mean, std: per channel, of u8 values divided by 255, or of float32 values as they are.
     stream:    what the batch calls it, and the token grid: 'image', 'video', 'audio'.
     dtype:     of the batch's array, 'uint8' or 'float32'.
+    names:     of the channels, such as 'B04', or ().
     """
 
     size: tuple[int, ...]
@@ -348,6 +360,7 @@ class Spec(NamedTuple):
     std: tuple[float, ...]
     stream: str = "image"
     dtype: str = "uint8"
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

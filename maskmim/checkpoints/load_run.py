@@ -10,11 +10,12 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from maskmim.checkpoints.reader import attach_shardings, restore_newest
+from maskmim.checkpoints.continuation import check_config_of
+from maskmim.checkpoints.reader import attach_shardings, explain_no_checkpoint, restore_newest
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.parse import ConfigError
 from maskmim.training.build import build_method
-from maskmim.types import Method, Spec, Variables
+from maskmim.types import Method, Spec, Variables, random_key
 
 PARTS = "params", "extra"
 
@@ -44,15 +45,14 @@ def load_trained(workdir: str | Path) -> TrainedRun:
     workdir = Path(workdir).expanduser()
     config = load_config(workdir)
     spec, method = build_method(config)
-    shapes = dict(zip(PARTS, jax.eval_shape(method.init, jax.random.key(config.seed)), strict=True))
+    shapes = dict(zip(PARTS, jax.eval_shape(method.init, random_key(config.seed)), strict=True))
     one_device = SingleDeviceSharding(jax.local_devices()[0])
     like = attach_shardings(shapes, jax.tree.map(lambda _: one_device, shapes))
     # Callers may be under a trace (shapes of frozen arrays), where reading would fail.
     with jax.ensure_compile_time_eval():
         restored = restore_newest(workdir, like)
         if restored is None:
-            raise ConfigError(
-                f"{workdir} has no checkpoint yet: let the training run until its first one"
-            )
+            raise ConfigError(explain_no_checkpoint(workdir))
+        check_config_of(restored, config, workdir)
         params, extra = (jax.tree.map(np.asarray, restored.state[part]) for part in PARTS)
     return TrainedRun(config, spec, method, Variables(params, extra, ()), restored.step)

@@ -5,9 +5,11 @@ Nothing here writes, so that a run can be read while it trains; `checkpoints.wri
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,9 @@ from maskmim.types import Tree
 log = logging.getLogger("maskmim")
 
 FOLDER = "checkpoints"
+DAMAGED = "checkpoints-damaged"
 SUMS = "checksums"
+JSON_FILE = "metadata"
 # Read at most 1/SHARES of the bytes concurrently.
 SHARES = 16
 # Make folders before a save returns: where that fails in a thread, Orbax waits for minutes.
@@ -42,7 +46,10 @@ class UnreadableCheckpoint(CheckpointError):
 
 
 class Restored(NamedTuple):
-    """A checkpoint: its step, its arrays, the position in the data, and the config as JSON."""
+    """A checkpoint: its step, its arrays, the position in the data, and the config as JSON.
+
+    data, config: only {'step': step} and '' where their files are lost and have no copy.
+    """
 
     step: int
     state: Tree
@@ -72,8 +79,8 @@ def make_handler(concurrent_bytes: int | None = None) -> ocp.CompositeCheckpoint
     return ocp.CompositeCheckpointHandler(
         composite_options=ocp.CompositeOptions(async_options=FOLDERS_FIRST),
         state=ocp.PyTreeCheckpointHandler(handler_impl=arrays),
-        data=ocp.JsonCheckpointHandler(),
-        config=ocp.JsonCheckpointHandler(),
+        data=ocp.JsonCheckpointHandler(JSON_FILE),
+        config=ocp.JsonCheckpointHandler(JSON_FILE),
     )
 
 
@@ -86,8 +93,9 @@ def restore_newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
     """Restore the newest intact checkpoint of a run, or parts of it; return None without any.
 
     like: as for `try_restore`.
-    Skips damaged checkpoints with a warning, and leaves them where they are. Raises CheckpointError
-    where there are checkpoints and none can be read.
+    Skips damaged checkpoints with a warning, and leaves them where they are. Goes on to a newer one
+    where the training removes a checkpoint meanwhile. Raises CheckpointError where there are
+    checkpoints and none can be read.
     """
     folder = Path(workdir).absolute() / FOLDER
     tried: list[int] = []
@@ -106,11 +114,23 @@ def restore_newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
     return None
 
 
+def explain_no_checkpoint(workdir: Path) -> str:
+    """Return why a run without a checkpoint cannot be used, and what to do."""
+    damaged = Path(workdir) / DAMAGED
+    if damaged.is_dir() and any(damaged.iterdir()):
+        return (
+            f"no checkpoint of {workdir} can be read, those in {damaged} are damaged: copy a good "
+            f"one into {Path(workdir) / FOLDER}"
+        )
+    return f"{workdir} has no checkpoint yet: let the training run until its first one"
+
+
 def try_restore(folder: Path, step: int, like: Mapping[str, Tree]) -> tuple[Restored | None, str]:
     """Restore a checkpoint, or return None and the problem; all processes return the same.
 
     like: the state, or some of its parts by name, as jax.ShapeDtypeStruct with the shardings that
           the arrays get, on any mesh. Nothing else is read into memory.
+    Reads small files that are lost or damaged from their copies beside the checksums.
     Raises CheckpointError where an intact checkpoint holds other arrays, UnreadableCheckpoint where
     the files match their checksums and reading fails all the same.
     """
@@ -120,17 +140,21 @@ def try_restore(folder: Path, step: int, like: Mapping[str, Tree]) -> tuple[Rest
         return None, problem or "damaged files"
     restored = None
     try:
-        check_shapes(folder, step, like)
-        restored = read_checkpoint(folder, step, like)
+        with _readable(folder, step) as path:
+            check_shapes(path, step, like)
+            restored = read_checkpoint(path, step, like)
     except CheckpointError:
         raise
     except Exception as error:  # whatever the storage layers raise on broken files
         problem = f"{type(error).__name__}: {first_line(error)}"
-        if has_sums:
+        if has_sums and step in stored_steps(folder):
             raise UnreadableCheckpoint(
                 f"checkpoint {step} in {folder} matches its checksums but cannot be read now "
                 f"({problem}): run the same command again"
             ) from error
+    # A checkpoint loses its name before its files: while it has it, every file was there.
+    if step not in stored_steps(folder):
+        restored, problem = None, "removed meanwhile"
     if processes.all_true(restored is not None):
         return restored, ""
     return None, problem or "another process could not read it"
@@ -145,31 +169,57 @@ def _verify(folder: Path, step: int) -> tuple[bool, str]:
         log.warning("the checksums of checkpoint %d are damaged: reading it without them", step)
     if sums is None:
         return False, ""
+    copies = checksums.read_copies(checksums_path(folder, step))
     try:
-        return True, checksums.describe_damage(folder / str(step), sums)
+        return True, checksums.describe_damage(folder / str(step), sums, copies)
     except PermissionError as error:
         raise UnreadableCheckpoint(
             f"no permission to read checkpoint {step} in {folder}: {error}"
         ) from error
 
 
-def read_checkpoint(folder: Path, step: int, like: Mapping[str, Tree]) -> Restored:
-    """Read the arrays of `like` and the JSON parts of a checkpoint.
+@contextlib.contextmanager
+def _readable(folder: Path, step: int) -> Iterator[Path]:
+    """Yield the folder of a checkpoint, or one with copies in place of damaged small files."""
+    path, sums_path = folder / str(step), checksums_path(folder, step)
+    copies = checksums.read_copies(sums_path)
+    damaged = checksums.needed_copies(path, copies)
+    if not damaged or not path.is_dir():
+        yield path
+        return
+    log.warning(
+        "checkpoint %d has lost %s: read from the copy in %s", step, ", ".join(damaged), sums_path
+    )
+    with tempfile.TemporaryDirectory() as place:
+        target = Path(place) / str(step)
+        checksums.link_with_copies(path, target, checksums.read(sums_path) or {}, copies)
+        yield target
+
+
+def read_checkpoint(path: Path, step: int, like: Mapping[str, Tree]) -> Restored:
+    """Read the arrays of `like` and the JSON parts of a checkpoint in a folder.
 
     Reads large arrays first, one by one, as each takes three times its memory while it is read.
     Raises any exception where the checkpoint is broken.
     """
     leaves, tree = jax.tree.flatten(like)
     arrays: dict[int, jax.Array] = {}
-    path = folder / str(step)
     for group in group_large_first([leaf.size * leaf.dtype.itemsize for leaf in leaves]):
         selected = [leaf if i in group else ocp.PLACEHOLDER for i, leaf in enumerate(leaves)]
         restored = jax.tree.leaves(_read_arrays(path, jax.tree.unflatten(tree, selected)))
         arrays |= {i: restored[i] for i in group}
     state = jax.tree.unflatten(tree, [arrays[i] for i in range(len(leaves))])
-    json_parts = {"data": ocp.args.JsonRestore(), "config": ocp.args.JsonRestore()}
-    items = _read_items(path, make_handler(), json_parts)
-    return Restored(step, state, items["data"], json.dumps(items["config"]))
+    data, config = _read_json(path, "data", step), _read_json(path, "config", step)
+    return Restored(step, state, data or {"step": step}, json.dumps(config) if config else "")
+
+
+def _read_json(path: Path, item: str, step: int) -> Any:
+    """Return the content of a JSON item of a checkpoint; None, with a warning, where it is lost."""
+    try:
+        return json.loads((path / item / JSON_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        log.warning("checkpoint %d has lost its %s (%s)", step, item, first_line(error))
+        return None
 
 
 def group_large_first(sizes: list[int]) -> list[list[int]]:
@@ -203,9 +253,19 @@ def _read_items(
     return restored
 
 
-def check_shapes(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
+def newest_config(workdir: Path) -> str:
+    """Return the config of the newest checkpoint that has one, as JSON; '' without any."""
+    folder = Path(workdir) / FOLDER
+    for step in reversed(stored_steps(folder)):
+        with _readable(folder, step) as path:
+            if config := _read_json(path, "config", step):
+                return json.dumps(config)
+    return ""
+
+
+def check_shapes(path: Path, step: int, like: Mapping[str, Tree]) -> None:
     """Raise CheckpointError unless a checkpoint holds arrays of the shapes in `like`."""
-    metadata = ocp.PyTreeCheckpointHandler().metadata(folder / str(step) / "state").tree
+    metadata = ocp.PyTreeCheckpointHandler().metadata(path / "state").tree
     expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(like)}
     parts = {name.partition("/")[0] for name in expected}
     stored = {
@@ -222,7 +282,7 @@ def check_shapes(folder: Path, step: int, like: Mapping[str, Tree]) -> None:
         more = [f"and {len(lines) - 5} more"] if lines[5:] else []
         listed = "\n  ".join([*lines[:5], *more])
         raise CheckpointError(
-            f"checkpoint {step} in {folder} is intact but holds other arrays than this config "
+            f"checkpoint {step} in {path} is intact but holds other arrays than this config "
             f"builds:\n  {listed}\nUse the config that made it (config.json in the work "
             "directory), or another work directory"
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from maskmim.checkpoints.reader import newest_config
 from maskmim.config.parse import ConfigError
-from maskmim.config.serialize import differences, from_json, to_json
+from maskmim.config.serialize import differences, from_json, leaves, to_json
 from maskmim.config.upgrade import upgrade
-from maskmim.files import write_atomic
-from maskmim.runtime import processes
+from maskmim.files import set_aside, write_atomic
+
+log = logging.getLogger("maskmim")
+
+CONFIG = "config.json"
 
 
 class Rule(NamedTuple):
@@ -22,7 +28,10 @@ class Rule(NamedTuple):
     why: str
 
 
-# The first rule that matches a key counts.
+# Last parts of keys that say where something lies.
+PLACES = ("path", "workdir", "data_dir", "root", "folder", "directory", "file")
+
+# The first rule that matches a key counts; `section.*.path` are the keys of PLACES in a section.
 RULES = (
     Rule(
         "train.epochs",
@@ -41,6 +50,18 @@ RULES = (
     Rule("data.workers", True, "batches do not depend on who reads them"),
     Rule("data.threads", True, "batches do not depend on who reads them"),
     Rule("data.max_bad_share", True, "a limit, which changes no batch"),
+    Rule(
+        "data.train.*.path",
+        True,
+        "the fingerprint of the examples must be the same, wherever they lie; so for workdir, "
+        "data_dir and other names of places",
+    ),
+    Rule(
+        "teachers.*.path",
+        True,
+        "the weights that are read must be the same, wherever they lie; so for workdir",
+    ),
+    Rule("tokenizer.*.path", True, "as of teachers"),
     Rule("data", False, "the examples left of this epoch would be others"),
     Rule("seed", False, "order, augmentation and masks are drawn from it"),
     Rule("input", False, "the stored network has the shapes of the old input"),
@@ -49,25 +70,22 @@ RULES = (
     Rule("schedule", False, "the results would be those of neither schedule"),
     Rule("mask", False, "the results would be those of neither mask"),
 )
+WEIGHTS = tuple(rule for rule in RULES if rule.key in ("teachers.*.path", "tokenizer.*.path"))
 REST = Rule("anything else", False, "it changes what is learnt")
 
 
-def save_config(
-    workdir: Path, config: ConfigDict, *, has_checkpoint: bool, write: bool = True
-) -> None:
-    """Write config.json, after checking that it may continue the run in the folder.
+def check_config(workdir: Path, config: ConfigDict) -> list[str]:
+    """Return the changes since the config in the work directory, a line for each key.
 
-    has_checkpoint: whether the run has one; without, any config may replace the old one.
-    write:          False in all processes but one; they only check.
-    Prints the changes that are allowed. Raises ConfigError with those that would change the results
-    of the run.
+    Raises ConfigError with those that would change the results of the run.
     """
-    path = workdir / "config.json"
-    if has_checkpoint and path.exists():
-        for line in check_changes(load_config(workdir), config, workdir):
-            processes.print_once(f"changed for the rest of the run: {line}")
-    if write:
-        write_atomic(path, to_json(config))
+    path = workdir / CONFIG
+    return check_changes(load_config(workdir), config, workdir) if path.exists() else []
+
+
+def save_config(workdir: Path, config: ConfigDict) -> None:
+    """Write config.json."""
+    write_atomic(workdir / CONFIG, to_json(config))
 
 
 def check_changes(old: ConfigDict, new: ConfigDict, workdir: Path) -> list[str]:
@@ -79,24 +97,78 @@ def check_changes(old: ConfigDict, new: ConfigDict, workdir: Path) -> list[str]:
         raise ConfigError(
             f"{workdir} holds a run with another config:\n  {listed}\n"
             "Use the same values to continue it, or another --workdir to begin a new run"
+            f"{_longer(old, new)}"
         )
     return [f"{line}  ({rule.why})" for line, rule in changes]
 
 
+def _longer(old: ConfigDict, new: ConfigDict) -> str:
+    """Return how to change the length alone, where it changes together with what may not."""
+    if old.train.epochs == new.train.epochs:
+        return ""
+    return (
+        "\nTo change only its length, give the config of the run as it was, with "
+        f"--config.train.epochs={new.train.epochs:g}"
+    )
+
+
 def find_rule(key: str) -> Rule:
     """Return the rule for a dotted key: the first that names it or a section above it."""
-    matching = (rule for rule in RULES if key == rule.key or key.startswith(f"{rule.key}."))
-    return next(matching, REST)
+    return next((rule for rule in RULES if _matches(key, rule.key)), REST)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    section, star, _ = pattern.partition(".*.")
+    is_inside = key.startswith(f"{section}.")
+    return is_inside and key.rpartition(".")[2] in PLACES if star else is_inside or key == section
+
+
+def weights_places(config: ConfigDict) -> list[str]:
+    """Return the keys of a config that say where weights of others lie."""
+    sections = [rule.key.partition(".*.")[0] for rule in WEIGHTS]
+    return [
+        key
+        for key, _ in leaves(config)
+        if key.rpartition(".")[2] in PLACES and key.partition(".")[0] in sections
+    ]
+
+
+def set_earlier_run_aside(workdir: Path) -> list[str]:
+    """Give the files of a run that is begun anew other names; return these.
+
+    Nothing is renamed where that run has logged no step and has no results.
+    """
+    log = workdir / "metrics.jsonl"
+    if not (log.exists() and log.stat().st_size) and not (workdir / "results.json").exists():
+        return []
+    patterns = rf"({CONFIG}|events|images|(metrics|bad_steps(-\d+)?)\.jsonl|bad_files(-\d+)?\.txt"
+    patterns += r"|results(-[^.]*)?\.json)"
+    found = [path for path in workdir.iterdir() if re.fullmatch(patterns, path.name)]
+    return [path.name for path in set_aside(found)]
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """Return the config of a run, upgraded to this version; raise ConfigError without any."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise ConfigError(
-            f"{workdir} holds no run (config.json is missing): give the --workdir of a training"
+    """Return the config of a run, upgraded to this version.
+
+    Where config.json is lost or damaged, that of the newest checkpoint is read, with a warning.
+    Raises ConfigError without any.
+    """
+    path = Path(workdir) / CONFIG
+    try:
+        return upgrade(from_json(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError, ConfigError, UnicodeDecodeError) as error:
+        text = newest_config(workdir)
+        is_lost = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not text and is_lost:
+            raise ConfigError(
+                f"{workdir} holds no run ({CONFIG} is missing): give the --workdir of a training"
+            ) from None
+        if not text:
+            raise ConfigError(f"{path} is damaged ({error}): restore a copy") from None
+        log.warning(
+            "%s is %s: read from the newest checkpoint", path, "lost" if is_lost else "damaged"
         )
-    return upgrade(from_json(path.read_text(encoding="utf-8")))
+        return upgrade(from_json(text))
 
 
 def continuation_table() -> str:

@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from maskmim import errors
 from maskmim.checkpoints import checksums
 from maskmim.checkpoints.reader import (
+    DAMAGED,
     FOLDER,
     FOLDERS_FIRST,
     SUMS,
@@ -125,7 +126,8 @@ class Checkpoints:
         like: a tree of jax.ShapeDtypeStruct with the shardings that the arrays get, on any mesh.
         Moves a damaged checkpoint aside with a warning and tries the one before it. Completes what
         was cut off after a commit: the checksums, and the removal of old steps.
-        Raises CheckpointError where there are checkpoints and none can be read.
+        Raises CheckpointError where there are checkpoints and none can be read, also where all were
+        moved aside by an earlier start.
         """
         self.wait()
         tried: list[int] = []
@@ -139,10 +141,12 @@ class Checkpoints:
             if processes.is_main():
                 move_to_damaged(self.folder, step, problem)
             processes.barrier(f"aside {step}", seconds=MOVE_SECONDS)
-        if tried:
+        damaged = self.folder.with_name(DAMAGED)
+        if tried or (damaged.is_dir() and any(damaged.iterdir())):
             raise CheckpointError(
-                f"none of the checkpoints {tried} in {self.folder} can be read; they were moved to "
-                f"{self.folder}-damaged. Start again in a new work directory, or restore a copy"
+                f"no checkpoint of this run can be read: the damaged ones are in {damaged}, "
+                f"{self.folder} has none. Copy a good one into it, or begin a new run in another "
+                f"--workdir; to begin anew in this one, remove {DAMAGED}"
             )
         return None
 
@@ -192,7 +196,8 @@ class Checkpoints:
         try:
             checksums.sync_to_disk(self.folder / str(step))
             sums = checksums.hash_files(self.folder / str(step))
-            checksums.write(checksums_path(self.folder, step), sums)
+            copies = checksums.copy_small_files(self.folder / str(step))
+            checksums.write(checksums_path(self.folder, step), sums, copies)
         except OSError as error:
             log.warning("checkpoint %d is saved, but its checksums are not (%s)", step, error)
 
@@ -226,7 +231,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def move_to_damaged(folder: Path, step: int, problem: str) -> None:
     """Move a damaged checkpoint to the folder `checkpoints-damaged`, under a free name."""
-    target = Path(f"{folder}-damaged")
+    target = folder.with_name(DAMAGED)
     target.mkdir(exist_ok=True)
     path, copies = target / str(step), 1
     while path.exists():

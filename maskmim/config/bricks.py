@@ -12,14 +12,17 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
-from typing import Any
+from types import MappingProxyType, ModuleType
+from typing import Annotated, Any, get_args, get_origin
 
 from ml_collections import ConfigDict
 
+from maskmim.config import check
+from maskmim.config.kinds import Kind, names_of_kind
 from maskmim.errors import UserError
 
 # Paths that stored configs may hold, and where their functions are now.
@@ -58,12 +61,13 @@ _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWOR
 
 
 class BrickError(UserError, ValueError):
-    """A brick that does not exist, or keywords that it does not take."""
+    """A brick that does not exist, keywords that it does not take, or values out of range."""
 
 
-def resolve(path: str) -> Callable:
+def resolve(path: str, kind: Kind | None = None) -> Callable:
     """Return the function or class at a dotted path, or at the path that it moved to.
 
+    kind: what is looked for; only functions of this kind are offered in place of a wrong name.
     Raises BrickError naming the nearest module or function where there is none.
     """
     module_path, _, name = MOVED.get(path, path).rpartition(".")
@@ -76,7 +80,7 @@ def resolve(path: str) -> Callable:
         hint = (
             f"; did you mean {' or '.join(inside)}?"
             if inside
-            else did_you_mean(name, _offers(module), prefix=f"{module_path}.")
+            else did_you_mean(name, _offers(module, kind), prefix=f"{module_path}.")
         )
         raise BrickError(f"brick {path!r}: {module_path} has no function {name!r}{hint}")
     return function
@@ -109,15 +113,19 @@ def _module(path: str, module_path: str) -> ModuleType:
     return module
 
 
-def _offers(module: ModuleType) -> list[str]:
-    """Return names of the functions and classes that a module defines, and of its submodules."""
-    own = [
-        name
-        for name, value in vars(module).items()
-        if callable(value) and getattr(value, "__module__", "") == module.__name__
-    ]
+def _offers(module: ModuleType, kind: Kind | None = None) -> list[str]:
+    """Return names of a module's functions and submodules; of a kind: functions, or what has some.
+
+    A package that exports functions of the kind offers these alone.
+    """
+    functions = names_of_kind(module, kind)
     inner = [entry.name for entry in pkgutil.iter_modules(getattr(module, "__path__", ()))]
-    return [name for name in (*own, *inner) if not name.startswith("_")]
+    if kind and functions:
+        return functions
+    if kind:
+        inside = {name: importlib.import_module(f"{module.__name__}.{name}") for name in inner}
+        inner = [name for name, part in inside.items() if names_of_kind(part, kind)]
+    return [*functions, *(name for name in inner if not name.startswith("_"))]
 
 
 def _where(package: ModuleType, name: str) -> list[str]:
@@ -136,14 +144,18 @@ def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:
     return f"; there are {', '.join(names)}" if 0 < len(names) <= 12 else ""
 
 
-def hyperparameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Return the keyword-only parameters of a function, or all named ones of a class, in order."""
+@functools.cache
+def hyperparameters(function: Callable) -> Mapping[str, inspect.Parameter]:
+    """Return the keyword-only parameters of a function, or all named ones of a class, in order.
+
+    Annotations are evaluated where they can be.
+    """
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):  # an annotation that exists for type checkers only
         signature = inspect.signature(function)
     kinds = _NAMED if inspect.isclass(function) else _NAMED[:1]
-    return {name: p for name, p in signature.parameters.items() if p.kind in kinds}
+    return MappingProxyType({n: p for n, p in signature.parameters.items() if p.kind in kinds})
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
@@ -223,7 +235,9 @@ def _leads_to(path: str, function: Callable) -> bool:
 
 def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:
     """Return a hyperparameter as the config stores it: whole numbers become floats for floats."""
-    if parameter.annotation in (float, "float") and type(value) is int:
+    annotation = parameter.annotation
+    plain = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if plain in (float, "float") and type(value) is int:
         return float(value)
     if isinstance(value, list):
         return tuple(value)
@@ -235,20 +249,45 @@ def _stored(value: Any, parameter: inspect.Parameter, path: str) -> Any:
     return value
 
 
-def bind(section: Any) -> Any:
+def function_at(value: Any) -> Callable | None:
+    """Return the function of a brick's section, or a function itself; None for other values."""
+    if isinstance(value, Mapping | ConfigDict):
+        return resolve(value["brick"]) if "brick" in value else None
+    return value if callable(value) else None
+
+
+def out_of_range(path: str, values: Mapping[str, Any], key: str = "") -> list[str]:
+    """Return a sentence for each value of a brick that its annotations do not allow.
+
+    key: of the brick's section in the config, 'mask'; '' where it is not known.
+    """
+    prefix = f"{key}." if key else f"{path}: "
+    known = hyperparameters(resolve(path))
+    return [
+        fault
+        for name, value in values.items()
+        for fault in check.faults(value, known[name].annotation, prefix + name, function_at)
+    ]
+
+
+def bind(section: Any, key: str = "") -> Any:
     """Return a brick section as functools.partial(function, **hyperparameters).
 
     Nested bricks are bound too; any other section becomes a dict of bound values, lists become
-    tuples.
-    Raises BrickError where the keywords do not fit the function.
+    tuples, and '~' at the start of a text becomes the home folder.
+    key: of the section in the config, 'mask', for messages.
+    Raises BrickError where the keywords do not fit the function, or a value is out of the range
+    that its annotation declares (`config.ranges`).
     """
     if isinstance(section, ConfigDict | Mapping):
-        values = {name: bind(value) for name, value in section.items()}
+        values = {name: bind(value, f"{key}.{name}".lstrip(".")) for name, value in section.items()}
         if "brick" not in values:
             return values
         path = values.pop("brick")
         check_keywords(path, values)
+        if wrong := out_of_range(path, values, key):
+            raise BrickError("\n  ".join(wrong))
         return functools.partial(resolve(path), **values)
     if isinstance(section, list | tuple):
-        return tuple(bind(value) for value in section)
-    return section
+        return tuple(bind(value, key) for value in section)
+    return os.path.expanduser(section) if isinstance(section, str) else section

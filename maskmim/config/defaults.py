@@ -18,7 +18,7 @@ def base() -> ConfigDict:
     config.seed = 0  # [result]
 
     # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
-    # statistics of pixels in [0, 1].
+    # statistics of pixels in [0, 1]. channel_names: of each channel, or none.
     config.input = ConfigDict(
         {
             "size": (224, 224),
@@ -27,6 +27,7 @@ def base() -> ConfigDict:
             "std": IMAGENET_STD,
             "stream": "image",
             "dtype": "uint8",
+            "channel_names": (),
         }
     )
 
@@ -78,7 +79,11 @@ def upkeep() -> ConfigDict:
     config.checkpoint = ConfigDict(
         {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
     )
-    config.log = ConfigDict({"every_steps": 10, "pictures_every_epochs": 10.0})
+    # picture_channels: those that pictures show as red, green and blue, or one as grey, by number
+    # from 0 or by name; () for the first three.
+    config.log = ConfigDict(
+        {"every_steps": 10, "pictures_every_epochs": 10.0, "picture_channels": ()}
+    )
     # Seconds without progress after which a process leaves (code 70), 0 for never: in a
     # step, and in anything else, such as an evaluation. Folder of compiled programs, in the
     # work directory; '' for none.
@@ -93,7 +98,10 @@ def upkeep() -> ConfigDict:
 
 
 def evaluation() -> ConfigDict:
-    """Return an evaluation on the embedded photographs; every_epochs 0: at the end only."""
+    """Return an evaluation on the embedded photographs.
+
+    every_epochs 0: at the end only. decode None: as data.decode.
+    """
     return ConfigDict(
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),

@@ -23,8 +23,7 @@ another brick there: hyperparameters that both have keep their values, the rest 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -37,9 +36,15 @@ from maskmim.config.bricks import (
     required,
     resolve,
 )
+from maskmim.config.check import kind_at, of_another_kind
+from maskmim.config.keys import unknown_key
 from maskmim.config.parse import ConfigError, kinds_of, parse
 from maskmim.config.python_file import run_file
+from maskmim.config.sections import annotation_at, wrong_values
 from maskmim.config.upgrade import COMPUTE
+
+# Keys that have a number for each axis of space.
+PER_AXIS = ("size", "patch")
 
 
 def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -58,11 +63,11 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 
     overrides: texts such as 'optim.lr=0.1'; of two for one key the last one wins.
 
-    Raises ConfigError naming the nearest key, or the type expected and the value given.
+    Raises ConfigError naming the nearest key, or the type or range expected and the value given.
     """
     config = _copy(config)
     check_bricks(config)
-    pairs = [_pair(text) for text in overrides]
+    pairs = [pair for text in overrides for pair in _pairs(config, text)]
     chosen = sorted((p for p in pairs if p[0].endswith(".brick")), key=lambda p: p[0].count("."))
     open_keys = set()
     for path, value in chosen:
@@ -74,7 +79,7 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     if lacking:
         flags = " ".join(f"--config.{path}=..." for path in lacking)
         raise ConfigError(f"the brick put there needs {', '.join(lacking)}: add {flags}")
-    check_bricks(config)
+    check_config(config)
     return config.lock()
 
 
@@ -86,6 +91,21 @@ def add(config: ConfigDict, **sections: Any) -> None:
     with config.unlocked():
         for name, section in sections.items():
             config[name] = section
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raise ConfigError where a brick does not exist or does not fit, or a value is out of range.
+
+    Ranges are those that the annotations of bricks declare (`config.ranges`), and those of other
+    keys in `config.sections.KEYS`. All that is wrong is named, a line each.
+    """
+    check_bricks(config)
+    try:
+        wrong = wrong_values(config)
+    except BrickError as error:
+        raise ConfigError(str(error)) from error
+    if wrong:
+        raise ConfigError("\n  ".join(wrong))
 
 
 def check_bricks(config: ConfigDict, path: str = "") -> None:
@@ -107,19 +127,22 @@ def _copy(config: ConfigDict) -> ConfigDict:
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pairs(config: ConfigDict, text: str) -> list[tuple[str, str]]:
+    """Return what an override sets: (path, text) of one key; of two for variant=S/16."""
     path, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--config.{path} needs a value: --config.{path}=VALUE")
-    return path.strip(), value
-
-
-def _paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-    """Yield dotted paths of all sections and values."""
-    for name, value in config.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, ConfigDict):
-            yield from _paths(value, f"{prefix}{name}.")
+    path = path.strip()
+    name, slash, patch = value.partition("/")
+    if not (slash and path.rpartition(".")[2] == "variant"):
+        return [(path, value)]
+    section, _ = _parent(config, path)
+    if "patch" not in section or not patch.isdecimal():
+        example = f"{name} or {name}/16" if "patch" in section else name
+        raise ConfigError(f"{path}: expected a variant such as {example}, got {value!r}")
+    # The axes of space are the last two: a clip's patch keeps its frames.
+    sizes = (*section.patch[:-2], *(patch, patch)[-len(section.patch) :])
+    return [(path, name), (f"{path.removesuffix('variant')}patch", ",".join(map(str, sizes)))]
 
 
 def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
@@ -128,24 +151,13 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
     section = config
     for step in sections:
         if step not in section or not isinstance(section[step], ConfigDict):
-            raise ConfigError(_unknown_key(config, path))
+            raise ConfigError(unknown_key(config, path))
         section = section[step]
     if name in COMPUTE and name not in section and "compute" in section:
         section = section.compute  # flags of 0.1.0, such as --config.model.dtype, stay true
     if name not in section:
-        raise ConfigError(_unknown_key(config, path))
+        raise ConfigError(unknown_key(config, path))
     return section, name
-
-
-def _unknown_key(config: ConfigDict, path: str) -> str:
-    known = list(_paths(config))
-    near = difflib.get_close_matches(path, known, 1, 0.6)
-    if not near:
-        last = {known_path.rpartition(".")[2]: known_path for known_path in known}
-        found = difflib.get_close_matches(path.rpartition(".")[2], last, 1, 0.6)
-        near = [last[name] for name in found]
-    hint = f"; did you mean {near[0]!r}?" if near else f"; its sections are {', '.join(config)}"
-    return f"the config has no key {path!r}{hint}"
 
 
 def _set(config: ConfigDict, path: str, text: str) -> None:
@@ -156,24 +168,39 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
         inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
         raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
     try:
-        value = parse(text, kinds_of(section, name), now)
+        value = parse(text, kinds_of(now, annotation_at(config, path)), now)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     with section.ignore_type():
-        section[name] = value
+        per_axis = name in PER_AXIS and isinstance(value, tuple) and isinstance(now, tuple)
+        section[name] = _for_all_axes(path, value, now) if per_axis else value
+
+
+def _for_all_axes(path: str, value: tuple, now: tuple) -> tuple:
+    """Return a size with a number for each axis: of one number, that number for all axes."""
+    if len(value) != 1 or len(now) == 1:
+        return value
+    if len(set(now)) > 1:
+        example = ",".join(map(str, now))
+        raise ConfigError(f"{path}: expected {len(now)} numbers such as {example}, got {value[0]}")
+    return value * len(now)
 
 
 def _switch_brick(config: ConfigDict, path: str, new: str) -> set[str]:
     """Put another brick into a section, in place; return paths of keys that still need a value."""
-    section, _ = _parent(config, path)
+    where = path.removesuffix(".brick")
+    holder, last = _parent(config, where)
+    kind = kind_at(annotation_at(config, where))
+    section = {} if holder[last] is None and kind else _parent(config, path)[0]
     try:
-        known = hyperparameters(resolve(new))
+        known = hyperparameters(resolve(new, kind))
+        if kind and (wrong := of_another_kind(new, resolve(new), kind)):
+            raise BrickError(wrong)
         kept = {name: section[name] for name in section if name in known}
         lacking = [name for name in required(new) if name not in kept]
         fresh = brick(new, **kept, **dict.fromkeys(lacking))
     except BrickError as error:
         raise ConfigError(f"{path}: {error}") from error
-    where = path.removesuffix(".brick")
     *outer, name = where.split(".")
     parent = config
     for step in outer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import types
 import typing
 from collections.abc import Sequence, Set
@@ -11,7 +12,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import hyperparameters, resolve
 from maskmim.errors import UserError
 
 Kinds = frozenset[type] | None  # None: anything
@@ -31,17 +31,13 @@ class ConfigError(UserError, ValueError):
     """A mistake in a config file or in the flags that change it."""
 
 
-def kinds_of(section: ConfigDict, name: str) -> Kinds:
-    """Return the types that a key of a section takes.
+def kinds_of(now: Any, annotation: Any = Any) -> Kinds:
+    """Return the types that a key takes that has the value `now`.
 
-    A brick's annotations decide where they can, so that a default of None or 1 does not freeze the
-    type; otherwise the present value decides, and None takes anything.
+    The annotation decides where it can, so that a default of None or 1 does not freeze the type;
+    otherwise the present value decides, and None takes anything.
     """
-    now = section[name]
-    declared: Kinds = None
-    if "brick" in section and name != "brick":
-        parameter = hyperparameters(resolve(section.brick))[name]
-        declared = _annotated(parameter.annotation)
+    declared = _annotated(annotation)
     if declared is None:
         return None if now is None else frozenset({_kind(type(now))})
     return declared if now is None else declared | {_kind(type(now))}
@@ -54,6 +50,8 @@ def _kind(kind: type) -> type:
 def _annotated(annotation: Any) -> Kinds:
     """Return the types that an annotation allows; None where it allows, or may allow, others."""
     origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _annotated(typing.get_args(annotation)[0])
     if origin in (typing.Union, types.UnionType):
         parts = [_annotated(part) for part in typing.get_args(annotation)]
         return None if None in parts else frozenset().union(*parts)
@@ -72,10 +70,12 @@ def parse(text: str, kinds: Kinds, now: Any = None) -> Any:
     """Return the value that a text stands for, as one of the allowed types.
 
     True, False, None, 3, 1e-3, inf, (96, 96) and 96,96 are read as in Python; whole numbers are
-    fine for floats, and 1e3 for whole numbers. Text needs no quotes.
+    fine for floats, and 1e3 for whole numbers. Text needs no quotes; '~' at its start is the home
+    folder.
     now: the value that is replaced; new elements of a tuple must be of the types of its elements.
     Raises ValueError saying what was expected and what was given.
     """
+    text = os.path.expanduser(text)
     value = _literal(text)
     if kinds is None:
         return _tuples(value)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from maskmim.config import check
 from maskmim.config.bricks import hyperparameters, public_path, resolve
 from maskmim.config.defaults import base
 from maskmim.config.parse import describe, kinds_of
+from maskmim.config.sections import entries
 
 # Keys and sections that change speed, memory and what is written, but not what is learnt.
 SPEED = (
@@ -41,10 +43,11 @@ class Row(NamedTuple):
 def print_config(config: ConfigDict) -> str:
     """Return a table of every key of a config for people, a line each.
 
-    Columns: `--config.KEY`, the value, the type that it takes, [result] for what changes what is
-    learnt or [speed] for what does not, and the default where the value is another.
+    Columns: `--config.KEY`, the value, the type and range that it takes, [result] for what changes
+    what is learnt or [speed] for what does not, and the default where the value is another.
     """
-    rows = list(_rows(config, base(), ""))
+    annotations = {entry.path: entry.annotation for entry in entries(config)}
+    rows = list(_rows(config, base(), "", annotations))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = []
     for row in rows:
@@ -62,8 +65,13 @@ def mark_of(key: str) -> str:
     return NO_RESULT if inside or key.endswith(SPEED_OF_BRICKS) else RESULT
 
 
-def _rows(section: ConfigDict, defaults: Any, prefix: str) -> Iterator[Row]:
-    """Yield the rows of a section; defaults: the section that a new config has there, if any."""
+def _rows(
+    section: ConfigDict, defaults: Any, prefix: str, annotations: Mapping[str, Any]
+) -> Iterator[Row]:
+    """Yield the rows of a section.
+
+    defaults: the section that a new config has there, if any. annotations: of every key.
+    """
     if "brick" in section:
         known = hyperparameters(resolve(section.brick))
         defaults = {name: parameter.default for name, parameter in known.items()}
@@ -71,11 +79,19 @@ def _rows(section: ConfigDict, defaults: Any, prefix: str) -> Iterator[Row]:
         key = f"{prefix}{name}"
         default = defaults[name] if defaults and name in defaults else inspect.Parameter.empty
         if isinstance(value, ConfigDict):
-            yield from _rows(value, default if isinstance(default, ConfigDict) else None, f"{key}.")
+            inner = default if isinstance(default, ConfigDict) else None
+            yield from _rows(value, inner, f"{key}.", annotations)
             continue
-        kinds = kinds_of(section, name)
-        kind = "a brick" if name == "brick" else describe(kinds) if kinds else "anything"
+        kind = "a brick" if name == "brick" else _kind_text(value, annotations[key])
         yield Row(key, _text(value), kind, _default_text(value, default), mark_of(key))
+
+
+def _kind_text(value: Any, annotation: Any) -> str:
+    """Return what a key takes in words: as its annotation says, or the type of its value."""
+    if check.kind_at(annotation):
+        return "a brick or None" if value is None else "a brick"
+    kinds = kinds_of(value, annotation)
+    return check.describe(annotation) or (describe(kinds) if kinds else "anything")
 
 
 def _default_text(value: Any, default: Any) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import linecache
+import os
+import re
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -14,6 +17,7 @@ import ml_collections
 from ml_collections import ConfigDict
 
 from maskmim.config import bricks
+from maskmim.config.beside import importable
 from maskmim.config.parse import ConfigError, describe, parse
 
 # Frames of these files are not where the mistake is, only where it was noticed.
@@ -24,45 +28,89 @@ _INNER = (
 )
 
 
-# Where a clone keeps configs/, whatever the current folder is.
-REPOSITORY = Path(__file__).resolve().parents[2]
+# The configs of this project, whatever the current folder is: inside an installed package, beside
+# the package in a clone.
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.with_name("configs")
+
+
+# A word after the colon: up to a comma outside of quotes.
+_WORD = re.compile(r"""(?:[^,=]*=)?\s*(?:"[^"]*"|'[^']*')\s*(?=,|$)|[^,]+""")
 
 
 class ArgumentError(ConfigError):
     """A mistake after the colon of `--config FILE:argument`."""
 
 
-def parse_argument(text: str, **defaults: Any) -> dict[str, Any]:
+def parse_argument(text: str, *, bare: str = "", **defaults: Any) -> dict[str, Any]:
     """Return the choices after the colon: 'variant=L/16,epochs=800', or 'tiny' for a switch.
 
+    bare:     name that a word without '=' gives its value to, as 'path' for '/data/photos'.
     defaults: every known name with its default, whose type the value must have.
+    A value in quotes may hold commas and quotes of the other kind: path="/data/a,b".
     Returns a value for each name. Raises ConfigError for an unknown name, a repeated one, one
     without a value, and a value of another type.
     """
     values = dict(defaults)
-    given = set()
-    for word in (part.strip() for part in text.split(",")):
-        if not word:
-            continue
+    given: dict[str, str] = {}
+    for word in _split_words(text):
         name, equals, value = word.partition("=")
+        if bare and bare not in given and _is_bare(name, equals, defaults):
+            name, equals, value = bare, "=", word
         if name not in defaults:
-            hint = bricks.did_you_mean(name, defaults)
-            raise ArgumentError(f"no {name!r}{hint}\n  it takes {_argument_text(defaults)}")
+            raise ArgumentError(_unknown_name(name, word, given, defaults))
         if name in given:
             raise ArgumentError(f"{name!r} is given twice: give it once")
-        given.add(name)
+        given[name] = value
         default = defaults[name]
         if not equals and default is not False:
             raise ArgumentError(f"{name!r} needs a value: {name}={default}")
         kinds = None if default is None else frozenset({type(default)})
         try:
-            values[name] = parse(value, kinds) if equals else True
+            values[name] = parse(_unquoted(value), kinds) if equals else True
         except ValueError as error:
             raise ArgumentError(f"{name}: {error}") from None
     return values
 
 
-def _argument_text(defaults: dict[str, Any]) -> str:
+def _split_words(text: str) -> list[str]:
+    """Split at commas, except inside quotes that begin a word or a value."""
+    words = (match[0].strip() for match in _WORD.finditer(text))
+    return [word for word in words if word]
+
+
+def _unquoted(value: str) -> str:
+    """Return a value without the quotes around it."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value
+
+
+def _is_bare(name: str, equals: str, defaults: dict[str, Any]) -> bool:
+    """Return whether a word is a value without a name: a path, not a misspelt name."""
+    if name in defaults:
+        return False
+    if name[:1] in ("/", "~", ".", "'", '"') or "/" in name or Path(name).is_dir():
+        return True
+    return not equals and not difflib.get_close_matches(name, defaults, 1, 0.6)
+
+
+def _unknown_name(
+    name: str, word: str, given: Mapping[str, str], defaults: Mapping[str, Any]
+) -> str:
+    """Return what is wrong with an unknown name after the colon.
+
+    given: {name: value} of the words before it; after a text, a comma may belong to that.
+    """
+    lines = [f"no {name!r}{bricks.did_you_mean(name, defaults)}"]
+    last = list(given)[-1] if given else ""
+    if last and isinstance(defaults[last], str):
+        whole = f'{last}="{given[last]},{word}"'
+        lines.append(f"if the comma is part of the value, write it in quotes: '{whole}'")
+    return "\n  ".join([*lines, f"it takes {_argument_text(defaults)}"])
+
+
+def _argument_text(defaults: Mapping[str, Any]) -> str:
     words = (name if value is False else f"{name}={value}" for name, value in defaults.items())
     return ", ".join(words)
 
@@ -71,11 +119,21 @@ def run_file(argument: str) -> ConfigDict:
     """Run a config file and return what its `get_config` returns.
 
     argument: 'FILE' or 'FILE:argument of get_config'; FILE may be a name, see `find_config`.
-    The file is executed: it is code. Raises ConfigError for a missing file, for one without
-    get_config, and for mistakes of the config inside it, with file and line.
+    The file is executed: it is code, and may import the files beside it, see `beside.importable`.
+    Raises ConfigError for a missing file, for one without get_config, and for mistakes of the
+    config inside it or inside a file beside it, with file and line.
     """
     name, colon, rest = argument.partition(":")
     path = find_config(name)
+    with importable(path.parent):
+        config = _call_get_config(path, argument, rest if colon else None)
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{path}: get_config returns {type(config).__name__}, not a ConfigDict")
+    return config
+
+
+def _call_get_config(path: Path, argument: str, rest: str | None) -> Any:
+    """Execute a config file and call its get_config with what follows the colon, if anything."""
     module = ModuleType(f"config_{path.stem}")
     module.__file__ = str(path)
     try:
@@ -86,24 +144,21 @@ def run_file(argument: str) -> ConfigDict:
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
         raise ConfigError(f'{path} has no function get_config(arg: str = "")')
-    if colon and not inspect.signature(get_config).parameters:
+    if rest is not None and not inspect.signature(get_config).parameters:
         raise ConfigError(f"{path}: get_config takes no argument, but {rest!r} follows the colon")
     try:
-        config = get_config(rest) if colon else get_config()
+        return get_config() if rest is None else get_config(rest)
     except Exception as error:
         raise _located(error, path, argument) from error
-    if not isinstance(config, ConfigDict):
-        raise ConfigError(f"{path}: get_config returns {type(config).__name__}, not a ConfigDict")
-    return config
 
 
 def find_config(name: str) -> Path:
     """Return the path of a config: a file, or a name such as 'mae' for mae.py below configs/.
 
-    Names are looked up in ./configs first, then in the configs/ beside the package, with all their
+    Names are looked up in ./configs first, then in the configs of this project, with all their
     subfolders. Raises ConfigError naming the nearest configs where there is none.
     """
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     if path.is_file():
         return path
     files = config_files()
@@ -122,7 +177,7 @@ def find_config(name: str) -> Path:
 def config_files() -> dict[str, Path]:
     """Return the configs that a name finds, {name: file}, the nearest folder first."""
     files: dict[str, Path] = {}
-    for folder in (Path("configs"), REPOSITORY / "configs"):
+    for folder in (Path("configs"), CONFIGS):
         for file in sorted(folder.rglob("*.py")):
             files.setdefault(file.stem, file)
     return files
@@ -151,7 +206,7 @@ def _located(error: Exception, path: Path, argument: str) -> Exception:
         return ConfigError(f"--config {argument}: {error}")
     if isinstance(error, ConfigError | bricks.BrickError):
         return ConfigError(f"{place}: {error}{shown}")
-    if Path(file) == path:
+    if Path(file).resolve().parent == path.resolve().parent:
         return ConfigError(f"{place}: {type(error).__name__}: {error}{shown}")
     return error
 

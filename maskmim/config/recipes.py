@@ -16,6 +16,8 @@ from maskmim.config.parse import ConfigError
 
 T = TypeVar("T")
 
+PUBLISHED_PATCHES = {"H": "14", "g": "14"}
+
 
 def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
     """Return the option that an argument names; raise ConfigError, listing them, if none is."""
@@ -27,11 +29,29 @@ def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
 
 
 def vit_size(name: str) -> dict[str, Any]:
-    """Split the name of a ViT into keywords: 'L/16' -> {'variant': 'L', 'patch': (16, 16)}."""
-    variant, _, patch = name.partition("/")
-    if not patch.isdigit():
+    """Split the name of a ViT into keywords: 'L/16' -> {'variant': 'L', 'patch': (16, 16)}.
+
+    Without a patch size it is 14 for H and g, as published, and 16 for all others.
+    """
+    variant, slash, patch = name.partition("/")
+    if not slash:
+        patch = PUBLISHED_PATCHES.get(variant, "16")
+    if not variant or not patch.isdecimal() or int(patch) < 1:
         raise ConfigError(f"variant={name}: name the width and the patch size, as in L/16")
     return {"variant": variant, "patch": (int(patch), int(patch))}
+
+
+def vit_of_patch_16(name: str) -> str:
+    """Return the variant of a network whose patches have 16 pixels: 'B' for 'B' and 'B/16'."""
+    variant, slash, patch = name.partition("/")
+    if slash and patch != "16":
+        raise ConfigError(f"variant={name}: the patches have 16 pixels here, as in {variant}/16")
+    return variant
+
+
+def warmup(epochs: float, published: float) -> float:
+    """Return the epochs of warm-up: the published number, but at most a fifth of a training."""
+    return min(published, epochs / 5)
 
 
 def match_objective(head: str, target: Callable, loss: Callable) -> ConfigDict:
@@ -69,17 +89,31 @@ def adamw_cosine(
     )
 
 
-def imagenet_data(config: ConfigDict) -> None:
-    """Set the images of `data` and `evals`: ImageNet-1k of tensorflow-datasets."""
-    config.data.train = imagenet("train")
+def imagenet_data(config: ConfigDict, shards: str = "") -> None:
+    """Set the images of `data` and `evals`: ImageNet-1k.
+
+    shards: folder that `maskmim.convert --source imagenet:PATH` wrote; '' for the data set of
+    tensorflow-datasets.
+    """
+    train, test = (
+        (shards_of(shards, tag="train"), shards_of(shards, tag="val"))
+        if shards
+        else (imagenet("train"), imagenet("validation"))
+    )
+    config.data.train = train
     config.data.workers = 16
-    config.evals.train = imagenet("train")
-    config.evals.test = imagenet("validation")
+    config.evals.train = train
+    config.evals.test = test
 
 
 def imagenet(split: str) -> ConfigDict:
     """Return a split of ImageNet-1k as a data source."""
     return brick("maskmim.data.tfds_source.tfds", name="imagenet2012", split=split)
+
+
+def shards_of(path: str, tag: str = "") -> ConfigDict:
+    """Return a folder of shards, or those with a tag, as a data source."""
+    return brick("maskmim.data.array_record.shards", path=path, tag=tag)
 
 
 def video_data(config: ConfigDict, path: str, test: str) -> None:

@@ -27,11 +27,14 @@ TINY_AUTOENCODER: dict[str, Any] = SMALL_AUTOENCODER | {
 }
 
 
-def published_pictures(config: ConfigDict, epochs: float) -> None:
-    """Set `input`, `data` and `train`: ImageNet-1k at 256 pixels, in [0, 1]."""
+def published_pictures(config: ConfigDict, epochs: float, shards: str = "") -> None:
+    """Set `input`, `data` and `train`: ImageNet-1k at 256 pixels, in [0, 1].
+
+    shards: as of `recipes.imagenet_data`.
+    """
     config.input.size = (256, 256)
     pixel_range(config, mean=0.0, std=1.0)
-    imagenet_data(config)
+    imagenet_data(config, shards)
     config.train.epochs = epochs
     config.train.batch_size = BATCH_SIZE
 

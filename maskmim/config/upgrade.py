@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import MOVED, brick, hyperparameters, resolve
+from maskmim.config.bricks import MOVED, brick, hyperparameters, required, resolve
 from maskmim.config.defaults import base
 
 # Sections whose plain keys are the same in every config; a later version may add some.
@@ -14,13 +14,21 @@ COMMON = ("input", "data", "train", "mesh", "checkpoint", "log", "process", "eva
 # Keywords of models in 0.1.0 that are keywords of their brick `compute` now.
 COMPUTE = ("dtype", "remat", "unroll")
 
+# Keywords that bricks no longer have, since another key of the config says the same.
+GONE = {
+    "maskmim.data.spectrograms.first_stretch": ("rate",),
+    "maskmim.data.spectrograms.random_stretch": ("rate",),
+    "maskmim.data.tones.tones": ("rate",),
+}
+
 
 def upgrade(config: ConfigDict) -> ConfigDict:
     """Return a stored config, changed in place, as this version would have stored it.
 
     Paths of bricks that moved are replaced, keywords that became those of a nested brick are
-    nested, and keys that its version did not have get their defaults: a key that is new in a
-    version has a default that leaves runs of earlier ones as they were.
+    nested, keywords that are gone are left out, and keys of sections and bricks that its version
+    did not have get their defaults: a key that is new in a version has a default that leaves runs
+    of earlier ones as they were.
     """
     with config.unlocked():
         _rename(config)
@@ -39,7 +47,11 @@ def _rename(section: ConfigDict) -> None:
     for name, value in section.items():
         section[name] = _renamed(value)
     if "brick" in section:
+        for name in GONE.get(section.brick, ()):
+            if name in section:
+                del section[name]
         _nest(section)
+        _fill(section)
 
 
 def _renamed(value: Any) -> Any:
@@ -62,3 +74,10 @@ def _nest(section: ConfigDict) -> None:
         del section[name]
     if "compute" not in section:
         section["compute"] = brick(known["compute"].default, **moved)
+
+
+def _fill(section: ConfigDict) -> None:
+    """Give a brick the keywords that its function did not have when the config was stored."""
+    fresh = brick(section.brick, **dict.fromkeys(required(section.brick)))
+    for name in set(fresh) - set(section) - set(required(section.brick)):
+        section[name] = fresh[name]

@@ -2,7 +2,7 @@
 
 The directory of an archive is read once; an image is then an offset in the file. Names of entries
 are labels and never become paths of this machine. Links, and entries whose names are absolute or
-contain '..', are skipped and counted.
+contain '..', are skipped and counted. Hidden files and __MACOSX are skipped as in folders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from maskmim.data.folder import SUFFIXES, FileRecords
+from maskmim.data import listing
+from maskmim.data.folder import SUFFIXES, FileRecords, check_classes, other_files
 from maskmim.data.records import BadImage, DataError
 
 # Larger image files are refused before they are read: a forged header must not fill the memory.
@@ -96,13 +97,17 @@ def labelled(*, path: str) -> ArchiveRecords:
     members, passed = list_images(Path(path).expanduser())
     shared = len(_shared_folders([member.name for member in members]))
     members = [m._replace(name="/".join(m.name.split("/")[shared:])) for m in members]
-    classes = sorted({m.name.split("/")[0] for m in members if "/" in m.name})
     in_folders = [member for member in members if "/" in member.name]
+    classes = sorted({member.name.split("/")[0] for member in in_folders})
     if len(classes) < 2:
         raise DataError(
             f"{path} has no folders of images, one per class: for images without classes use "
             f"folder:{path}"
         )
+    check_classes(Path(path), classes, (), "image")
+    if len(in_folders) < len(members):
+        beside = {"image(s) beside the class folders": len(members) - len(in_folders)}
+        listing.tell_left_out(Path(path), beside)
     return ArchiveRecords(in_folders, passed, classes)
 
 
@@ -118,12 +123,19 @@ def _shared_folders(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def list_images(path: Path) -> tuple[list[Member], int]:
-    """Return the image files of an archive, and the number of skipped entries."""
+    """Return the image files of an archive, and the number of skipped entries.
+
+    Skips hidden members, and prints once how many files of other kinds there are.
+    """
     members, passed = list_members(path)
-    images = [member for member in members if member.name.lower().endswith(SUFFIXES)]
+    seen = [m for m in members if not any(map(listing.is_hidden, m.name.split("/")))]
+    images = [member for member in seen if member.name.lower().endswith(SUFFIXES)]
+    chosen = {member.name for member in images}
+    left_out = listing.count_kinds(m.name for m in seen if m.name not in chosen)
     if not images:
         endings = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise DataError(f"{path} holds no images ({endings}), only {len(members)} other files")
+        raise DataError(f"{path} holds no images ({endings}), {other_files(left_out)}")
+    listing.tell_left_out(path, left_out)
     return images, passed
 
 
@@ -132,9 +144,11 @@ def list_members(path: Path) -> tuple[list[Member], int]:
 
     Raises DataError where it is missing, compressed as a whole, of another format or incomplete.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: name a tar or zip file")
-    with path.open("rb") as file:
+    with listing.readable():
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: name a tar or zip file")
+        file = path.open("rb")
+    with file:
         start = file.read(6)
         packer = next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), "")
         if packer:

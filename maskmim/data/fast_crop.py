@@ -18,6 +18,7 @@ import threading
 
 import numpy as np
 
+from maskmim.config.ranges import Fraction, FractionRange, PositiveRange
 from maskmim.data.transforms import random_crop_box, resize
 
 ONE = 1 << 15  # Weights are multiples of 1 / ONE.
@@ -35,9 +36,9 @@ def random_resized_crop_flip(
     image: np.ndarray,
     size: tuple[int, int],
     *,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
+    scale: FractionRange = (0.2, 1.0),
+    ratio: PositiveRange = (3 / 4, 4 / 3),
+    flip: Fraction = 0.5,
 ) -> np.ndarray:
     """Crop and flip as `transforms.random_resized_crop_flip`, resized by `resize_by_matrices`.
 
@@ -53,11 +54,12 @@ def resize_by_matrices(
 ) -> np.ndarray:
     """Resize a picture u8[H, W, C] to size (h, w) by the antialiased bicubic filter: u8[h, w, C].
 
-    mirror: exchange left and right. Pillow resizes parts that are more than MOST times too large.
+    mirror: exchange left and right. Pillow resizes parts that are more than MOST times too large,
+    and pictures f32[H, W, C], whose sums are not exact in float32.
     """
     rows, columns, channels = image.shape
     height, width = size
-    if rows > MOST * height or columns > MOST * width:
+    if image.dtype != np.uint8 or rows > MOST * height or columns > MOST * width:
         return resize(image, size, mirror=mirror)
     pixels = _scratch("pixels", rows, columns * channels)
     np.copyto(pixels.reshape(image.shape), image)

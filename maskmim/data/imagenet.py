@@ -24,10 +24,11 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-from maskmim.data import folder
+from maskmim.data import folder, listing
 from maskmim.data.archives import ArchiveRecords, Member, list_members, list_tar_members, unlabelled
 from maskmim.data.folder import LABEL_SET
 from maskmim.data.records import DataError, Example, Records, class_names
+from maskmim.errors import count_of
 from maskmim.imagenet import TRAIN_IMAGES
 
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -69,6 +70,11 @@ def open_splits(root: Path, only: str = "", val_labels: str = "") -> dict[str, R
     see `read_solution`. Opening the training tar reads the headers of its images, over a minute.
     Raises DataError where something is missing, incomplete or without classes.
     """
+    with listing.readable():
+        return _open_splits(root, only, val_labels)
+
+
+def _open_splits(root: Path, only: str, val_labels: str) -> dict[str, Records]:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: name the one with ILSVRC2012_img_train.tar")
     if only not in ("", *SPLITS):
@@ -103,7 +109,11 @@ def open_train(root: Path) -> Records:
             raise DataError(f"{path} holds {name}: expected tar files named as n01440764.tar")
         with path.open("rb") as file:
             images, skipped = list_tar_members(file, path, start, end)
-        members += [m._replace(name=f"{wnid[1]}/{m.name}") for m in images]
+        members += [
+            m._replace(name=f"{wnid[1]}/{m.name}")
+            for m in images
+            if not listing.is_hidden(m.name.rpartition("/")[2])
+        ]
         passed += skipped
     if not members:
         raise DataError(f"{archive if archive.is_file() else unpacked} holds no images")
@@ -128,7 +138,8 @@ def open_validation(root: Path, classes: Sequence[str], val_labels: str = "") ->
     names = [images.name(index) for index in range(len(images))]
     absent = [name for name in names if _stem(name) not in wnids]
     if absent:
-        raise DataError(f"{len(absent)} validation images have no class, first {absent[0]}")
+        missing = count_of(len(absent), "validation image")
+        raise DataError(f"without a class: {missing}, first {absent[0]}")
     classes = classes or sorted(set(wnids.values()))
     unknown = sorted(set(wnids.values()) - set(classes))
     if unknown:
@@ -145,14 +156,14 @@ def validation_wnids(root: Path, val_labels: str = "") -> dict[str, str]:
 
     Raises DataError where no file gives the classes.
     """
-    kit, unpacked, listing = root / f"{DEVKIT}.tar.gz", root / DEVKIT, root / SOLUTION
+    kit, unpacked, solution = root / f"{DEVKIT}.tar.gz", root / DEVKIT, root / SOLUTION
     if val_labels:
-        return read_solution(Path(val_labels))
+        return read_solution(Path(val_labels).expanduser())
     if kit.is_file() or unpacked.is_dir():
         truth, meta = (_read_from_devkit(kit, unpacked, name) for name in (TRUTH, "meta.mat"))
         return devkit_wnids(truth, meta)
-    if listing.is_file():
-        return read_solution(listing)
+    if solution.is_file():
+        return read_solution(solution)
     raise DataError(
         f"no file in {root} gives the classes of the validation images: add {kit.name} (from the "
         f"same page as the images) or {SOLUTION}, or name a file with --val-labels"

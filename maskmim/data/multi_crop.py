@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from maskmim.config import facts
-from maskmim.data.jittered_crop import ENHANCE
-from maskmim.data.records import DataError
+from maskmim.config.ranges import Fraction, FractionRange, HueShift, NonNegativeInt, Size2D
+from maskmim.data.jittered_crop import ENHANCE, check_colours
 from maskmim.data.transforms import random_crop_box, resize
 
 RATIO = (3 / 4, 4 / 3)  # Limits of a crop's width / height before it is resized.
@@ -54,13 +54,13 @@ def multi_crop(
     image: np.ndarray,
     size: tuple[int, int],
     *,
-    global_scale: tuple[float, float] = (0.25, 1.0),
-    local_scale: tuple[float, float] = (0.05, 0.25),
-    local_size: tuple[int, int] = (96, 96),
-    local_count: int = 10,
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1),
-    jitter_chance: float = 0.8,
-    grey_chance: float = 0.2,
+    global_scale: FractionRange = (0.25, 1.0),
+    local_scale: FractionRange = (0.05, 0.25),
+    local_size: Size2D = (96, 96),
+    local_count: NonNegativeInt = 10,
+    jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
+    jitter_chance: Fraction = 0.8,
+    grey_chance: Fraction = 0.2,
 ) -> dict[str, np.ndarray]:
     """Return two large crops and several small ones, each with its own flip and colour jitter.
 
@@ -72,16 +72,12 @@ def multi_crop(
     Returns {'global': u8[2, h, w, 3], 'local': u8[local_count, *local_size, 3]}, without 'local'
     where local_count is 0. The first large crop is always blurred; the second rarely, but it may be
     solarised; small ones are blurred half of the time.
-    Raises DataError unless the picture has three channels.
+    Raises DataError unless the picture has three channels of 8 bits.
     Source: DINO (arXiv 2104.14294), DataAugmentationDINO of main_dino.py, and the same of iBOT and
     AttMask; colours change as in torchvision's ColorJitter on Pillow images.
     Differences: see `transforms.random_resized_crop_flip`.
     """
-    if image.shape[-1] != 3:
-        raise DataError(
-            f"multi_crop needs pictures of 3 channels, not {image.shape[-1]} channels: set "
-            "input.channels to 3"
-        )
+    check_colours(image, "multi_crop")
     colours = Jitter(*jitter), jitter_chance, grey_chance
 
     def views(finishes: tuple[Finish, ...], shape: tuple, scale: tuple) -> np.ndarray:

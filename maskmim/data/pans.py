@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maskmim.config.ranges import PositiveInt
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError, Example, Records, manifest_digest
@@ -62,7 +63,7 @@ class PanRecords:
         return resize(photograph, (self._side, self._side), box)
 
 
-def pans(*, split: str, frames: int = 32, side: int = 72) -> PanRecords:
+def pans(*, split: str, frames: PositiveInt = 32, side: PositiveInt = 72) -> PanRecords:
     """Return synthetic clips of the embedded photographs: pans in four directions and zooms.
 
     split: as in `grocery.grocery`. frames: of a video, from which `data.decode` takes clips.

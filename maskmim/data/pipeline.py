@@ -27,6 +27,7 @@ from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
 from maskmim.data.workers import live_with_parent, restart_dead_workers
+from maskmim.errors import count_of
 from maskmim.types import Spec
 
 __all__ = ["BadFiles", "eval_batches", "output_shapes", "train_batches"]
@@ -69,6 +70,7 @@ def train_batches(
       'record' i64[b] the index of the record that was due
       'bad'    i64[b] that index where the record could not be read, else -1; picture and labels
                are then those of the next readable record (index + 1, ..., then from 0).
+      'reason' tuple of b texts: why it could not be read, '' where it could.
     Each epoch takes each record once, in a new order.
     Raises DataError for fewer records than batch_size, a batch size that does not divide among the
     processes, a negative seed; while iterating TooManyBadImages where 64 records in a row cannot be
@@ -76,11 +78,7 @@ def train_batches(
     `workers`).
     """
     slots = _slots(batch_size, process_index, process_count)
-    if len(records) < batch_size:
-        raise DataError(
-            f"{len(records)} images are fewer than one batch of {batch_size}: lower "
-            f"train.batch_size to {len(records)} or less, or add images"
-        )
+    check_batch_size(records, batch_size)
     if seed < 0:
         raise DataError(f"the seed must be 0 or more, got {seed}")
     # grain shuffles epoch e with seed + e: unless seeds are spread, 0 and 1 share their orders.
@@ -94,6 +92,16 @@ def train_batches(
         return iter(_prefetch(batches, workers))
 
     return restart_dead_workers(begin, start_batch) if workers else begin(start_batch)
+
+
+def check_batch_size(records: Records, batch_size: int) -> None:
+    """Raise DataError where the records are fewer than one batch."""
+    if len(records) < batch_size:
+        verb = "is" if len(records) == 1 else "are"
+        raise DataError(
+            f"{count_of(len(records), 'image')} {verb} fewer than one batch of {batch_size}: lower "
+            f"train.batch_size to {len(records)} or less, or add images"
+        )
 
 
 def eval_batches(
@@ -182,18 +190,20 @@ class _Reader:
             "bad": np.full(count, -1, np.int64),
         }
 
+        reasons = [""] * count
+
         def fill(slots: Iterable[int]) -> None:
             for slot in slots:
-                used = self._fill(arrays, batch["label"], slot, positions[slot], indices[slot])
-                if used != indices[slot]:
-                    batch["bad"][slot] = indices[slot]
+                error = self._fill(arrays, batch["label"], slot, positions[slot], indices[slot])
+                if error is not None:
+                    batch["bad"][slot], reasons[slot] = indices[slot], error.reason
 
         # Several images per task: submitting a task costs a tenth of decoding a small image.
         step = max(1, count // (4 * max(1, self.threads)))
         tasks = [range(i, min(i + step, count)) for i in range(0, count, step)]
         for _ in _pool(max(1, self.threads)).map(fill, tasks):
             pass
-        return batch
+        return batch | {"reason": tuple(reasons)}
 
     def _fill(
         self,
@@ -202,24 +212,28 @@ class _Reader:
         slot: int,
         position: int,
         index: int,
-    ) -> int:
-        """Fill one slot of a batch; return the index of the record that was used."""
+    ) -> BadImage | None:
+        """Fill one slot of a batch; return why the record that was due could not be used."""
         # A counter-based generator: every (seed, position) is an independent stream, at no cost.
         rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
-        decoded, example_labels, used = self._readable(rng, index)
+        decoded, example_labels, error = self._readable(rng, index)
         outputs = self.transform(rng, decoded, size=self.spec.size)
         if not isinstance(outputs, dict):
             outputs = {self.spec.stream: outputs}
         for name, array in arrays.items():
+            check_type(outputs[name], array.dtype)
             array[slot] = outputs[name]
         for name, column in labels.items():
             column[slot] = example_labels[name]
-        return used
+        return error
 
     def _readable(
         self, rng: np.random.Generator, index: int
-    ) -> tuple[np.ndarray, dict[str, int], int]:
-        """Return array, labels and index of the first readable record from `index` on."""
+    ) -> tuple[np.ndarray, dict[str, int], BadImage | None]:
+        """Return array and labels of the first readable record from `index` on.
+
+        The last part says why record `index` itself cannot be read, None where it can.
+        """
         total = len(self.records)
         first: BadImage | None = None
         for offset in range(min(TRIES, total)):
@@ -227,13 +241,25 @@ class _Reader:
             try:
                 example = self.records[used]
                 decoded = self.decode(rng, example.encoded, channels=self.spec.channels)
-                return decoded, example.labels, used
+                return decoded, example.labels, first
             except BadImage as error:
                 first = first or error
         raise TooManyBadImages(
             f"{min(TRIES, total)} images in a row cannot be read, from {self.records.name(index)} "
             f"on ({first}): check the data, input.channels and data.decode"
         )
+
+
+def check_type(values: np.ndarray, expected: np.dtype) -> None:
+    """Raise DataError where levels of 8 bits stand for real numbers, or the other way round."""
+    if np.asarray(values).dtype.kind == expected.kind:
+        return
+    raise DataError(
+        f"data.decode and data.augment give {np.asarray(values).dtype} where input.dtype is "
+        f"{expected}: use maskmim.data.decode.picture with input.dtype=uint8, and "
+        "maskmim.data.decode.scaled or .as_stored with input.dtype=float32, in data.decode and in "
+        "evals.decode"
+    )
 
 
 @dataclass(frozen=True)
@@ -271,6 +297,7 @@ class _EvalBatch:
             "label": {name: _pad_column(column, absent) for name, column in batch["label"].items()},
             "record": _pad_column(batch["record"], absent),
             "bad": _pad_column(batch["bad"], absent),
+            "reason": (*batch["reason"], *[""] * absent),
         }
         return padded | {"valid": (padded["record"] >= 0) & (padded["bad"] < 0)}
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from maskmim.data.sound import Sound
 
 
 class DataError(ValueError):
@@ -40,11 +43,12 @@ class BadImage(Exception):
 class Example(NamedTuple):
     """One record as it is stored.
 
-    encoded: bytes of an image, video or sound file, or the pixels u8[H, W, C] themselves.
+    encoded: bytes of an image, video or sound file, or the pixels u8[H, W, C], frames or a
+             `sound.Sound` themselves.
     labels:  {label set: class index}, empty where there are none.
     """
 
-    encoded: bytes | np.ndarray
+    encoded: bytes | np.ndarray | Sound
     labels: dict[str, int]
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from maskmim import errors
 from maskmim.data import archives, folder, imagenet
-from maskmim.data.decode import decode
+from maskmim.data.decode import decode, read_deep_image
 from maskmim.data.records import BadImage, DataError, Records, manifest_digest
 from maskmim.data.shard_format import (
     PART,
@@ -33,6 +33,7 @@ from maskmim.data.shard_format import (
     write_text,
 )
 from maskmim.data.transforms import resize
+from maskmim.errors import count_of
 
 FOLDERS = {"folder": folder.unlabelled, "labelled": folder.labelled}
 ARCHIVES = {"folder": archives.unlabelled, "labelled": archives.labelled}
@@ -104,7 +105,7 @@ def source_remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
             yield f"{passed} entries were skipped: links, or names that point outside the archive"
         expected = imagenet.PUBLISHED[tag] if source.startswith("imagenet:") else len(records)
         if len(records) != expected:
-            yield f"{tag}: {len(records):,} images, ImageNet-1k has {expected:,}"
+            yield f"{tag}: {count_of(len(records), 'image')}, ImageNet-1k has {expected:,}"
 
 
 def convert(
@@ -271,8 +272,11 @@ def map_in_order(
 def reduce_image(encoded: bytes, settings: Settings) -> bytes:
     """Return the file's bytes, or a smaller JPEG where its short side is too long.
 
-    A reduced image is RGB and upright. Raises BadImage where the file cannot be read.
+    A reduced image is RGB and upright. Images of more than 8 bits or of bands are never reduced:
+    JPEG cannot hold them. Raises BadImage where the file cannot be read.
     """
+    if read_deep_image(encoded, None) is not None:
+        return encoded
     pixels = decode(encoded, channels=3)
     rows, columns = pixels.shape[:2]
     factor = settings.short_side / min(rows, columns)
@@ -297,5 +301,5 @@ def verify(out: Path, workers: int) -> int:
     unknown = sum(not shard.sha256 for shard in shards)
     print(f"{out}: {len(shards) - unknown} of {len(shards)} shards match their checksums")
     if unknown:
-        print(f"{unknown} shards were not verified: their index has no checksums")
+        print(f"not verified, as their index has no checksums: {count_of(unknown, 'shard')}")
     return errors.DONE

@@ -4,36 +4,51 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from scipy.signal import resample_poly
 
+from maskmim.config.ranges import Limits, Positive, PositiveInt
 from maskmim.data.extras import import_extra
 from maskmim.data.records import BadImage, DataError
 
 RATE = 16_000
+# A frame of a spectrogram, 10 ms, has at least ten samples.
+Rate = Annotated[int, Limits(1_000, 768_000)]
 # About two hours at 16 kHz, 23 minutes of stereo at 48 kHz.
 MAX_SAMPLES = 2**27
 # Between coprime rates, the resampling filter is 20 times as long as the larger rate.
 MAX_RATIO = 100_000
 
 
+class Sound(NamedTuple):
+    """A recording of one channel.
+
+    samples: f32[n], full scale is 1. rate: samples per second.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+
 def waveform(
     rng: np.random.Generator,
-    encoded: bytes | np.ndarray,
+    encoded: bytes | np.ndarray | Sound,
     *,
-    channels: int = 1,
-    rate: int = RATE,
-    shortest: float = 0.025,
-    max_samples: int = MAX_SAMPLES,
-) -> np.ndarray:
-    """Return the samples of a recording as one channel: bytes -> f32[n], full scale is 1.
+    channels: PositiveInt = 1,
+    rate: Rate = RATE,
+    shortest: Positive = 0.025,
+    max_samples: PositiveInt = MAX_SAMPLES,
+) -> Sound:
+    """Return a recording as one channel at `rate`; what follows takes the rate from the `Sound`.
 
-    A brick for `data.decode` and `evals.decode`, without randomness.
-    encoded:  a file that libsndfile reads (wav, flac, ogg, mp3, aiff), or samples f32[n] already at
-              `rate`, which are returned unchanged.
+    A brick for `data.decode`, without randomness; evaluations use the same (evals.decode=None).
+    encoded:  a file that libsndfile reads (wav, flac, ogg, mp3, aiff), a Sound of any rate, or
+              samples f32[n] already at `rate`, which are returned unchanged.
     channels: of the spectrogram, 1; the channels of a recording are averaged.
-    rate:     samples per second; other rates are resampled with scipy's polyphase filter.
+    rate:     samples per second, the only such key of a config; other rates are resampled with
+              scipy's polyphase filter.
     shortest: seconds; a shorter recording is bad.
     max_samples: limit on samples times channels, in the file and after resampling; checked in the
               header before anything is decoded, since silence compresses to a thousandth.
@@ -44,14 +59,24 @@ def waveform(
         raise DataError(
             f"sound gives spectrograms of 1 channel, not {channels}: set input.channels to 1"
         )
-    samples = encoded if isinstance(encoded, np.ndarray) else _read_file(encoded, rate, max_samples)
+    samples = _samples(encoded, rate, max_samples)
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise BadImage(f"expected samples f32[n], got {samples.dtype}{list(samples.shape)}")
     if len(samples) < shortest * rate:
         raise BadImage(f"{len(samples) / rate:.3f} s are shorter than {shortest} s")
     if not np.isfinite(samples).all():
         raise BadImage("samples that are not finite")
-    return samples
+    return Sound(samples, rate)
+
+
+def _samples(encoded: bytes | np.ndarray | Sound, rate: int, max_samples: int) -> np.ndarray:
+    """Return the samples at `rate`; those of an array are believed to be."""
+    if isinstance(encoded, np.ndarray):
+        return encoded
+    if isinstance(encoded, Sound):
+        _check_size(len(encoded.samples), 1, encoded.rate, rate, max_samples)
+        return resample(encoded.samples, encoded.rate, rate)
+    return _read_file(encoded, rate, max_samples)
 
 
 def _read_file(encoded: bytes, rate: int, max_samples: int) -> np.ndarray:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskmim.data import folder
+from maskmim.data import folder, listing
 from maskmim.data.records import DataError, Example, class_names
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+SUFFIXES = (
+    ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au",
+    ".snd", ".caf", ".w64", ".rf64", ".voc", ".sph",
+)  # fmt: skip
 
 
 class SoundRecords:
@@ -58,21 +61,17 @@ def recordings(
     classes: {label set: names of its classes in the order of their indices}; by default the names
              that occur, sorted. Name them where training and test must agree and one may lack a
              class.
-    Suffixes wav, flac, ogg, opus, mp3, aif and aiff; otherwise as `folder.unlabelled`.
-    Raises DataError where the folder is missing, no file matches, the pattern is invalid, or a file
-    has a class that `classes` does not name.
+    The suffixes are SUFFIXES; otherwise as `folder.unlabelled`. Files that do not match are counted
+    with those of other kinds.
+    Raises DataError where the folder is missing, a folder in it cannot be read, no file matches,
+    the pattern is invalid, or a file has a class that `classes` does not name.
     """
     try:
         expression = re.compile(pattern or ".*")
     except re.error as error:
         raise DataError(f"pattern {pattern!r} is not a regular expression: {error}") from None
-    root = folder.existing_folder(path)
-    sounds = [f for f in sorted(folder.walk_files(root)) if f[0].lower().endswith(SUFFIXES)]
-    if not sounds:
-        raise DataError(
-            f"no sound files ({', '.join(SUFFIXES)}) in {root} or below it: set the path to a "
-            "folder with recordings"
-        )
+    root = listing.existing_folder(path)
+    sounds, left_out = folder.list_kinds(root, SUFFIXES, "sound file")
     matches = [(file, match) for file in sounds if (match := expression.fullmatch(file[0]))]
     if not matches:
         raise DataError(
@@ -90,4 +89,7 @@ def recordings(
         missing = sorted(set(column) - set(chosen[key]))
         if missing:
             raise DataError(f"classes of {key!r} lack {missing[:5]}, which {root} holds")
+    if len(matches) < len(sounds):
+        left_out["sound file(s) that the pattern does not match"] = len(sounds) - len(matches)
+    listing.tell_left_out(root, left_out)
     return SoundRecords(folder.FolderRecords(root, [file for file, _ in matches]), names, chosen)

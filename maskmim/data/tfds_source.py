@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from maskmim.data.extras import import_extra
 from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 
 # Features that may hold the name of the image.
@@ -65,8 +66,9 @@ def tfds(*, name: str, split: str, data_dir: str = "", image: str = "image") -> 
     Downloads and prepares nothing.
     Raises DataError where the dataset, the split or the picture is missing, or for other formats.
     """
-    import tensorflow_datasets
-
+    tensorflow_datasets = import_extra(
+        "tensorflow_datasets", name="tfds", what="a dataset prepared by TFDS"
+    )
     where = data_dir or "the default directory of tensorflow-datasets"
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None, try_gcs=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+from maskmim.data import listing
 from maskmim.data.records import BadImage, DataError, Example, class_names, manifest_digest
 
 LABEL_SET = "class"
@@ -37,7 +39,7 @@ class TinyImageNetRecords:
         return self._files[index][0]
 
 
-def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
+def tiny_imagenet(*, path: str, split: Literal["train", "val"]) -> TinyImageNetRecords:
     """Return Tiny-ImageNet-200: 64 x 64 pictures of 200 classes of ImageNet.
 
     path: the folder tiny-imagenet-200 with wnids.txt, words.txt, train/<wnid>/images/*.JPEG,
@@ -53,10 +55,11 @@ def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
     root = Path(path).expanduser()
     wnids = _read_lines(root / "wnids.txt")
     numbers = {wnid: index for index, wnid in enumerate(wnids)}
-    listed = _train_files(root, numbers) if split == "train" else _val_files(root, numbers)
-    if not listed:
+    with listing.readable():
+        listed = _train_files(root, numbers) if split == "train" else _val_files(root, numbers)
+        files = [(name, (root / name).stat().st_size, label) for name, label in listed]
+    if not files:
         raise DataError(f"{root / split} holds no pictures: unpack Tiny-ImageNet-200 again")
-    files = [(name, (root / name).stat().st_size, label) for name, label in listed]
     words = dict(line.split("\t", 1) for line in _read_lines(root / "words.txt") if "\t" in line)
     classes = [f"{wnid} {words[wnid]}" if wnid in words else wnid for wnid in wnids]
     return TinyImageNetRecords(root, files, classes)
@@ -65,9 +68,11 @@ def tiny_imagenet(*, path: str, split: str) -> TinyImageNetRecords:
 def _read_lines(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        fault = "does not exist" if missing else f"cannot be read ({error.strerror})"
         raise DataError(
-            f"{file} does not exist: set the path to the unpacked folder tiny-imagenet-200"
+            f"{file} {fault}: set the path to the unpacked folder tiny-imagenet-200"
         ) from None
     return [line.strip() for line in lines if line.strip()]
 
@@ -89,13 +94,13 @@ def _train_files(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
 
 def _val_files(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
     """Return (path, class) of the validation pictures, in the order of their list."""
-    listing = root / "val" / "val_annotations.txt"
+    annotations = root / "val" / "val_annotations.txt"
     files = []
-    for line in _read_lines(listing):
+    for line in _read_lines(annotations):
         name, wnid = line.split("\t")[:2]
         if wnid not in numbers:
             raise DataError(
-                f"{listing} names the class {wnid!r}, which wnids.txt lacks: unpack "
+                f"{annotations} names the class {wnid!r}, which wnids.txt lacks: unpack "
                 "Tiny-ImageNet-200 again"
             )
         if not (root / "val" / "images" / name).is_file():

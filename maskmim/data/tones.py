@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from maskmim.config.ranges import Positive, PositiveInt, Seed
 from maskmim.data.records import DataError, Example, class_names, manifest_digest
-from maskmim.data.sound import RATE
+from maskmim.data.sound import RATE, Sound
 
-Sound = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+Voice = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 NOISE = 0.003
 
 
@@ -46,7 +47,7 @@ def _sweep(rng: np.random.Generator, times: np.ndarray, octaves: float) -> np.nd
     return np.sin(2 * np.pi * np.cumsum(frequency) * (times[1] - times[0]))
 
 
-KINDS: dict[str, Sound] = {
+KINDS: dict[str, Voice] = {
     "rising": rising,
     "falling": falling,
     "harmonics": harmonics,
@@ -57,11 +58,11 @@ KINDS: dict[str, Sound] = {
 class ToneRecords:
     """Records of synthetic sounds; sound i depends only on (seed, i), its kind is i mod 4."""
 
-    def __init__(self, count: int, samples: int, rate: int, seed: int):
+    def __init__(self, count: int, samples: int, seed: int):
         self.labels = class_names({"kind": KINDS})
-        self.fingerprint = manifest_digest([(f"tones {seed} at {rate}", count * samples)])
+        self.fingerprint = manifest_digest([(f"tones {seed} at {RATE}", count * samples)])
         self._count, self._seed = count, seed
-        self._times = np.arange(samples) / rate
+        self._times = np.arange(samples) / RATE
 
     def __len__(self) -> int:
         return self._count
@@ -73,22 +74,21 @@ class ToneRecords:
         rng = np.random.default_rng([self._seed, index])
         sound = list(KINDS.values())[kind](rng, self._times) * rng.uniform(0.05, 0.5)
         sound = sound + NOISE * rng.normal(size=len(sound))
-        return Example(sound.astype(np.float32), {"kind": kind})
+        return Example(Sound(sound.astype(np.float32), RATE), {"kind": kind})
 
     def name(self, index: int) -> str:
         """Return the kind and the index."""
         return f"{list(KINDS)[index % len(KINDS)]}[{index}]"
 
 
-def tones(
-    *, count: int = 256, seconds: float = 1.0, rate: int = RATE, seed: int = 0
-) -> ToneRecords:
+def tones(*, count: PositiveInt = 256, seconds: Positive = 1.0, seed: Seed = 0) -> ToneRecords:
     """Return synthetic sounds of four kinds, over faint white noise; they need no files.
 
-    count: number of sounds. seconds, rate: of each, samples f32[seconds * rate]. seed: another seed
-    gives other sounds, for example for a test set. Label set 'kind': the keys of KINDS.
+    count: number of sounds. seconds: of each, at 16 kHz, which `data.decode` resamples as it does
+    files. seed: another seed gives other sounds, for example for a test set. Label set 'kind': the
+    keys of KINDS.
     Raises DataError for fewer than one sound or less than 0.1 s.
     """
     if count < 1 or seconds < 0.1:
         raise DataError(f"{count} sounds of {seconds} s: set count to 1, seconds to 0.1 or more")
-    return ToneRecords(count, round(seconds * rate), rate, seed)
+    return ToneRecords(count, round(seconds * RATE), seed)

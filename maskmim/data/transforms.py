@@ -1,7 +1,8 @@
 """Augmentations of pictures.
 
 Every brick is `(rng, image, *, size, ...) -> image`: rng a numpy Generator of this picture alone,
-image u8[H, W, C] with any number of channels, size (h, w), result u8[h, w, C].
+image u8[H, W, C] or f32[H, W, C] with any number of channels, size (h, w), result [h, w, C] of the
+same type.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 
 import numpy as np
 from PIL import Image
+
+from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
 
 # Pillow first shrinks by whole factors where the picture is at least twice this factor too large.
 REDUCING_GAP = 3.0
@@ -20,9 +23,9 @@ def random_resized_crop_flip(
     image: np.ndarray,
     size: tuple[int, int],
     *,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: float = 0.5,
+    scale: FractionRange = (0.2, 1.0),
+    ratio: PositiveRange = (3 / 4, 4 / 3),
+    flip: Fraction = 0.5,
 ) -> np.ndarray:
     """Crop a random part, resize it with bicubic interpolation and mirror it half of the time.
 
@@ -42,7 +45,7 @@ def resize_center_crop(
     image: np.ndarray,
     size: tuple[int, int],
     *,
-    crop_fraction: float = 0.875,
+    crop_fraction: PositiveFraction = 0.875,
 ) -> np.ndarray:
     """Crop the centre of the picture, without randomness, for evaluation.
 
@@ -99,9 +102,10 @@ def resize(
 
     Uses Pillow's antialiased bicubic filter. Channels are resized independently of each other: a
     fourth one is data, not alpha, and weights nothing. mirror: exchange left and right.
+    f32 stays f32 and is not rounded; bicubic values may go beyond those of the picture by a little.
     """
     channels = image.shape[-1]
-    if channels == 3:
+    if channels == 3 and image.dtype == np.uint8:
         return _resize_pixels(image, size, box, mirror)
     return np.stack(
         [_resize_pixels(image[..., c], size, box, mirror) for c in range(channels)], axis=-1

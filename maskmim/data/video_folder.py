@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from maskmim.data import folder
-from maskmim.data.folder import FolderRecords
-from maskmim.data.records import DataError
+from maskmim.data import listing
+from maskmim.data.folder import FolderRecords, list_classes, list_kinds
 
 SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv",
-    ".webp", ".gif",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".webm", ".mkv", ".avi", ".divx", ".mpg",
+    ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".wmv", ".asf",
+    ".flv", ".f4v", ".ogv", ".ogm", ".webp", ".gif", ".apng",
 )  # fmt: skip
 
 
 def unlabelled(*, path: str) -> FolderRecords:
     """Return all video files below a folder, at any depth, without labels; otherwise as `folder`.
 
-    Suffixes mp4, m4v, mov, webm, mkv, avi, mpg, mpeg, wmv, flv, ogv, webp and gif in any case.
-    Raises DataError where the folder is missing or holds no videos.
+    The suffixes are SUFFIXES, in any case; other files are counted by kind in one line on stderr.
+    Raises DataError where the folder is missing or holds no videos, or where a folder in it cannot
+    be read.
     """
-    root = folder.existing_folder(path)
-    return FolderRecords(root, _list_videos(root))
+    root = listing.existing_folder(path)
+    choice = list_kinds(root, SUFFIXES, "video")
+    listing.tell_left_out(root, choice.left_out)
+    return FolderRecords(root, choice.files)
 
 
 def labelled(*, path: str, classes: Sequence[str] = ()) -> FolderRecords:
     """Return the video files in one subfolder per class, at any depth below it; label set 'class'.
 
     classes: names of the subfolders in the order of their class indices; by default those that
-    hold videos, sorted by name. Skips files beside the subfolders.
-    Raises DataError where the folder is missing, has no videos in subfolders, or has a subfolder
-    with videos that `classes` does not name.
+    hold videos, sorted by name. Skips files beside the subfolders, which are counted with others.
+    Raises DataError as `folder.labelled`.
     """
-    root = folder.existing_folder(path)
-    files = [(name, size) for name, size in _list_videos(root) if "/" in name]
-    subfolders = sorted({name.split("/")[0] for name, _ in files})
-    unknown = sorted(set(subfolders) - set(classes)) if classes else []
-    if unknown:
-        raise DataError(f"{path} has subfolders that are not among the classes: {unknown[:5]}")
-    if not files:
-        raise DataError(
-            f"{path} has no subfolders with videos, one per class: for videos without classes use "
-            "maskmim.data.video_folder.unlabelled"
-        )
-    return FolderRecords(root, files, tuple(classes) or subfolders)
-
-
-def _list_videos(root: Path) -> list[tuple[str, int]]:
-    files = sorted(folder.walk_files(root))
-    videos = [file for file in files if file[0].lower().endswith(SUFFIXES)]
-    if not videos:
-        endings = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise DataError(
-            f"no videos ({endings}) in {root} or below it: set the path to a folder with videos"
-        )
-    return videos
+    root = listing.existing_folder(path)
+    return FolderRecords(root, *list_classes(root, classes, SUFFIXES, "video", "video_folder"))

@@ -6,6 +6,7 @@ number, all workers can restart at the batch that was due, and no batch is lost 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import multiprocessing
 import multiprocessing.connection
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from multiprocessing import resource_tracker
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -50,11 +52,16 @@ class WorkersDied(UserError, RuntimeError):
     exit_code = STUCK
 
 
+class UnguardedScript(UserError, RuntimeError):
+    """A script that starts workers whenever it is imported, as each worker does."""
+
+
 def restart_dead_workers(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:
     """Yield the batches from number `first` on; restart the workers when one dies.
 
     begin: batch number -> grain's iterator of the batches from that number on, with workers.
-    Reports each death on stderr. Raises WorkersDied at the fourth death within 1000 batches.
+    Reports each death on stderr. Raises WorkersDied at the fourth death within 1000 batches, and
+    UnguardedScript at the first where the main script explains it.
     """
     number, deaths = first, deque(maxlen=DEATHS)
     # Bound here: at interpreter exit grain has ended its workers and modules are empty.
@@ -73,10 +80,17 @@ def restart_dead_workers(begin: Callable[[int], Iterator[Any]], first: int) -> I
                     raise
                 if batches is not None:
                     close_workers(batches)
+                if number == first and code >= 0 and (script := unguarded_script()):
+                    raise UnguardedScript(
+                        f"data loader workers cannot start: each runs {script} again from its "
+                        "first line, which starts workers again; put what the script does under "
+                        '`if __name__ == "__main__":`, or use no workers (data.workers=0)'
+                    ) from None
                 if len(deaths) == DEATHS and number - deaths[0] < WITHIN_BATCHES:
                     raise WorkersDied(
                         f"data loader workers died {DEATHS + 1} times within "
                         f"{number - deaths[0] + 1} batches, the last by {describe_exit(code)}"
+                        f"{'; its error stands above' if code > 0 else ''}"
                     ) from error
                 deaths.append(number)
                 print(
@@ -121,6 +135,23 @@ def start_workers(begin: Callable[[int], Iterator[Any]], number: int) -> tuple[I
 
     threading.Thread(target=start, name="workers", daemon=True).start()
     return ready.result()
+
+
+def unguarded_script() -> str:
+    """Return the path of the script that runs if it never asks for `__name__`, else ''.
+
+    A module that was started by `python -m`, and an interactive session, are no scripts.
+    """
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if not path or getattr(main, "__spec__", None) is not None:
+        return ""
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return "" if "__name__" in names else str(path)
 
 
 def worker_exit_code(error: BaseException) -> int | None:

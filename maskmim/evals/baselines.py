@@ -74,13 +74,24 @@ def colour_histogram(images: Array, *, bins: int = 8) -> Array:
 def untrained_encoders(spec: Spec) -> dict[str, Callable[[Array], Array]]:
     """Return the baselines for a stream, {name in tables: encode}.
 
-    Of clips, the raw pixels are those of the middle frame, the colours those of all frames.
+    Of clips, the raw pixels are those of the middle frame, the colours those of all frames. Images
+    of real numbers or of more than four channels have no histogram of joint levels, but each
+    channel's statistics.
     """
     if spec.stream == "audio":
         return {"log-mel statistics": band_statistics}
     if spec.stream == "video":
         return {"raw pixels": _middle_pixels, "colour histogram": _colours_of_frames}
+    if spec.dtype != "uint8" or spec.channels > 4:
+        return {"raw pixels": raw_pixels, "channel statistics": channel_statistics}
     return {"raw pixels": raw_pixels, "colour histogram": colour_histogram}
+
+
+@jax.jit
+def channel_statistics(images: Array) -> Array:
+    """Return each channel's mean and deviation: [B, H, W, C] -> f32[B, 2 * C]."""
+    values = images.astype(jnp.float32)
+    return jnp.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=-1)
 
 
 @jax.jit

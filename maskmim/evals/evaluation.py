@@ -18,6 +18,7 @@ from maskmim.types import Variables
 class Evaluation(NamedTuple):
     """A method with variables of a step, ready to be probed and drawn.
 
+    workdir: folder for results and pictures.
     encode: (variables, images) -> pooled features, jitted; `make_encoder` makes it once a run.
     """
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Positive, PositiveInt
 from maskmim.evals.features import Features, Unsuitable
 from maskmim.types import Array
 
@@ -17,10 +18,10 @@ from maskmim.types import Array
 def knn(
     features: Features,
     *,
-    k: int = 20,
-    temperature: float = 0.07,
-    query_chunk: int = 256,
-    bank_chunk: int = 16_384,
+    k: PositiveInt = 20,
+    temperature: Positive = 0.07,
+    query_chunk: PositiveInt = 256,
+    bank_chunk: PositiveInt = 16_384,
 ) -> Iterator[tuple[str, float]]:
     """Yield the top-1 accuracy of the weighted cosine kNN classifier, exact, for each label set.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import NonNegative, OpenFraction, PositiveInt, Rates, Seed
+from maskmim.errors import count_of
 from maskmim.evals.features import FeatureError, Features, Split, Unsuitable
 from maskmim.evals.probe_optimisers import lars, sgd
 from maskmim.evals.probe_training import (
@@ -19,6 +20,7 @@ from maskmim.evals.probe_training import (
     train_sweep,
     training_plan,
 )
+from maskmim.types import random_key
 
 Metrics = Iterator[tuple[str, float]]
 
@@ -27,13 +29,13 @@ Metrics = Iterator[tuple[str, float]]
 def linear_probe(
     features: Features,
     *,
-    base_lrs: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    epochs: int = 90,
-    warmup_epochs: float = 10.0,
-    batch_size: int = 16_384,
-    least_steps: int = 8,
-    held_out: float = 0.2,
-    seed: int = 0,
+    base_lrs: Rates = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+    epochs: PositiveInt = 90,
+    warmup_epochs: NonNegative = 10.0,
+    batch_size: PositiveInt = 16_384,
+    least_steps: PositiveInt = 8,
+    held_out: OpenFraction = 0.2,
+    seed: Seed = 0,
 ) -> Metrics:
     """Yield the top-1 accuracy of a linear classifier on frozen features, trained as in MAE.
 
@@ -66,13 +68,13 @@ def linear_probe(
 def linear_probe_sgd(
     features: Features,
     *,
-    base_lrs: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
-    epochs: int = 90,
-    warmup_epochs: float = 10.0,
-    batch_size: int = 16_384,
-    least_steps: int = 8,
-    held_out: float = 0.2,
-    seed: int = 0,
+    base_lrs: Rates = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    epochs: PositiveInt = 90,
+    warmup_epochs: NonNegative = 10.0,
+    batch_size: PositiveInt = 16_384,
+    least_steps: PositiveInt = 8,
+    held_out: OpenFraction = 0.2,
+    seed: Seed = 0,
 ) -> Metrics:
     """Yield the accuracy of `linear_probe` trained by SGD with momentum .9 instead of LARS.
 
@@ -101,7 +103,7 @@ def _run_probe(
         rates = {name: jnp.asarray(lrs[name], jnp.float32) * (plan.batch / 256) for name in lrs}
         counts = tuple((name, len(classes[name])) for name in sorted(classes))
         return train_sweep(
-            *part, rates, jax.random.key(seed), classes=counts, plan=plan, solver=optimiser
+            *part, rates, random_key(seed), classes=counts, plan=plan, solver=optimiser
         )
 
     finest = max(classes, key=lambda name: len(classes[name]))
@@ -154,8 +156,8 @@ def stratified_split(
     size = min(max(1, round(share * count)), len(spare))
     if not size:
         raise Unsuitable(
-            f"{count} training images hold no class with two images, so none can be held out to "
-            "choose the learning rate: name a larger set in evals.train"
+            f"among {count_of(count, 'training image')} no class has two, so none can be held out "
+            "to choose the learning rate: name a larger set in evals.train"
         )
     held = spare[(np.arange(size) * len(spare)) // size]
     fitted = np.ones(count, bool)

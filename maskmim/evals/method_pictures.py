@@ -22,8 +22,8 @@ from maskmim.reporting import sheets
 from maskmim.reporting.streams import colourise, grey_hidden
 from maskmim.runtime import processes
 from maskmim.training import sharding
-from maskmim.training.build import Assembly
-from maskmim.types import Randomness
+from maskmim.training.build import Assembly, picture_channels
+from maskmim.types import Array, Randomness, random_key
 
 logger = logging.getLogger("maskmim")
 
@@ -82,7 +82,7 @@ def draw_masks(evaluation: Evaluation) -> np.ndarray:
     masked = draw(variables, batch, _randomness(config, batch))
     net, stream = parts.method.net, parts.spec.stream
     sheet = sheets.draw_mask_sheet(
-        np.asarray(net.display(masked["inputs"])),
+        coloured(evaluation, net.display(masked["inputs"])),
         np.asarray(masked["mask"].hidden),
         next(iter(net.grids.values())),
         title=title(bind(config.mask)),
@@ -102,7 +102,7 @@ def draw_reconstruction(evaluation: Evaluation) -> Drawn:
     shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int)
     stream, grid = parts.spec.stream, next(iter(parts.method.net.grids.values()))
     example, raw, restored = (
-        colourise(stream, np.asarray(results[name])[shown]) for name in ("image", "raw", "restored")
+        coloured(evaluation, results[name][shown]) for name in ("image", "raw", "restored")
     )
     masked = grey_hidden(example, np.asarray(results["hidden"])[shown], grid)
     sheet = sheets.draw_sheet(
@@ -124,11 +124,21 @@ def draw_sheets(evaluation: Evaluation) -> dict[str, np.ndarray]:
     pictures = {}
     for name, draw in parts.method.sheets.items():
         columns = jit_in_order(parts, draw)(variables, batch, _randomness(config, batch))
-        shown = {label: colourise(parts.spec.stream, np.asarray(c)) for label, c in columns.items()}
+        shown = {label: coloured(evaluation, column) for label, column in columns.items()}
         heading = f"step {step}, {name}"
         pictures[name] = sheets.draw_sheet(shown, title=heading, stream=parts.spec.stream)
         _save(workdir, f"{name}-{step}.png", pictures[name])
     return pictures
+
+
+def coloured(evaluation: Evaluation, arrays: Array) -> np.ndarray:
+    """Return arrays u8[B, *size, C] as RGB, of inputs the channels `log.picture_channels`."""
+    spec = evaluation.parts.spec
+    chosen = picture_channels(evaluation.config, spec)
+    shown = np.asarray(arrays)
+    if chosen and shown.shape[-1] == spec.channels:
+        shown = shown[..., chosen]
+    return colourise(spec.stream, shown)
 
 
 def jit_replicated(parts: Assembly, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +167,7 @@ def jit_in_order(
 
 
 def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
-    return Randomness.of(jax.random.key(config.seed), len(next(iter(batch.values()))))
+    return Randomness.of(random_key(config.seed), len(next(iter(batch.values()))))
 
 
 def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:

@@ -141,7 +141,10 @@ def initial_layers(key: Array, width: int, classes: ClassCounts) -> Tree:
     """Return kernels N(0, .01) f32[D, C] and zero biases f32[C] of each label set."""
     keys = jax.random.split(key, len(classes))
     return {
-        name: {"kernel": 0.01 * jax.random.normal(k, (width, count)), "bias": jnp.zeros(count)}
+        name: {
+            "kernel": 0.01 * jax.random.normal(k, (width, count), jnp.float32),
+            "bias": jnp.zeros(count),
+        }
         for k, (name, count) in zip(keys, classes, strict=True)
     }
 

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from maskmim.errors import count_of
+
 Results = dict[str, Any]
 
 TITLES = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear, SGD"}
@@ -30,6 +32,7 @@ def build_results(
     test_images: int,
     evaluators: Mapping[str, Mapping[str, Any]],
     skipped: Mapping[str, str],
+    failed: Mapping[str, str],
     seconds: Mapping[str, float],
 ) -> Results:
     """Return the content of results.json, metrics and protocol, as plain JSON values.
@@ -39,6 +42,7 @@ def build_results(
     classes:    {label set: number of classes}.
     evaluators: {evaluator: {'brick': dotted path, 'keywords': hyperparameters}}.
     skipped:    {evaluator: sentence saying why it did not run}.
+    failed:     {evaluator: sentence saying why it did not end}.
     seconds:    {part: wall time}.
     """
     return {
@@ -54,13 +58,22 @@ def build_results(
             "units": "top1 and held_out are shares in [0, 1]",
         },
         "skipped": dict(skipped),
+        "failed": dict(failed),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
 
 
 def as_json(results: Results) -> str:
-    """Return the text of results.json. Raises ValueError for a number that is not finite."""
-    return json.dumps(results, indent=2, allow_nan=False) + "\n"
+    """Return the text of results.json; a number that is not finite becomes null."""
+    return json.dumps(_finite(results), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def probe_table(results: Results) -> str:
@@ -101,10 +114,8 @@ def _columns(results: Results) -> list[tuple[str, str]]:
 
 
 def _heading(protocol: Mapping[str, Any]) -> str:
-    return (
-        f"Top-1 accuracy in percent, {protocol['test_images']:,} test images "
-        f"({protocol['train_images']:,} for training)"
-    )
+    images = count_of(protocol["test_images"], "test image")
+    return f"Top-1 accuracy in percent, {images} ({protocol['train_images']:,} for training)"
 
 
 def _name_width(results: Results) -> int:
@@ -125,7 +136,7 @@ def _block_lines(results: Results, columns: Sequence[tuple[str, str]]) -> Iterat
     rule = "-" * (names + CELL * len(columns))
     yield " " * names + "".join(_evaluator_titles(columns))
     yield " " * names + "".join(f"{label_set:>{CELL}}" for _, label_set in columns)
-    counts = (f"{classes[label_set]} classes" for _, label_set in columns)
+    counts = (count_of(classes[label_set], "class", "classes") for _, label_set in columns)
     yield " " * names + "".join(f"{count:>{CELL}}" for count in counts)
     yield rule
     images = results["protocol"]["test_images"]

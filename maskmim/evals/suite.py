@@ -10,8 +10,10 @@ from typing import Any
 
 from maskmim.config.describe import title
 from maskmim.config.facts import bound_keywords, facts_of, function_of
+from maskmim.evals.failures import noted
 from maskmim.evals.features import Encode, Features, Split, Unsuitable, extract_all
 from maskmim.evals.report import Results, build_results
+from maskmim.runtime import activity
 
 Evaluator = Callable[[Features], Iterator[tuple[str, float]]]
 Batches = Callable[[], Iterable[Mapping]]
@@ -25,7 +27,6 @@ def run_probes(
     evaluators: Mapping[str, Evaluator],
     *,
     stream: str = "image",
-    say: Callable[[str], None] = lambda line: None,
 ) -> Results:
     """Run every evaluator on the features of every encoder; see report.build_results.
 
@@ -37,23 +38,23 @@ def run_probes(
                 left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
     stream:     the key of the examples in batches, see types.Spec.
-    say:        receives short progress lines.
-    Skips an evaluator that raises Unsuitable for any encoder.
+    Skips an evaluator that raises Unsuitable for any encoder. One that fails otherwise leaves the
+    others, and is in 'failed', {evaluator: why}.
     """
     skipped = {} if classes else _skip_labelled(evaluators)
     active = {name: brick for name, brick in evaluators.items() if name not in skipped}
     seconds: dict[str, float] = {}
+    failed: dict[str, str] = {}
     with _timed(seconds, "features"):
-        splits = _extract_both(encoders, train_batches, test_batches, stream, say) if active else {}
+        splits = _extract_both(encoders, train_batches, test_batches, stream) if active else {}
     metrics: dict[str, dict[str, float]] = {name: {} for name in encoders}
     for name, brick in active.items():
-        say(f"{name} of {', '.join(splits)}")
-        with _timed(seconds, name):
+        scores: dict[str, dict[str, float]] = {}
+        with _timed(seconds, name), noted(failed, name):
             try:
-                scores = {e: dict(brick(Features.of(*pair, classes))) for e, pair in splits.items()}
+                scores = {e: _score(name, brick, e, splits[e], classes) for e in splits}
             except Unsuitable as reason:
                 skipped[name] = str(reason)
-                continue
         for encoder, values in scores.items():
             metrics[encoder].update(values)
     any_train, any_test = next(iter(splits.values()), (None, None))
@@ -65,6 +66,7 @@ def run_probes(
         test_images=len(any_test.features) if any_test else 0,
         evaluators={name: brick_protocol(brick) for name, brick in evaluators.items()},
         skipped=skipped,
+        failed=failed,
         seconds=seconds,
     )
 
@@ -79,13 +81,24 @@ def _extract_both(
     train: Batches,
     test: Batches,
     stream: str,
-    say: Callable[[str], None],
 ) -> dict[str, tuple[Split, Split]]:
-    say(f"features of the training images by {', '.join(encoders)}")
-    train_splits = extract_all(encoders, train(), stream=stream)
-    say(f"features of the test images by {', '.join(encoders)}")
-    test_splits = extract_all(encoders, test(), stream=stream)
+    with activity.during("features of the training images"):
+        train_splits = extract_all(encoders, train(), stream=stream)
+    with activity.during("features of the test images"):
+        test_splits = extract_all(encoders, test(), stream=stream)
     return {name: (train_splits[name], test_splits[name]) for name in encoders}
+
+
+def _score(
+    name: str,
+    brick: Evaluator,
+    encoder: str,
+    pair: tuple[Split, Split],
+    classes: Mapping[str, tuple[str, ...]],
+) -> dict[str, float]:
+    """Return the metrics of an evaluator on the features of an encoder."""
+    with activity.during(f"{name} of {encoder}"):
+        return dict(brick(Features.of(*pair, classes)))
 
 
 def brick_protocol(brick: Callable) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegative, PositiveInt
 from maskmim.errors import UserError
 from maskmim.generate.orders import confident
 from maskmim.masks.core import ranks
@@ -48,8 +49,8 @@ def decode(
     randomness: Randomness,
     start: int = 0,
     *,
-    steps: int = 12,
-    temperature: float = 4.5,
+    steps: PositiveInt = 12,
+    temperature: NonNegative = 4.5,
     curve: Callable[[Array], Array] = cosine,
     order: Callable[[Array, Array, Array], Array] = confident,
 ) -> Array:
@@ -89,7 +90,7 @@ def draw_noise(randomness: Randomness, step: Array, shape: tuple[int, ...]) -> N
     """Draw the noise of one step for logits of a shape (B, N, V)."""
 
     def gumbel(key: Array, shape: tuple[int, ...]) -> Array:
-        return jax.random.gumbel(jax.random.fold_in(key, step), shape)
+        return jax.random.gumbel(jax.random.fold_in(key, step), shape, jnp.float32)
 
     guesses = jax.vmap(lambda key: gumbel(key, shape[1:]))(randomness.each("guesses"))
     return Noise(guesses, jax.vmap(lambda key: gumbel(key, shape[1:2]))(randomness.each("order")))
@@ -107,7 +108,7 @@ def decode_step(
     logits = logits.astype(jnp.float32)
     sampled = jnp.argmax(logits + noise.guesses, axis=-1).astype(ids.dtype)
     guess = jnp.where(unknown, sampled, ids)
-    done = (step + 1.0) / steps
+    done = (jnp.asarray(step, jnp.float32) + 1.0) / steps
     log_probabilities = jax.nn.log_softmax(logits)
     log_probability = jnp.take_along_axis(log_probabilities, guess[..., None], axis=-1)[..., 0]
     score = rules.order(log_probability, noise.order, rules.temperature * (1.0 - done))
@@ -125,5 +126,5 @@ def still_unknown(at_start: Array, now: Array, done: Array, curve: Callable) -> 
     The result is the curve's share of `at_start`, rounded down, but at least one token becomes
     known and one stays unknown, so that the next step has something to guess.
     """
-    scheduled = jnp.floor(at_start * curve(done)).astype(jnp.int32)
+    scheduled = jnp.floor(jnp.asarray(at_start, jnp.float32) * curve(done)).astype(jnp.int32)
     return jnp.maximum(1, jnp.minimum(now - 1, scheduled))

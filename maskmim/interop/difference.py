@@ -37,12 +37,28 @@ def check_equal(expected: Shapes, actual: Shapes, where: str) -> None:
         *_lines("missing", missing),
         *_lines("unexpected", unexpected),
         *_lines("of another shape", reshaped),
+        *_channels_lines(expected, actual),
     ]
     if lines:
         raise WeightsError(
             f"{where}: the weights do not fit; choose the brick, variant and patch that they were "
             "made with\n" + "\n".join(lines)
         )
+
+
+def _channels_lines(expected: Shapes, actual: Shapes) -> list[str]:
+    """Return a line where patch embeddings [out, channels, rows, columns] differ in channels."""
+    for name in expected.keys() & actual.keys():
+        theirs, ours = tuple(actual[name]), tuple(expected[name])
+        if len(theirs) == 4 == len(ours) and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]:
+            if theirs[1] == ours[1]:
+                continue
+            return [
+                f"  the weights are for {theirs[1]} channels, input.channels is {ours[1]}: they "
+                f"are never repeated or cut for other channels; set input.channels to {theirs[1]}, "
+                f"or write a file whose {name} has {ours[1]}"
+            ]
+    return []
 
 
 def _group(differences: Mapping[str, str]) -> dict[str, str]:

@@ -12,15 +12,18 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from maskmim.interop.difference import Shapes, WeightsError, check_equal
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Net, Tree
+from maskmim.types import Net, Tree, random_key
 
 Arrays = dict[str, np.ndarray]
 Source = str | os.PathLike | Mapping[str, np.ndarray]
+
+# What safetensors calls numbers that numpy, with jax's bfloat16, does not have.
+UNREAD = ("F8_", "F4", "F6_")
 
 
 class Entry(NamedTuple):
@@ -101,26 +104,44 @@ def patch_of(net: Net, shapes: Shapes) -> tuple[int, int, int]:
 
 def shapes_of(net: Net) -> Shapes:
     """Return the shapes of a model's parameters by path."""
-    tree = jax.eval_shape(net.init, jax.random.key(0))
+    tree = jax.eval_shape(net.init, random_key(0))
     return {path: leaf.shape for path, leaf in named_leaves(tree)}
 
 
 def read_arrays(source: Source) -> Arrays:
-    """Read a safetensors file, or copy a mapping, as float32.
+    """Read a safetensors file, or copy a mapping; floats of any precision become float32.
 
-    Raises WeightsError for a path that is not a safetensors file. Files in torch's own format hold
-    pickles, which are never read: convert them with safetensors.torch.save_file first.
+    Raises WeightsError for a path that is not a safetensors file, and for numbers of 8 bits or
+    fewer. Files in torch's own format hold pickles, which are never read: convert them with
+    safetensors.torch.save_file first.
     """
     if isinstance(source, Mapping):
-        return {name: np.asarray(array, np.float32) for name, array in source.items()}
+        return {name: _as_float32(np.asarray(array)) for name, array in source.items()}
     try:
-        arrays = load_file(source)
+        with safe_open(source, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118, a file is no dictionary
+                _check_readable(source, name, file.get_slice(name).get_dtype())
+            arrays = file.get_tensors()
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"{os.fspath(source)} cannot be read as safetensors ({error}); a .pth or .bin file is "
             "a pickle: convert it once with safetensors.torch.save_file"
         ) from error
-    return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+    return {name: _as_float32(array) for name, array in arrays.items()}
+
+
+def _check_readable(source: Source, name: str, dtype: str) -> None:
+    if dtype.startswith(UNREAD):
+        raise WeightsError(
+            f"{os.fspath(source)}: {name} has numbers of the type {dtype}, which need scales to be "
+            "read: convert the weights to float32, float16 or bfloat16"
+        )
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    """Return floats as float32; integers stay, as they may be quantised weights."""
+    is_float = jax.dtypes.issubdtype(array.dtype, np.floating)
+    return array.astype(np.float32, copy=False) if is_float else array
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -158,6 +179,12 @@ def params_of(
     """
     expected = {entry.name: _their_shape(entry, shapes) for entry in entries}
     check_equal(expected, {name: array.shape for name, array in arrays.items()}, where)
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise WeightsError(
+                f"{where}: {name} is {array.dtype}, not floats: quantised weights are not read, "
+                "convert them to float32, float16 or bfloat16"
+            )
     leaves = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
     for entry in entries:
         leaf = leaves[entry.path]

@@ -67,6 +67,7 @@ def load(
         raise WeightsError(f"{where}: the file lacks {', '.join(missing)}")
     further = {name: arrays.pop(name) for name in keep}
     shapes = {f"encoder/{name}": shape for name, shape in shapes.items()}
+    arrays = _with_class_row(layout, arrays)
     entries, shapes = _with_constants(layout, shapes, patch, arrays)
     params = params_of(entries, shapes, arrays, where=where)
     return {**fold_constants(params["encoder"]), **further}
@@ -77,6 +78,21 @@ def _recognise(layouts: Sequence[Layout], arrays: Arrays) -> tuple[Layout, Array
     candidates = [(layout, layout.canonical(arrays)) for layout in layouts]
     matches = (pair for pair in candidates if pair[0].table[0] in pair[1])
     return next(matches, candidates[0])
+
+
+def _with_class_row(layout: Layout, arrays: Arrays) -> Arrays:
+    """Return the arrays with a row of zeros in a position table that has none of a class token.
+
+    timm's models with no_embed_class have such tables.
+    """
+    table = arrays.get(layout.table[0])
+    if table is None or table.ndim < 2:
+        return arrays
+    rows = table.shape[-2]
+    if math.isqrt(rows) ** 2 != rows or math.isqrt(rows - 1) ** 2 == rows - 1:
+        return arrays
+    zeros = np.zeros_like(table[..., :1, :])
+    return {**arrays, layout.table[0]: np.concatenate([zeros, table], axis=-2)}
 
 
 def _with_constants(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maskmim.config.ranges import FractionBelowOne, Positive
 from maskmim.errors import UserError
 from maskmim.types import Array
 
@@ -14,7 +15,7 @@ class SmoothingError(UserError, ValueError):
     """A label smoothing outside [0, 1)."""
 
 
-def cross_entropy(prediction: Array, target: Array, *, smoothing: float = 0.0) -> Array:
+def cross_entropy(prediction: Array, target: Array, *, smoothing: FractionBelowOne = 0.0) -> Array:
     """Return -log of the probability of the right class, in float32: f32[B, P], in nats.
 
     prediction: f32[B, P, V] logits. target: i32[B, P] classes.
@@ -37,7 +38,7 @@ def cross_entropy(prediction: Array, target: Array, *, smoothing: float = 0.0) -
     return loss
 
 
-def soft_cross_entropy(prediction: Array, target: Array, *, temperature: float) -> Array:
+def soft_cross_entropy(prediction: Array, target: Array, *, temperature: Positive) -> Array:
     """Return -sum of target * log softmax(prediction / temperature): f32[B, P].
 
     prediction: f32[B, P, K] logits. target: f32[B, P, K] probabilities.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Positive
 from maskmim.quantize.vector_quantize import EXACT
 from maskmim.types import Array
 
@@ -16,10 +17,11 @@ def squared_distances(vectors: Array, codebook: Array) -> Array:
     """Return squared euclidean distances: f32[..., D], f32[K, D] -> f32[..., K]."""
     products = jnp.einsum("...d,kd->...k", vectors, codebook, precision=EXACT)
     squares = jnp.sum(vectors**2, axis=-1, keepdims=True)
-    return squares - 2.0 * products + jnp.sum(codebook**2, axis=-1)
+    lengths = jnp.sum(codebook**2, axis=-1)
+    return squares - 2.0 * products + jnp.broadcast_to(lengths, products.shape)
 
 
-def code_entropy(distances: Array, *, temperature: float = 0.01) -> Array:
+def code_entropy(distances: Array, *, temperature: Positive = 0.01) -> Array:
     """Return the mean entropy of each token's codes minus the entropy of their mean: f32[].
 
     distances: f32[..., K]; a code's probability is the softmax of -distance / temperature.

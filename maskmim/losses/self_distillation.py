@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Fraction, NonNegative, Positive
 from maskmim.types import Array
 
 
@@ -26,10 +27,10 @@ def distillation(
     *,
     class_temperature: Callable[[Array], Array],
     patch_temperature: Callable[[Array], Array],
-    student_temperature: float = 0.1,
-    centre_momentum: float = 0.9,
-    class_scale: float = 1.0,
-    patch_scale: float = 1.0,
+    student_temperature: Positive = 0.1,
+    centre_momentum: Fraction = 0.9,
+    class_scale: NonNegative = 1.0,
+    patch_scale: NonNegative = 1.0,
 ) -> Distillation:
     """Return the settings of the losses; the defaults are those of DINO and iBOT.
 
@@ -53,7 +54,8 @@ def teacher_targets(logits: Array, centre: Array, temperature: Array | float) ->
 
     No gradient passes.
     """
-    return jax.lax.stop_gradient(jax.nn.softmax((logits - centre) / temperature, axis=-1))
+    centred = jnp.broadcast_to(centre, logits.shape)
+    return jax.lax.stop_gradient(jax.nn.softmax((logits - centred) / temperature, axis=-1))
 
 
 def class_loss(student: Array, target: Array, temperature: float) -> Array:
@@ -66,7 +68,7 @@ def class_loss(student: Array, target: Array, temperature: float) -> Array:
         "btk,bsk->bts", target, log_probabilities, precision=jax.lax.Precision.HIGHEST
     )
     other = ~jnp.eye(target.shape[1], student.shape[1], dtype=bool)
-    return jnp.sum(pairs, axis=(1, 2), where=other) / jnp.sum(other)
+    return jnp.sum(pairs, axis=(1, 2), where=other) / jnp.sum(other).astype(jnp.float32)
 
 
 def patch_loss(student: Array, target: Array, weight: Array, temperature: float) -> Array:

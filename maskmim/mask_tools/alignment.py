@@ -39,7 +39,7 @@ import numpy as np
 
 from maskmim.data.records import DataError
 from maskmim.mask_tools.statistics import visible_map
-from maskmim.types import Array, Context, Mask, Randomness
+from maskmim.types import Array, Context, Mask, Randomness, random_key
 
 # Masks drawn in one call.
 CHUNK = 512
@@ -103,7 +103,7 @@ def sampler_moments(
     Every draw has a different step and slot, so that randomness shared by a batch is sampled too. A
     token is visible where it enters the encoder with its content, not as mask embedding.
     """
-    keys, slots = jax.random.split(jax.random.key(seed), draws), jnp.arange(draws, dtype=jnp.uint32)
+    keys, slots = jax.random.split(random_key(seed), draws), jnp.arange(draws, dtype=jnp.uint32)
     maps = []
     for start in range(0, draws, CHUNK):
         part = slice(start, start + CHUNK)

@@ -14,8 +14,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import maskmim.masks
+from maskmim.config.bricks import BrickError, resolve
 from maskmim.config.describe import needs_of
 from maskmim.config.facts import facts_of
+
+SIGNATURE = ["randomness", "context"]
 
 
 class Sampler(NamedTuple):
@@ -56,12 +59,30 @@ def samplers() -> tuple[Sampler, ...]:
     return tuple(sorted(described))
 
 
+def sampler_at(path: str) -> Sampler:
+    """Return the sampler at a dotted path, of any package; its name is the path.
+
+    Raises BrickError where nothing can be imported from the path, and for a function whose first
+    two parameters are not `randomness` and `context`.
+    """
+    found = resolve(path)
+    if not inspect.isfunction(found) or _first_two(found) != SIGNATURE:
+        raise BrickError(
+            f"{path} is no sampler: a sampler is a function whose first parameters are "
+            "(randomness, context), see docs/masks.md"
+        )
+    return _describe(path, found)
+
+
+def _first_two(function: Callable) -> list[str]:
+    return list(inspect.signature(function).parameters)[:2]
+
+
 def _is_sampler(module: str, name: str, value: object) -> bool:
     if not inspect.isfunction(value) or value.__module__ != module or name.startswith("_"):
         return False
-    signature = inspect.signature(value)
-    returned = str(signature.return_annotation)
-    return list(signature.parameters)[:2] == ["randomness", "context"] and (
+    returned = str(inspect.signature(value).return_annotation)
+    return _first_two(value) == SIGNATURE and (
         returned == "Mask" or returned.startswith("tuple[Mask")
     )
 

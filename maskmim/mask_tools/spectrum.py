@@ -10,6 +10,7 @@ import numpy as np
 from maskmim.mask_tools.statistics import radial_power, ring_mean
 from maskmim.masks.colour import filter_of
 from maskmim.masks.gaussian import Filter, filtered_noise, kernel, sigmas_of
+from maskmim.types import random_key
 
 
 class Spectrum(NamedTuple):
@@ -65,7 +66,7 @@ def spectrum(
     gain = transfer(np.stack(axes, -1), blurs) ** 2
     gain[0, 0] = np.nan
     frequency, analytic = ring_mean(gain, rings=rings)
-    fields = filtered_noise(jax.random.split(jax.random.key(seed), count), grid, blurs)
+    fields = filtered_noise(jax.random.split(random_key(seed), count), grid, blurs)
     _, measured = radial_power(_taper(np.asarray(fields, np.float64)), rings=rings)
     return Spectrum(frequency, analytic, measured)
 

@@ -11,13 +11,14 @@ import math
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import FractionBelowOne, OpenFraction
 from maskmim.masks.core import MaskError, from_scores, keep_strongest
 from maskmim.masks.learned import perturbed
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 
-def counts(grid: tuple[int, ...], *, ratio: float) -> tuple[int, int]:
+def counts(grid: tuple[int, ...], *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `high` and `low`.
 
     `int(ratio * N)` are hidden, as in AttMask: 58 for 0.3 of 196. Raises MaskError unless both are
@@ -33,7 +34,9 @@ def counts(grid: tuple[int, ...], *, ratio: float) -> tuple[int, int]:
     return length - hidden, hidden
 
 
-def hint_counts(grid: tuple[int, ...], *, ratio: float, show: float = 0.1) -> tuple[int, int]:
+def hint_counts(
+    grid: tuple[int, ...], *, ratio: OpenFraction, show: FractionBelowOne = 0.1
+) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `hint`.
 
     `int(ratio * N) - int(show * ratio * N)` are hidden: 53 for 0.3 of 196. Raises MaskError where
@@ -67,7 +70,11 @@ def low_scores(randomness: Randomness, context: Context) -> Array:
 
 @facts.scores(needs=("attention",))
 def hint_scores(
-    randomness: Randomness, context: Context, *, ratio: float = 0.3, show: float = 0.1
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction = 0.3,
+    show: FractionBelowOne = 0.1,
 ) -> Array:
     """Return minus the attention, and infinity at revealed tokens: f32[B, N].
 
@@ -95,7 +102,7 @@ def sampled_scores(randomness: Randomness, context: Context) -> Array:
 
 
 @facts.sampler(needs=("attention",), counts=counts)
-def high(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def high(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the most attended tokens.
 
     ratio: share of hidden tokens; `int(ratio * N)` of them, see `counts`. AttMask draws 0.1 to 0.5
@@ -109,7 +116,7 @@ def high(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
 
 @facts.sampler(needs=("attention",), counts=counts)
-def low(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def low(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the least attended tokens.
 
     ratio, source and differences as `high`; also the low-informed masks of MASCOT.
@@ -118,7 +125,9 @@ def low(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
 
 @facts.sampler(needs=("attention",), counts=hint_counts)
-def hint(randomness: Randomness, context: Context, *, ratio: float, show: float = 0.1) -> Mask:
+def hint(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, show: FractionBelowOne = 0.1
+) -> Mask:
     """Hide the most attended tokens, except a random few of the very highest.
 
     ratio: share of tokens that are hidden before some are revealed, see `hint_counts`.
@@ -133,7 +142,7 @@ def hint(randomness: Randomness, context: Context, *, ratio: float, show: float 
 
 
 @facts.sampler(needs=("attention",))
-def sampled(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def sampled(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but tokens drawn without replacement in proportion to attention.
 
     ratio: share of hidden tokens, exact after rounding.

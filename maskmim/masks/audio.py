@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_hidden
 from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
 from maskmim.types import Array, Context, Mask, Randomness
@@ -20,7 +21,7 @@ Grid = tuple[int, ...]
 AXES = ("time", "mel")
 
 
-def time_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+def time_counts(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `time`, in whole time steps."""
     steps, bands = named_axes(grid, AXES)
     visible, hidden = slice_counts(steps, ratio=ratio, kind="time steps")
@@ -28,7 +29,7 @@ def time_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
 
 
 @facts.sampler(axes=(2,), counts=time_counts)
-def time(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def time(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide whole time steps of a spectrogram, chosen uniformly at random.
 
     ratio: share of hidden time steps, exact after rounding.
@@ -42,7 +43,7 @@ def time(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return hide_slices(chosen, grid, (0,), hidden=hidden)
 
 
-def frequency_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+def frequency_counts(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `frequency`, in whole mel bands."""
     steps, bands = named_axes(grid, AXES)
     visible, hidden = slice_counts(bands, ratio=ratio, kind="mel bands")
@@ -50,7 +51,7 @@ def frequency_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
 
 
 @facts.sampler(axes=(2,), counts=frequency_counts)
-def frequency(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def frequency(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide whole mel bands of a spectrogram, chosen uniformly at random.
 
     ratio: share of hidden mel bands, exact after rounding; 64 x 8 tokens have 8 bands.
@@ -63,7 +64,7 @@ def frequency(randomness: Randomness, context: Context, *, ratio: float) -> Mask
     return hide_slices(chosen, grid, (1,), hidden=hidden)
 
 
-def kept_slices(grid: Grid, *, ratio: float) -> tuple[int, int]:
+def kept_slices(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of time steps and mel bands that `time_frequency` and `chunks` keep.
 
     Tokens in a kept step and a kept band are visible. The shorter axis keeps the share
@@ -85,7 +86,7 @@ def kept_slices(grid: Grid, *, ratio: float) -> tuple[int, int]:
     return (few, many) if steps <= bands else (many, few)
 
 
-def product_counts(grid: Grid, *, ratio: float, **others: object) -> tuple[int, int]:
+def product_counts(grid: Grid, *, ratio: OpenFraction, **others: object) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `time_frequency` and `chunks`."""
     steps, bands = kept_slices(grid, ratio=ratio)
     visible = steps * bands
@@ -93,7 +94,7 @@ def product_counts(grid: Grid, *, ratio: float, **others: object) -> tuple[int, 
 
 
 @facts.sampler(axes=(2,), counts=product_counts)
-def time_frequency(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def time_frequency(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide random whole time steps and, independently, random whole mel bands.
 
     ratio: share of hidden tokens. t of T steps and f of F bands are hidden, which hides
@@ -129,9 +130,9 @@ def chunks(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    time_chunks: int = 2,
-    mel_chunks: int = 2,
+    ratio: OpenFraction,
+    time_chunks: PositiveInt = 2,
+    mel_chunks: PositiveInt = 2,
 ) -> Mask:
     """Hide contiguous chunks of time steps and of mel bands, as SpecAugment does.
 
@@ -173,7 +174,7 @@ def random_chunks(keys: Array, places: int, hidden: int, count: int) -> Array:
         cuts = 1 + jax.random.permutation(for_cuts, hidden - 1)[: count - 1]
         gaps = jnp.sort(jax.random.permutation(for_gaps, places - hidden + 1)[:count])
         index = jnp.arange(hidden)
-        chunk = (index[:, None] >= cuts).sum(1)
+        chunk = (index[:, None] >= cuts[None]).sum(1)
         return jnp.zeros((places,), bool).at[index + gaps[chunk]].set(True)
 
     return jax.vmap(draw)(keys)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -56,7 +57,9 @@ def bank_masks(
 
 
 @facts.sampler(needs=("noise_bank",), axes=(2,))
-def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: int = 512) -> Mask:
+def cropped(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, chunk: PositiveInt = 512
+) -> Mask:
     """Hide where a noise pattern is weak, by ColorMAE's own crops of a stored bank.
 
     The images of a chunk share one crop and two flips of the bank. Image i of a chunk uses pattern
@@ -88,8 +91,8 @@ def cropped(randomness: Randomness, context: Context, *, ratio: float, chunk: in
 
     def draw(key: Array) -> tuple[Array, Array]:
         for_offset, for_flips = jax.random.split(key)
-        offset = jax.random.randint(for_offset, (2,), 0, room)
-        return offset, jax.random.bernoulli(for_flips, 0.5, (2,))
+        offset = jax.random.randint(for_offset, (2,), 0, room, jnp.int32)
+        return offset, jax.random.bernoulli(for_flips, jnp.float32(0.5), (2,))
 
     offsets, flips = jax.vmap(draw)(keys)
     return bank_masks(bank, slots % chunk % count, offsets, flips, grid=grid, ratio=ratio)

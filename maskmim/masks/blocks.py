@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import FractionRange, OpenFraction, PositiveInt, PositiveRange
 from maskmim.masks import rectangles
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
@@ -27,10 +28,10 @@ def beit(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    smallest: int = 16,
-    aspect: tuple[float, float] = (0.3, 1 / 0.3),
-    trials: int = 128,
+    ratio: OpenFraction,
+    smallest: PositiveInt = 16,
+    aspect: PositiveRange = (0.3, 1 / 0.3),
+    trials: PositiveInt = 128,
 ) -> Mask:
     """Hide blocks of random sizes and aspects, added until the number is reached.
 
@@ -82,7 +83,7 @@ def beit_blocks(
     def propose(noise: Array, missing: Array) -> tuple[Array, Array]:
         area = smallest + noise[:, 0] * (missing - smallest)
         sides = _sides(noise[:, 1:axes], area, grid, aspect)
-        return sides, rectangles.places(noise[:, axes:], jnp.array(grid) - sides + 1)
+        return sides, rectangles.places(noise[:, axes:], jnp.array([grid]) - sides + 1)
 
     return _add_blocks(uniforms, grid, count, propose, limits=_longest_sides(grid))
 
@@ -92,10 +93,10 @@ def cubes(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    area: tuple[float, float] = (0.2, 1.0),
-    aspect: tuple[float, float] = (0.3, 1 / 0.3),
-    trials: int = 128,
+    ratio: OpenFraction,
+    area: FractionRange = (0.2, 1.0),
+    aspect: PositiveRange = (0.3, 1 / 0.3),
+    trials: PositiveInt = 128,
 ) -> Mask:
     """Hide cubes of a clip: blocks in space, each over a random window of time.
 
@@ -149,9 +150,9 @@ def cube_blocks(
     def propose(noise: Array, missing: Array) -> tuple[Array, Array]:
         size = smallest + noise[:, 0] * (largest - smallest)
         sides = _sides(noise[:, 1:2], size, space, aspect)
-        length = 1 + rectangles.places(noise[:, 2:3], jnp.array([time]))
+        length = 1 + rectangles.places(noise[:, 2:3], jnp.array([[time]]))
         sides = jnp.concatenate([length, sides], axis=1)
-        return sides, rectangles.places(noise[:, 3:], jnp.array(grid) - sides + 1)
+        return sides, rectangles.places(noise[:, 3:], jnp.array([grid]) - sides + 1)
 
     return _add_blocks(uniforms, grid, count, propose, limits=[time, *_longest_sides(space)])
 
@@ -160,8 +161,8 @@ def inverse(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    aspect: tuple[float, float] = (0.5, 2.0),
+    ratio: OpenFraction,
+    aspect: PositiveRange = (0.5, 2.0),
 ) -> Mask:
     """Hide all but one rectangle, shifted cyclically at random around the grid.
 
@@ -207,8 +208,8 @@ def _noise(
 
     def draw(key: Array) -> tuple[Array, Array]:
         for_blocks, for_order = jax.random.split(key)
-        order = jax.random.uniform(for_order, (math.prod(grid),))
-        return jax.random.uniform(for_blocks, (trials, numbers)), order
+        order = jax.random.uniform(for_order, (math.prod(grid),), jnp.float32)
+        return jax.random.uniform(for_blocks, (trials, numbers), jnp.float32), order
 
     return jax.vmap(draw)(randomness.each("mask"))
 
@@ -243,7 +244,7 @@ def _add_blocks(
         block = rectangles.boxes(sides, starts, grid, count=math.prod(grid))
         new = block & ~hidden
         gain = new.sum(range(1, new.ndim))
-        accepted = (gain <= missing) & (sides <= jnp.array(limits)).all(1)
+        accepted = (gain <= missing) & (sides <= jnp.array([limits])).all(1)
         new &= accepted.reshape(-1, *[1] * len(grid))
         return hidden | new, missing - jnp.where(accepted, gain, 0)
 

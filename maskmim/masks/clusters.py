@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Fraction, OpenFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_scores
-from maskmim.types import Array, Context, Mask, Randomness
+from maskmim.types import Array, Context, Mask, Randomness, random_key
 
 PRECISE = jax.lax.Precision.HIGHEST
 
@@ -30,9 +31,9 @@ def self_guided(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    hints: float = 0.05,
-    rounds: int = 32,
+    ratio: OpenFraction,
+    hints: Fraction = 0.05,
+    rounds: PositiveInt = 32,
 ) -> Mask:
     """Hide the tokens most similar to the main object, except a few as hints.
 
@@ -46,7 +47,7 @@ def self_guided(
 
 @facts.scores(needs=("features",))
 def self_guided_scores(
-    randomness: Randomness, context: Context, *, hints: float = 0.05, rounds: int = 32
+    randomness: Randomness, context: Context, *, hints: Fraction = 0.05, rounds: PositiveInt = 32
 ) -> Array:
     """Draw the scores f32[B, N] that `self_guided` ranks; the largest stay visible.
 
@@ -62,9 +63,11 @@ def self_guided_scores(
         nodes = unit_features(features)
         inside = object_side(fiedler(nodes, rounds=rounds))
         similarity = cluster_similarity(nodes, inside)
-        noise = jax.random.uniform(key, inside.shape)
+        noise = jax.random.uniform(key, inside.shape, jnp.float32)
         place = jnp.argsort(jnp.argsort(jnp.where(inside, noise, 2.0)))
-        shown = inside & (place < jnp.round(hints * inside.sum()))
+        shown = inside & (
+            place < jnp.round(hints * inside.sum().astype(jnp.float32)).astype(place.dtype)
+        )
         return jnp.where(shown, 2.0 + noise, -similarity)
 
     return jax.vmap(score)(randomness.each("mask"), context.hints["features"])
@@ -115,7 +118,7 @@ def fiedler(nodes: Array, *, rounds: int = 32, block: int = 8) -> Array:
     first = jnp.sqrt(degrees / degrees.sum())
 
     def without_first(block: Array) -> Array:
-        return block - first[:, None] * jnp.matmul(first, block, precision=PRECISE)
+        return block - first[:, None] * jnp.matmul(first, block, precision=PRECISE)[None]
 
     def multiply(block: Array) -> Array:
         short = jnp.matmul(scaled.T, block, precision=PRECISE)
@@ -125,7 +128,7 @@ def fiedler(nodes: Array, *, rounds: int = 32, block: int = 8) -> Array:
         return jnp.linalg.qr(without_first(multiply(block)))[0]
 
     count = min(block, length - 1)
-    start = jax.random.normal(jax.random.key(0), (length, count), nodes.dtype)
+    start = jax.random.normal(random_key(0), (length, count), nodes.dtype)
     basis = jax.lax.fori_loop(0, rounds, step, jnp.linalg.qr(without_first(start))[0])
     inner = jnp.matmul(basis.T, multiply(basis), precision=PRECISE)
     best = jnp.linalg.eigh(inner)[1][:, -1]

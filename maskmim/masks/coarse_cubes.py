@@ -6,16 +6,17 @@ import dataclasses
 import math
 
 from maskmim.config import facts
+from maskmim.config.ranges import FractionRange, OpenFraction, PositiveInt, PositiveRange
 from maskmim.masks import blocks
 from maskmim.masks.core import MaskError, from_hidden, split_counts
 from maskmim.masks.units import to_units, unit_grid, unit_shape
 from maskmim.types import Context, Mask, Randomness
 
-Unit = tuple[int, int, int]
+Unit = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 def cube_counts(
-    grid: tuple[int, ...], *, ratio: float, unit: Unit = (1, 2, 2), **others: object
+    grid: tuple[int, ...], *, ratio: OpenFraction, unit: Unit = (1, 2, 2), **others: object
 ) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens, both in whole units."""
     visible, hidden = split_counts(math.prod(_unit_grid(grid, unit)), ratio)
@@ -27,11 +28,11 @@ def cubes(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
+    ratio: OpenFraction,
     unit: Unit = (1, 2, 2),
-    area: tuple[float, float] = (0.2, 1.0),
-    aspect: tuple[float, float] = (0.3, 1 / 0.3),
-    trials: int = 128,
+    area: FractionRange = (0.2, 1.0),
+    aspect: PositiveRange = (0.3, 1 / 0.3),
+    trials: PositiveInt = 128,
 ) -> Mask:
     """Hide cubes of a clip made of units of several tokens each.
 

@@ -18,10 +18,14 @@ ranking, see `gaussian.standardise`, so that every token is visible equally ofte
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
+from maskmim.config.ranges import Band, OpenFraction, Positive
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.gaussian import Blur, Filter, filtered_noise, standardise
 from maskmim.types import Array, Context, Mask, Randomness
+
+Colour = Literal["red", "green", "blue", "purple", "white"]
 
 NARROW = 1.0
 WIDE = 2.0
@@ -77,7 +81,9 @@ def filter_of(colour: str, sigmas: tuple[float, ...] = ()) -> Filter:
     return make(*sigmas)
 
 
-def red(randomness: Randomness, context: Context, *, ratio: float, sigma: float = WIDE) -> Mask:
+def red(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, sigma: Positive = WIDE
+) -> Mask:
     """Hide all but large groups of tokens, by low-pass noise.
 
     ratio: share of hidden tokens, exact after rounding. sigma: of the blur, in tokens, above 0.
@@ -90,8 +96,8 @@ def green(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    sigmas: tuple[float, float] = (NARROW, WIDE),
+    ratio: OpenFraction,
+    sigmas: Band = (NARROW, WIDE),
 ) -> Mask:
     """Hide all but evenly spread groups of one size, by band-pass noise.
 
@@ -104,7 +110,9 @@ def green(
     return strongest(randomness, context, blurs=green_filter(*sigmas), ratio=ratio)
 
 
-def blue(randomness: Randomness, context: Context, *, ratio: float, sigma: float = NARROW) -> Mask:
+def blue(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, sigma: Positive = NARROW
+) -> Mask:
     """Hide all but evenly spread single tokens, by high-pass noise.
 
     ratio: share of hidden tokens, exact after rounding. sigma: of the blur, in tokens, above 0.
@@ -117,8 +125,8 @@ def purple(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    sigmas: tuple[float, float] = (NARROW, WIDE),
+    ratio: OpenFraction,
+    sigmas: Band = (NARROW, WIDE),
 ) -> Mask:
     """Hide all but groups of mixed sizes and single tokens, by band-stop noise.
 
@@ -129,7 +137,7 @@ def purple(
     return strongest(randomness, context, blurs=purple_filter(*sigmas), ratio=ratio)
 
 
-def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def white(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide random tokens, by unfiltered noise: distributed as `uniform.random`.
 
     ratio: share of hidden tokens, exact after rounding.
@@ -137,7 +145,9 @@ def white(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return from_scores(noise_scores(randomness, context, blurs=white_filter()), ratio=ratio)
 
 
-def strongest(randomness: Randomness, context: Context, *, blurs: Filter, ratio: float) -> Mask:
+def strongest(
+    randomness: Randomness, context: Context, *, blurs: Filter, ratio: OpenFraction
+) -> Mask:
     """Hide tokens where noise is weakest, standardised after any filter; any grid."""
     return from_scores(noise_scores(randomness, context, blurs=blurs), ratio=ratio)
 
@@ -152,8 +162,8 @@ def colour_scores(
     randomness: Randomness,
     context: Context,
     *,
-    colour: str = "green",
-    sigmas: tuple[float, ...] = (),
+    colour: Colour = "green",
+    sigmas: tuple[Positive, ...] = (),
 ) -> Array:
     """Draw the scores f32[B, N] that the sampler of a colour ranks."""
     return noise_scores(randomness, context, blurs=filter_of(colour, sigmas))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import NonNegative, OpenFraction
 from maskmim.masks.core import MaskError, from_hidden, from_scores, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -24,7 +25,7 @@ def mixture(
     context: Context,
     *,
     samplers: Mapping[str, Sampler],
-    weights: tuple[float, ...] = (),
+    weights: tuple[NonNegative, ...] = (),
 ) -> Mask:
     """Hide as one of several samplers does, drawn at random for each example.
 
@@ -52,7 +53,7 @@ def mixture(
 
 
 def schedule(
-    randomness: Randomness, context: Context, *, first: Sampler, then: Sampler, until: float
+    randomness: Randomness, context: Context, *, first: Sampler, then: Sampler, until: OpenFraction
 ) -> Mask:
     """Hide as one sampler does up to a share of training, then as another does.
 
@@ -82,7 +83,7 @@ def union(
     *,
     first: Sampler,
     second: Sampler,
-    ratio: float,
+    ratio: OpenFraction,
 ) -> Mask:
     """Hide what either of two samplers hides, brought to an exact ratio at random.
 
@@ -111,7 +112,9 @@ def complement(randomness: Randomness, context: Context, *, sampler: Sampler) ->
 
 
 @facts.sampler(needs=("region",))
-def restricted(randomness: Randomness, context: Context, *, scores: Scores, ratio: float) -> Mask:
+def restricted(
+    randomness: Randomness, context: Context, *, scores: Scores, ratio: OpenFraction
+) -> Mask:
     """Hide the weakest tokens of a region, given as the hint 'region' bool[B, N].
 
     scores: brick, (randomness, context) -> f32[B, N]; ratio: share of ALL tokens that is hidden.
@@ -171,4 +174,4 @@ def _check_sizes(masks: Mapping[str, Mask]) -> None:
 
 def _noise(randomness: Randomness, hidden: Array) -> Array:
     keys = randomness.inside("combine").each("mask")
-    return jax.vmap(lambda key: jax.random.uniform(key, hidden.shape[1:]))(keys)
+    return jax.vmap(lambda key: jax.random.uniform(key, hidden.shape[1:], jnp.float32))(keys)

@@ -12,9 +12,11 @@ google-research/maskgit, which clips the ratio to at least 1e-6; here the clip i
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Limits, Positive
 from maskmim.types import Array
 
 
@@ -28,7 +30,7 @@ def cosine(place: Array) -> Array:
     return jnp.clip(jnp.cos(math.pi / 2 * place), 0.0, 1.0)
 
 
-def power(place: Array, *, exponent: float = 3.0) -> Array:
+def power(place: Array, *, exponent: Positive = 3.0) -> Array:
     """Return 1 - place ** exponent: cubic for 3, square for 2, convex (square root) for 0.5."""
     return jnp.clip(1.0 - place**exponent, 0.0, 1.0)
 
@@ -41,11 +43,11 @@ def arccosine(place: Array) -> Array:
     return jnp.clip(2 / math.pi * jnp.arccos(jnp.clip(place, 0.0, 1.0)), 0.0, 1.0)
 
 
-def logarithm(place: Array, *, tokens: int = 256) -> Array:
+def logarithm(place: Array, *, tokens: Annotated[int, Limits(2)] = 256) -> Array:
     """Return -log(place) / log(tokens): convex, 1 up to place 1 / tokens."""
     return jnp.clip(-jnp.log(jnp.maximum(place, 1e-30)) / math.log(tokens), 0.0, 1.0)
 
 
-def exponential(place: Array, *, tokens: int = 256) -> Array:
+def exponential(place: Array, *, tokens: Annotated[int, Limits(2)] = 256) -> Array:
     """Return 1 - tokens ** (place - 1): concave, near 1 until late."""
     return jnp.clip(1.0 - jnp.exp(-math.log(tokens) * (1.0 - place)), 0.0, 1.0)

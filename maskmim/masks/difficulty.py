@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Fraction, OpenFraction
 from maskmim.masks.core import from_scores, ranks, split_counts
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
@@ -37,9 +38,9 @@ def hardest_scores(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float = 0.75,
-    start: float = 0.0,
-    end: float = 0.5,
+    ratio: OpenFraction = 0.75,
+    start: Fraction = 0.0,
+    end: Fraction = 0.5,
 ) -> Array:
     """Draw uniform noise f32[B, N] with the hardest tokens below all others.
 
@@ -57,9 +58,9 @@ def hardest(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    start: float = 0.0,
-    end: float = 0.5,
+    ratio: OpenFraction,
+    start: Fraction = 0.0,
+    end: Fraction = 0.5,
 ) -> Mask:
     """Hide the tokens of the highest predicted loss, more of them over training.
 

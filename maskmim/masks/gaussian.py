@@ -102,7 +102,7 @@ def filtered_noise(keys: Array, grid: tuple[int, ...], blurs: Filter) -> Array:
     """
     margin = margins(blurs, len(grid))
     shape = tuple(size + 2 * edge for size, edge in zip(grid, margin, strict=True))
-    canvas = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    canvas = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
     return filter_canvas(canvas, grid, blurs)
 
 
@@ -149,4 +149,4 @@ def standardise(field: Array, blurs: Filter) -> Array:
     """
     axes = tuple(range(1, field.ndim))
     spread = deviation(field.shape[1:], blurs)
-    return (field - field.mean(axes, keepdims=True)) / jnp.asarray(spread, field.dtype)
+    return (field - field.mean(axes, keepdims=True)) / jnp.asarray(spread, field.dtype)[None]

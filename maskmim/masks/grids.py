@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import from_hidden, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
 Grid = tuple[int, ...]
 
 
-def regular(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def regular(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but a lattice of tokens, shifted cyclically at random.
 
     Tokens are ranked by `lattice_ranks` and the first are visible: every second row and column at
@@ -33,7 +34,9 @@ def regular(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     grid = context.grid
     visible, hidden = split_counts(math.prod(grid), ratio)
     keys = randomness.each("mask")
-    shifts = jax.vmap(lambda key: jax.random.randint(key, (len(grid),), 0, jnp.array(grid)))(keys)
+    shifts = jax.vmap(
+        lambda key: jax.random.randint(key, (len(grid),), 0, jnp.array(grid), jnp.int32)
+    )(keys)
     ranks = jnp.asarray(lattice_ranks(grid))
     return from_hidden(ranks[_before_shift(shifts, grid)] >= visible, count=hidden)
 
@@ -72,7 +75,7 @@ def _distances(corner: tuple[int, ...], others: list[tuple[int, ...]]) -> list[i
     return sorted(sum(a != b for a, b in zip(corner, other, strict=True)) for other in others)
 
 
-def jittered(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def jittered(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but one random token in every cell of a regular partition of the grid.
 
     The partition has as many cells as visible tokens, see `cells`: 2 x 2 tokens each at 0.75 on an
@@ -93,8 +96,8 @@ def jittered(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
     def draw(key: Array) -> tuple[Array, Array]:
         for_places, for_shift = jax.random.split(key)
-        places = jax.random.randint(for_places, (visible,), 0, jnp.asarray(sizes))
-        return places, jax.random.randint(for_shift, (len(grid),), 0, reach)
+        places = jax.random.randint(for_places, (visible,), 0, jnp.asarray(sizes), jnp.int32)
+        return places, jax.random.randint(for_shift, (len(grid),), 0, reach, jnp.int32)
 
     places, shifts = jax.vmap(draw)(randomness.each("mask"))
     return jittered_masks(places, shifts, grid=grid)
@@ -170,6 +173,6 @@ def _before_shift(shifts: Array, grid: Grid) -> Array:
     """Return each token's place before a cyclic shift of the grid: i32[B, axes] -> i32[B, N]."""
     source = jnp.zeros((shifts.shape[0], math.prod(grid)), jnp.int32)
     for axis, (size, places) in enumerate(zip(grid, np.indices(grid), strict=True)):
-        before = (places.reshape(-1) - shifts[:, axis, None]) % size
+        before = (places.reshape(1, -1) - shifts[:, axis, None]) % size
         source = source * size + before.astype(jnp.int32)
     return source

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import (
+    Ascending,
+    Fraction,
+    Limits,
+    NonNegative,
+    OpenFraction,
+    PositiveFraction,
+)
 from maskmim.masks.core import MaskError
 from maskmim.types import Array
 
@@ -32,10 +40,10 @@ class Buckets(NamedTuple):
 def cosine(
     progress: Array | float,
     *,
-    low: float = 0.15,
-    high: float = 0.75,
-    until: float = 2 / 3,
-    offset: float = 0.008,
+    low: Fraction = 0.15,
+    high: Fraction = 0.75,
+    until: PositiveFraction = 2 / 3,
+    offset: NonNegative = 0.008,
 ) -> Array:
     """Raise the ratio from low to high like the noise of a diffusion, then keep it constant.
 
@@ -53,7 +61,11 @@ def cosine(
 
 
 def linear(
-    progress: Array | float, *, low: float = 0.15, high: float = 0.75, until: float = 2 / 3
+    progress: Array | float,
+    *,
+    low: Fraction = 0.15,
+    high: Fraction = 0.75,
+    until: PositiveFraction = 2 / 3,
 ) -> Array:
     """Raise the ratio linearly from low to high, then keep it constant."""
     return low + (high - low) * _share_done(progress, until)
@@ -62,10 +74,10 @@ def linear(
 def two_ramps(
     progress: Array | float,
     *,
-    low: float = 0.15,
-    middle: float = 0.4,
-    high: float = 0.75,
-    places: tuple[float, float, float] = (1 / 6, 1 / 3, 2 / 3),
+    low: Fraction = 0.15,
+    middle: Fraction = 0.4,
+    high: Fraction = 0.75,
+    places: Annotated[tuple[Fraction, Fraction, Fraction], Ascending()] = (1 / 6, 1 / 3, 2 / 3),
 ) -> Array:
     """Raise the ratio linearly from low to middle, and later to high; constant elsewhere.
 
@@ -82,7 +94,11 @@ def two_ramps(
 
 
 def bucketed(
-    *, growth: Growth = cosine, low: float = 0.15, high: float = 0.75, count: int = 8
+    *,
+    growth: Growth = cosine,
+    low: OpenFraction = 0.15,
+    high: OpenFraction = 0.75,
+    count: Annotated[int, Limits(2)] = 8,
 ) -> Buckets:
     """Return `count` equally spaced ratios from low to high; the nearest to the growth is used.
 

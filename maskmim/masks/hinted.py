@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import FractionBelowOne
 from maskmim.masks.core import MaskError, keep_strongest, ranks
 from maskmim.masks.ratio import Law
 from maskmim.masks.uniform import random_scores
@@ -17,7 +18,12 @@ Sampler = Callable[[Randomness, Context], Mask]
 
 @facts.sampler(needs=("attention",))
 def hinted(
-    randomness: Randomness, context: Context, *, sampler: Sampler, law: Law, show: float = 0.1
+    randomness: Randomness,
+    context: Context,
+    *,
+    sampler: Sampler,
+    law: Law,
+    show: FractionBelowOne = 0.1,
 ) -> Mask:
     """Hide as another sampler does, but reveal some of the most attended tokens.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, Positive
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.learned import perturbed
 from maskmim.types import Array, Context, Mask, Randomness
@@ -20,7 +21,7 @@ from maskmim.types import Array, Context, Mask, Randomness
 
 @facts.scores(needs=("importance",))
 def weighted_scores(
-    randomness: Randomness, context: Context, *, temperature: float = 0.25
+    randomness: Randomness, context: Context, *, temperature: Positive = 0.25
 ) -> Array:
     """Draw minus (importance / temperature + Gumbel noise): f32[B, N]; largest stay visible."""
     if not temperature > 0:
@@ -30,7 +31,7 @@ def weighted_scores(
 
 @facts.sampler(needs=("importance",))
 def weighted(
-    randomness: Randomness, context: Context, *, ratio: float, temperature: float = 0.25
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, temperature: Positive = 0.25
 ) -> Mask:
     """Hide tokens drawn without replacement, important ones more often.
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -24,7 +25,9 @@ def perturbed(randomness: Randomness, logits: Array) -> Array:
     Descending order is the order of the draw.
     """
     shape = logits.shape[1:]
-    noise = jax.vmap(lambda key: jax.random.gumbel(key, shape))(randomness.each("mask"))
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, shape, jnp.float32))(
+        randomness.each("mask")
+    )
     return logits + noise
 
 
@@ -35,7 +38,7 @@ def sampled_scores(randomness: Randomness, context: Context) -> Array:
 
 
 @facts.sampler(needs=("logits",))
-def sampled(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def sampled(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but a draw without replacement from the softmax of the hint 'logits'.
 
     ratio: share of hidden tokens, exact after rounding; 0.95 in AdaMAE: 78 of 1568 are visible.

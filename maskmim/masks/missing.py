@@ -7,12 +7,13 @@ import math
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import from_scores, split_counts
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 
-def counts(grid: tuple[int, ...], *, ratio: float) -> tuple[int, int]:
+def counts(grid: tuple[int, ...], *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and listed tokens; the data decide how many have a weight."""
     return split_counts(math.prod(grid), ratio)
 
@@ -26,7 +27,7 @@ def observed_first_scores(randomness: Randomness, context: Context) -> Array:
 
 
 @facts.sampler(needs=("missing",), counts=counts)
-def observed_first(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def observed_first(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide a random subset of the observed tokens, and all missing ones.
 
     ratio: share of tokens that are hidden, missing ones included, exact after rounding: rows with

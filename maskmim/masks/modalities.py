@@ -13,14 +13,15 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Fraction, OpenFraction, Positive
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, ranks, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
-Alpha = float | tuple[float, ...]
+Alpha = Positive | tuple[Positive, ...]
 
 
 def dirichlet(
-    randomness: Randomness, context: Context, *, ratio: float, alpha: Alpha = 1.0
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, alpha: Alpha = 1.0
 ) -> Mask:
     """Hide tokens so that streams share the visible ones by a Dirichlet distribution.
 
@@ -34,12 +35,14 @@ def dirichlet(
     """
     concentration = _concentration(alpha, len(context.grids))
     keys = randomness.inside("shares").each("mask")
-    shares = jax.vmap(lambda key: jax.nn.softmax(jax.random.loggamma(key, concentration)))(keys)
+    shares = jax.vmap(
+        lambda key: jax.nn.softmax(jax.random.loggamma(key, concentration, dtype=jnp.float32))
+    )(keys)
     return _draw_masks(randomness, context, shares, ratio)
 
 
 def dirichlet_subset(
-    randomness: Randomness, context: Context, *, ratio: float, alpha: Alpha = 1.0
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, alpha: Alpha = 1.0
 ) -> Mask:
     """Hide as `dirichlet` does, but share among a random subset of the streams.
 
@@ -54,9 +57,9 @@ def dirichlet_subset(
 
     def draw(key: Array) -> Array:
         for_subset, for_shares = jax.random.split(key)
-        subset = jax.random.randint(for_subset, (), 1, 2**count)
+        subset = jax.random.randint(for_subset, (), 1, 2**count, jnp.int32)
         chosen = subset >> jnp.arange(count) & 1
-        weights = jax.random.loggamma(for_shares, concentration)
+        weights = jax.random.loggamma(for_shares, concentration, dtype=jnp.float32)
         return jax.nn.softmax(jnp.where(chosen == 1, weights, -jnp.inf))
 
     keys = randomness.inside("shares").each("mask")
@@ -78,7 +81,9 @@ def _draw_masks(randomness: Randomness, context: Context, shares: Array, ratio: 
     def draw(key: Array) -> tuple[Array, Array]:
         for_order, for_rest = jax.random.split(key)
         shape = (context.length,)
-        return jax.random.uniform(for_order, shape), jax.random.uniform(for_rest, shape)
+        return jax.random.uniform(for_order, shape, jnp.float32), jax.random.uniform(
+            for_rest, shape, jnp.float32
+        )
 
     noise, rest = jax.vmap(draw)(randomness.each("mask"))
     parts = [ranks(part) for part in jnp.split(noise, _ends(context), axis=1)]
@@ -96,7 +101,7 @@ def masks_of_shares(shares: Array, places: list[Array], noise: Array, *, visible
     stream.
     Source: generate_random_masks of multimae/multimae.py.
     """
-    counts = jnp.round(shares * visible)
+    counts = jnp.round(shares * visible).astype(jnp.int32)
     requested = [part < counts[:, stream, None] for stream, part in enumerate(places)]
     others = (~jnp.concatenate(requested, axis=1)).astype(jnp.float32)
     shown = keep_strongest(-(others + noise), visible)
@@ -107,8 +112,8 @@ def independent(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    ratios: Mapping[str, float] | None = None,
+    ratio: OpenFraction,
+    ratios: Mapping[str, Fraction] | None = None,
 ) -> Mask:
     """Hide an independent random subset of each stream, each with its own ratio.
 
@@ -121,7 +126,7 @@ def independent(
     """
     counts = stream_counts(context.grids, ratio=ratio, ratios=ratios)
     keys = randomness.each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (context.length,)))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (context.length,), jnp.float32))(keys)
     parts = jnp.split(noise, _ends(context), axis=1)
     shown = [
         keep_strongest(part, visible)
@@ -134,8 +139,8 @@ def independent(
 def stream_counts(
     grids: Mapping[str, tuple[int, ...]],
     *,
-    ratio: float,
-    ratios: Mapping[str, float] | None = None,
+    ratio: OpenFraction,
+    ratios: Mapping[str, Fraction] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Return the visible and hidden tokens of each stream of `independent`; raises as it does."""
     ratios = ratios or {}
@@ -160,7 +165,7 @@ def stream_counts(
     return counts
 
 
-def same_places(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def same_places(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the same uniformly random places in every stream.
 
     ratio: share of hidden places, exact after rounding. With one stream it is `uniform.random`.
@@ -176,7 +181,7 @@ def same_places(randomness: Randomness, context: Context, *, ratio: float) -> Ma
         )
     length = math.prod(first)
     keys = randomness.each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(keys)
     visible, hidden = split_counts(length, ratio)
     streams = len(context.grids)
     in_every_stream = jnp.tile(~keep_strongest(noise, visible), (1, streams))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from maskmim.config import facts
+from maskmim.config.ranges import NonNegative, OpenFraction
 from maskmim.masks.core import MaskError, from_hidden, from_scores
 from maskmim.masks.rectangles import boxes
 from maskmim.masks.slices import named_axes, slice_counts
@@ -44,14 +45,14 @@ def frame_difference_scores(randomness: Randomness, context: Context) -> Array:
     ranks = jnp.arange(length - 1, -1, -1, dtype=jnp.float32)
 
     def rank(key: Array, motion: Array) -> Array:
-        order = jnp.lexsort((jax.random.uniform(key, (length,)), motion))
+        order = jnp.lexsort((jax.random.uniform(key, (length,), jnp.float32), motion))
         return jnp.zeros((length,), jnp.float32).at[order].set(ranks)
 
     return jax.vmap(rank)(randomness.each("mask"), motion)
 
 
 @facts.sampler(needs=("motion",), axes=(3,))
-def frame_difference(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def frame_difference(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the tokens that move most.
 
     Tokens of equal motion are hidden at random, so that a still clip gets a random mask.
@@ -65,13 +66,17 @@ def frame_difference(randomness: Randomness, context: Context, *, ratio: float) 
     return from_scores(frame_difference_scores(randomness, context), ratio=ratio)
 
 
-def block_counts(grid: tuple[int, ...], *, ratio: float, least: float = 0.1) -> tuple[int, int]:
+def block_counts(
+    grid: tuple[int, ...], *, ratio: OpenFraction, least: NonNegative = 0.1
+) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `block`, equal in every time step."""
     return tube_counts(grid, ratio=ratio)
 
 
 @facts.sampler(needs=("flow",), axes=(3,), counts=block_counts)
-def block(randomness: Randomness, context: Context, *, ratio: float, least: float = 0.1) -> Mask:
+def block(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, least: NonNegative = 0.1
+) -> Mask:
     """Hide one block in each time step that follows the motion of the first.
 
     The block starts at the hot spot of the first time step (see `hot_spots`) and is carried along
@@ -95,14 +100,17 @@ def block(randomness: Randomness, context: Context, *, ratio: float, least: floa
     high = min(max(round(rows * ratio**0.5), -(-hidden // columns)), rows)
     sides = jnp.array([high, -(-hidden // high)])
     room = jnp.array([rows, columns]) - sides
+    middle = ((sides - 1).astype(jnp.float32) / 2)[None]
     flow = context.hints["flow"]
     keys = randomness.each("mask")
-    random_starts = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1))(keys)
+    random_starts = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1, jnp.int32))(
+        keys
+    )
     spots, speeds = hot_spots(flow[:, 0])
     moves = speeds[:, None] >= least
-    centres = follow_flow(jnp.where(moves, spots, random_starts + (sides - 1) / 2), flow)
-    starts = jnp.clip(jnp.round(centres - (sides - 1) / 2), 0, room).astype(jnp.int32)
-    starts = starts.reshape(-1, 2)
+    centres = follow_flow(jnp.where(moves, spots, random_starts.astype(jnp.float32) + middle), flow)
+    starts = jnp.clip(jnp.round(centres - middle[None]), 0.0, room[None, None].astype(jnp.float32))
+    starts = starts.astype(jnp.int32).reshape(-1, 2)
     chosen = boxes(jnp.broadcast_to(sides, starts.shape), starts, (rows, columns), count=hidden)
     return from_hidden(chosen.reshape(flow.shape[0], -1), count=steps * hidden)
 
@@ -119,10 +127,10 @@ def hot_spots(flow: Array) -> tuple[Array, Array]:
     smooth = _binomial(_binomial(speed, 1), 2)
     peak = jnp.stack(jnp.divmod(smooth.reshape(len(flow), -1).argmax(-1), flow.shape[2]), -1)
     places = jnp.moveaxis(jnp.indices(flow.shape[1:3]), 0, -1)
-    near = (jnp.abs(places - peak[:, None, None]) <= 2).all(-1)
+    near = (jnp.abs(places[None] - peak[:, None, None]) <= 2).all(-1)
     weight = jnp.where(near, speed, 0.0)[..., None]
     total = jnp.maximum(weight.sum((1, 2)), 1e-9)
-    return (weight * places).sum((1, 2)) / total, speed.max((1, 2))
+    return (weight * places[None].astype(jnp.float32)).sum((1, 2)) / total, speed.max((1, 2))
 
 
 def follow_flow(starts: Array, flow: Array) -> Array:

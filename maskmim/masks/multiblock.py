@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import FractionRange, PositiveInt, PositiveRange
 from maskmim.masks import rectangles
 from maskmim.masks.core import MaskError, keep_strongest, positions
 from maskmim.types import Array, Context, Mask, Randomness
@@ -17,9 +18,9 @@ from maskmim.types import Array, Context, Mask, Randomness
 def counts(
     grid: Sequence[int],
     *,
-    targets: int = 4,
-    target_scale: tuple[float, float] = (0.15, 0.2),
-    context_scale: tuple[float, float] = (0.85, 1.0),
+    targets: PositiveInt = 4,
+    target_scale: FractionRange = (0.15, 0.2),
+    context_scale: FractionRange = (0.85, 1.0),
     **others: object,
 ) -> tuple[int, int]:
     """Return the numbers of visible and predicted tokens of each mask of `context_and_targets`.
@@ -43,10 +44,10 @@ def context_and_targets(
     randomness: Randomness,
     context: Context,
     *,
-    targets: int = 4,
-    target_scale: tuple[float, float] = (0.15, 0.2),
-    target_aspect: tuple[float, float] = (0.75, 1.5),
-    context_scale: tuple[float, float] = (0.85, 1.0),
+    targets: PositiveInt = 4,
+    target_scale: FractionRange = (0.15, 0.2),
+    target_aspect: PositiveRange = (0.75, 1.5),
+    context_scale: FractionRange = (0.85, 1.0),
 ) -> tuple[Mask, ...]:
     """Hide all but a context block, less several target blocks to predict.
 
@@ -113,7 +114,9 @@ def _blocks(keys: Array, grid: Sequence[int], *, count: int, aspect: tuple[float
     """
     split = jax.vmap(jax.random.split)(keys.reshape(-1))
     block = rectangles.inside(split[:, 0], grid, count=count, aspect=aspect)
-    flips = jax.vmap(lambda key: jax.random.bernoulli(key, 0.5, (len(grid),)))(split[:, 1])
+    flips = jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(0.5), (len(grid),)))(
+        split[:, 1]
+    )
     for axis in range(len(grid)):
         flip = flips[:, axis].reshape(-1, *[1] * len(grid))
         block = jnp.where(flip, jnp.flip(block, axis + 1), block)
@@ -122,5 +125,5 @@ def _blocks(keys: Array, grid: Sequence[int], *, count: int, aspect: tuple[float
 
 def _random_subset(keys: Array, tokens: Array, *, count: int) -> Array:
     """Keep a random `count` of the true tokens of each row, which has at least `count`."""
-    noise = jax.vmap(lambda key: jax.random.uniform(key, tokens.shape[1:]))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, tokens.shape[1:], jnp.float32))(keys)
     return keep_strongest(jnp.where(tokens, noise, -1.0), count)

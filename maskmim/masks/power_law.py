@@ -25,13 +25,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.ranges import Finite, OpenFraction, Positive
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 PINK = 1.0
 BROWN = 2.0
 
-Scale = float | tuple[float, ...]
+Scale = Positive | tuple[Positive, ...]
 
 
 class Waves(NamedTuple):
@@ -91,8 +92,8 @@ def waves_of(grid: tuple[int, ...], exponent: float, scale: Scale = 1.0) -> Wave
 
 def noise(keys: Array, waves: Waves) -> Array:
     """Draw fields f32[B, *grid], each from its own key of `keys` [B]."""
-    amplitudes = jax.vmap(lambda key: jax.random.normal(key, waves.gain.shape))(keys)
-    field = amplitudes * jnp.asarray(waves.gain, amplitudes.dtype)
+    amplitudes = jax.vmap(lambda key: jax.random.normal(key, waves.gain.shape, jnp.float32))(keys)
+    field = amplitudes * jnp.asarray(waves.gain, amplitudes.dtype)[None]
     for basis in waves.bases:
         # Each round moves its axis to the end; after the last round their order is restored.
         matrix = jnp.asarray(basis, field.dtype)
@@ -119,7 +120,7 @@ def _sum_waves(power: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
 
 
 def power_law_scores(
-    randomness: Randomness, context: Context, *, exponent: float = PINK, scale: Scale = 1.0
+    randomness: Randomness, context: Context, *, exponent: Finite = PINK, scale: Scale = 1.0
 ) -> Array:
     """Draw standardised power-law noise f32[B, N].
 
@@ -128,7 +129,7 @@ def power_law_scores(
     waves = waves_of(context.grid, exponent, scale)
     field = noise(randomness.each("mask"), waves)
     centred = field - field.mean(tuple(range(1, field.ndim)), keepdims=True)
-    scores = centred / jnp.asarray(deviation(waves), field.dtype)
+    scores = centred / jnp.asarray(deviation(waves), field.dtype)[None]
     return scores.reshape(scores.shape[0], -1)
 
 
@@ -136,8 +137,8 @@ def power_law(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    exponent: float = PINK,
+    ratio: OpenFraction,
+    exponent: Finite = PINK,
     scale: Scale = 1.0,
 ) -> Mask:
     """Hide tokens where power-law noise is weakest.
@@ -154,7 +155,9 @@ def power_law(
     return from_scores(scores, ratio=ratio)
 
 
-def pink(randomness: Randomness, context: Context, *, ratio: float, scale: Scale = 1.0) -> Mask:
+def pink(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, scale: Scale = 1.0
+) -> Mask:
     """Hide all but groups of tokens of every size, by noise of power 1 / f.
 
     ratio: share of hidden tokens, exact after rounding. scale: see `power_law`.
@@ -162,7 +165,9 @@ def pink(randomness: Randomness, context: Context, *, ratio: float, scale: Scale
     return power_law(randomness, context, ratio=ratio, exponent=PINK, scale=scale)
 
 
-def brown(randomness: Randomness, context: Context, *, ratio: float, scale: Scale = 1.0) -> Mask:
+def brown(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, scale: Scale = 1.0
+) -> Mask:
     """Hide all but a few large regions with ragged rims, by noise of power 1 / f^2.
 
     ratio: share of hidden tokens, exact after rounding. scale: see `power_law`.

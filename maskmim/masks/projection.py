@@ -11,11 +11,12 @@ train_one_epoch of main_ropim.py, csiro-robotics/ROPIM.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Limits
 from maskmim.masks.core import MaskError
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -33,7 +34,9 @@ class Projection(NamedTuple):
     signs: Array
 
 
-def draw(randomness: Randomness, context: Context, *, size: int = 7) -> Projection:
+def draw(
+    randomness: Randomness, context: Context, *, size: Annotated[int, Limits(2)] = 7
+) -> Projection:
     """Draw a projection for each example that keeps one dimension in `size`.
 
     size: tokens of a bucket. The K = ceil(N / size) buckets differ in size by at most one. Each run
@@ -51,7 +54,9 @@ def draw(randomness: Randomness, context: Context, *, size: int = 7) -> Projecti
     return jax.vmap(lambda key: _draw(key, length, size))(randomness.each("mask"))
 
 
-def draw_shared(randomness: Randomness, context: Context, *, size: int = 7) -> Projection:
+def draw_shared(
+    randomness: Randomness, context: Context, *, size: Annotated[int, Limits(2)] = 7
+) -> Projection:
     """Draw one projection for the whole batch, repeated for each example; else as `draw`."""
     shared = _draw(randomness.shared("mask"), _length(context, size), size)
     batch = len(randomness.slots)
@@ -98,11 +103,11 @@ def _draw(key: Array, length: int, size: int) -> Projection:
     buckets = -(-length // size)
     runs = -(-length // buckets)
     for_buckets, for_signs = jax.random.split(key)
-    orders = jnp.argsort(jax.random.uniform(for_buckets, (runs, buckets)), axis=-1)
+    orders = jnp.argsort(jax.random.uniform(for_buckets, (runs, buckets), jnp.float32), axis=-1)
     starts = buckets * jnp.arange(runs)[:, None]
     places = (starts + orders).reshape(-1)[:length].astype(jnp.int32)
     slots = jnp.full((runs * buckets,), length, jnp.int32).at[places].set(jnp.arange(length))
-    signs = jnp.argsort(jax.random.uniform(for_signs, (length,))) % 2 * 2.0 - 1
+    signs = jnp.argsort(jax.random.uniform(for_signs, (length,), jnp.float32)) % 2 * 2.0 - 1
     return Projection(slots.reshape(runs, buckets), places, signs)
 
 

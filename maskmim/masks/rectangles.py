@@ -40,7 +40,7 @@ def inside(
     """
     uniforms = _uniforms(keys, 2 * len(grid) - 1)
     sides = whole_sides(uniforms[:, : len(grid) - 1], grid, count=count, aspect=aspect)
-    starts = places(uniforms[:, len(grid) - 1 :], jnp.array(grid) - sides + 1)
+    starts = places(uniforms[:, len(grid) - 1 :], jnp.array([grid]) - sides + 1)
     return boxes(sides, starts, grid, count=count)
 
 
@@ -55,7 +55,7 @@ def rolled(
     """
     uniforms = _uniforms(keys, 2 * len(grid) - 1)
     sides = whole_sides(uniforms[:, : len(grid) - 1], grid, count=count, aspect=aspect)
-    starts = places(uniforms[:, len(grid) - 1 :], jnp.array(grid))
+    starts = places(uniforms[:, len(grid) - 1 :], jnp.array([grid]))
     return boxes(sides, starts, grid, count=count)
 
 
@@ -68,7 +68,7 @@ def boxes(sides: Array, starts: Array, grid: Sequence[int], *, count: int) -> Ar
     inside_box, rank = jnp.bool_(True), jnp.int32(0)
     for axis, size in enumerate(grid):
         shape = [-1 if place == axis else 1 for place in range(len(grid))]
-        offset = (jnp.arange(size) - starts[:, axis, None]) % size
+        offset = (jnp.arange(size)[None] - starts[:, axis, None]) % size
         side = sides[:, axis].reshape(-1, *[1] * len(grid))
         offset = offset.reshape(len(offset), *shape)
         inside_box = inside_box & (offset < side)
@@ -132,11 +132,11 @@ def narrowed(low: Array, high: Array, least: Array, most: Array) -> tuple[Array,
 
 def places(uniforms: Array, choices: Array) -> Array:
     """Turn uniform numbers in [0, 1) into whole numbers below `choices`."""
-    return jnp.minimum((uniforms * choices).astype(jnp.int32), choices - 1)
+    return jnp.minimum((uniforms * choices.astype(jnp.float32)).astype(jnp.int32), choices - 1)
 
 
 def _uniforms(keys: Array, count: int) -> Array:
-    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,), jnp.float32))(keys)
 
 
 def _log_aspect(aspect: tuple[float, float]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveFraction
 from maskmim.masks.core import MaskError, from_scores, keep_strongest, positions, split_counts
 from maskmim.masks.slices import named_axes
 from maskmim.masks.video import AXES
@@ -32,7 +33,7 @@ def tokens_scores(randomness: Randomness, context: Context) -> Array:
 
 
 def tokens_counts(
-    grid: tuple[int, ...], *, ratio: float, predicted: float = 0.2
+    grid: tuple[int, ...], *, ratio: OpenFraction, predicted: PositiveFraction = 0.2
 ) -> tuple[int, int]:
     """Return the numbers of visible and predicted tokens of `tokens`; the others are neither."""
     length = math.prod(named_axes(grid, AXES))
@@ -48,7 +49,11 @@ def tokens_counts(
 
 @facts.sampler(needs=("features",), axes=(3,), counts=tokens_counts)
 def tokens(
-    randomness: Randomness, context: Context, *, ratio: float, predicted: float = 0.2
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    predicted: PositiveFraction = 0.2,
 ) -> Mask:
     """Hide redundant tokens of a clip for good, show or predict those that changed.
 
@@ -68,7 +73,7 @@ def tokens(
     visible, count = tokens_counts(context.grid, ratio=ratio, predicted=predicted)
     kept = keep_strongest(tokens_scores(randomness, context), visible + count)
     keys = randomness.each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, kept.shape[1:]))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, kept.shape[1:], jnp.float32))(keys)
     shown = keep_strongest(jnp.where(kept, noise, -1.0), visible)
     predict = positions(kept & ~shown, count)
     weight = jnp.ones(predict.shape, jnp.float32)
@@ -92,7 +97,7 @@ def segments_scores(randomness: Randomness, context: Context) -> Array:
 
 
 @facts.sampler(needs=("features",), axes=(1,))
-def segments(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def segments(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the segments of a long video that differ least from the one before.
 
     Nothing is random. ratio: share of hidden segments, exact after rounding; 0.5 is recommended.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Fraction, NonNegativeInt, OpenFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_hidden, from_scores, split_counts
 from maskmim.masks.region_maps import FACE_CANDIDATES, FACE_REGIONS
 from maskmim.types import Array, Context, Mask, Randomness
@@ -23,9 +24,9 @@ def covered(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    regions: int = FACE_REGIONS,
-    candidates: tuple[int, ...] = FACE_CANDIDATES,
+    ratio: OpenFraction,
+    regions: PositiveInt = FACE_REGIONS,
+    candidates: tuple[NonNegativeInt, ...] = FACE_CANDIDATES,
 ) -> Mask:
     """Hide one random region completely and the same share of every other (CRFR-P).
 
@@ -51,8 +52,8 @@ def covered_overlapping(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    candidates: tuple[int, ...] = FACE_CANDIDATES,
+    ratio: OpenFraction,
+    candidates: tuple[NonNegativeInt, ...] = FACE_CANDIDATES,
 ) -> Mask:
     """Hide as `covered` does where tokens belong to several regions, as in FSFM.
 
@@ -71,19 +72,23 @@ def covered_overlapping(
 def covered_region(
     randomness: Randomness,
     *,
-    regions: int = FACE_REGIONS,
-    candidates: tuple[int, ...] = FACE_CANDIDATES,
+    regions: PositiveInt = FACE_REGIONS,
+    candidates: tuple[NonNegativeInt, ...] = FACE_CANDIDATES,
 ) -> Array:
     """Draw the region i32[B] that `covered` covers in each example, one of the candidates."""
     if not candidates or not all(0 <= label < regions for label in candidates):
         raise MaskError(f"candidates {candidates}: one or more labels from 0 to {regions - 1}")
-    draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(candidates)))
+    draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(candidates), jnp.int32))
     return jnp.array(candidates, jnp.int32)[draw(randomness.each("region"))]
 
 
 @facts.sampler(needs=("labels",))
 def proportional(
-    randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    regions: PositiveInt = FACE_REGIONS,
 ) -> Mask:
     """Hide the same share of every region, within one token (FSFM's FRP).
 
@@ -98,7 +103,11 @@ def proportional(
 
 @facts.sampler(needs=("labels",))
 def whole(
-    randomness: Randomness, context: Context, *, ratio: float, regions: int = FACE_REGIONS
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    regions: PositiveInt = FACE_REGIONS,
 ) -> Mask:
     """Hide whole regions in a random order, the last one in part.
 
@@ -109,8 +118,10 @@ def whole(
 
     def score(key: Array, labels: Array) -> Array:
         for_order, for_tokens = jax.random.split(key)
-        turn = jnp.argsort(jax.random.uniform(for_order, (regions + 1,)))
-        return turn[labels] + jax.random.uniform(for_tokens, labels.shape)
+        turn = jnp.argsort(jax.random.uniform(for_order, (regions + 1,), jnp.float32))
+        return turn[labels].astype(jnp.float32) + jax.random.uniform(
+            for_tokens, labels.shape, jnp.float32
+        )
 
     return from_scores(jax.vmap(score)(randomness.each("mask"), labels), ratio=ratio)
 
@@ -120,9 +131,9 @@ def object_first(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    objects: tuple[int, ...] = (1,),
-    hints: float = 0.1,
+    ratio: OpenFraction,
+    objects: tuple[NonNegativeInt, ...] = (1,),
+    hints: Fraction = 0.1,
 ) -> Mask:
     """Hide the tokens of objects first, except a few that stay visible as hints.
 
@@ -138,14 +149,18 @@ def object_first(
     noise = _noise(randomness, inside.shape[-1])
     order = jnp.argsort(jnp.where(inside, noise, 2.0), axis=-1)
     place = jnp.argsort(order, axis=-1)
-    shown = jnp.round(hints * inside.sum(-1, keepdims=True))
-    stage = jnp.where(inside, jnp.where(place < shown, 2.0, 0.0), 1.0)
+    shown = jnp.round(hints * inside.sum(-1, keepdims=True).astype(jnp.float32))
+    stage = jnp.where(inside, jnp.where(place < shown.astype(place.dtype), 2.0, 0.0), 1.0)
     return from_scores(stage + noise, ratio=ratio)
 
 
 @facts.sampler(needs=("labels",))
 def background_first(
-    randomness: Randomness, context: Context, *, ratio: float, objects: tuple[int, ...] = (1,)
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    objects: tuple[NonNegativeInt, ...] = (1,),
 ) -> Mask:
     """Hide random tokens of the background first, those of objects last.
 
@@ -154,7 +169,9 @@ def background_first(
     Source: ours, the control experiment of `object_first`.
     """
     inside = _object_tokens(context.hints["labels"], objects)
-    return from_scores(inside + _noise(randomness, inside.shape[-1]), ratio=ratio)
+    return from_scores(
+        inside.astype(jnp.float32) + _noise(randomness, inside.shape[-1]), ratio=ratio
+    )
 
 
 def _grouped_labels(labels: Array, regions: int) -> Array:
@@ -167,7 +184,9 @@ def _object_tokens(labels: Array, objects: tuple[int, ...]) -> Array:
 
 
 def _noise(randomness: Randomness, length: int) -> Array:
-    return jax.vmap(lambda key: jax.random.uniform(key, (length,)))(randomness.each("mask"))
+    return jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(
+        randomness.each("mask")
+    )
 
 
 def _cover(
@@ -181,13 +200,13 @@ def _cover(
     def hide(key: Array, inside: Array, labels: Array) -> Array:
         for_ties, for_tokens = jax.random.split(key)
         labels = jnp.where(inside, cover, labels)
-        sizes = (labels == jnp.arange(cover + 1)[:, None]).sum(-1)
+        sizes = (labels[None] == jnp.arange(cover + 1)[:, None]).sum(-1)
         first = jnp.minimum(sizes[cover], count)
-        ties = jax.random.uniform(for_ties, (cover,))
+        ties = jax.random.uniform(for_ties, (cover,), jnp.float32)
         shares = apportion(sizes[:cover], count - first, ties)
         quotas = jnp.append(shares, first)
         # Sorted by label, at random within a label.
-        noise = jax.random.uniform(for_tokens, (length,))
+        noise = jax.random.uniform(for_tokens, (length,), jnp.float32)
         order = jnp.lexsort((noise, labels))
         ordered = labels[order]
         place = jnp.arange(length) - (jnp.cumsum(sizes) - sizes)[ordered]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Fraction, PositiveFraction
 from maskmim.masks.core import MaskError, keep_strongest, positions
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -23,7 +24,7 @@ def in_place(randomness: Randomness, context: Context, *, sampler: Sampler) -> M
 
 
 def partly_predicted(
-    randomness: Randomness, context: Context, *, sampler: Sampler, share: float
+    randomness: Randomness, context: Context, *, sampler: Sampler, share: PositiveFraction
 ) -> Mask:
     """Hide as another sampler does, predict a random part of its predicted tokens.
 
@@ -38,7 +39,7 @@ def partly_predicted(
     predicted = mask.predict.shape[-1]
     count = max(1, int(share * predicted + 1e-9))
     keys = randomness.inside("partly_predicted").each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (predicted,)))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (predicted,), jnp.float32))(keys)
     places = positions(keep_strongest(noise, count), count)
     take = jnp.take_along_axis
     return mask._replace(
@@ -56,7 +57,7 @@ def all_predicted(randomness: Randomness, context: Context, *, sampler: Sampler)
 
 
 def spared(
-    randomness: Randomness, context: Context, *, sampler: Sampler, chance: float = 0.5
+    randomness: Randomness, context: Context, *, sampler: Sampler, chance: Fraction = 0.5
 ) -> Mask:
     """Hide as another sampler does, but spare each example with a probability.
 
@@ -73,8 +74,10 @@ def spared(
             "encoder; wrap the sampler in maskmim.masks.roles.in_place"
         )
     keys = randomness.inside("spared").each("mask")
-    masked = ~jax.vmap(lambda key: jax.random.bernoulli(key, chance))(keys)[:, None]
-    return mask._replace(hidden=mask.hidden & masked, weight=mask.weight * masked)
+    masked = ~jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(chance)))(keys)[:, None]
+    return mask._replace(
+        hidden=mask.hidden & masked, weight=mask.weight * masked.astype(jnp.float32)
+    )
 
 
 def _all_tokens(mask: Mask) -> Array:

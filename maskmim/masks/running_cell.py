@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import MaskError, positions
 from maskmim.masks.slices import named_axes
 from maskmim.masks.video import AXES, tube, tube_counts
@@ -15,7 +18,9 @@ from maskmim.types import Array, Context, Mask, Randomness
 CELL = 4  # Places of a cell of 2 x 2, which is also the period in time steps.
 
 
-def dual_counts(grid: tuple[int, ...], *, ratio: float, decoded: float = 0.5) -> tuple[int, int]:
+def dual_counts(
+    grid: tuple[int, ...], *, ratio: OpenFraction, decoded: Literal[0.25, 0.5, 0.75] = 0.5
+) -> tuple[int, int]:
     """Return the numbers of visible and predicted tokens of `dual`; some tokens are both."""
     steps, rows, columns = named_axes(grid, AXES)
     places = places_decoded(decoded)
@@ -28,7 +33,13 @@ def dual_counts(grid: tuple[int, ...], *, ratio: float, decoded: float = 0.5) ->
 
 
 @facts.sampler(axes=(3,), counts=dual_counts)
-def dual(randomness: Randomness, context: Context, *, ratio: float, decoded: float = 0.5) -> Mask:
+def dual(
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    decoded: Literal[0.25, 0.5, 0.75] = 0.5,
+) -> Mask:
     """Hide as `video.tube` does and predict a share of all tokens in running cells.
 
     `predict` holds the decoded tokens. As in the released code some of them are visible: the
@@ -46,7 +57,7 @@ def dual(randomness: Randomness, context: Context, *, ratio: float, decoded: flo
     _, count = dual_counts(grid, ratio=ratio, decoded=decoded)
     mask = tube(randomness, context, ratio=ratio)
     keys = randomness.each("running_cell")
-    phases = jax.vmap(lambda key: jax.random.randint(key, (), 0, CELL))(keys)
+    phases = jax.vmap(lambda key: jax.random.randint(key, (), 0, CELL, jnp.int32))(keys)
     predict = positions(decoded_tokens(phases, grid, decoded=decoded), count)
     weight = jnp.take_along_axis(mask.hidden, predict, axis=1).astype(jnp.float32)
     return mask._replace(predict=predict, weight=weight)
@@ -60,7 +71,7 @@ def decoded_tokens(phases: Array, grid: tuple[int, ...], *, decoded: float) -> A
     """
     step, row, column = np.indices(grid).reshape(3, -1)
     turn = row % 2 * 2 + column % 2 + step + 1
-    return (turn + phases[:, None]) % CELL >= CELL - places_decoded(decoded)
+    return (turn[None] + phases[:, None]) % CELL >= CELL - places_decoded(decoded)
 
 
 def places_decoded(decoded: float) -> int:

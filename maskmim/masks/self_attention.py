@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Fraction, OpenFraction, Positive, PositiveFraction
 from maskmim.masks.core import MaskError, from_scores, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -19,10 +20,10 @@ def attended(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    per_query: float = 8.0,
-    initial: float = 1.0,
-    until: float = 0.25,
+    ratio: OpenFraction,
+    per_query: Positive = 8.0,
+    initial: PositiveFraction = 1.0,
+    until: Fraction = 0.25,
 ) -> Mask:
     """Hide the tokens that random queries attend to most, random ones at first.
 
@@ -40,10 +41,10 @@ def attended_scores(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    per_query: float = 8.0,
-    initial: float = 1.0,
-    until: float = 0.25,
+    ratio: OpenFraction,
+    per_query: Positive = 8.0,
+    initial: PositiveFraction = 1.0,
+    until: Fraction = 0.25,
 ) -> Array:
     """Draw the scores f32[B, N] that `attended` ranks; the largest stay visible.
 
@@ -74,8 +75,8 @@ def attended_scores(
 
     def score(key: Array, attention: Array) -> Array:
         for_queries, for_tokens = jax.random.split(key)
-        chosen = jnp.argsort(jax.random.uniform(for_queries, (queries,))) < query_count
-        noise = jax.random.uniform(for_tokens, (length,))
+        chosen = jnp.argsort(jax.random.uniform(for_queries, (queries,), jnp.float32)) < query_count
+        noise = jax.random.uniform(for_tokens, (length,), jnp.float32)
         return window_scores(attention, chosen, noise, width)
 
     return jax.vmap(score)(randomness.each("mask"), attention)
@@ -91,7 +92,7 @@ def window_scores(attention: Array, chosen: Array, noise: Array, width: Array | 
     total = jnp.where(chosen[:, None], attention, 0.0).sum(0)
     order = jnp.argsort(total, descending=True, stable=True)
     rank = jnp.argsort(order)
-    return jnp.where(rank < width, noise, 1.0 + rank)
+    return jnp.where(rank < width, noise, 1.0 + rank.astype(jnp.float32))
 
 
 def candidate_count(

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.masks.units import to_units
@@ -39,7 +40,7 @@ def slice_counts(places: int, *, ratio: float, kind: str) -> tuple[int, int]:
 
 def random_slices(keys: Array, places: int, hidden: int) -> Array:
     """Draw a uniformly random subset of `hidden` places for each key: bool[B, places]."""
-    scores = jax.vmap(lambda key: jax.random.uniform(key, (places,)))(keys)
+    scores = jax.vmap(lambda key: jax.random.uniform(key, (places,), jnp.float32))(keys)
     return ~keep_strongest(scores, places - hidden)
 
 

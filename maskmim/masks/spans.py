@@ -15,6 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import OpenFraction, PositiveFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -23,9 +24,9 @@ def geometric(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    p: float = 0.2,
-    longest: int = 10,
+    ratio: OpenFraction,
+    p: PositiveFraction = 0.2,
+    longest: PositiveInt = 10,
 ) -> Mask:
     """Hide spans of geometric lengths, each from a token that is not hidden yet.
 
@@ -37,7 +38,11 @@ def geometric(
 
 
 def geometric_scores(
-    randomness: Randomness, context: Context, *, p: float = 0.2, longest: int = 10
+    randomness: Randomness,
+    context: Context,
+    *,
+    p: PositiveFraction = 0.2,
+    longest: PositiveInt = 10,
 ) -> Array:
     """Draw the moment at which spans of geometric lengths reach each token: f32[B, N].
 
@@ -59,7 +64,7 @@ def geometric_scores(
     def row(key: Array) -> Array:
         for_order, for_length = jax.random.split(key)
         order = _random_order(for_order, length)
-        uniform = jax.random.uniform(for_length, (length,))
+        uniform = jax.random.uniform(for_length, (length,), jnp.float32)
         lengths = span_lengths(uniform, p=p, longest=longest)
         return hiding_moments(order, lengths, longest=longest)
 
@@ -89,14 +94,14 @@ def hiding_moments(order: Array, lengths: Array, *, longest: int) -> Array:
     def before(values: Array, fill: int) -> Array:
         """Return the values of the tokens before each, the nearest first: [longest - 1, N]."""
         padded = jnp.pad(values, (longest - 1, 0), constant_values=fill)
-        return padded[jnp.arange(longest - 1, longest - 1 + len(values)) - offsets]
+        return padded[jnp.arange(longest - 1, longest - 1 + len(values))[None] - offsets]
 
     earlier = before(order, len(order))
     reaches = before(lengths, 0) > offsets
 
     def next_round(state: tuple[Array, Array]) -> tuple[Array, Array]:
         starts, _ = state
-        free = ~(reaches & (earlier < order) & before(starts, False)).any(0)
+        free = ~(reaches & (earlier < order[None]) & before(starts, False)).any(0)
         return free, (free != starts).any()
 
     every = jnp.ones(order.shape, bool)
@@ -110,8 +115,8 @@ def fixed(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    length: int = 10,
+    ratio: OpenFraction,
+    length: PositiveInt = 10,
 ) -> Mask:
     """Hide spans of one length that may overlap, starts drawn without replacement.
 
@@ -122,7 +127,7 @@ def fixed(
     return from_scores(fixed_scores(randomness, context, length=length), ratio=ratio)
 
 
-def fixed_scores(randomness: Randomness, context: Context, *, length: int = 10) -> Array:
+def fixed_scores(randomness: Randomness, context: Context, *, length: PositiveInt = 10) -> Array:
     """Draw the moment at which spans of one length reach each token: f32[B, N].
 
     The tokens reached last stay visible.
@@ -163,4 +168,4 @@ def fixed_hiding_moments(order: Array, *, length: int) -> Array:
 
 
 def _random_order(key: Array, count: int) -> Array:
-    return jnp.argsort(jax.random.bits(key, (count,)))
+    return jnp.argsort(jax.random.bits(key, (count,), jnp.uint32))

@@ -36,6 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.ranges import NonNegative, OpenFraction, Positive, PositiveInt
 from maskmim.masks.colour import NARROW
 from maskmim.masks.core import MaskError, from_scores, keep_strongest, split_counts
 from maskmim.masks.gaussian import kernel
@@ -46,7 +47,7 @@ CLOSENESS_SIGMA = 1.5  # Tokens; the usual value of void-and-cluster.
 # that subtracting a token's pressure undoes adding it.
 QUANTUM = 1 / 256
 
-Weights = float | tuple[float, ...]
+Weights = NonNegative | tuple[NonNegative, ...]
 
 
 class Torus(NamedTuple):
@@ -95,7 +96,9 @@ def pressure(offsets: np.ndarray, *, window: int, spread: float, weights: Weight
     return np.round(total / QUANTUM) * QUANTUM
 
 
-def torus_of(grid: tuple[int, ...], *, window: int, spread: float, weights: Weights) -> Torus:
+def torus_of(
+    grid: tuple[int, ...], *, window: PositiveInt, spread: NonNegative, weights: Weights
+) -> Torus:
     """Return the torus of a grid; arguments and errors as `spread_blue`.
 
     An axis of one token keeps its length.
@@ -126,7 +129,7 @@ def high_pass(keys: Array, sizes: tuple[int, ...], sigma: float) -> Array:
     variance = 1 - 2 * peak + math.prod((blur @ blur)[0, 0] for blur in blurs)
     if variance < 1e-12:
         raise MaskError(f"sigma {sigma} leaves no noise on a grid of {sizes} tokens")
-    white = jax.vmap(lambda key: jax.random.normal(key, sizes))(keys)
+    white = jax.vmap(lambda key: jax.random.normal(key, sizes, jnp.float32))(keys)
     low = white
     for blur in blurs:
         # Each round moves its axis to the end; after the last round their order is restored.
@@ -143,7 +146,7 @@ def crowding(shown: Array, torus: Torus) -> Array:
     axes = tuple(range(1, shown.ndim))
     around_first = torus.pressure[tuple(slice(size - 1, None) for size in torus.sizes)]
     gain = jnp.asarray(np.fft.rfftn(around_first), jnp.complex64)
-    waves = jnp.fft.rfftn(shown.astype(jnp.float32), axes=axes) * gain
+    waves = jnp.fft.rfftn(shown.astype(jnp.float32), axes=axes) * gain[None]
     crowd = jnp.fft.irfftn(waves, s=torus.sizes, axes=axes)
     return jnp.round(crowd / QUANTUM) * QUANTUM
 
@@ -180,10 +183,10 @@ def spread_blue_scores(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    sigma: float = NARROW,
-    window: int = 3,
-    spread: float = 3.0,
+    ratio: OpenFraction,
+    sigma: Positive = NARROW,
+    window: PositiveInt = 3,
+    spread: NonNegative = 3.0,
     weights: Weights = 2.0,
 ) -> Array:
     """Draw noise less crowding f32[B, N], largest for the tokens left visible by the moves.
@@ -210,10 +213,10 @@ def spread_blue(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
-    sigma: float = NARROW,
-    window: int = 3,
-    spread: float = 3.0,
+    ratio: OpenFraction,
+    sigma: Positive = NARROW,
+    window: PositiveInt = 3,
+    spread: NonNegative = 3.0,
     weights: Weights = 2.0,
 ) -> Mask:
     """Hide all but single tokens spread more evenly than `colour.blue`, off lines.

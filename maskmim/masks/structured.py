@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveRange
 from maskmim.masks.core import MaskError, from_scores
 from maskmim.masks.gaussian import Blur, deviation, radius
 from maskmim.types import Array, Context, Mask, Randomness
 
-Range = tuple[float, float]
+Range = PositiveRange
 
 NARROW: Range = (0.75, 1.25)
 WIDE: Range = (1.75, 2.5)
@@ -61,7 +62,9 @@ def blur_matrix(sigma: Array, size: int, *, reach: int, margin: int) -> Array:
     the margin.
     """
     offset = np.arange(size + 2 * margin) - margin - np.arange(size)[:, None]
-    weights = jnp.where(abs(offset) <= reach, jnp.exp(-0.5 * (offset / sigma) ** 2), 0.0)
+    weights = jnp.where(
+        abs(offset) <= reach, jnp.exp(-0.5 * (offset.astype(np.float32) / sigma) ** 2), 0.0
+    )
     return weights / weights.sum(1, keepdims=True)
 
 
@@ -108,7 +111,7 @@ def _blur(field: Array, matrices: tuple[Array, ...]) -> Array:
 
 def _outer(vectors: list[Array]) -> Array:
     times, rows, columns = vectors
-    return times[:, None, None] * rows[:, None] * columns
+    return times[:, None, None] * rows[None, :, None] * columns[None, None]
 
 
 def green3d_scores(
@@ -133,10 +136,12 @@ def green3d_scores(
     def clip(key: Array) -> Array:
         for_noise, for_sigmas = jax.random.split(key)
         low, high = jnp.asarray(ranges[:, ::2, 0]), jnp.asarray(ranges[:, ::2, 1])
-        pairs = jax.random.uniform(for_sigmas, (2, 2), minval=low[:, :2], maxval=high[:, :2])
+        pairs = jax.random.uniform(
+            for_sigmas, (2, 2), jnp.float32, minval=low[:, :2], maxval=high[:, :2]
+        )
         sigmas = pairs[:, np.array([0, 1, 1])]
         matrices = band_matrices(sigmas, grid, ranges)
-        field = band_pass(jax.random.normal(for_noise, shape), *matrices)
+        field = band_pass(jax.random.normal(for_noise, shape, jnp.float32), *matrices)
         return (field - field.mean()) / band_deviation(*matrices)
 
     scores = jax.vmap(clip)(randomness.each("mask"))
@@ -148,7 +153,7 @@ def green3d(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
+    ratio: OpenFraction,
     narrow: Range = NARROW,
     wide: Range = WIDE,
     time_narrow: Range = NARROW,

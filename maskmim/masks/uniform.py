@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import from_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
 
-def random(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def random(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide a uniformly random subset of the tokens of each example.
 
     ratio: share of hidden tokens, exact after rounding, see `split_counts`.
@@ -21,4 +23,6 @@ def random(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 def random_scores(randomness: Randomness, context: Context) -> Array:
     """Draw uniform noise in [0, 1): f32[B, N]; the largest stay visible."""
     shape = (context.length,)
-    return jax.vmap(lambda key: jax.random.uniform(key, shape))(randomness.each("mask"))
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(
+        randomness.each("mask")
+    )

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveInt, Sizes
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
-Unit = int | tuple[int, ...]
+Unit = PositiveInt | Sizes
 
 
 def unit_shape(grid: tuple[int, ...], unit: Unit) -> tuple[int, ...]:
@@ -51,7 +52,7 @@ def to_units(scores: Array, grid: tuple[int, ...], unit: Unit) -> Array:
     return scores.reshape(scores.shape[0], -1)[:, _unit_of_token(grid, unit)]
 
 
-def unit_counts(grid: tuple[int, ...], *, ratio: float, unit: Unit = 2) -> tuple[int, int]:
+def unit_counts(grid: tuple[int, ...], *, ratio: OpenFraction, unit: Unit = 2) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens in whole units, hidden ones rounded up.
 
     30 of 49 units are hidden for a ratio of 0.6 on 14 x 14 tokens. Where units do not tile the
@@ -90,7 +91,9 @@ def units_from_order(order: Array, *, grid: tuple[int, ...], ratio: float, unit:
 
 
 @facts.sampler(counts=unit_counts)
-def random(randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2) -> Mask:
+def random(
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, unit: Unit = 2
+) -> Mask:
     """Hide a uniformly random subset of units larger than a token.
 
     ratio: share of hidden units. Where units tile the grid, `ceil(ratio * units)` are hidden (see
@@ -123,7 +126,9 @@ def random_scores(randomness: Randomness, context: Context, *, unit: Unit = 2) -
     def draw(key: Array) -> tuple[Array, Array]:
         for_units, for_tokens = jax.random.split(key)
         places = jax.random.permutation(for_units, units)
-        return places.astype(jnp.float32), jax.random.uniform(for_tokens, (length,)) / 2
+        return places.astype(jnp.float32), jax.random.uniform(
+            for_tokens, (length,), jnp.float32
+        ) / 2
 
     places, inside = jax.vmap(draw)(randomness.each("mask"))
     return to_units(places, grid, unit) + inside

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import FractionBelowOne
 from maskmim.masks.core import MaskError, keep_strongest, positions, ranks
 from maskmim.masks.ratio import Law
 from maskmim.types import Array, Context, Mask, Randomness
@@ -22,7 +23,12 @@ Scores = Callable[[Randomness, Context], Array]
 
 
 def per_example(
-    randomness: Randomness, context: Context, *, scores: Scores, law: Law, dropped: float = 0.0
+    randomness: Randomness,
+    context: Context,
+    *,
+    scores: Scores,
+    law: Law,
+    dropped: FractionBelowOne = 0.0,
 ) -> Mask:
     """Hide the weakest tokens, their share drawn for each example from a law.
 
@@ -43,7 +49,12 @@ def per_example(
 
 
 def per_batch(
-    randomness: Randomness, context: Context, *, scores: Scores, law: Law, dropped: float = 0.0
+    randomness: Randomness,
+    context: Context,
+    *,
+    scores: Scores,
+    law: Law,
+    dropped: FractionBelowOne = 0.0,
 ) -> Mask:
     """Hide the weakest tokens, their share drawn once for the whole global batch.
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveInt
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
 from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
 from maskmim.types import Array, Context, Mask, Randomness
@@ -20,7 +21,7 @@ Grid = tuple[int, ...]
 AXES = ("time", "rows", "columns")
 
 
-def tube_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+def tube_counts(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `tube`, equal in every time step."""
     steps, rows, columns = named_axes(grid, AXES)
     visible, hidden = slice_counts(rows * columns, ratio=ratio, kind="places of a frame")
@@ -28,7 +29,7 @@ def tube_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
 
 
 @facts.sampler(axes=(3,), counts=tube_counts)
-def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def tube(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide the same uniformly random places in every time step of a clip.
 
     ratio: share of hidden places, exact after rounding: 176 of 14 x 14 for VideoMAE's 0.9.
@@ -44,7 +45,7 @@ def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     return hide_slices(chosen, grid, (1, 2), hidden=hidden)
 
 
-def frame_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
+def frame_counts(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `frame` and `causal_frame`."""
     steps, rows, columns = named_axes(grid, AXES)
     visible, hidden = slice_counts(steps, ratio=ratio, kind="time steps")
@@ -52,7 +53,7 @@ def frame_counts(grid: Grid, *, ratio: float) -> tuple[int, int]:
 
 
 @facts.sampler(axes=(3,), counts=frame_counts)
-def frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def frame(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide whole time steps of a clip, chosen uniformly at random.
 
     ratio: share of hidden time steps, exact after rounding: 7 of 8 for 0.9.
@@ -67,7 +68,7 @@ def frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
 
 
 @facts.sampler(axes=(3,), counts=frame_counts)
-def causal_frame(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def causal_frame(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but the first time steps of a clip; nothing is random.
 
     ratio: share of hidden time steps, exact after rounding. Every example gets the same mask.
@@ -79,7 +80,9 @@ def causal_frame(randomness: Randomness, context: Context, *, ratio: float) -> M
     return hide_slices(chosen, grid, (0,), hidden=hidden)
 
 
-def future_counts(grid: Grid, *, ratio: float, context_steps: int = 1) -> tuple[int, int]:
+def future_counts(
+    grid: Grid, *, ratio: OpenFraction, context_steps: PositiveInt = 1
+) -> tuple[int, int]:
     """Return the numbers of visible and hidden tokens of `future_tokens`."""
     steps, rows, columns = named_axes(grid, AXES)
     if not 0 < context_steps < steps:
@@ -94,7 +97,7 @@ def future_counts(grid: Grid, *, ratio: float, context_steps: int = 1) -> tuple[
 
 @facts.sampler(axes=(3,), counts=future_counts)
 def future_tokens(
-    randomness: Randomness, context: Context, *, ratio: float, context_steps: int = 1
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, context_steps: PositiveInt = 1
 ) -> Mask:
     """Hide a uniformly random subset of the tokens after the first time steps.
 
@@ -111,11 +114,11 @@ def future_tokens(
 
 
 def future_tokens_scores(
-    randomness: Randomness, context: Context, *, context_steps: int = 1
+    randomness: Randomness, context: Context, *, context_steps: PositiveInt = 1
 ) -> Array:
     """Draw the scores that `future_tokens` ranks: f32[B, N], noise below 1, 1 for the context."""
     steps, rows, columns = named_axes(context.grid, AXES)
     length, context_length = steps * rows * columns, context_steps * rows * columns
     keys = randomness.each("mask")
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(keys)
     return jnp.where(jnp.arange(length) < context_length, 1.0, noise)

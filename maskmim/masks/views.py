@@ -9,8 +9,10 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction, PositiveInt, Shares
 from maskmim.masks import uniform
 from maskmim.masks.combine import complement
 from maskmim.masks.core import MaskError, from_hidden, keep_strongest, ranks, split_counts
@@ -21,7 +23,7 @@ Sampler = Callable[..., Mask]
 
 
 def disjoint(
-    randomness: Randomness, context: Context, *, ratio: float, views: int = 2
+    randomness: Randomness, context: Context, *, ratio: OpenFraction, views: PositiveInt = 2
 ) -> tuple[Mask, ...]:
     """Hide all but a different part of one random permutation in each view.
 
@@ -32,7 +34,7 @@ def disjoint(
     Source: LUT (Learning with Unmasked Tokens), random_masking of models/models_lut.py,
     naver-ai/lut; FastConvMAE for four views.
     """
-    noise = jax.vmap(lambda key: jax.random.uniform(key, (math.prod(context.grid),)))
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (math.prod(context.grid),), jnp.float32))
     return disjoint_from_scores(noise(randomness.each("mask")), ratio=ratio, views=views)
 
 
@@ -53,7 +55,7 @@ def disjoint_from_scores(scores: Array, *, ratio: float, views: int = 2) -> tupl
 
 
 def covering_counts(
-    grid: tuple[int, ...], *, ratio: float, unit: Unit = 2, views: int = 2
+    grid: tuple[int, ...], *, ratio: OpenFraction, unit: Unit = 2, views: PositiveInt = 2
 ) -> tuple[tuple[int, int], ...]:
     """Return the visible and hidden tokens of each view of `covering`; raises as it does."""
     visible, hidden = unit_counts(grid, ratio=ratio, unit=unit)
@@ -69,7 +71,12 @@ def covering_counts(
 
 @facts.sampler(counts=covering_counts)
 def covering(
-    randomness: Randomness, context: Context, *, ratio: float, unit: Unit = 2, views: int = 2
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    unit: Unit = 2,
+    views: PositiveInt = 2,
 ) -> tuple[Mask, ...]:
     """Hide units so that the hidden tokens of all views together cover the grid.
 
@@ -105,7 +112,7 @@ def _starts(grid: tuple[int, ...], unit: Unit, views: int) -> tuple[int, ...]:
 
 
 def complementary_counts(
-    grid: tuple[int, ...], *, ratio: float, sampler: Sampler = uniform.random
+    grid: tuple[int, ...], *, ratio: OpenFraction, sampler: Sampler = uniform.random
 ) -> tuple[tuple[int, int], ...]:
     """Return the visible and hidden tokens of both views of `complementary`.
 
@@ -123,7 +130,7 @@ def complementary(
     randomness: Randomness,
     context: Context,
     *,
-    ratio: float,
+    ratio: OpenFraction,
     sampler: Sampler = uniform.random,
 ) -> tuple[Mask, ...]:
     """Hide in the second of two views what the first shows, and show what it hides.
@@ -137,7 +144,7 @@ def complementary(
 
 
 def asymmetric_counts(
-    grid: tuple[int, ...], *, ratios: tuple[float, ...] = (0.0, 0.95)
+    grid: tuple[int, ...], *, ratios: Shares = (0.0, 0.95)
 ) -> tuple[tuple[int, int], ...]:
     """Return the visible and hidden tokens of each view of `asymmetric`; raises as it does."""
     length = math.prod(grid)
@@ -152,7 +159,7 @@ def asymmetric_counts(
 
 @facts.sampler(counts=asymmetric_counts)
 def asymmetric(
-    randomness: Randomness, context: Context, *, ratios: tuple[float, ...] = (0.0, 0.95)
+    randomness: Randomness, context: Context, *, ratios: Shares = (0.0, 0.95)
 ) -> tuple[Mask, ...]:
     """Hide independent random subsets, much in one view and little in another.
 
@@ -169,6 +176,6 @@ def asymmetric(
     masks = []
     for view, (visible, hidden) in enumerate(asymmetric_counts(context.grid, ratios=ratios)):
         keys = randomness.inside(f"view {view}").each("mask")
-        noise = jax.vmap(lambda key: jax.random.uniform(key, (context.length,)))(keys)
+        noise = jax.vmap(lambda key: jax.random.uniform(key, (context.length,), jnp.float32))(keys)
         masks.append(from_hidden(~keep_strongest(noise, visible), count=hidden))
     return tuple(masks)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from maskmim.config import facts
+from maskmim.config.ranges import OpenFraction
 from maskmim.masks.core import from_hidden, keep_strongest
 from maskmim.masks.slices import named_axes, random_slices, slice_counts
 from maskmim.masks.video import AXES, tube_counts
@@ -16,7 +17,7 @@ TIE_BREAK = 1e-5  # Decides between equal strengths only; that of a centre is 1.
 
 
 @facts.sampler(needs=("flow",), axes=(3,), counts=tube_counts)
-def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
+def tube(randomness: Randomness, context: Context, *, ratio: OpenFraction) -> Mask:
     """Hide all but tokens that follow the motion of a clip, as many in every step.
 
     Random places of the middle time step are centres of Gaussians (`nearest_gaussian`); this map is
@@ -43,7 +44,7 @@ def tube(randomness: Randomness, context: Context, *, ratio: float) -> Mask:
     centres = ~random_slices(randomness.each("mask"), rows * columns, hidden)
     base = nearest_gaussian(centres.reshape(-1, rows, columns))
     maps = warped_maps(base, flow, reverse_flow(flow))
-    ties = jax.vmap(lambda key: jax.random.uniform(key, (1, rows, columns)))(
+    ties = jax.vmap(lambda key: jax.random.uniform(key, (1, rows, columns), jnp.float32))(
         randomness.each("ties")
     )
     scores = (maps + TIE_BREAK * ties).reshape(-1, rows * columns)
@@ -58,10 +59,12 @@ def nearest_gaussian(centres: Array) -> Array:
     then along columns, so that the cost does not grow with the number of centres.
     """
     rows, columns = centres.shape[1:]
-    upright = jnp.square(jnp.arange(rows)[:, None] - jnp.arange(rows)).astype(jnp.float32)
-    across = jnp.square(jnp.arange(columns)[:, None] - jnp.arange(columns)).astype(jnp.float32)
+    upright = jnp.square(jnp.arange(rows)[:, None] - jnp.arange(rows)[None]).astype(jnp.float32)
+    across = jnp.square(jnp.arange(columns)[:, None] - jnp.arange(columns)[None]).astype(
+        jnp.float32
+    )
     near = jnp.where(centres[:, None], upright[:, :, None], jnp.inf).min(2)
-    return jnp.exp(-(near[:, :, None] + across).min(-1))
+    return jnp.exp(-(near[:, :, None] + across[None, None]).min(-1))
 
 
 def warped_maps(base: Array, forth: Array, back: Array) -> Array:
@@ -108,8 +111,9 @@ def reverse_flow(flow: Array) -> Array:
     places = jnp.stack(jnp.divmod(tokens, columns), -1)
 
     def reverse(flow: Array) -> Array:
-        goals = jnp.round(places + flow)
-        inside = ((goals >= 0) & (goals < jnp.array([rows, columns]))).all(-1)
+        goals = jnp.round(places.astype(flow.dtype) + flow)
+        ends = jnp.array([[rows, columns]], flow.dtype)
+        inside = ((goals >= 0) & (goals < ends)).all(-1)
         goals = jnp.where(inside, goals[:, 0] * columns + goals[:, 1], length).astype(jnp.int32)
         speed = (flow**2).sum(-1)
         fastest = jnp.full((length,), -1.0).at[goals].max(speed, mode="drop")

@@ -6,13 +6,14 @@ and inference.py of google-research/maskgit, which has no training loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax.numpy as jnp
 
 from maskmim.config.describe import title
+from maskmim.config.ranges import NonNegativeInt
 from maskmim.errors import UserError
 from maskmim.generate.repaint import blend_repainted, tokens_in_box
 from maskmim.models.token_transformer import TokenModel
@@ -40,6 +41,13 @@ class LabelError(UserError, ValueError):
     """Labels that the data do not have."""
 
 
+class Condition(TypedDict):
+    """What codes are conditioned on: a label set, and its number of classes, 0 for nothing."""
+
+    label: str
+    classes: NonNegativeInt
+
+
 class Parts(NamedTuple):
     """The built bricks of the method, see `masked_tokens`."""
 
@@ -48,7 +56,7 @@ class Parts(NamedTuple):
     mask: Callable[[Randomness, Context], Mask]
     loss: Callable[[Array, Array], Array]
     decode: Callable[..., Array]
-    condition: Mapping[str, Any]
+    condition: Condition
 
     @property
     def net(self) -> Net:
@@ -69,7 +77,7 @@ def masked_tokens(
     model: Callable[[int, int, int], TokenModel],
     mask: Callable[[Randomness, Context], Mask],
     token_loss: Callable[[Array, Array], Array],
-    condition: Mapping[str, Any],
+    condition: Condition,
     generation: Callable[..., Array],
 ) -> Method:
     """Train a model to predict hidden codes of a frozen tokenizer from the visible ones.

@@ -117,7 +117,7 @@ def _zero_centres(net: Net, params: Tree) -> dict[str, Array]:
 
 def crop_randomness(randomness: Randomness, crops: int) -> Randomness:
     """Return randomness with a slot for each of an example's crops; shared draws stay shared."""
-    slots = randomness.slots[:, None] * crops + jnp.arange(crops, dtype=jnp.uint32)
+    slots = randomness.slots[:, None] * crops + jnp.arange(crops, dtype=jnp.uint32)[None]
     return randomness._replace(slots=slots.reshape(-1))
 
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from maskmim.config.ranges import NonNegative
 from maskmim.losses.entropy import code_entropy, squared_distances
 from maskmim.masks.core import nothing_hidden
 from maskmim.models.critic import Critic
@@ -56,7 +57,9 @@ class Pass(NamedTuple):
     metrics: dict[str, Mean]
 
 
-def autoencoder(spec: Spec, *, model: Callable[[Spec], Net], scales: Mapping[str, float]) -> Method:
+def autoencoder(
+    spec: Spec, *, model: Callable[[Spec], Net], scales: Mapping[str, NonNegative]
+) -> Method:
     """Train an autoencoder through the codes of a codebook; keywords are sections of the config.
 
     model:  brick, spec -> Net as `teachers.picture_codes` describes it.
@@ -81,7 +84,7 @@ def adversarial(
     *,
     model: Callable[[Spec], Net],
     critic: Callable[[Spec], Critic],
-    scales: Mapping[str, float],
+    scales: Mapping[str, NonNegative],
 ) -> Method:
     """Train `autoencoder` against a discriminator, both in the same step.
 
@@ -110,7 +113,7 @@ def adversarial(
 
 def _autoencode(net: Net, params: Tree, batch: Batch) -> Pass:
     inputs = net.inputs(batch)
-    codebook = params["codebook"]["vectors"]
+    codebook = jnp.asarray(params["codebook"]["vectors"])
     vectors = vectors_of(net, params, inputs)
     codes = nearest(stop_gradient(vectors), stop_gradient(codebook))
     quantised = codebook[codes]
@@ -182,7 +185,8 @@ def _codes(net: Net, variables: Variables, batch: Batch) -> Array:
 
 
 def _encode(net: Net, variables: Variables, batch: Batch) -> Encoded:
-    vectors = variables.params["codebook"]["vectors"][_codes(net, variables, batch)]
+    codebook = jnp.asarray(variables.params["codebook"]["vectors"])
+    vectors = codebook[_codes(net, variables, batch)]
     return Encoded(vectors[:, :0], vectors)
 
 

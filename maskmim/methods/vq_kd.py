@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from maskmim.config.describe import title
@@ -133,7 +134,7 @@ def _forward(
     encoded = net.encode(params, inputs, None)
     vectors = tokenizer.vectors(params, encoded)
     codes = parts.codebook.nearest(extra["codebook"], stop_gradient(vectors))
-    quantised = parts.codebook.codes(extra["codebook"])[codes]
+    quantised = jnp.asarray(parts.codebook.codes(extra["codebook"]))[codes]
     outputs = {
         "vectors": vectors,
         "quantised": quantised,

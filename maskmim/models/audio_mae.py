@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import posembed
 from maskmim.models.layers.blocks import Norm
@@ -15,6 +16,7 @@ from maskmim.models.layers.encoder import Part
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
 from maskmim.models.layers.patches import gather
+from maskmim.models.layers.posembed import FixedPositions
 from maskmim.models.layers.swin_blocks import Grid
 from maskmim.models.layers.window_blocks import window_stack
 from maskmim.models.mae_decoder import fill_grid
@@ -45,7 +47,7 @@ class WindowDecoder(Part):
         _, x = fill_grid(self, encoded, mask)
         size = self.size
         table = posembed.fixed_positions(self.positions, size.width, self.grid)
-        x = x + jnp.asarray(table, self.dtype)
+        x = x + jnp.asarray(table, self.dtype)[None]
         shape = self.grid, size.heads, size.hidden, self.side, self.shift, self.epsilon, self.dtype
         how = {"remat": self.remat, "unroll": self.unroll}
         x, _ = window_stack(size.depth, *shape, **how, name="blocks")(x, None)
@@ -57,16 +59,16 @@ def vit_audio_mae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    positions: str = "sincos_exchanged",
-    decoder_depth: int = 16,
-    decoder_width: int = 512,
-    decoder_heads: int = 16,
-    window: int = 4,
-    shift: int = 2,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.0,
+    patch: Size2D = (16, 16),
+    positions: FixedPositions = "sincos_exchanged",
+    decoder_depth: PositiveInt = 16,
+    decoder_width: PositiveInt = 512,
+    decoder_heads: PositiveInt = 16,
+    window: PositiveInt = 4,
+    shift: NonNegativeInt = 2,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT encoder over visible patches of a spectrogram, with a decoder of local attention.

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
+from maskmim.errors import count_of
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Norm, scan_blocks
@@ -48,13 +50,13 @@ def beit_v2(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    codes: int = 8192,
-    layer: int = 9,
-    aggregating: int = 2,
-    layer_scale: float = 0.1,
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.1,
+    patch: Size2D = (16, 16),
+    codes: PositiveInt = 8192,
+    layer: PositiveInt = 9,
+    aggregating: PositiveInt = 2,
+    layer_scale: Positive = 0.1,
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build BEiT's ViT with one linear head that predicts codes from two sets of tokens.
@@ -95,7 +97,8 @@ def beit_v2(
     index = bias_table_index(token_grid(spec.size, patch), class_token=True)
     rates = {"depth": max(size.depth, layer + aggregating), "rate": drop_path}
     net = _predict_twice(_capture_layers(base), blocks, index, layer, rates)
-    words = f"{aggregating} blocks over block {layer} and the last class token, the same head"
+    over = f"block {layer} and the last class token, the same head"
+    words = f"{count_of(aggregating, 'block')} over {over}"
     says = (*net.says, ("aggregation", words))
     return with_init(net._replace(says=says), _init_rules(size, layer))
 

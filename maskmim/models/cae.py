@@ -8,6 +8,8 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Sizes
+from maskmim.errors import count_of
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
@@ -132,13 +134,13 @@ def vit_cae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, ...] = (16, 16),
-    layer_scale: float = 0.1,
-    regressor_depth: int = 4,
-    decoder_depth: int = 4,
-    heads: Mapping[str, int | None] = {"tokens": 8192},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.1,
+    patch: Sizes = (16, 16),
+    layer_scale: Positive = 0.1,
+    regressor_depth: PositiveInt = 4,
+    decoder_depth: PositiveInt = 4,
+    heads: Mapping[str, PositiveInt | None] = {"tokens": 8192},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT over visible tokens, CAE's regressor and its decoder, all of one width.
@@ -182,7 +184,7 @@ def vit_cae(
         predictor=predictor,
         says=(
             ("encoder", f"{vit.describe_blocks(encoder)}, LayerScale"),
-            ("regressor", f"{regressor_depth} blocks of cross-attention, head: latent"),
+            ("regressor", f"{count_of(regressor_depth, 'block')} of cross-attention, head: latent"),
             ("decoder", f"{decoder_words}, heads: {describe_heads(predictor.heads)} values"),
         ),
     )

@@ -85,8 +85,8 @@ class GlobalResponseNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> Array:
         """Map [B, h, w, D] -> [B, h, w, D]; norms are over a picture's cells where `seen` is 1."""
-        gamma = self.param("gamma", nn.initializers.zeros, (x.shape[-1],))
-        beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))
+        gamma = self.param("gamma", nn.initializers.zeros, (x.shape[-1],))[None, None, None]
+        beta = self.param("beta", nn.initializers.zeros, (x.shape[-1],))[None, None, None]
         y = x.astype(jnp.float32)
         visible = y if seen is None else y * seen
         # The addend keeps the gradient finite where GELU has zeroed a whole channel.

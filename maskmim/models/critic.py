@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from maskmim.config.ranges import PositiveInt
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
 from maskmim.models.layers.errors import ModelError
@@ -91,7 +92,7 @@ def leaky_relu(x: Array) -> Array:
     return nn.leaky_relu(x, 0.2)
 
 
-def stylegan(spec: Spec, *, capacity: int = 16384, widest: int = 512) -> Critic:
+def stylegan(spec: Spec, *, capacity: PositiveInt = 16384, widest: PositiveInt = 512) -> Critic:
     """Build StyleGAN2's discriminator, without its statistics over the batch.
 
     capacity: a resolution has capacity / side channels, at most `widest`; the defaults give 64 at

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
@@ -112,12 +113,12 @@ def vit_crossmae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    decoder_depth: int = 12,
-    decoder_width: int = 512,
-    decoder_heads: int = 16,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
+    patch: Size2D = (16, 16),
+    decoder_depth: PositiveInt = 12,
+    decoder_width: PositiveInt = 512,
+    decoder_heads: PositiveInt = 16,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build MAE's encoder over visible patches with CrossMAE's decoder; keywords as in `vit_mae`.

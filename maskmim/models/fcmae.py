@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
+from maskmim.config.ranges import Positive, PositiveInt, Size2D
 from maskmim.models.convnext import (
     ConvNextEncoder,
     convnext_stage,
@@ -58,11 +59,11 @@ def convnext_fcmae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (4, 4),
-    decoder_depth: int = 1,
-    decoder_width: int = 512,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
+    patch: Size2D = (4, 4),
+    decoder_depth: PositiveInt = 1,
+    decoder_width: PositiveInt = 512,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ConvNeXt V2 encoder that reads visible cells only, with FCMAE's decoder.

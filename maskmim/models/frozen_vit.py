@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Deviations, DtypeName, Means, PositiveInt, Seed, Size2D
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.models import vit
 from maskmim.models.layers.compute import compute
@@ -17,7 +18,7 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.patches import patchify
 from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.vit import Size
-from maskmim.types import Array, Encoded, Tree
+from maskmim.types import Array, Encoded, Tree, random_key
 
 # (table [N, D], its grid, new grid) -> table for the new grid
 Resize = Callable[[Array, tuple[int, int], tuple[int, int]], Array]
@@ -42,12 +43,12 @@ class Frozen(NamedTuple):
 def random_vit(
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    seed: int = 0,
-    layer: int | None = None,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
-    dtype: str = "float32",
+    patch: Size2D = (16, 16),
+    seed: Seed = 0,
+    layer: PositiveInt | None = None,
+    mean: Means = IMAGENET_MEAN,
+    std: Deviations = IMAGENET_STD,
+    dtype: DtypeName = "float32",
 ) -> Frozen:
     """Build a ViT with random weights, a class token and sin-cos positions.
 
@@ -64,7 +65,7 @@ def random_vit(
     def load() -> Tree:
         blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
         init = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
-        return truncate_blocks(init(jax.random.key(seed)), layer)
+        return truncate_blocks(init(random_key(seed)), layer)
 
     def encode(params: Tree, pictures: Array) -> Encoded:
         module = encoder(shorter, patch_grid(pictures, patch))

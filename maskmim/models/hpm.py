@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
@@ -34,7 +35,7 @@ class TwoDecoders(Stack):
         """Predict 'pixels' f32[B, P, values] and 'loss' f32[B, P, 1] from tokens and mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
-        x, count = constraints.concat_tokens(prefix, tokens + table), prefix.shape[1]
+        x, count = constraints.concat_tokens(prefix, tokens + table[None]), prefix.shape[1]
         pixels = self._decode(x, count, mask, "", "head_pixels")
         losses = self._decode(x, count, mask, "loss_", "head_loss")
         return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
@@ -50,11 +51,11 @@ def vit_hpm(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    decoder_depth: int = 8,
-    decoder_width: int = 512,
-    decoder_heads: int = 16,
-    norm_eps: float = 1e-6,
+    patch: Size2D = (16, 16),
+    decoder_depth: PositiveInt = 8,
+    decoder_width: PositiveInt = 512,
+    decoder_heads: PositiveInt = 16,
+    norm_eps: Positive = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build MAE's encoder with two decoders, for pixels and for losses.

@@ -8,12 +8,14 @@ from typing import Any
 
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Sizes
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
+from maskmim.models.layers.posembed import Positions
 from maskmim.models.net import picture_net, token_grid
 from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
@@ -44,10 +46,10 @@ class LinearHeads(nn.Module):
 def in_place_net(
     spec: Spec,
     *,
-    patch: tuple[int, ...],
-    width: int,
+    patch: Sizes,
+    width: PositiveInt,
     encoder: nn.Module,
-    heads: Mapping[str, int | None],
+    heads: Mapping[str, PositiveInt | None],
     dtype: Dtype,
     says: str,
 ) -> Net:
@@ -90,13 +92,13 @@ def vit_in_place(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, ...] = (16, 16),
+    patch: Sizes = (16, 16),
     class_token: bool = True,
-    registers: int = 0,
-    positions: str = "learned",
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.0,
+    registers: NonNegativeInt = 0,
+    positions: Positions = "learned",
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a plain ViT that sees every token, hidden ones as mask embeddings, with linear heads.

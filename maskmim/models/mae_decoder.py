@@ -36,7 +36,7 @@ class Decoder(Stack):
         """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         table = fixed_positions(self.positions, self.size.width, self.grid)
-        x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype))
+        x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype)[None])
         x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Sizes
 from maskmim.models import vit
 from maskmim.models.layers import posembed
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.heads import head_widths
+from maskmim.models.layers.posembed import FixedPositions, Positions
 from maskmim.models.mae_decoder import Decoder
 from maskmim.models.net import token_grid, vit_net
 from maskmim.types import Net, Spec
@@ -17,18 +19,18 @@ def vit_mae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, ...] = (16, 16),
+    patch: Sizes = (16, 16),
     class_token: bool = True,
-    registers: int = 0,
-    positions: str = "sincos",
+    registers: NonNegativeInt = 0,
+    positions: Positions = "sincos",
     mask_token: bool = False,
-    decoder_depth: int = 8,
-    decoder_width: int = 512,
-    decoder_heads: int = 16,
-    decoder_positions: str = "sincos",
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.0,
+    decoder_depth: PositiveInt = 8,
+    decoder_width: PositiveInt = 512,
+    decoder_heads: PositiveInt = 16,
+    decoder_positions: FixedPositions = "sincos",
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT encoder over visible patches with MAE's decoder.

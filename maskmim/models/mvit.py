@@ -18,6 +18,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt
+from maskmim.errors import count_of
 from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm, scale_branch, scan_blocks, with_remat
@@ -223,9 +225,9 @@ def mvit_in_place(
     spec: Spec,
     *,
     variant: str = "S",
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.0,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build MViTv2 for clips, which sees every token, hidden ones as mask embeddings; linear heads.
@@ -256,9 +258,8 @@ def mvit_in_place(
         )
     common = part_fields(grid, norm_eps, compute())
     encoder = MvitEncoder(size=size, drop_path=drop_path, **common)
-    says = (
-        f"MViTv2, {size.depth} blocks, width {size.width} to {_output_width(size)}, {encoder.dtype}"
-    )
+    blocks = count_of(size.depth, "block")
+    says = f"MViTv2, {blocks}, width {size.width} to {_output_width(size)}, {encoder.dtype}"
     net = in_place_net(
         spec,
         patch=cube,

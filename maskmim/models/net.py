@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import PositiveInt, Sizes
 from maskmim.models.layers import constraints
 from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.errors import ModelError
@@ -38,8 +39,8 @@ def token_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]
 def picture_net(
     spec: Spec,
     *,
-    patch: tuple[int, ...],
-    width: int,
+    patch: Sizes,
+    width: PositiveInt,
     encoder: BaseEncoder,
     predictor: nn.Module,
     captures: tuple[str, ...] = (),
@@ -89,7 +90,7 @@ def picture_net(
     )
 
 
-def vit_net(spec: Spec, *, patch: tuple[int, ...], encoder: Encoder, decoder: Stack) -> Net:
+def vit_net(spec: Spec, *, patch: Sizes, encoder: Encoder, decoder: Stack) -> Net:
     """Build a `picture_net` of a ViT and a decoder with the field `heads`, and describe both."""
     decoder_words = f"{describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values"
     return picture_net(
@@ -104,8 +105,9 @@ def vit_net(spec: Spec, *, patch: tuple[int, ...], encoder: Encoder, decoder: St
 
 def _input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
     """Return `Net.inputs` and `Net.display`: into normalised units and back."""
-    mean = jnp.asarray(spec.mean, jnp.float32)
-    std = jnp.asarray(spec.std, jnp.float32)
+    channels = (*[1] * (len(spec.size) + 1), -1)
+    mean = jnp.asarray(spec.mean, jnp.float32).reshape(channels)
+    std = jnp.asarray(spec.std, jnp.float32).reshape(channels)
 
     def inputs(batch: Batch) -> Array:
         values = batch[spec.stream]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.compute import Compute, compute
@@ -31,7 +32,7 @@ class PixioDecoder(Stack):
         """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         prefix, tokens = fill_grid(self, encoded, mask)
         x = constraints.concat_tokens(prefix, tokens)
-        x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)
+        x = x + self.param("positions", truncated_normal, x.shape[1:]).astype(x.dtype)[None]
         x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
 
@@ -40,14 +41,14 @@ def vit_pixio(
     spec: Spec,
     *,
     variant: str = "H",
-    patch: tuple[int, int] = (16, 16),
-    class_tokens: int = 8,
-    decoder_depth: int = 32,
-    decoder_width: int = 512,
-    decoder_heads: int = 16,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.4,
+    patch: Size2D = (16, 16),
+    class_tokens: PositiveInt = 8,
+    decoder_depth: PositiveInt = 32,
+    decoder_width: PositiveInt = 512,
+    decoder_heads: PositiveInt = 16,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.4,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT encoder over visible patches with Pixio's deep decoder.

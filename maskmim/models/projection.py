@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints
@@ -39,7 +40,7 @@ class WeightNormed(nn.Module):
         """Map [..., D] -> f32[..., values]; the product is accumulated in float32."""
         kernel = self.param("kernel", torch_uniform, (x.shape[-1], self.values))
         scale = self.param("scale", nn.initializers.ones, (self.values,))
-        kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))
+        kernel = kernel * (scale / jnp.linalg.norm(kernel, axis=0))[None]
         kernel = kernel.astype(self.dtype)
         logits = jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
         return constraints.constrain_outputs(logits)
@@ -76,12 +77,12 @@ def vit_projected(
     spec: Spec,
     *,
     variant: str = "S",
-    patch: tuple[int, int] = (16, 16),
-    prototypes: int = 8192,
-    hidden: int = 2048,
-    bottleneck: int = 256,
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.1,
+    patch: Size2D = (16, 16),
+    prototypes: PositiveInt = 8192,
+    hidden: PositiveInt = 2048,
+    bottleneck: PositiveInt = 256,
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT with learned positions that sees every token, and one head for class and patches.

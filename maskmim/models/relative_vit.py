@@ -8,6 +8,7 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
@@ -101,11 +102,11 @@ def relative_vit_in_place(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    layer_scale: float = 0.1,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.1,
+    patch: Size2D = (16, 16),
+    layer_scale: Positive = 0.1,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.1,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build BEiT's ViT, which sees every token, hidden ones as mask embeddings, with linear heads.

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Size2D
+from maskmim.errors import count_of
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend, first_token_attention
@@ -214,7 +216,9 @@ def visible_coordinates(
         tokens = token_coordinates(grid, visible)
     low = jnp.min(tokens, axis=1, keepdims=True)
     high = jnp.max(tokens, axis=1, keepdims=True)
-    return jnp.concatenate([low + border_coordinates(registers) * (high - low), tokens], axis=1)
+    return jnp.concatenate(
+        [low + border_coordinates(registers)[None] * (high - low), tokens], axis=1
+    )
 
 
 def make_rotary_blocks(part: Stack, *, capture: tuple[str, ...]) -> nn.Module:
@@ -243,7 +247,8 @@ def constant_drop_path_factors(
         return None
 
     def draw(key: Array) -> Array:
-        return jax.random.bernoulli(key, 1 - rate, (depth, 2)) / (1 - rate)
+        kept = jax.random.bernoulli(key, jnp.float32(1 - rate), (depth, 2))
+        return kept.astype(jnp.float32) / (1 - rate)
 
     return jax.vmap(draw, out_axes=1)(randomness.each("drop_path"))
 
@@ -252,12 +257,12 @@ def vit_rotary(
     spec: Spec,
     *,
     variant: str = "L",
-    patch: tuple[int, int] = (14, 14),
-    registers: int = 16,
-    decoder_depth: int = 12,
-    heads: Mapping[str, int] = {"clusters": 16384},
-    norm_eps: float = 1e-5,
-    drop_path: float = 0.2,
+    patch: Size2D = (14, 14),
+    registers: NonNegativeInt = 16,
+    decoder_depth: PositiveInt = 12,
+    heads: Mapping[str, PositiveInt] = {"clusters": 16384},
+    norm_eps: Positive = 1e-5,
+    drop_path: FractionBelowOne = 0.2,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT over visible patches and a predictor of cross-attention, as wide as the encoder.
@@ -278,7 +283,8 @@ def vit_rotary(
     fields = {"registers": registers, "drop_path": drop_path, **common}
     encoder = RotaryEncoder(size=size, **fields)
     predictor = RotaryPredictor(size=size._replace(depth=decoder_depth), heads=heads, **fields)
-    words = f"width {size.width}, {size.heads} heads, {common['dtype']}"
+    blocks, crossing = count_of(size.depth, "block"), count_of(decoder_depth, "block")
+    words = f"width {size.width}, {count_of(size.heads, 'head')}, {common['dtype']}"
     heads_said = describe_heads(heads)
     net = picture_net(
         spec,
@@ -287,8 +293,8 @@ def vit_rotary(
         encoder=encoder,
         predictor=predictor,
         says=(
-            ("encoder", f"{size.depth} blocks, {words}, rotary positions, {registers} registers"),
-            ("decoder", f"{decoder_depth} blocks of cross-attention, {words}, heads: {heads_said}"),
+            ("encoder", f"{blocks}, {words}, rotary positions, {registers} registers"),
+            ("decoder", f"{crossing} of cross-attention, {words}, heads: {heads_said}"),
         ),
     )
     return with_init(net, ((r"decoder/head_\w+/kernel$", draw_normal),))

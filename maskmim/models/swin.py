@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models.in_place import in_place_net, torch_uniform
 from maskmim.models.layers.blocks import Norm
 from maskmim.models.layers.compute import Compute, compute
@@ -126,11 +127,11 @@ def swin_in_place(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int] = (4, 4),
-    window: int = 6,
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-5,
-    drop_path: float = 0.0,
+    patch: Size2D = (4, 4),
+    window: PositiveInt = 6,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-5,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a Swin Transformer that sees every token, hidden ones as mask embeddings; linear heads.

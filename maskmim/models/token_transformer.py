@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive
 from maskmim.errors import UserError
 from maskmim.models import vit
 from maskmim.models.layers import constraints
@@ -71,9 +72,9 @@ def dropout_factors(
         return None
 
     def draw(key: Array) -> Array:
-        return jax.random.bernoulli(jax.random.fold_in(key, place), 1.0 - rate, shape)
+        return jax.random.bernoulli(jax.random.fold_in(key, place), jnp.float32(1.0 - rate), shape)
 
-    return jax.vmap(draw)(keys) / (1.0 - rate)
+    return jax.vmap(draw)(keys).astype(jnp.float32) / (1.0 - rate)
 
 
 def apply_factors(x: Array, factors: Array | None) -> Array:
@@ -163,7 +164,7 @@ class Transformer(Stack):
     def encode(self, ids: Array, randomness: Randomness | None) -> Encoded:
         """Encode i32[B, 1 + N], the class first."""
         rows = jnp.take(self.table, ids, axis=0, mode="fill", fill_value=jnp.nan)
-        x = constraints.constrain_tokens(self.norm(rows + self.positions))
+        x = constraints.constrain_tokens(self.norm(rows + self.positions[None]))
         depth, keys = self.size.depth, None
         if randomness is not None:
             example_keys = randomness.each("dropout")
@@ -179,7 +180,7 @@ class Transformer(Stack):
         )
         rows = self.table[: self.codes].astype(self.dtype)
         products = jnp.einsum("bnd,vd->bnv", x, rows, preferred_element_type=jnp.float32)
-        return products + self.bias
+        return products + self.bias[None, None]
 
     def __call__(self, ids: Array) -> Array:
         """Run both in turn, for init."""
@@ -192,8 +193,8 @@ def bert(
     length: int,
     *,
     variant: str = "24x768x16",
-    dropout: float = 0.1,
-    norm_eps: float = 1e-12,
+    dropout: FractionBelowOne = 0.1,
+    norm_eps: Positive = 1e-12,
     compute: Callable[[], Compute] = compute,
 ) -> TokenModel:
     """Build MaskGIT's transformer for examples of `length` tokens.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt
 from maskmim.models import vit
 from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints, posembed
@@ -14,6 +15,7 @@ from maskmim.models.layers.blocks import Norm
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.heads import dense_heads, head_widths
 from maskmim.models.layers.init import small_normal
+from maskmim.models.layers.posembed import FixedPositions
 from maskmim.models.net import token_grid, vit_net
 from maskmim.models.vit import Stack, make_blocks
 from maskmim.types import Array, Encoded, Mask, Net, Spec
@@ -57,12 +59,12 @@ def vit_videomae(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, int, int] = (2, 16, 16),
-    positions: str = "sinusoid",
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 16, 16),
+    positions: FixedPositions = "sinusoid",
     decoder: str = "4x384x6",
-    heads: Mapping[str, int | None] = {"pixels": None},
-    norm_eps: float = 1e-6,
-    drop_path: float = 0.0,
+    heads: Mapping[str, PositiveInt | None] = {"pixels": None},
+    norm_eps: Positive = 1e-6,
+    drop_path: FractionBelowOne = 0.0,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a ViT with attention over space and time, without class token, and VideoMAE's decoder.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.errors import count_of
 from maskmim.models.layers import attention, constraints
 from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Blocks, xavier
@@ -116,7 +117,7 @@ class Encoder(UniformEncoder, Stack):
         positions = self._positions()
         if visible is not None:
             patches = constraints.constrain_examples(gather(patches, visible))
-            positions = positions.at[visible].get(mode="promise_in_bounds")
+            positions = jnp.asarray(positions).at[visible].get(mode="promise_in_bounds")
             hidden = jnp.take_along_axis(hidden, visible, axis=1)
         width = self.size.width
         embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
@@ -125,7 +126,7 @@ class Encoder(UniformEncoder, Stack):
             filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
             if hidden is not None:
                 tokens = jnp.where(hidden[..., None], filling, tokens)
-        return tokens + positions.astype(self.dtype)
+        return tokens + positions.astype(self.dtype).reshape(-1, *tokens.shape[1:])
 
     def _positions(self) -> Array:
         width = self.size.width
@@ -203,7 +204,8 @@ def check_positions(name: str, known: Iterable[str]) -> None:
 def describe_blocks(part: nn.Module) -> str:
     """Return an encoder or a decoder in words: '12 blocks, width 768, 12 heads, float32, ...'."""
     size = part.size
-    words = [f"{size.depth} blocks, width {size.width}, {size.heads} heads, {part.dtype}"]
+    blocks, heads = count_of(size.depth, "block"), count_of(size.heads, "head")
+    words = [f"{blocks}, width {size.width}, {heads}, {part.dtype}"]
     if isinstance(part, Encoder):
         words += ["class token"] if part.class_token else []
         words += [f"{part.registers} registers"] if part.registers else []

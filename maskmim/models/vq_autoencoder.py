@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import DtypeName, PositiveInt, Sizes
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
 from maskmim.models.layers.encoder import BaseEncoder
@@ -100,7 +101,7 @@ class PictureEncoder(BaseEncoder):
             for block in range(self.blocks):
                 x = self._block(factor, f"level{level}_block{block}")(x)
             if level < len(self.levels) - 1:
-                x = nn.avg_pool(x, (2, 2), (2, 2))
+                x = nn.pool(x, 0.0, jax.lax.add, (2, 2), (2, 2), "VALID") / 4.0
         for block in range(self.blocks):
             x = self._block(self.levels[-1], f"last_block{block}")(x)
         x = nn.swish(GroupNorm(self.groups, self.dtype, name="norm_out")(x))
@@ -152,13 +153,13 @@ class PictureDecoder(nn.Module):
 def vq_autoencoder(
     spec: Spec,
     *,
-    width: int = 128,
-    levels: tuple[int, ...] = (1, 1, 2, 2, 4),
-    blocks: int = 2,
-    codes: int = 1024,
-    codes_width: int = 256,
-    groups: int = 32,
-    dtype: str = "float32",
+    width: PositiveInt = 128,
+    levels: Sizes = (1, 1, 2, 2, 4),
+    blocks: PositiveInt = 2,
+    codes: PositiveInt = 1024,
+    codes_width: PositiveInt = 256,
+    groups: PositiveInt = 32,
+    dtype: DtypeName = "float32",
 ) -> Net:
     """Build the tokenizer of MaskGIT: patches of 16 pixels, 1024 codes.
 

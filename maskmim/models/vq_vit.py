@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.config.ranges import Positive, PositiveInt, Sizes
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
@@ -94,11 +95,11 @@ def vq_vit(
     spec: Spec,
     *,
     variant: str = "B",
-    patch: tuple[int, ...] = (16, 16),
-    width: int = 32,
-    features: int = 512,
-    decoder_depth: int = 3,
-    norm_eps: float = 1e-6,
+    patch: Sizes = (16, 16),
+    width: PositiveInt = 32,
+    features: PositiveInt = 512,
+    decoder_depth: PositiveInt = 3,
+    norm_eps: Positive = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Tokenizer:
     """Build BEiT v2's tokenizer: ViT, two dense layers, codebook, short ViT, two dense layers.

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegative
 from maskmim.losses.classification import cross_entropy
+from maskmim.models.layers.heads import head_output
 from maskmim.objectives.matching import match
 from maskmim.types import Array, Mean, Objective, View
 
@@ -21,7 +23,7 @@ def classify(
     head: str,
     target: Callable[[View], Array],
     loss: Callable[[Array, Array], Array] = cross_entropy,
-    scale: float = 1.0,
+    scale: NonNegative = 1.0,
 ) -> Objective:
     """Compare a head's logits with the classes of the predicted tokens.
 
@@ -31,7 +33,7 @@ def classify(
 
     def find(view: View):
         per_token, weight, metrics, carry = matched.find(view)
-        right = accuracy(view.outputs[head], target(view))
+        right = accuracy(head_output(view.outputs, head), target(view))
         share = Mean(jnp.sum(right * weight), jnp.sum(weight))
         return per_token, weight, {**metrics, "accuracy": share}, carry
 

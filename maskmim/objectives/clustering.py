@@ -5,13 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegative, Positive
 from maskmim.losses.classification import soft_cross_entropy
 from maskmim.quantize.prototypes import prototype_logits
 from maskmim.quantize.vector_quantize import code_counts, used_share
 from maskmim.types import Mean, Objective, View
 
 
-def fit_prototypes(*, temperature: float = 0.12, scale: float = 1.0) -> Objective:
+def fit_prototypes(*, temperature: Positive = 0.12, scale: NonNegative = 1.0) -> Objective:
     """Train the prototypes towards their assignments, on every token of the whole example.
 
     Metrics: 'entropy' of an assignment in nats, log K at most; 'used', the share of the clusters

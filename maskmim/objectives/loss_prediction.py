@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config.describe import needs_of, title
+from maskmim.config.ranges import NonNegative
 from maskmim.losses.regression import squared_error
+from maskmim.models.layers.heads import head_output
 from maskmim.objectives.matching import match
 from maskmim.targets.pixels import patch_statistics
 from maskmim.types import Array, Mean, Objective, View
@@ -21,7 +23,7 @@ from maskmim.types import Array, Mean, Objective, View
 EPSILON = 1e-6
 
 
-def relative(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
+def relative(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0) -> Objective:
     """Predict which of two tokens has the higher loss: cross-entropy over an example's pairs.
 
     head:  name of a head with one value per token, f32[B, P, 1].
@@ -36,7 +38,7 @@ def relative(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> O
     """
 
     def find(view: View):
-        prediction = view.outputs[head][..., 0].astype(jnp.float32)
+        prediction = head_output(view.outputs, head)[..., 0].astype(jnp.float32)
         loss, right, pairs = compare_pairs(prediction, true_losses(view, of=of))
         pairs = pairs * view.mask.weight[:, None]
         count = jnp.sum(pairs, axis=-1)
@@ -57,13 +59,13 @@ def compare_pairs(prediction: Array, truth: Array) -> tuple[Array, Array, Array]
     """
     sign = jnp.sign(truth[:, :, None] - truth[:, None, :])
     # XLA may compute `truth` twice, for rows and for columns, and round each differently.
-    sign = sign * (1 - jnp.eye(truth.shape[1]))
+    sign = sign * (1 - jnp.eye(truth.shape[1], dtype=jnp.float32))[None]
     lead = sign * (prediction[:, :, None] - prediction[:, None, :])
     loss = -jnp.log(jax.nn.sigmoid(lead) + EPSILON)
     return loss, (lead > 0).astype(jnp.float32), jnp.abs(sign)
 
 
-def absolute(*, head: str, of: Callable[[], Objective], scale: float = 1.0) -> Objective:
+def absolute(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0) -> Objective:
     """Predict how high a token's loss is among those of its example, by squared error.
 
     Arguments as `relative`; the target is `standardised_losses`.

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from maskmim.config.describe import needs_of, title
 from maskmim.config.facts import facts_of
+from maskmim.config.ranges import NonNegative
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.heads import head_output
 from maskmim.types import Array, Objective, View
 
 
@@ -14,7 +17,7 @@ def match(
     head: str,
     target: Callable[[View], Array],
     loss: Callable[[Array, Array], Array],
-    scale: float = 1.0,
+    scale: NonNegative = 1.0,
 ) -> Objective:
     """Compare a head's prediction with a target on each predicted token.
 
@@ -22,22 +25,25 @@ def match(
     target: brick, view -> f32[B, P, V] or i32[B, P].
     loss:   brick, (prediction, target) -> f32[B, P].
     scale:  factor in the sum of objectives.
+    Raises ModelError for a head that the network lacks, or whose width is not the target's.
     The weights are the mask's. The objective is drawn with the target's `pixels` or `shows`, see
     `maskmim.config.facts.Facts`.
     """
     facts = facts_of(target)
 
     def find(view: View):
-        per_token = loss(view.outputs[head], target(view))
+        prediction, wanted = head_output(view.outputs, head), target(view)
+        _check_widths(head, prediction, wanted)
+        per_token = loss(prediction, wanted)
         return per_token, view.mask.weight, {}, ()
 
     def pixels(view: View) -> dict[str, Array]:
-        prediction = view.outputs[head]
+        prediction = head_output(view.outputs, head)
         shown = facts.pixels(view, prediction)
         return {"target": target(view), "prediction": prediction, "pixels": shown}
 
     def shows(view: View) -> dict[str, Array]:
-        return facts.shows(view, view.outputs[head])
+        return facts.shows(view, head_output(view.outputs, head))
 
     return Objective(
         needs=needs_of(target),
@@ -47,3 +53,13 @@ def match(
         pixels=pixels if facts.pixels else None,
         shows=shows if facts.shows else None,
     )
+
+
+def _check_widths(head: str, prediction: Array, target: Array) -> None:
+    """Raise ModelError where a head and a target of several values differ in their number."""
+    widths = prediction.shape[-1], target.shape[-1]
+    if target.ndim == prediction.ndim and widths[0] != widths[1]:
+        raise ModelError(
+            f"the head {head!r} has {widths[0]} values for each token, its target {widths[1]}: set "
+            f"model.heads.{head}={widths[1]} (None for the values of a patch)"
+        )

@@ -1,8 +1,30 @@
-"""Optimisers as bricks: (schedule, batch_size, *, hyperparameters) -> optax transformation."""
+"""Optimisers as bricks: (schedule, batch_size, *, hyperparameters) -> optax transformation.
+
+All have lr and lr_per: the peak learning rate is lr * batch_size / lr_per. `adamw`, `sgd`, `lars`,
+`lamb`, `lion`, `adafactor` and `muon` share clip_norm and no_decay; all of these but `adamw` also
+have rates, factors for groups of parameters, which AdamW has as `adamw_by_path`. `adamw_dino` is
+DINO's recipe; `without_spikes` wraps any of them.
+"""
 
 from maskmim.optim.adam import adamw
 from maskmim.optim.by_path import adamw_by_path
 from maskmim.optim.dino import adamw_dino
+from maskmim.optim.factored import adafactor
+from maskmim.optim.large_batch import lamb
+from maskmim.optim.momentum import lars, sgd
+from maskmim.optim.orthogonal import muon
+from maskmim.optim.sign import lion
 from maskmim.optim.skip_spikes import without_spikes
 
-__all__ = ["adamw", "adamw_by_path", "adamw_dino", "without_spikes"]
+__all__ = [
+    "adafactor",
+    "adamw",
+    "adamw_by_path",
+    "adamw_dino",
+    "lamb",
+    "lars",
+    "lion",
+    "muon",
+    "sgd",
+    "without_spikes",
+]

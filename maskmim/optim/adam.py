@@ -5,28 +5,32 @@ from __future__ import annotations
 import jax
 import optax
 
+from maskmim.config.ranges import (
+    FractionBelowOne,
+    NonNegative,
+    NonNegativeInt,
+    Pattern,
+    Positive,
+    PositiveOrInf,
+)
+from maskmim.optim.compose import NO_DECAY, peak_learning_rate
 from maskmim.optim.path_rules import matches
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Tree
-
-
-def peak_learning_rate(lr: float, lr_per: int, batch_size: int) -> float:
-    """Return the peak learning rate: `lr` counts per `lr_per` examples, or is absolute if 0."""
-    return lr * batch_size / lr_per if lr_per else lr
 
 
 def adamw(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: float = 1.5e-4,
-    lr_per: int = 256,
-    b1: float = 0.9,
-    b2: float = 0.95,
-    eps: float = 1e-8,
-    weight_decay: float = 0.05,
-    no_decay: tuple[str, ...] = (r"(^|/)(bias|scale|positions)$",),
-    clip_norm: float = float("inf"),
+    lr: Positive = 1.5e-4,
+    lr_per: NonNegativeInt = 256,
+    b1: FractionBelowOne = 0.9,
+    b2: FractionBelowOne = 0.95,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.05,
+    no_decay: tuple[Pattern, ...] = NO_DECAY,
+    clip_norm: PositiveOrInf = float("inf"),
 ) -> optax.GradientTransformation:
     """Build AdamW with the learning rate scaled to the effective batch size.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import optax
 
-from maskmim.optim.adam import peak_learning_rate
+from maskmim.config.ranges import FractionBelowOne, NonNegative, NonNegativeInt, Positive
+from maskmim.optim.compose import peak_learning_rate
 from maskmim.optim.path_rules import Factors, add_decayed_weights, scale_by_path
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Tree
@@ -14,12 +15,12 @@ def adamw_by_path(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: float,
-    lr_per: int = 256,
-    b1: float = 0.9,
-    b2: float = 0.95,
-    eps: float = 1e-8,
-    weight_decay: float = 0.05,
+    lr: Positive,
+    lr_per: NonNegativeInt = 256,
+    b1: FractionBelowOne = 0.9,
+    b2: FractionBelowOne = 0.95,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.05,
     rates: Factors = (),
     decays: Factors = ((r"(^|/)(bias|scale|positions)$", 0.0),),
 ) -> optax.GradientTransformation:

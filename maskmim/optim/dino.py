@@ -6,8 +6,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maskmim.optim.adam import peak_learning_rate
-from maskmim.optim.path_rules import add_decayed_weights, matches
+from maskmim.config.ranges import (
+    FractionBelowOne,
+    NonNegative,
+    NonNegativeInt,
+    Pattern,
+    Positive,
+    PositiveOrInf,
+)
+from maskmim.optim.compose import peak_learning_rate
+from maskmim.optim.path_rules import add_decayed_weights, axes_of_array, matches
 from maskmim.schedules.warmup import Timed
 from maskmim.tree_paths import leaf_path
 from maskmim.types import Array, Tree
@@ -17,17 +25,17 @@ def adamw_dino(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: float = 5e-4,
-    lr_per: int = 256,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.04,
-    weight_decay_end: float = 0.4,
-    no_decay: tuple[str, ...] = (r"(^|/)bias$", r"norm/scale$"),
-    clip_norm: float = 3.0,
-    late: tuple[str, ...] = (r"(^|/)last/",),
-    late_epochs: float = 1.0,
+    lr: Positive = 5e-4,
+    lr_per: NonNegativeInt = 256,
+    b1: FractionBelowOne = 0.9,
+    b2: FractionBelowOne = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.04,
+    weight_decay_end: NonNegative = 0.4,
+    no_decay: tuple[Pattern, ...] = (r"(^|/)bias$", r"norm/scale$"),
+    clip_norm: PositiveOrInf = 3.0,
+    late: tuple[Pattern, ...] = (r"(^|/)last/",),
+    late_epochs: NonNegative = 1.0,
 ) -> optax.GradientTransformation:
     """Build AdamW with a weight decay that follows half a cosine over the training.
 
@@ -54,7 +62,7 @@ def adamw_dino(
     ) -> tuple[Tree, optax.ScaleByAdamState]:
         step = state.count
         learning_rate = peak * schedule(step)
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step / span.steps))
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step.astype(jnp.float32) / span.steps))
         decay = weight_decay_end + (weight_decay - weight_decay_end) * cosine
 
         def updates_made(path: tuple) -> Array:
@@ -66,7 +74,7 @@ def adamw_dino(
             return jnp.where(updates_made(path) > 0, clipped, 0.0)
 
         def direction(path: tuple, mu: Array, nu: Array) -> Array:
-            count = jnp.maximum(updates_made(path), 1)
+            count = jnp.maximum(updates_made(path), 1).astype(jnp.float32)
             return mu / (1.0 - b1**count) / (jnp.sqrt(nu / (1.0 - b2**count)) + eps)
 
         def scale(path: tuple, update: Array) -> Array:
@@ -90,7 +98,6 @@ def clip_array(name: str, gradient: Array, limit: float) -> Array:
     name: the path of the array. Below 'blocks' the first dimension counts blocks, and each block is
     clipped separately. An infinite limit scales nothing.
     """
-    first = 1 if "blocks" in name.split("/") else 0
-    axes = tuple(range(first, gradient.ndim))
+    axes = axes_of_array(name, gradient)
     norm = jnp.sqrt(jnp.sum(gradient**2, axis=axes, keepdims=True))
     return gradient * jnp.minimum(1.0, limit / (norm + 1e-6))

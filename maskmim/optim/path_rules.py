@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 import jax
 
+from maskmim.config.ranges import NonNegative, Pattern
 from maskmim.tree_paths import leaf_path
 from maskmim.types import Array, Tree
 
-Factors = tuple[tuple[str, float], ...]
+Factors = tuple[tuple[Pattern, NonNegative], ...]
 
 
 def matches(patterns: Iterable[str], path: tuple) -> bool:
@@ -26,6 +27,16 @@ def matches(patterns: Iterable[str], path: tuple) -> bool:
 def path_factor(factors: Factors, path: tuple) -> float:
     """Return the factor of the first pattern that is found in a path, 1 if none is."""
     return next((factor for pattern, factor in factors if matches((pattern,), path)), 1.0)
+
+
+def axes_of_array(name: str, array: Array) -> tuple[int, ...]:
+    """Return the axes over which one array's norm is taken: all, but the first below 'blocks'.
+
+    name: the path of the array. Below 'blocks' the first axis counts blocks, and each block's array
+    is one by itself.
+    """
+    first = 1 if "blocks" in name.split("/") else 0
+    return tuple(range(first, array.ndim))
 
 
 def scale_by_path(updates: Tree, factors: Factors) -> Tree:

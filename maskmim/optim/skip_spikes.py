@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt, PositiveOrInf
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Array, Tree
 
@@ -33,11 +34,11 @@ def without_spikes(
     batch_size: int,
     *,
     optimiser: Any,
-    lr: float,
-    lr_per: int = 256,
-    loss_factor: float = 2.0,
-    norm_factor: float = 5.0,
-    window: int = 128,
+    lr: Positive,
+    lr_per: NonNegativeInt = 256,
+    loss_factor: PositiveOrInf = 2.0,
+    norm_factor: PositiveOrInf = 5.0,
+    window: PositiveInt = 128,
 ) -> optax.GradientTransformationExtraArgs:
     """Build another optimiser that skips the updates of steps whose loss or gradient norm spikes.
 

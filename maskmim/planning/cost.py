@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind
 from maskmim.data.pipeline import output_shapes
 from maskmim.planning.arithmetic import matrix_flops
-from maskmim.training.build import Assembly, build_method, jitted_step, spec_of
-from maskmim.types import Batch, Method, Randomness, Tree, Variables
+from maskmim.training import sharding
+from maskmim.training.build import Assembly, build_method, init_sharded, jitted_step, spec_of
+from maskmim.types import Batch, Method, Randomness, Tree, Variables, random_key
 
 
 class Tokens(NamedTuple):
@@ -51,7 +54,7 @@ def tokens_per_example(method: Method, variables: Variables, batch: Batch) -> To
     examples = jax.tree.leaves(batch)[0].shape[0]
 
     def sample_mask(variables: Variables, batch: Batch) -> object:
-        randomness = Randomness.of(jax.random.key(0), examples)
+        randomness = Randomness.of(random_key(0), examples)
         return method.apply["mask"](variables, batch, randomness)["mask"]
 
     mask = jax.eval_shape(sample_mask, variables, batch)
@@ -98,7 +101,7 @@ def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tre
     """Return a function that computes loss and gradient of a batch of `examples` examples."""
 
     def gradient(variables: Variables, batch: Batch) -> Tree:
-        randomness = Randomness.of(jax.random.key(0), examples)
+        randomness = Randomness.of(random_key(0), examples)
 
         def loss(params: Tree) -> jax.Array:
             trained = variables._replace(params=params)
@@ -110,11 +113,38 @@ def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tre
     return gradient
 
 
-def step_memory(config: ConfigDict, parts: Assembly) -> dict[str, int]:
-    """Compile the train step for the mesh and return its bytes per device by kind."""
-    step = jitted_step(config, parts)
+def compile_step(config: ConfigDict, parts: Assembly) -> jax.stages.Compiled:
+    """Compile the train step for the mesh of this machine."""
     batch = batch_shapes(config, config.train.batch_size)
-    memory = step.lower(parts.shapes, parts.frozen_shapes, batch).compile().memory_analysis()
+    step = jitted_step(config, parts)
+    return step.lower(parts.shapes, parts.frozen_shapes, batch).compile()
+
+
+def step_seconds(
+    config: ConfigDict, parts: Assembly, step: jax.stages.Compiled, *, steps: int = 3
+) -> float:
+    """Return the seconds of a compiled step, the mean of a few on black images, after one more.
+
+    Raises jax.errors.JaxRuntimeError where the memory of this machine does not suffice.
+    """
+    state, frozen = init_sharded(parts, config.seed)
+    shapes = batch_shapes(config, config.train.batch_size)
+    batch = {
+        name: sharding.put(np.zeros(shape.shape, shape.dtype), parts.mesh)
+        for name, shape in shapes.items()
+    }
+    state, metrics = step(state, frozen, batch)
+    jax.block_until_ready(metrics)
+    began = time.perf_counter()
+    for _ in range(steps):
+        state, metrics = step(state, frozen, batch)
+    jax.block_until_ready((state, metrics))
+    return (time.perf_counter() - began) / steps
+
+
+def step_memory(step: jax.stages.Compiled) -> dict[str, int]:
+    """Return the bytes per device of a compiled step, by kind."""
+    memory = step.memory_analysis()
     return {
         "arguments (state, batch)": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,

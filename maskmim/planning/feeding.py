@@ -13,7 +13,8 @@ from maskmim.config.bricks import bind
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import BadImage
-from maskmim.errors import first_line
+from maskmim.errors import count_of, first_line
+from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.training.build import spec_of
 
 # Height and width of a typical photograph of ImageNet-1k, whose mean size is near 500 x 375.
@@ -28,6 +29,25 @@ class Rate(NamedTuple):
     source: str
 
 
+class DataSet(NamedTuple):
+    """images: of an epoch. text: what they are, in words."""
+
+    images: int
+    text: str
+
+
+IMAGENET = DataSet(TRAIN_IMAGES, f"ImageNet-1k's {TRAIN_IMAGES:,} images")
+
+
+def training_set(config: ConfigDict) -> DataSet:
+    """Return the size of a config's training data; ImageNet-1k's where they are not here."""
+    try:
+        images = len(bind(config.data.train)())
+    except Exception:  # a source may fail in many ways where its data are missing
+        return IMAGENET
+    return DataSet(images, f"{count_of(images, 'image')} of {config.data.train.brick}")
+
+
 def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
     """Measure the images/s that one core of this machine decodes and augments with a config.
 
@@ -37,7 +57,7 @@ def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
     try:
         records = bind(config.data.train)()
         encoded = [records[index].encoded for index in range(min(examples, len(records)))]
-        files = f"{len(encoded)} records of {config.data.train.brick}"
+        files = f"{count_of(len(encoded), 'record')} of {config.data.train.brick}"
     except Exception as error:  # a source may fail in many ways where its data are missing
         if config.data.decode.brick != "maskmim.data.decode.picture":
             reason = first_line(error)[:120]

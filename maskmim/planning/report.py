@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from maskmim.imagenet import TRAIN_IMAGES
+from maskmim.errors import count_of
 from maskmim.planning.batches import LargestBatch
 from maskmim.planning.collectives import KindTotal
 from maskmim.planning.compiled import CompiledStep, TooLarge, bytes_used
-from maskmim.planning.feeding import Rate
+from maskmim.planning.feeding import IMAGENET, DataSet, Rate
 from maskmim.planning.roofline import SHARES, Speed, StepSeconds
-from maskmim.planning.summary import size_text
+from maskmim.planning.summary import flops_text, size_text
 from maskmim.planning.topology import Topology
 
+# Seconds in which a host starts a step, about: of shorter steps the bounds say little.
+STARTING = 1e-4
 # Share of the usable memory left free for evaluation, pictures and checkpoints.
 MARGIN = 0.05
 
@@ -58,8 +60,8 @@ def machine_rows(topology: Topology, mesh: Mapping[str, int]) -> list[tuple[str,
     chip = topology.chip
     shape = " x ".join(map(str, topology.shape))
     count = len(topology.devices)
-    torus = f"{count} chips, {shape}" if topology.real else f"{count} GPUs"
-    hosts = "1 host" if topology.hosts == 1 else f"{topology.hosts} hosts"
+    torus = f"{count_of(count, 'chip')}, {shape}" if topology.real else count_of(count, "GPU")
+    hosts = count_of(topology.hosts, "host")
     axes = ", ".join(f"{axis} {size}" for axis, size in mesh.items())
     links = f"{chip.links} links of" if topology.real else "NVLink of"
     return [
@@ -77,14 +79,14 @@ def memory_table(step: CompiledStep | TooLarge, topology: Topology) -> str:
     """Return the table of a chip's bytes by kind, and whether they fit."""
     usable = topology.chip.memory
     rows = [
-        (name, size_text(int(size)), f"{size / usable:.1%}", KINDS[name])
+        (name, size_text(int(size)), _share_text(size, usable), KINDS[name])
         for name, size in step.memory.items()
         if size
     ]
     used = bytes_used(step)
     known = math.isfinite(used)
     total = size_text(int(used)) if known else "more"
-    share = f"{used / usable:.1%}" if known else ""
+    share = _share_text(used, usable) if known else ""
     rows.append(("total", total, share, f"of {size_text(int(usable))}"))
     return (
         titled_table("Memory of a chip", ("", "", "", ""), rows) + f"\n\n{verdict(step, topology)}"
@@ -126,7 +128,8 @@ def collectives_table(totals: Mapping[str, KindTotal], unknown: int, real: bool)
         "Sent between chips in a step", ("", "count", "arrays", "sent per chip", ""), rows
     )
     if unknown:
-        text += f"\n{unknown} loops of unknown length count as one iteration."
+        verb = "counts" if unknown == 1 else "count"
+        text += f"\n{count_of(unknown, 'loop')} of unknown length {verb} as one iteration."
     if not real:
         text += (
             "\nAn estimate: the CPU compiler sums bfloat16 in float32, which is twice the bytes."
@@ -158,31 +161,43 @@ def step_time_table(
     lines = [
         titled_table("Time of a step, at least", ("", "", ""), rows),
         "",
-        f"An image takes {demand.products / 1e9:.3g} GFLOP in matrix products, forward and backward"
-        + (f"; {again / 1e9:.3g} more are recomputed." if again else "."),
-        f"XLA counts {demand.xla / 1e9:.3g} GFLOP: {rest / demand.xla:.0%} are outside products.",
-        f"At most {batch / times.least:,.0f} images/s, {share:.0%} of peak FLOP/s (MFU).",
+        f"An image takes {flops_text(demand.products)} in matrix products, forward and backward"
+        + (f"; {flops_text(again)} more are recomputed." if again else "."),
+        f"XLA counts {flops_text(demand.xla)}: {rest / demand.xla:.0%} are outside products.",
+        f"At most {batch / times.least:,.0f} images/s, {share_text(share)} of peak FLOP/s (MFU).",
     ]
+    if times.least < STARTING:
+        lines.append(
+            "A step this small takes longer to start than to compute: expect far less than that."
+        )
     return "\n".join(lines)
 
 
-def speed_table(speeds: Sequence[Speed], topology: Topology, rate: Rate, epochs: float) -> str:
+def speed_table(
+    speeds: Sequence[Speed],
+    topology: Topology,
+    rate: Rate,
+    epochs: float,
+    data: DataSet = IMAGENET,
+) -> str:
     """Return the table of images/s at shares of the peak, with the decoding cores they need."""
     chips = len(topology.devices)
     rows = []
     for speed in speeds:
         per_host = speed.images / topology.hosts
-        remark = "" if speed.share in SHARES else "the most, see above"
+        remarks = [] if speed.share in SHARES else ["the most, see above"]
+        if rate.images and per_host / rate.images > topology.chip.cpus // 2:
+            remarks.append("more cores than a host has")
         rows.append(
             (
-                f"{speed.share:.0%}",
+                share_text(speed.share),
                 time_text(speed.seconds),
                 f"{speed.images:,.0f}",
                 f"{speed.images / chips:,.0f}",
                 f"{per_host:,.0f}",
                 f"{per_host / rate.images:.1f}" if rate.images else "?",
-                duration_text(epochs * TRAIN_IMAGES / speed.images),
-                remark if speed.possible else "faster than possible",
+                duration_text(epochs * data.images / speed.images),
+                ", ".join(remarks),
             )
         )
     head = ("MFU", "step", "images/s", "per chip", "per host", "cores per host", "training", "")
@@ -191,16 +206,55 @@ def speed_table(speeds: Sequence[Speed], topology: Topology, rate: Rate, epochs:
     lines = [
         titled_table("Speed at a share of peak FLOP/s (MFU)", head, rows),
         "",
-        f"Training: {epochs:g} epochs of ImageNet-1k's {TRAIN_IMAGES:,} images.",
+        f"Training: {count_of(epochs, 'epoch')} of {data.text}.",
         f"Decoding: {decoding}{rate.source}.",
-        f"A host of {chip.chips} chips has {chip.cpus // 2} cores ({chip.cpus} virtual CPUs).",
+        f"A host of {count_of(chip.chips, 'chip')} has {count_of(chip.cpus // 2, 'core')} "
+        f"({chip.cpus} virtual CPUs).",
     ]
     return "\n".join(lines)
 
 
+def short_rows(
+    step: CompiledStep | TooLarge,
+    topology: Topology,
+    most: Speed | None,
+    rate: Rate,
+    epochs: float,
+    data: DataSet = IMAGENET,
+) -> list[tuple[str, str]]:
+    """Return the rows that a plan ends with: the memory of a chip, images/s, and the time.
+
+    most: the highest speed that the times of a step allow; None where the step does not fit.
+    """
+    usable, used = topology.chip.memory, bytes_used(step)
+    fits = "it fits" if used <= usable else "it does not fit"
+    needed = size_text(int(used)) if math.isfinite(used) else "more than"
+    rows = [("memory of a chip", f"{needed} of {size_text(int(usable))}: {fits}")]
+    if most is None:
+        return rows
+    decoded = rate.images * (topology.chip.cpus // 2) * topology.hosts
+    speed, why = most.images, f"{share_text(most.share)} of peak FLOP/s"
+    if 0 < decoded < speed:
+        speed, why = decoded, "what all cores of the hosts decode"
+    seconds = epochs * data.images / speed
+    whole = f"at least {duration_text(seconds)}" if seconds >= 1 else duration_text(seconds)
+    return [
+        *rows,
+        ("images/s", f"{speed:,.0f} at most ({why})"),
+        ("training", f"{whole}, for {count_of(epochs, 'epoch')} of {data.text}"),
+    ]
+
+
+def share_text(share: float) -> str:
+    """Format a share as 28%, a small one as 0.03%."""
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.1g}%"
+
+
 def time_text(seconds: float) -> str:
-    """Format a short time as 12.3 ms or 45.6 us."""
-    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e6:.1f} us"
+    """Format a short time as 12.3 ms, 45.6 us or 7.8 ns."""
+    if seconds >= 1e-4:
+        return f"{seconds * 1e3:.1f} ms"
+    return f"{seconds * 1e6:.1f} us" if seconds >= 1e-7 else f"{seconds * 1e9:.1f} ns"
 
 
 def largest_batch_table(result: LargestBatch, unit: int, topology: Topology) -> str:
@@ -216,20 +270,29 @@ def largest_batch_table(result: LargestBatch, unit: int, topology: Topology) -> 
     ]
     text = titled_table("Largest batch", ("batch", "per chip", "of its memory"), rows)
     if not result.batch:
-        return text + f"\n\nNo batch fits, not even {min(result.tried)} images. {ADVICE}"
+        least = count_of(min(result.tried), "image")
+        return f"{text}\n\nNo batch fits, not even {least}. {ADVICE}"
     end = "." if result.sure else "; larger batches in between were not tried."
     return (
-        f"{text}\n\n{result.batch} images is the largest multiple of {unit} that fits with "
-        f"{MARGIN:.0%} left{end}"
+        f"{text}\n\nA batch of {count_of(result.batch, 'image')} is the largest multiple of {unit} "
+        f"that fits with {MARGIN:.0%} left{end}"
     )
 
 
 def _share_text(used: float, usable: float) -> str:
-    return f"{used / usable:.1%}" if math.isfinite(used) else "more"
+    if not math.isfinite(used):
+        return "more"
+    return f"{used / usable:.1%}" if used >= usable / 1000 else "<0.1%"
 
 
 def duration_text(seconds: float) -> str:
-    """Format a duration as 12.5 h or 3.1 d."""
+    """Format a duration as 12.5 h or 3.1 d, a short one as 12 s or 3.4 min."""
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
 
 

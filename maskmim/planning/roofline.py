@@ -35,14 +35,12 @@ class StepSeconds(NamedTuple):
 class Speed(NamedTuple):
     """A step that runs the model's FLOPs at a share of the chips' peak (MFU).
 
-    seconds:  time of a step. images: images/s of all chips.
-    possible: whether the step is not faster than `StepSeconds.least`.
+    seconds: time of a step. images: images/s of all chips.
     """
 
     share: float
     seconds: float
     images: float
-    possible: bool
 
 
 def step_seconds(chip: Chip, *, flops: float, hbm_bytes: float, link_seconds: float) -> StepSeconds:
@@ -50,15 +48,10 @@ def step_seconds(chip: Chip, *, flops: float, hbm_bytes: float, link_seconds: fl
     return StepSeconds(flops / chip.flops, hbm_bytes / chip.bandwidth, link_seconds)
 
 
-def speed_at(
-    share: float, chip: Chip, chips: int, *, flops: float, batch: int, least: float
-) -> Speed:
-    """Return the speed of `chips` chips at a share of their peak.
-
-    flops: of one image. least: fewest seconds of a step, see `StepSeconds.least`.
-    """
+def speed_at(share: float, chip: Chip, chips: int, *, flops: float, batch: int) -> Speed:
+    """Return the speed of `chips` chips at a share of their peak; flops: of one image."""
     seconds = flops * batch / (share * chip.flops * chips)
-    return Speed(share, seconds, batch / seconds, seconds >= least * (1 - 1e-9))
+    return Speed(share, seconds, batch / seconds)
 
 
 def max_share(chip: Chip, chips: int, *, flops: float, batch: int, least: float) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import jax
 from ml_collections import ConfigDict
 
+from maskmim.errors import count_of
 from maskmim.planning import cost
-from maskmim.reporting.progress import format_rows
+from maskmim.planning.feeding import DataSet
+from maskmim.reporting.progress import format_duration, format_rows
 from maskmim.training.build import Assembly
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Tree
@@ -36,7 +39,7 @@ def method_rows(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
 def model_rows(
     config: ConfigDict, parts: Assembly, flops: float | None = None
 ) -> list[tuple[str, str]]:
-    """Return the rows of parameters and FLOPs.
+    """Return the rows of parameters and FLOPs, with a warning where the decoder is the larger part.
 
     flops: result of `cost.train_flops_per_example`, None to compute it.
     """
@@ -48,8 +51,20 @@ def model_rows(
         flops = cost.train_flops_per_example(config, parts)
     return [
         ("parameters", f"{count_text(cost.count_parameters(parts.shapes.params))} ({groups})"),
-        ("compute", f"{flops / 1e9:.3g} GFLOP per image, forward and backward (XLA's count)"),
+        *decoder_warning(config, parts),
+        ("compute", f"{flops_text(flops)} per image, forward and backward (XLA's count)"),
     ]
+
+
+def decoder_warning(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
+    """Return a row where the decoder has more parameters than the encoder, no row elsewhere."""
+    counts = {name: cost.count_parameters(group) for name, group in parts.shapes.params.items()}
+    if counts.get("decoder", 0) <= counts.get("encoder", math.inf):
+        return []
+    keys = [f"--config.model.{key}" for key in ("decoder_depth", "decoder_width", "decoder")]
+    keys = [key for key in keys if key.rpartition(".")[2] in config.model]
+    how = f", change it with {' and '.join(keys)}" if keys else ""
+    return [("", f"warning: the decoder is larger than the encoder, which alone is kept{how}")]
 
 
 def schedule_rows(config: ConfigDict, parts: Assembly, examples: int) -> list[tuple[str, str]]:
@@ -57,10 +72,10 @@ def schedule_rows(config: ConfigDict, parts: Assembly, examples: int) -> list[tu
     train = config.train
     scaled = f" = {config.optim.lr:g} x {train.batch_size} / {config.optim.lr_per}"
     return [
-        ("data", f"{config.data.train.brick} ({examples} images)"),
+        ("data", f"{config.data.train.brick} ({count_of(examples, 'image')})"),
         batch_row(config),
         ("learning rate", f"peak {parts.peak:.3g}{scaled if config.optim.lr_per else ''}"),
-        ("length", f"{parts.span.steps} steps ({train.epochs:g} epochs)"),
+        ("length", f"{count_of(parts.span.steps, 'step')} ({count_of(train.epochs, 'epoch')})"),
     ]
 
 
@@ -68,7 +83,7 @@ def batch_row(config: ConfigDict) -> tuple[str, str]:
     """Return the row of the batch size."""
     train = config.train
     split = f" in {train.micro_batches} micro-batches" if train.micro_batches > 1 else ""
-    return "batch", f"{train.batch_size} images{split}"
+    return "batch", f"{count_of(train.batch_size, 'image')}{split}"
 
 
 def device_rows(parts: Assembly) -> list[tuple[str, str]]:
@@ -93,7 +108,8 @@ def sharding_rows(parts: Assembly) -> list[tuple[str, str]]:
         alike = [path for path, text in arrays.items() if text == parameter_text(path, params)]
         label = "optimiser" if name == "opt_state" else name
         if alike:
-            rows.append((label, f"{len(alike)} arrays sharded like their parameters"))
+            arrays_text = count_of(len(alike), "array")
+            rows.append((label, f"{arrays_text} sharded like their parameters"))
         rows += [(f"{label}: {path}", arrays[path]) for path in arrays if path not in alike]
     return rows
 
@@ -117,23 +133,42 @@ def parameter_text(path: str, params: dict[str, str]) -> str | None:
     return next((params[end] for end in ends if end in params), None)
 
 
-def memory_rows(config: ConfigDict, parts: Assembly, *, compiled: bool) -> list[tuple[str, str]]:
-    """Return the rows of bytes per device: the state by kind, and those of the compiled step.
+def memory_rows(parts: Assembly, step: Mapping[str, int] | None = None) -> list[tuple[str, str]]:
+    """Return the rows of bytes per device: the state by kind, and those of a step.
 
-    compiled: compile the step to know its bytes.
+    step: result of `cost.step_memory`, which includes the state; None without a compiled step.
     """
-    rows = [
-        (name, size_text(cost.bytes_per_device(shapes, shardings)))
+    state = {
+        name: cost.bytes_per_device(shapes, shardings)
         for name, shapes, shardings in (
             ("parameters", parts.shapes.params, parts.shardings.params),
             ("optimiser", parts.shapes.opt_state, parts.shardings.opt_state),
             ("extra", parts.shapes.extra, parts.shardings.extra),
         )
+    }
+    rows = {**state, "state in all": sum(state.values())}
+    if step:
+        rows |= {f"step: {kind}": size for kind, size in step.items()}
+        rows["step in all"] = sum(step.values())
+    return [(name, size_text(size)) for name, size in rows.items()]
+
+
+def speed_rows(config: ConfigDict, data: DataSet, seconds: float) -> list[tuple[str, str]]:
+    """Return the rows of the speed of a step that takes `seconds`."""
+    batch = config.train.batch_size
+    speed = batch / seconds
+    whole = format_duration(config.train.epochs * data.images / speed)
+    return [
+        ("images/s", f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"),
+        ("a step", f"{count_of(batch, 'image')} in {seconds:.3g} s, data loading not counted"),
+        ("training", f"{whole} for {count_of(config.train.epochs, 'epoch')} of {data.text}"),
     ]
-    if compiled:
-        sizes = cost.step_memory(config, parts)
-        rows += [(f"step: {kind}", size_text(size)) for kind, size in sizes.items()]
-    return rows
+
+
+def flops_text(flops: float) -> str:
+    """Format floating-point operations as 125 GFLOP or 3.09 MFLOP."""
+    power = min(4, max(1, int(math.log10(max(flops, 1)) // 3)))
+    return f"{flops / 1000**power:.3g} {('k', 'M', 'G', 'T')[power - 1]}FLOP"
 
 
 def count_text(values: int) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import FractionBelowOne, PositiveInt
 from maskmim.errors import UserError
 from maskmim.quantize.vector_quantize import (
     code_counts,
@@ -54,7 +55,12 @@ class Codebook(NamedTuple):
 
 
 def averaged(
-    width: int, *, size: int = 8192, decay: float = 0.99, rounds: int = 10, offered: int = 16
+    width: int,
+    *,
+    size: PositiveInt = 8192,
+    decay: FractionBelowOne = 0.99,
+    rounds: PositiveInt = 10,
+    offered: PositiveInt = 16,
 ) -> Codebook:
     """Build a codebook whose codes are EMAs of the directions of the vectors nearest to them.
 
@@ -78,7 +84,7 @@ def averaged(
     check_sizes(width, size=size, decay=decay, rounds=rounds, offered=offered)
 
     def init(key: Array) -> Tree:
-        codes = l2_normalise(jax.random.normal(key, (size, width)))
+        codes = l2_normalise(jax.random.normal(key, (size, width), jnp.float32))
         filled = jnp.int32(0 if rounds else size)
         counts = jnp.zeros((size,), jnp.float32)
         return {"codes": codes, "counts": counts, "filled": filled, "rounds": jnp.int32(0)}
@@ -122,7 +128,14 @@ def _nearest(extra: Tree, vectors: Array) -> Array:
     return nearest_cosine(vectors, extra["codes"])
 
 
-def check_sizes(width: int, *, size: int, decay: float, rounds: int, offered: int) -> None:
+def check_sizes(
+    width: int,
+    *,
+    size: PositiveInt,
+    decay: FractionBelowOne,
+    rounds: PositiveInt,
+    offered: PositiveInt,
+) -> None:
     """Raise CodebookError for sizes and shares that no codebook can have, see `averaged`."""
     if min(width, size, offered) < 1 or rounds < 0 or not 0 <= decay < 1:
         raise CodebookError(
@@ -152,5 +165,8 @@ def offer_vectors(
 
     chosen = jax.vmap(choose)(randomness.each("codebook"))
     offered = jnp.take_along_axis(vectors, chosen[..., None], axis=1).astype(jnp.float32)
-    rows = randomness.slots.astype(jnp.int32)[:, None] * count + jnp.arange(count)
+    rows = (
+        randomness.slots.astype(jnp.int32)[:, None] * count
+        + jnp.arange(count, dtype=jnp.int32)[None]
+    )
     return jnp.zeros((size, vectors.shape[-1])).at[start + rows].set(offered, mode="drop")

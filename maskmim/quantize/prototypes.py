@@ -18,4 +18,4 @@ def prototype_logits(prototypes: Mapping[str, Array], features: Array) -> Array:
     tokens = l2_normalise(features.astype(jnp.float32), epsilon=1e-7).astype(features.dtype)
     kernel = prototypes["kernel"].astype(features.dtype)
     products = jnp.einsum("...d,dk->...k", tokens, kernel, preferred_element_type=jnp.float32)
-    return products + prototypes["bias"]
+    return products + jnp.broadcast_to(prototypes["bias"], products.shape)

@@ -29,7 +29,7 @@ def nearest(vectors: Array, codebook: Array) -> Array:
     """
     vectors, codebook = vectors.astype(jnp.float32), codebook.astype(jnp.float32)
     products = jnp.einsum("...d,kd->...k", vectors, codebook, precision=EXACT)
-    nearness = 2.0 * products - jnp.sum(codebook**2, axis=-1)
+    nearness = 2.0 * products - jnp.broadcast_to(jnp.sum(codebook**2, axis=-1), products.shape)
     return jnp.argmax(nearness, axis=-1).astype(jnp.int32)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskmim import errors
 from maskmim.data.records import Records
+from maskmim.errors import count_of
 
 logger = logging.getLogger("maskmim")
 
@@ -46,9 +47,9 @@ class BadSteps:
         self._list(step, why, indices)
         if in_a_row >= self._most:
             raise Diverged(
-                f"loss or gradient not finite in {in_a_row} steps in a row, up to step {step}: "
-                f"lower optim.lr, or use dtype float32; their records are in {self.path}; the "
-                "checkpoint has the parameters from before these steps"
+                f"loss or gradient not finite in {count_of(in_a_row, 'step')} in a row, up to step "
+                f"{step}: lower optim.lr, or use dtype float32; their records are in {self.path}; "
+                "the checkpoint has the parameters from before these steps"
             )
         return f"step {step}: {why}, update skipped; its records are in {self.path.name}"
 

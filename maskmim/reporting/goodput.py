@@ -124,10 +124,10 @@ def goodput_table(starts: Sequence[Start]) -> str:
     """Return a text table of the phases that took time: share and duration; shares sum to 100 %."""
     seconds = seconds_by_phase(starts)
     total = sum(seconds.values())
-    plural = "s" if len(starts) != 1 else ""
     rows = [
         (label, f"{seconds[name] / total:6.1%}  {format_duration(seconds[name])}")
         for name, label in PHASES.items()
         if name == "step" or seconds[name] > 0
     ]
-    return format_rows(f"Time of {len(starts)} start{plural}: {format_duration(total)}", rows)
+    of = f" of {len(starts)} starts" if len(starts) != 1 else ""
+    return format_rows(f"Time{of}: {format_duration(total)}", rows)

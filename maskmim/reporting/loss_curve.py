@@ -18,6 +18,11 @@ def draw_loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
           'top1' (shares in [0, 1]), each from the rows that have it.
     Returns u8[H, W, 3].
     """
+    return render_figure(loss_figure(rows))
+
+
+def loss_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the figure of `draw_loss_curve`."""
     probes = sorted({name for row in rows for name in row if name.endswith("top1")})
     heights = [3, 2, 1] if probes else [3, 1]
     figure = Figure(figsize=(7.5, 1.3 * sum(heights)), layout="constrained", dpi=110)
@@ -45,7 +50,7 @@ def draw_loss_curve(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         axis.grid(color="#eeeeee")
         axis.set_axisbelow(True)
     figure.align_ylabels(axes)
-    return render_figure(figure)
+    return figure
 
 
 def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
@@ -55,9 +60,8 @@ def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
             0.5, 0.5, "no step logged yet", ha="center", va="center", transform=axis.transAxes
         )
         return
-    # Rare spikes would flatten the rest: cut them off the axis and clip them in the mean.
-    low, high = np.percentile(losses, [0.5, 99.5])
-    smooth = _smooth(losses.clip(low, high))
+    low, high = loss_range(steps, losses)
+    above = int(np.sum(losses > high))
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axis.set_ylim(low - room, high + room)
     axis.plot(
@@ -68,9 +72,27 @@ def _draw_loss(axis: Any, steps: np.ndarray, losses: np.ndarray) -> None:
         marker=_point_marker(steps),
         label="as logged",
     )
-    if len(losses) > 2:
-        axis.plot(steps, smooth, color="#1f4e8c", linewidth=1.8, label="running mean")
+    title = f"Training loss up to step {steps[-1]:,}"
+    window = mean_window(len(losses))
+    if window > 1:
+        middle, mean = running_mean(steps, losses, window)
+        between = round(window * float(np.median(np.diff(steps))))
+        label = f"mean of {window} logged values ({between:,} steps)"
+        axis.plot(middle, mean, color="#1f4e8c", linewidth=1.8, label=label)
         axis.legend(frameon=False, fontsize=8)
+        title += f": {mean[-1]:.4g}, mean of the last {window} logged values"
+    if above:
+        title += f"\nabove the axis: {above} of {len(losses)} values, up to {losses.max():.4g}"
+    axis.set_title(title, fontsize=9, loc="left")
+
+
+def loss_range(steps: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+    """Return the range of losses to show: later differences are small beside the first values.
+
+    It holds all values from 1 % of the steps on, but for the largest 2 %.
+    """
+    later = losses[steps >= steps[-1] / 100]
+    return float(later.min()), float(np.percentile(later, 98))
 
 
 def _point_marker(steps: np.ndarray) -> str:
@@ -85,13 +107,21 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, n
     return steps, np.array([row[name] for row in logged], float)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Return the running mean over a twentieth of the curve, over fewer values at the ends."""
-    reach = len(values) // 40 + 1
+def mean_window(count: int) -> int:
+    """Return how many values a running mean takes: a twentieth of them, odd; 1 for few."""
+    return 2 * (count // 40) + 1 if count >= 40 else 3 if count >= 6 else 1
+
+
+def running_mean(
+    steps: np.ndarray, values: np.ndarray, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means of `window` values each, and the steps in their middle.
+
+    Only of whole windows, so that the ends are means of as many values as the rest.
+    """
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    indices = np.arange(len(values))
-    first, last = np.maximum(0, indices - reach), np.minimum(len(values), indices + reach + 1)
-    return (sums[last] - sums[first]) / (last - first)
+    reach = window // 2
+    return steps[reach : len(steps) - reach], (sums[window:] - sums[:-window]) / window
 
 
 def render_figure(figure: Figure) -> np.ndarray:

@@ -16,7 +16,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from maskmim.files import write_atomic
+from maskmim.files import set_aside, write_atomic
 
 logger = logging.getLogger("maskmim")
 
@@ -27,7 +27,7 @@ class Log:
     """The metrics log in a work directory: metrics.jsonl, and TensorBoard events in events/.
 
     step:    where the run continues. Lines of later steps, left by a killed run, are removed, and
-             TensorBoard discards its events of those steps.
+             TensorBoard discards its events of those steps. A log is never emptied, see `Lines`.
     enabled: False on all processes but one; then nothing is opened or written.
     A writer that fails (full disk, lost mount) never stops training: the first failure is logged as
     a warning, all are counted in `failures`.
@@ -88,10 +88,15 @@ class Log:
 
 
 class Lines:
-    """The file metrics.jsonl, opened for appending once the rows after `step` are removed."""
+    """The file metrics.jsonl, opened for appending once the rows after `step` are removed.
+
+    A file of which no row is left gets another name instead: metrics.1.jsonl, then 2.
+    """
 
     def __init__(self, path: Path, step: int):
         rows = [row for row in read_metrics(path) if row["step"] <= step]
+        if not rows and path.exists() and path.stat().st_size:
+            set_aside([path])
         write_atomic(path, "".join(json_line(row) for row in rows))
         # Unbuffered: every line reaches the file at once, and closing has nothing left to write.
         self._file = path.open("ab", buffering=0)

@@ -37,7 +37,8 @@ class Progress:
     """The progress of a training run of `total` steps that begins or continues at step `start`.
 
     images_per_step: images of a step over all devices, for images/s.
-    stream:          output; a bar where it is a terminal that can move its cursor, else lines.
+    stream:          output; a bar where it is a terminal that can move its cursor, else lines. The
+                     bar appears with the first update: what comes before it is not a step.
     clock:           seconds, monotonic.
     every_seconds:   interval between plain lines; the first and the last step always have a line.
     enabled:         False on all processes but one: rates are computed, nothing is shown.
@@ -63,12 +64,8 @@ class Progress:
         self._marks: deque[Mark] = deque(maxlen=WINDOW + 1)
         self._paused = self._waited = 0.0
         self._next_line = clock()
-        self._bar = None
-        if enabled and self.stream.isatty() and os.environ.get("TERM") != "dumb":
-            shape = "{percentage:3.0f}% |{bar}| {n}/{total}  {desc}"
-            self._bar = Bar(
-                total=total, initial=start, file=self.stream, bar_format=shape, dynamic_ncols=True
-            )
+        self._bar: Bar | None = None
+        self._with_bar = self.stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def __enter__(self) -> Progress:
         return self
@@ -83,12 +80,13 @@ class Progress:
         """
         self._waited += waited
         self._marks.append(Mark(step, self.clock() - self._paused, self._waited))
-        done, self.step = step - self.step, step
-        if self._bar is not None:
+        before, self.step = self.step, step
+        if self.enabled and self._with_bar:
             with self._or_never_again():
+                self._bar = self._bar or self._new_bar(before)
                 facts = "  ".join([f"loss {loss:.4f}", *self._rates()])
                 self._bar.set_description_str(facts, refresh=False)
-                self._bar.update(done)
+                self._bar.update(step - before)
         elif self.enabled and (self.clock() >= self._next_line or step == self.total):
             self._next_line = self.clock() + self.every_seconds
             position = f"step {step:>{len(str(self.total))}}/{self.total}"
@@ -128,6 +126,13 @@ class Progress:
             with self._or_never_again():
                 self._bar.close()
             self._bar = None
+
+    def _new_bar(self, step: int) -> Bar:
+        """Return a bar at a step."""
+        shape = "{percentage:3.0f}% |{bar}| {n}/{total}  {desc}"
+        return Bar(
+            total=self.total, initial=step, file=self.stream, bar_format=shape, dynamic_ncols=True
+        )
 
     @contextlib.contextmanager
     def _or_never_again(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import sys
@@ -10,41 +11,78 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from maskmim.errors import FAILED, INTERRUPTED
+from maskmim.errors import FAILED, INTERRUPTED, NO_ROOM, STORAGE, USAGE
+from maskmim.runtime import activity, output
+from maskmim.runtime.environment import pin_randomness
 
 # A pipe that nobody reads must not keep a process from ending.
 FLUSH_SECONDS = 2.0
+# Operating-system errors of the place where files are, not of the program.
+NO_ACCESS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Run a command and return its exit code: `sys.exit(run(main))` at the end of its module.
 
+    Random numbers are those of every environment, see `environment.pin_randomness`. Printing never
+    fails, see `output.protect_streams`, and what takes long is told, see `activity`.
     main: takes the arguments (None means sys.argv) and returns a code. An exception becomes a
     message and a code, see `report_error`; SystemExit, which `--help` raises, passes through.
     """
+    output.protect_streams()
+    activity.start()
     try:
-        return main(argv)
+        for sentence in pin_randomness():
+            print_stderr(sentence)
+        with output.plain_warnings():
+            return main(argv)
     except KeyboardInterrupt:
         print("maskmim: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         return report_error(error)
     finally:
-        _release_streams()
+        activity.stop()
+        _flush()
 
 
 def report_error(error: Exception) -> int:
     """Print an error to stderr and return its exit code.
 
-    An error with an integer `exit_code` prints one line; any other prints its traceback and returns
-    FAILED.
+    An error with an integer `exit_code`, and one of a file that lacks room or may not be used,
+    prints one line; any other prints its traceback and returns FAILED.
     """
     code = getattr(error, "exit_code", None)
     if isinstance(code, int):
         print(f"maskmim: error: {error}", file=sys.stderr)
         return code
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        print(
+            f"maskmim: error: {_place(error)}: make room, then run the same command again",
+            file=sys.stderr,
+        )
+        return STORAGE
+    if isinstance(error, OSError) and error.filename and error.errno in NO_ACCESS:
+        print(
+            f"maskmim: error: {_place(error)}: name another path, or change its permissions",
+            file=sys.stderr,
+        )
+        return USAGE
     traceback.print_exception(error)
     return FAILED
+
+
+def _place(error: OSError) -> str:
+    """Return the path of an error, if it has one, and the reason."""
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
 
 
 def exit_now(code: int) -> None:
@@ -80,19 +118,8 @@ def run_within(seconds: float, action: Callable[[], object]) -> bool:
     return not thread.is_alive()
 
 
-def _release_streams() -> None:
-    """Flush stdout and stderr; point one that cannot be flushed at /dev/null.
-
-    Python flushes them again at exit, and a failure there would turn the exit code into 120.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Flush stdout and stderr, where that is possible."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maskmim.errors import STUCK, UserError, first_line
+from maskmim.runtime import activity
 
 # Nodes of a large job start minutes apart: images are pulled, file systems are slow.
 JOIN_SECONDS = 1800
@@ -33,6 +34,10 @@ FLAGS = {
 
 class JoinError(UserError, ValueError):
     """Processes that cannot become one program."""
+
+
+class DeviceError(UserError, RuntimeError):
+    """Devices that were asked for and are not here."""
 
 
 class MissingProcesses(UserError, TimeoutError):
@@ -97,8 +102,8 @@ def join(rendezvous: Rendezvous | None, *, seconds: int = JOIN_SECONDS) -> None:
     """Join the processes of a launch into one program; do nothing for a single process.
 
     rendezvous: from flags; None asks the launcher, see `detect_launcher`.
-    Call it before anything touches a device. Raises JoinError where the processes do not find each
-    other within `seconds`.
+    Call it before anything touches a device, and `check_devices` after it. Raises JoinError where
+    the processes do not find each other within `seconds`.
     """
     launcher = detect_launcher()
     if (rendezvous is None and not launcher) or jax.distributed.is_initialized():
@@ -121,6 +126,30 @@ def join(rendezvous: Rendezvous | None, *, seconds: int = JOIN_SECONDS) -> None:
             else f"processes started by {launcher or 'a cluster that jax could find'}"
         )
         raise JoinError(f"{who} did not become one program: {first_line(error)}") from error
+    if process_index():
+        activity.stop()  # process 0 tells what all do
+
+
+def check_devices() -> None:
+    """Open this process's devices; raise DeviceError where jax finds none of those asked for.
+
+    Call it after `join`.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms
+        said = first_line(error).partition(" (set JAX_PLATFORMS")[0] if str(error) else ""
+        reason = f" ({said})" if said else ""
+        if not asked:
+            raise DeviceError(f"jax finds no device{reason}") from error
+        kind = asked.partition(",")[0].strip().lower()
+        package = {"cuda": "jax[cuda13]", "gpu": "jax[cuda13]", "tpu": "jax[tpu]"}.get(kind)
+        install = f'; pip install -U "{package}" brings what {kind} needs' if package else ""
+        raise DeviceError(
+            f"JAX_PLATFORMS={asked}: jax finds no such devices here{reason}. Unset it to take what "
+            f"is here, or set JAX_PLATFORMS=cpu{install}"
+        ) from error
 
 
 def process_index() -> int:

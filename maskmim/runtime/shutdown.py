@@ -44,10 +44,13 @@ class Shutdown:
     """The end of this process, from any of its threads; the first thread to call it decides.
 
     finish_saves: waits for the saves in progress; may be set later.
+    release:      gives back what the process holds, such as the lock of its work directory; called
+                  last, may be set later.
     """
 
     def __init__(self) -> None:
         self.finish_saves: Callable[[], object] = lambda: None
+        self.release: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._abort_handler: object = None
         self._code = errors.STUCK  # of a process that jax would abort()
@@ -61,6 +64,7 @@ class Shutdown:
         if code == errors.SAVED and not self._all_saved():
             code = errors.STORAGE
         self._code = code
+        exits.run_within(MEET_SECONDS, self.release)
         if first:
             exits.run_within(MEET_SECONDS, _wait_for_others)
         exits.exit_now(code)

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 # The phases, and how reports describe them.
 PHASES = {
-    "step": "steps that count",
+    "step": "training steps",
     "lost": "steps done again after a restart",
     "data": "waiting for batches",
-    "compile": "compiling, with the first step of a start",
+    "compile": "compiling, and the first step",
     "init": "starting: imports, data, restoring",
     "checkpoint": "checkpoints",
     "evaluation": "evaluations",
     "pictures": "pictures",
-    "other": "logs and the rest",
+    "other": "logs, all else",
 }
 
 

@@ -104,7 +104,9 @@ def stuck_message(phase: Phase, lasted: float) -> str:
 
 def write_stacks(message: str, file: Path) -> None:
     """Write a message and the stacks of all threads to stderr and to a file."""
-    os.write(STDERR, f"maskmim: {message}; stacks of all threads, also in {file}:\n".encode())
+    line = f"maskmim: {message}; stacks of all threads, also in {file}:\n"
+    with contextlib.suppress(OSError):  # a closed terminal, a full disk
+        os.write(STDERR, line.encode(errors="backslashreplace"))
     faulthandler.dump_traceback(file=STDERR, all_threads=True)
     with contextlib.suppress(OSError), file.open("a", encoding="utf-8") as stream:
         stream.write(f"{message}\n")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import optax
 
+from maskmim.config.ranges import Fraction, NonNegative, PositiveFraction
 from maskmim.schedules.warmup import Schedule, ScheduleError, Span, warmup_steps
 
 
 def warmup_multistep(
     span: Span,
     *,
-    warmup_epochs: float,
-    drops: tuple[float, ...],
-    factor: float = 0.1,
-    start: float = 0.0,
+    warmup_epochs: NonNegative,
+    drops: tuple[NonNegative, ...],
+    factor: PositiveFraction = 0.1,
+    start: Fraction = 0.0,
 ) -> Schedule:
     """Rise linearly to the peak, then multiply by `factor` at each epoch of `drops`.
 

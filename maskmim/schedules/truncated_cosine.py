@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Fraction, FractionBelowOne, NonNegative, PositiveFraction
 from maskmim.schedules.warmup import Schedule, Span, warmup_steps
 from maskmim.types import Array
 
 
-def warmup_truncated_cosine(progress: Array, *, warmup: float, cut: float) -> Array:
+def warmup_truncated_cosine(
+    progress: Array, *, warmup: FractionBelowOne, cut: PositiveFraction
+) -> Array:
     """Rise from 0 to 1 over the share `warmup` of the training, then fall along part of a cosine.
 
     progress: share of the training that is done, in [0, 1]. cut: the share of the cosine.
@@ -20,7 +23,9 @@ def warmup_truncated_cosine(progress: Array, *, warmup: float, cut: float) -> Ar
     return jnp.where(progress < warmup, progress / max(warmup, 1e-9), fall)
 
 
-def learning_rate(span: Span, *, warmup_epochs: float, cut: float = 0.8) -> Schedule:
+def learning_rate(
+    span: Span, *, warmup_epochs: NonNegative, cut: PositiveFraction = 0.8
+) -> Schedule:
     """Build the schedule `warmup_truncated_cosine`; a cut of 0.8 ends at 0.095 of the peak.
 
     Raises ScheduleError if the warm-up is longer than the training.
@@ -30,7 +35,11 @@ def learning_rate(span: Span, *, warmup_epochs: float, cut: float = 0.8) -> Sche
 
 
 def momentum(
-    progress: Array, *, least: float = 0.999, warmup: float = 0.1, cut: float = 0.8
+    progress: Array,
+    *,
+    least: Fraction = 0.999,
+    warmup: FractionBelowOne = 0.1,
+    cut: PositiveFraction = 0.8,
 ) -> Array:
     """Return the momentum of `teachers.average`: from 1 down to `least`, then back to nearly 1."""
     return 1.0 - (1.0 - least) * warmup_truncated_cosine(progress, warmup=warmup, cut=cut)

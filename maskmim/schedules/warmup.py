@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import optax
 
+from maskmim.config.ranges import Fraction, NonNegative
 from maskmim.errors import UserError
 from maskmim.types import Array
 
@@ -35,10 +37,10 @@ class Timed(NamedTuple):
 
     def __call__(self, step: Array) -> Array:
         """Return the factor of the peak learning rate at a step."""
-        return self.factor(step)
+        return self.factor(jnp.asarray(step, jnp.float32))
 
 
-def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Schedule:
+def warmup_cosine(span: Span, *, warmup_epochs: NonNegative, final: Fraction = 0.0) -> Schedule:
     """Rise linearly from 0 to the peak, then fall along half a cosine to `final` of the peak.
 
     Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
@@ -48,7 +50,7 @@ def warmup_cosine(span: Span, *, warmup_epochs: float, final: float = 0.0) -> Sc
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(span.steps, 1), final)
 
 
-def warmup_constant(span: Span, *, warmup_epochs: float) -> Schedule:
+def warmup_constant(span: Span, *, warmup_epochs: NonNegative) -> Schedule:
     """Rise linearly from 0 to the peak and stay there.
 
     Raises ScheduleError if the warm-up is longer than the training.

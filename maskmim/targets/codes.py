@@ -53,7 +53,8 @@ def quantised(view: View) -> Array:
 
 def palette(codes: Array) -> Array:
     """Return a colour for each code: i32[...] -> u8[..., 3], the same for equal codes."""
-    turns = (codes[..., None].astype(jnp.float32) * jnp.array(STEPS) + 0.5) % 1.0
+    turned = [codes.astype(jnp.float32) * step for step in STEPS]
+    turns = (jnp.stack(turned, axis=-1) + 0.5) % 1.0
     return (32 + 223 * turns).astype(jnp.uint8)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Positive
 from maskmim.targets.pixels import patches
 from maskmim.types import Array, View
 
@@ -21,7 +22,7 @@ def denormalise(view: View, prediction: Array) -> Array:
 
 
 @facts.target(pixels=denormalise)
-def normalised_cubes(view: View, *, epsilon: float = EPSILON) -> Array:
+def normalised_cubes(view: View, *, epsilon: Positive = EPSILON) -> Array:
     """Return the pixels of the predicted patches, each channel with mean 0 and variance 1.
 
     Returns f32[B, P, V] = (x - mean) / (sqrt(variance) + epsilon), x pixels in [0, 1] in the order

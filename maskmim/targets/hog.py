@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.ranges import PositiveInt
 from maskmim.errors import UserError
 from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import repeat_to_pixels
@@ -44,7 +45,7 @@ def draw_hog_patches(
 
 
 @facts.target(shows=draw_hog_patches)
-def hog_patches(view: View, *, bins: int = 9, cell: int = 8) -> Array:
+def hog_patches(view: View, *, bins: PositiveInt = 9, cell: PositiveInt = 8) -> Array:
     """Return histograms of oriented gradients of the predicted patches of the normalised input.
 
     bins, cell: see `hog`.
@@ -99,7 +100,9 @@ def hog(images: Array, *, bins: int = 9, cell: int = 8) -> Array:
         )
     across, down = sobel(images.astype(jnp.float32))
     magnitudes = jnp.sqrt(across**2 + down**2)
-    in_bin = orientations(across, down, bins)[..., None] == jnp.arange(bins)
+    in_bin = orientations(across, down, bins)[..., None] == jnp.arange(bins).reshape(
+        *[1] * across.ndim, bins
+    )
     votes = jnp.where(in_bin, magnitudes[..., None], 0.0)
     split = votes.reshape(examples, height // cell, cell, width // cell, cell, channels, bins)
     sums = jnp.sum(split, axis=(2, 4))
@@ -130,7 +133,7 @@ def orientations(across: Array, down: Array, bins: int) -> Array:
     """
     negative = (across < 0) | ((across == 0) & (down < 0))
     sign = jnp.where(negative, -1.0, 1.0)[..., None]
-    borders = np.arange(1, bins) * np.pi / bins
+    borders = np.arange(1, bins).reshape(*[1] * across.ndim, -1) * np.pi / bins
     beyond = sign * across[..., None] * np.cos(borders) >= sign * down[..., None] * np.sin(borders)
     return jnp.sum(beyond, axis=-1, dtype=jnp.int32)
 

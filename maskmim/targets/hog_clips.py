@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import PositiveInt
 from maskmim.reporting.streams import GREY
 from maskmim.targets.hog import TargetError, cells_to_patches, hog
 from maskmim.targets.hog_pictures import draw_strokes
@@ -33,7 +34,7 @@ def draw_hog_cubes(
 
 
 @facts.target(shows=draw_hog_cubes)
-def hog_cubes(view: View, *, bins: int = 9, cell: int = 8) -> Array:
+def hog_cubes(view: View, *, bins: PositiveInt = 9, cell: PositiveInt = 8) -> Array:
     """Return histograms of oriented gradients of the first frame of each predicted cube.
 
     bins, cell: see `hog.hog`.
@@ -48,7 +49,7 @@ def hog_cubes(view: View, *, bins: int = 9, cell: int = 8) -> Array:
     return jnp.take_along_axis(all_cubes, view.mask.predict[..., None], axis=1)
 
 
-def hog_of_all_cubes(view: View, *, bins: int, cell: int) -> Array:
+def hog_of_all_cubes(view: View, *, bins: PositiveInt, cell: PositiveInt) -> Array:
     """Return the values of `hog_cubes` for all tokens: f32[B, N, V]."""
     clips, grid = view.inputs, view.context.grid
     if clips.ndim != 5 or len(grid) != 3:

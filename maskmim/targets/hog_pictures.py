@@ -20,7 +20,7 @@ def draw_strokes(
     split = values.reshape(examples, *grid, channels, bins, down, across)
     cells = split.mean(axis=4).transpose(0, 1, 2, 5, 3, 6, 4)
     cells = jnp.maximum(cells.reshape(examples, frames, height // cell, width // cell, bins), 0)
-    drawing = jnp.max(cells[..., None, None] * strokes(bins, cell), axis=4)
+    drawing = jnp.max(cells[..., None, None] * strokes(bins, cell)[None, None, None, None], axis=4)
     drawing = drawing.transpose(0, 1, 2, 4, 3, 5).reshape(examples, frames, height, width, 1)
     bright = drawing / jnp.maximum(jnp.max(drawing, axis=(1, 2, 3, 4), keepdims=True), 1e-12)
     return jnp.repeat(jnp.round(255 * bright).astype(jnp.uint8), channels, axis=-1)

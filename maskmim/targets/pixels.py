@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Positive
 from maskmim.types import Array, View
 
 # MAE adds this to the variance of a patch (models_mae.py, forward_loss).
@@ -36,7 +37,7 @@ def patches(view: View) -> Array:
 
 
 @facts.target(pixels=denormalise)
-def normalised_patches(view: View, *, epsilon: float = EPSILON) -> Array:
+def normalised_patches(view: View, *, epsilon: Positive = EPSILON) -> Array:
     """Return the input values of the predicted patches, each patch with mean 0 and variance 1.
 
     Returns f32[B, P, V] = (x - mean) / sqrt(variance + epsilon), statistics over all V values of a

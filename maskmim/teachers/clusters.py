@@ -9,12 +9,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt
 from maskmim.losses.sinkhorn_knopp import sinkhorn
 from maskmim.quantize.prototypes import prototype_logits
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
-def prototypes(*, clusters: int = 16384, temperature: float = 0.06, iterations: int = 3) -> Teacher:
+def prototypes(
+    *, clusters: PositiveInt = 16384, temperature: Positive = 0.06, iterations: NonNegativeInt = 3
+) -> Teacher:
     """Return a teacher that assigns tokens to prototypes by Sinkhorn; list it last.
 
     clusters:    K prototypes, from N(0, 1), with biases: a linear layer on tokens of length 1.
@@ -29,7 +32,7 @@ def prototypes(*, clusters: int = 16384, temperature: float = 0.06, iterations: 
     """
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
-        kernel = jax.random.normal(key, (net.width, clusters))
+        kernel = jax.random.normal(key, (net.width, clusters), jnp.float32)
         return {"kernel": kernel, "bias": jnp.zeros(clusters)}
 
     def find(

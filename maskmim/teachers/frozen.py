@@ -7,7 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from maskmim.errors import UserError
+from maskmim.config.ranges import Positive
+from maskmim.errors import UserError, count_of
 from maskmim.models.frozen_vit import Frozen
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
@@ -21,7 +22,7 @@ def features(
     network: Callable[[], Frozen],
     class_token: bool = False,
     normalise: bool = False,
-    epsilon: float = 1e-6,
+    epsilon: Positive = 1e-6,
     picture: str = "image",
 ) -> Teacher:
     """Return a teacher that gives the features of a fixed network for every token.
@@ -79,16 +80,19 @@ def network_inputs(network: Frozen, context: Context, picture: str) -> Array:
         )
     if images.shape[-1] != len(network.mean):
         raise FrozenError(
-            f"the fixed teacher needs pictures of {len(network.mean)} channels, the batch has "
-            f"{images.shape[-1]}: change input.channels, or the teacher's mean and std"
+            f"the fixed teacher needs pictures of {count_of(len(network.mean), 'channel')}, the "
+            f"batch has {images.shape[-1]}: change input.channels, or the teacher's mean and std"
         )
     scale = 255.0 if images.dtype == jnp.uint8 else 1.0
     images = images.astype(jnp.float32) / scale
     rows, columns = grid[0] * network.patch[0], grid[1] * network.patch[1]
     shape = images.shape[0], rows, columns, images.shape[-1]
     if images.shape != shape:
-        images = jnp.clip(jax.image.resize(images, shape, "cubic", antialias=True), 0.0, 1.0)
-    return (images - jnp.asarray(network.mean)) / jnp.asarray(network.std)
+        levels = scale == 255.0  # numbers of float32 need not be in [0, 1]
+        images = jax.image.resize(images, shape, "cubic", antialias=True)
+        images = jnp.clip(images, 0.0, 1.0) if levels else images
+    mean, std = (jnp.asarray(row, jnp.float32) for row in (network.mean, network.std))
+    return (images - mean[None, None, None]) / std[None, None, None]
 
 
 def standardise(values: Array, epsilon: float) -> Array:

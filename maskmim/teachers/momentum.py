@@ -9,6 +9,7 @@ import math
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import Fraction, PositiveFraction
 from maskmim.errors import UserError
 from maskmim.types import Array
 
@@ -17,7 +18,7 @@ class MomentumError(UserError, ValueError):
     """A momentum outside [0, 1], or a schedule with an invalid end."""
 
 
-def constant(progress: Array, *, value: float) -> Array:
+def constant(progress: Array, *, value: Fraction) -> Array:
     """Return the same momentum at every step.
 
     Raises MomentumError unless value is in [0, 1].
@@ -25,7 +26,7 @@ def constant(progress: Array, *, value: float) -> Array:
     return jnp.full_like(jnp.asarray(progress, jnp.float32), _checked("value", value))
 
 
-def cosine(progress: Array, *, start: float, end: float = 1.0) -> Array:
+def cosine(progress: Array, *, start: Fraction, end: Fraction = 1.0) -> Array:
     """Move from start to end along half a cosine over the whole training.
 
     Raises MomentumError unless both are in [0, 1].
@@ -36,7 +37,9 @@ def cosine(progress: Array, *, start: float, end: float = 1.0) -> Array:
     return last - (last - first) * falling
 
 
-def linear(progress: Array, *, start: float, end: float, until: float = 1.0) -> Array:
+def linear(
+    progress: Array, *, start: Fraction, end: Fraction, until: PositiveFraction = 1.0
+) -> Array:
     """Move from start to end along a line, then stay at end.
 
     until: share of the training at which the line ends.

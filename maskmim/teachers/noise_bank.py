@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.ranges import Positive, PositiveInt, Seed
 from maskmim.errors import UserError
-from maskmim.masks.colour import filter_of
+from maskmim.masks.colour import Colour, filter_of
 from maskmim.masks.gaussian import filtered_noise
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key
 
 CHUNK = 128  # Patterns filtered at a time; bounds the memory that making a bank takes.
 
@@ -24,11 +25,11 @@ class BankError(UserError, ValueError):
 
 def generated(
     *,
-    colour: str = "green",
-    count: int = 3072,
-    size: int = 64,
-    sigmas: tuple[float, ...] = (),
-    seed: int = 0,
+    colour: Colour = "green",
+    count: PositiveInt = 3072,
+    size: PositiveInt = 64,
+    sigmas: tuple[Positive, ...] = (),
+    seed: Seed = 0,
 ) -> Teacher:
     """Return a teacher with a bank made on the device by the filters of `maskmim.masks.colour`.
 
@@ -53,7 +54,7 @@ def generated(
         raise BankError(f"noise bank: {error}") from error
 
     def pattern(index: Array) -> Array:
-        key = jax.random.fold_in(jax.random.key(seed), index)
+        key = jax.random.fold_in(random_key(seed), index)
         return filtered_noise(key[None], (size, size), blurs)[0]
 
     def make() -> Array:

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.checkpoints.load_run import load_trained
+from maskmim.config.ranges import Seed
 from maskmim.errors import UserError
 from maskmim.masks.core import nothing_hidden
 from maskmim.quantize.vector_quantize import nearest
-from maskmim.types import Array, Encoded, Net, Spec, Tree
+from maskmim.types import Array, Encoded, Net, Spec, Tree, random_key
 
 PARTS = ("encoder", "decoder", "codebook")
 
@@ -60,15 +61,15 @@ def picture_of_codes(net: Net, params: Tree, codes: Array) -> Array:
     return picture_of_vectors(net, params, jnp.asarray(params["codebook"]["vectors"])[codes])
 
 
-def fresh(spec: Spec, *, model: Callable[[Spec], Net], seed: int = 0) -> PictureCodes:
+def fresh(spec: Spec, *, model: Callable[[Spec], Net], seed: Seed = 0) -> PictureCodes:
     """Return an untrained tokenizer, for tests and plans.
 
     model: brick of the autoencoder. seed: of its params.
     """
     net = model(spec)
-    shapes = jax.eval_shape(net.init, jax.random.key(seed))
+    shapes = jax.eval_shape(net.init, random_key(seed))
     size = shapes["codebook"]["vectors"].shape[0]
-    return PictureCodes(net, size, lambda: jax.jit(net.init)(jax.random.key(seed)))
+    return PictureCodes(net, size, lambda: jax.jit(net.init)(random_key(seed)))
 
 
 def of_run(spec: Spec, *, workdir: str) -> PictureCodes:

@@ -13,6 +13,15 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.checkpoints.load_run import load_trained
+from maskmim.config.ranges import (
+    Deviations,
+    DtypeName,
+    Means,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Size2D,
+)
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import vision, vision_layouts
 from maskmim.models.clip_vision import ClipEncoder
@@ -28,7 +37,7 @@ from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError, Size
 from maskmim.models.vit import variant as size_of
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Array, Encoded, Tree
+from maskmim.types import Array, Encoded, Tree, random_key
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -37,13 +46,13 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 def vit(
     *,
     path: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: Means,
+    std: Deviations,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
-    layer: int | None = None,
-    norm_eps: float = 1e-6,
-    dtype: str = "float32",
+    patch: Size2D = (16, 16),
+    layer: PositiveInt | None = None,
+    norm_eps: Positive = 1e-6,
+    dtype: DtypeName = "float32",
 ) -> Frozen:
     """Return a plain ViT with a class token (supervised, DINO, MAE, ...) of transformers or timm.
 
@@ -68,12 +77,12 @@ def dinov2(
     *,
     path: str,
     variant: str = "B",
-    patch: tuple[int, int] = (14, 14),
-    layer: int | None = None,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
+    patch: Size2D = (14, 14),
+    layer: PositiveInt | None = None,
+    mean: Means = IMAGENET_MEAN,
+    std: Deviations = IMAGENET_STD,
     resize: Resize = with_offset,
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
 ) -> Frozen:
     """Return DINOv2 (arXiv 2304.07193) without registers, S, B or L, of transformers' Dinov2Model.
 
@@ -94,13 +103,13 @@ def dinov2_with_registers(
     *,
     path: str,
     variant: str = "B",
-    patch: tuple[int, int] = (14, 14),
-    registers: int = 4,
-    layer: int | None = None,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
+    patch: Size2D = (14, 14),
+    registers: NonNegativeInt = 4,
+    layer: PositiveInt | None = None,
+    mean: Means = IMAGENET_MEAN,
+    std: Deviations = IMAGENET_STD,
     resize: Resize = antialiased,
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
 ) -> Frozen:
     """Return DINOv2 with registers (arXiv 2309.16588), of transformers' Dinov2WithRegistersModel.
 
@@ -120,12 +129,12 @@ def clip(
     *,
     path: str,
     variant: str = "B",
-    patch: tuple[int, int] = (16, 16),
+    patch: Size2D = (16, 16),
     projected: bool = False,
-    layer: int | None = None,
-    mean: tuple[float, ...] = CLIP_MEAN,
-    std: tuple[float, ...] = CLIP_STD,
-    dtype: str = "float32",
+    layer: PositiveInt | None = None,
+    mean: Means = CLIP_MEAN,
+    std: Deviations = CLIP_STD,
+    dtype: DtypeName = "float32",
 ) -> Frozen:
     """Return CLIP's picture encoder (arXiv 2103.00020), of a CLIPModel or CLIPVisionModel.
 
@@ -180,14 +189,14 @@ def _reader(
     def load() -> Tree:
         blank = jax.ShapeDtypeStruct((1, 1, patch[0] * patch[1] * channels), jnp.float32)
         module = encoder(size, (1, 1))
-        tree = jax.eval_shape(module.init, jax.random.key(0), blank, None, None)["params"]
+        tree = jax.eval_shape(module.init, random_key(0), blank, None, None)["params"]
         shapes = {name: leaf.shape for name, leaf in named_leaves(tree) if name != "positions"}
         return vision.load(layouts, path, shapes, (*patch, channels), keep=keep)
 
     return load
 
 
-def run(*, workdir: str, layer: int | None = None) -> Frozen:
+def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
     """Return the encoder of a run of maskmim, from its newest checkpoint.
 
     workdir: of that run, read once. Pictures have the size and normalisation of the run, so the

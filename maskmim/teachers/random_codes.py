@@ -5,11 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import PositiveInt, Seed
 from maskmim.quantize.vector_quantize import EXACT, l2_normalise, nearest_cosine
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key
 
 
-def random_projection(*, size: int = 8192, width: int = 16, seed: int = 0) -> Teacher:
+def random_projection(
+    *, size: PositiveInt = 8192, width: PositiveInt = 16, seed: Seed = 0
+) -> Teacher:
     """Return a teacher that gives the nearest random direction to a patch's random projection.
 
     size:  of the codebook.
@@ -26,9 +29,9 @@ def random_projection(*, size: int = 8192, width: int = 16, seed: int = 0) -> Te
     ) -> dict[str, Array]:
         patches = net.patchify(net.inputs(context.batch)).astype(jnp.float32)
         patches = l2_normalise(patches - jnp.mean(patches, axis=-1, keepdims=True), epsilon=1e-6)
-        first, second = jax.random.split(jax.random.key(seed))
-        projection = jax.random.normal(first, (patches.shape[-1], width))
-        codebook = jax.random.normal(second, (size, width))
+        first, second = jax.random.split(random_key(seed))
+        projection = jax.random.normal(first, (patches.shape[-1], width), jnp.float32)
+        codebook = jax.random.normal(second, (size, width), jnp.float32)
         vectors = jnp.einsum("bnv,vd->bnd", patches, projection, precision=EXACT)
         return {"codes": nearest_cosine(vectors, codebook)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskmim.config import facts
 from maskmim.masks.core import nothing_hidden
+from maskmim.models.layers.heads import head_output
 from maskmim.types import Array, Context, Net, Tree
 
 
@@ -20,4 +21,4 @@ def predicted(net: Net, params: Tree, context: Context, *, head: str = "loss") -
     inputs = net.inputs(context.batch)
     mask = nothing_hidden(inputs.shape[0], context.length)
     outputs = net.predict(params, net.encode(params, inputs, None), mask)
-    return {"token_loss": outputs[head][..., 0]}
+    return {"token_loss": head_output(outputs, head)[..., 0]}

@@ -7,6 +7,7 @@ from functools import cache
 import jax
 
 from maskmim.checkpoints.load_run import TrainedRun, load_trained
+from maskmim.config.ranges import PositiveInt
 from maskmim.errors import UserError
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables
 
@@ -15,7 +16,7 @@ class TokenizerError(UserError, ValueError):
     """A run that is not a tokenizer, or a tokenizer of another size or grid."""
 
 
-def of_run(*, workdir: str, size: int = 8192) -> Teacher:
+def of_run(*, workdir: str, size: PositiveInt = 8192) -> Teacher:
     """Return a teacher that gives the codes of a tokenizer trained with maskmim.
 
     workdir: of that run; its newest checkpoint is read once, when training starts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,16 +14,22 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind, resolve
+from maskmim.config.load import check_config
 from maskmim.errors import UserError
-from maskmim.optim.adam import peak_learning_rate
+from maskmim.optim.compose import peak_learning_rate
 from maskmim.schedules.warmup import Schedule, Span, Timed
 from maskmim.training import sharding
 from maskmim.training.train_step import TrainStep, initial_state, make_train_step
-from maskmim.types import Array, Method, Spec, State, Tree
+from maskmim.types import Array, Method, Spec, State, Tree, random_key
+
+MOST_STEPS = 2**31 - 1
 
 
 class DataBricks(NamedTuple):
-    """The bound bricks of `config.data`: the source of records, their decoder, the augmentation."""
+    """The bound bricks of `config.data`: the source of records, their decoder, the augmentation.
+
+    Sources are opened at their first call: listing a large folder takes minutes.
+    """
 
     train: Callable[[], Any]
     decode: Callable[..., Any]
@@ -30,7 +37,10 @@ class DataBricks(NamedTuple):
 
 
 class EvalBricks(NamedTuple):
-    """The bound bricks of `config.evals`; train and test are None without labelled images."""
+    """The bound bricks of `config.evals`; train and test are None without labelled images.
+
+    Sources are opened at their first call, as those of `DataBricks`.
+    """
 
     train: Callable[[], Any] | None
     test: Callable[[], Any] | None
@@ -74,8 +84,32 @@ def spec_of(config: ConfigDict) -> Spec:
             f"input.mean has {len(given.mean)} values and input.std {len(given.std)}, but "
             f"input.channels is {given.channels}: give one of each for each channel"
         )
+    names = tuple(map(str, given.channel_names))
+    if names and len(set(names)) != given.channels:
+        raise UserError(
+            f"input.channel_names has {len(set(names))} different names ({', '.join(names)}), but "
+            f"input.channels is {given.channels}: name each channel once, in the order of the file"
+        )
     statistics = tuple(given.mean), tuple(given.std)
-    return Spec(tuple(given.size), given.channels, *statistics, given.stream, given.dtype)
+    return Spec(tuple(given.size), given.channels, *statistics, given.stream, given.dtype, names)
+
+
+def picture_channels(config: ConfigDict, spec: Spec) -> tuple[int, ...]:
+    """Return the channels that pictures show as red, green and blue, or one as grey; () for any.
+
+    Raises UserError for channels that the input lacks.
+    """
+    chosen = config.log.picture_channels
+    numbers = {name: number for number, name in enumerate(spec.names)}
+    numbers |= {str(number): number for number in range(spec.channels)}
+    unknown = [str(name) for name in chosen if str(name) not in numbers]
+    if unknown or len(chosen) not in (0, 1, 3):
+        names = f" or one of {', '.join(spec.names)}" if spec.names else ""
+        raise UserError(
+            f"log.picture_channels is {', '.join(map(str, chosen))}: give three channels (or one, "
+            f"for grey), each a number from 0 to {spec.channels - 1}{names}"
+        )
+    return tuple(numbers[str(name)] for name in chosen)
 
 
 def build_method(config: ConfigDict) -> tuple[Spec, Method]:
@@ -91,23 +125,32 @@ def build_method(config: ConfigDict) -> tuple[Spec, Method]:
             continue
         if name not in config:
             raise UserError(f"{config.method} needs the section {name!r}, which the config lacks")
-        sections[name] = bind(config[name])
+        sections[name] = bind(config[name], name)
     method = compose(spec, **sections)
     method.check_apply()
     return spec, method
 
 
 def span_of(config: ConfigDict, examples: int) -> Span:
-    """Return the length of a training; an epoch is every example exactly once."""
+    """Return the length of a training; an epoch is every example exactly once.
+
+    Raises UserError for more steps than an i32 counts.
+    """
     per_epoch = examples / config.train.batch_size
-    return Span(max(1, round(config.train.epochs * per_epoch)), per_epoch)
+    steps = max(1, round(config.train.epochs * per_epoch))
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"train.epochs={config.train.epochs:g} of {examples:,} examples are {steps:,} steps; "
+            f"steps are counted up to {MOST_STEPS:,}: train for fewer epochs"
+        )
+    return Span(steps, per_epoch)
 
 
 def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransformation:
     """Build the optimiser of a training on `examples` examples."""
     span = span_of(config, examples)
-    schedule = Timed(span, bind(config.schedule)(span))
-    return bind(config.optim)(schedule, config.train.batch_size)
+    schedule = Timed(span, bind(config.schedule, "schedule")(span))
+    return bind(config.optim, "optim")(schedule, config.train.batch_size)
 
 
 def assemble(
@@ -116,17 +159,20 @@ def assemble(
     """Build everything of a training but its data and its state.
 
     examples: size of the training set. devices: of the mesh; None for all devices.
-    Nothing is computed or allocated on a device.
+    Nothing is computed or allocated on a device. Raises UserError for a value that is out of
+    range, for bricks that do not fit, and for parts that do not fit together.
     """
+    check_config(config)
     spec, method = build_method(config)
+    picture_channels(config, spec)
     span = span_of(config, examples)
-    schedule = bind(config.schedule)(span)
+    schedule = bind(config.schedule, "schedule")(span)
     optimiser = build_optimiser(config, examples)
     # A run that began before an axis was there has none in its config.
     sizes = {axis: config.mesh[axis] for axis in sharding.AXES if axis in config.mesh}
     mesh = sharding.make_mesh(sizes, devices)
     sharding.check_batch(mesh, config.train.batch_size, config.train.micro_batches)
-    key = jax.random.key(config.seed)
+    key = random_key(config.seed)
     shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
     frozen = jax.eval_shape(method.freeze)
     rules = resolve(config.mesh.rules)()
@@ -141,29 +187,43 @@ def assemble(
 def bind_data(config: ConfigDict) -> DataBricks:
     """Return the bound bricks of `config.data`."""
     data = config.data
-    return DataBricks(bind(data.train), bind(data.decode), bind(data.augment))
+    return DataBricks(_opened_once(data.train), bind(data.decode), bind(data.augment))
 
 
 def bind_evals(config: ConfigDict) -> EvalBricks:
-    """Return the bound bricks of `config.evals`."""
+    """Return the bound bricks of `config.evals`; a decoder that is None is that of the data."""
     evals = config.evals
     return EvalBricks(
-        bind(evals.train),
-        bind(evals.test),
-        bind(evals.decode),
+        _opened_once(evals.train),
+        _opened_once(evals.test),
+        bind(config.data.decode if evals.decode is None else evals.decode),
         bind(evals.transform),
         bind(evals.probes),
     )
 
 
+def _opened_once(source: ConfigDict | None) -> Callable[[], Any] | None:
+    return None if source is None else functools.cache(bind(source))
+
+
 def init_sharded(parts: Assembly, seed: int) -> tuple[State, Tree]:
     """Return the initial state, each array made where it lives, and replicated frozen variables."""
+    frozen = freeze(parts)
+    return init_state(parts, seed), frozen
+
+
+def init_state(parts: Assembly, seed: int) -> State:
+    """Return the initial state, each array made where it lives."""
     make = jax.jit(
         lambda key: initial_state(parts.method, parts.optimiser, key), out_shardings=parts.shardings
     )
+    return make(random_key(seed))
+
+
+def freeze(parts: Assembly) -> Tree:
+    """Return the frozen variables, on every device."""
     whole = sharding.replicated(parts.mesh)
-    frozen = jax.tree.map(lambda array: replicate(array, whole), parts.method.freeze())
-    return make(jax.random.key(seed)), frozen
+    return jax.tree.map(lambda array: replicate(array, whole), parts.method.freeze())
 
 
 def replicate(array: Array, whole: NamedSharding) -> Array:

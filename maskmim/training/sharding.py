@@ -160,7 +160,8 @@ def state_shardings(
 ) -> State:
     """Return the shardings of a whole train state.
 
-    What the optimiser keeps per parameter lies where the parameter lies. In `extra` a tree that
+    What the optimiser keeps per parameter lies where the parameter lies, if it has its shape, and
+    is replicated otherwise, as rows and columns of second moments. In `extra` a tree that
     repeats parameter paths (averaged weights) matches the same rules; what matches none there is
     replicated, as are counters.
     """
@@ -168,8 +169,9 @@ def state_shardings(
     params = tree_shardings(shapes.params, rules, mesh)
     opt_state = optax.tree.map_params(
         optimiser,
-        lambda _, place: place,
+        lambda kept, param, place: place if kept.shape == param.shape else whole,
         shapes.opt_state,
+        shapes.params,
         params,
         transform_non_params=lambda _: whole,
     )

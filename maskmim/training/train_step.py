@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import optax
 
 from maskmim.optim.skip_spikes import last_update_skipped
-from maskmim.types import Array, Batch, Losses, Mean, Method, Randomness, State, Tree, Variables
+from maskmim.types import (
+    Array,
+    Batch,
+    Losses,
+    Mean,
+    Method,
+    Randomness,
+    State,
+    Tree,
+    Variables,
+    random_key,
+)
 
 TrainStep = Callable[[State, Tree, Batch], tuple[State, dict[str, Array]]]
 
@@ -44,15 +55,17 @@ def make_train_step(
     )
 
     def train_step(state: State, frozen: Tree, batch: Batch) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(random_key(seed), state.step)
         randomness = Randomness.of(key, jax.tree.leaves(batch)[0].shape[0])
         progress = state.step.astype(jnp.float32) / total_steps
         variables = Variables(state.params, state.extra, frozen)
         grads, losses = gradients(method, variables, batch, randomness, progress)
         metrics = step_metrics(losses)
-        updates, opt_state = optimiser.update(
-            grads, state.opt_state, state.params, value=metrics["loss"]
-        )
+        # optax multiplies counts, which are integers, by floats.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, opt_state = optimiser.update(
+                grads, state.opt_state, state.params, value=metrics["loss"]
+            )
         params = optax.apply_updates(state.params, updates)
         extra = method.refresh(variables._replace(params=params), losses.carry, progress)
 

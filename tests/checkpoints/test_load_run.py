@@ -20,7 +20,7 @@ def test_the_newest_weights_of_a_run(tmp_path, monkeypatch):
     config = load("configs/hpm.py:tiny")
     parts = assemble(config, 296)
     state, _ = init_sharded(parts, 5)
-    save_config(tmp_path, config, has_checkpoint=False)
+    save_config(tmp_path, config)
     with pytest.raises(ConfigError, match="no checkpoint yet"):
         load_trained(tmp_path)
     newest = state._replace(params=jax.tree.map(lambda x: x + 1, state.params))
@@ -41,7 +41,7 @@ def test_reading_under_a_trace_leaves_the_checkpoints_where_they_are(tmp_path, m
     monkeypatch.chdir(ROOT)
     config = load("configs/mae.py:tiny")
     state, _ = init_sharded(assemble(config, 296), 5)
-    save_config(tmp_path, config, has_checkpoint=False)
+    save_config(tmp_path, config)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, state, {}, to_json(config))
     checkpoints.close()

@@ -8,14 +8,18 @@ from maskmim.checkpoints import workdir as module
 from maskmim.checkpoints.workdir import (
     RULES,
     check_changes,
+    check_config,
     continuation_table,
     find_rule,
     load_config,
     save_config,
+    set_earlier_run_aside,
+    weights_places,
 )
 from maskmim.config.defaults import base
 from maskmim.config.load import load, override
 from maskmim.config.parse import ConfigError
+from maskmim.config.serialize import to_json
 
 # A change of a key under each rule; the last ones are under no rule.
 FREE = (
@@ -47,8 +51,26 @@ FIXED = (
     "schedule.warmup_epochs=1",
     "mask.ratio=0.5",
     "objectives.pixels.loss.brick=maskmim.losses.absolute_error",
-    "method=maskmim.methods.vq_kd.vq_kd",
+    "method=maskmim.methods.ratio_buckets.masked_in_buckets",
 )
+
+
+# Where data and weights of others lie: what is read there decides, see test_continuation.py.
+PLACES = (
+    "data.train.path=/b",
+    "data.train.data_dir=/b",
+    "data.train.of.path=/b",
+    "teachers.eyes.network.path=/b",
+    "tokenizer.workdir=/b",
+)
+
+
+@pytest.mark.parametrize("change", PLACES)
+def test_places_may_change(change):
+    rule = find_rule(change.partition("=")[0])
+    assert rule.free and ("wherever" in rule.why or rule.why == "as of teachers")
+    assert not find_rule("data.train.pattern").free and not find_rule("data.decode.path").free
+    assert not find_rule("teachers.eyes.network.layer").free and not find_rule("model.path").free
 
 
 @pytest.fixture(scope="module")
@@ -57,38 +79,28 @@ def config():
 
 
 @pytest.mark.parametrize("change", FREE)
-def test_what_changes_no_result_may_change_and_is_said(config, change, tmp_path, capsys):
-    save_config(tmp_path, config, has_checkpoint=True)
-    changed = override(config, [change])
-    save_config(tmp_path, changed, has_checkpoint=True)
-    assert load_config(tmp_path) == changed
+def test_what_changes_no_result_may_change_and_is_said(config, change, tmp_path):
+    save_config(tmp_path, config)
+    (line,) = check_config(tmp_path, override(config, [change]))
     key = change.partition("=")[0]
-    assert f"changed for the rest of the run: {key}: " in capsys.readouterr().out
+    assert line.startswith(f"{key}: ") and line.endswith(f"({find_rule(key).why})")
 
 
 @pytest.mark.parametrize("change", FIXED)
 def test_what_changes_results_may_not(config, change, tmp_path):
-    save_config(tmp_path, config, has_checkpoint=False)
+    save_config(tmp_path, config)
     key = change.partition("=")[0]
     with pytest.raises(ConfigError, match=rf"(?s){key}: .* -> .*another --workdir") as error:
-        save_config(tmp_path, override(config, [change]), has_checkpoint=True)
+        check_config(tmp_path, override(config, [change]))
     assert find_rule(key).why in str(error.value)
     assert load_config(tmp_path) == config
 
 
 def test_every_rule_was_tried_and_is_in_the_table():
-    tried = {find_rule(change.partition("=")[0]) for change in (*FREE, *FIXED)}
+    tried = {find_rule(change.partition("=")[0]) for change in (*FREE, *FIXED, *PLACES)}
     assert tried == {*RULES, module.REST}
     assert {find_rule(change.partition("=")[0]).free for change in FREE} == {True}
     assert len(continuation_table().splitlines()) == 2 + len(RULES) + 1
-
-
-def test_without_a_checkpoint_nothing_is_lost_by_another_config(config, tmp_path, capsys):
-    save_config(tmp_path, config, has_checkpoint=False)
-    other = override(config, ["seed=1"])
-    save_config(tmp_path, other, has_checkpoint=False)
-    assert load_config(tmp_path) == other
-    assert not capsys.readouterr().out
 
 
 def test_a_free_name_frees_no_longer_one(config):
@@ -100,7 +112,7 @@ def test_a_free_name_frees_no_longer_one(config):
 
 
 def test_a_config_of_a_version_with_fewer_keys_continues(config, tmp_path):
-    save_config(tmp_path, config, has_checkpoint=False)
+    save_config(tmp_path, config)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
     del stored["train"]["max_bad_steps"], stored["process"]
@@ -108,14 +120,63 @@ def test_a_config_of_a_version_with_fewer_keys_continues(config, tmp_path):
     upgraded = load_config(tmp_path)
     assert upgraded.train.max_bad_steps == base().train.max_bad_steps
     assert upgraded == config and upgraded.is_locked
-    save_config(tmp_path, config, has_checkpoint=True)
+    assert not check_config(tmp_path, config)
 
 
 def test_a_missing_section_of_another_kind_is_a_difference(config, tmp_path):
-    save_config(tmp_path, config, has_checkpoint=False)
+    save_config(tmp_path, config)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
     del stored["mask"]["ratio"]
     path.write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match=r"mask\.ratio: \(absent\) -> 0\.75"):
-        save_config(tmp_path, config, has_checkpoint=True)
+        check_config(tmp_path, config)
+
+
+def test_places_of_weights_are_named(config):
+    assert not weights_places(config)
+    other = override(config, [])
+    with other.unlocked():
+        other.teachers.eyes = {"network": {"path": "/a", "layer": 2}}
+    assert weights_places(other) == ["teachers.eyes.network.path"]
+
+
+def test_a_lost_or_damaged_config_is_that_of_the_newest_checkpoint(config, tmp_path, caplog):
+    with pytest.raises(ConfigError, match="holds no run"):
+        load_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json is damaged"):
+        load_config(tmp_path)
+    item = tmp_path / "checkpoints" / "7" / "config"
+    item.mkdir(parents=True)
+    (item / "metadata").write_text(to_json(config))
+    assert load_config(tmp_path) == config and "damaged" in caplog.text
+    (tmp_path / "config.json").unlink()
+    assert load_config(tmp_path) == config and "is lost: read from" in caplog.text
+
+
+def test_the_files_of_a_run_that_is_begun_anew_are_kept(tmp_path):
+    names = ["config.json", "metrics.jsonl", "bad_files.txt", "bad_steps-1.jsonl", "results-a.json"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    for name in ("events", "images", "checkpoints", "programs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "goodput.jsonl").write_text("added up over all starts")
+    aside = set_earlier_run_aside(tmp_path)
+    assert sorted(aside) == [
+        "bad_files.1.txt",
+        "bad_steps-1.1.jsonl",
+        "config.1.json",
+        "events.1",
+        "images.1",
+        "metrics.1.jsonl",
+        "results-a.1.json",
+    ]
+    assert (tmp_path / "bad_steps-1.1.jsonl").read_text() == "bad_steps-1.jsonl"
+    left = {path.name for path in tmp_path.iterdir()} - set(aside)
+    assert left == {"checkpoints", "programs", "goodput.jsonl"}
+    (tmp_path / "metrics.jsonl").write_text("")  # a start that logged no step
+    (tmp_path / "events").mkdir()
+    assert not set_earlier_run_aside(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    assert sorted(set_earlier_run_aside(tmp_path)) == ["events.2", "metrics.2.jsonl"]

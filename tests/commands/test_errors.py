@@ -104,7 +104,7 @@ def test_an_unknown_evaluation_lists_the_known_ones(capsys, tmp_path):
     from maskmim.checkpoints.workdir import save_config
     from maskmim.config.load import load
 
-    save_config(tmp_path, load("configs/mae.py:tiny"), has_checkpoint=False)
+    save_config(tmp_path, load("configs/mae.py:tiny"))
     message = refused(capsys, evaluate, f"--workdir={tmp_path}", "--evals=knm")
     assert "knm" in message and "knn" in message and "reconstruction" in message
 

@@ -1,9 +1,11 @@
-"""Which keys `evaluate` may change of a run."""
+"""Which keys `evaluate` may change of a run, and where its results go."""
+
+from pathlib import Path
 
 import pytest
 
 from maskmim.config import ConfigError
-from maskmim.evaluate import check_overrides
+from maskmim.evaluate import check_overrides, place_of_results
 from maskmim.models.layers.compute import compute
 from maskmim.models.layers.errors import ModelError
 
@@ -21,3 +23,13 @@ def test_keys_that_the_run_was_trained_with_may_not(text):
 def test_an_unknown_dtype_is_named_with_the_known_ones():
     with pytest.raises(ModelError, match="'float8': use float32 or bfloat16"):
         compute(dtype="float8")
+
+
+def test_results_go_where_they_are_asked_to(tmp_path):
+    run, name = Path("runs/it"), "results-knn.json"
+    assert place_of_results(None, run, name) == (run, name)
+    assert place_of_results("new/folder", run, name) == (Path("new/folder"), name)
+    assert place_of_results("new/mine.json", run, name) == (Path("new"), "mine.json")
+    assert place_of_results("~/x", run, name) == (Path.home() / "x", name)
+    (tmp_path / "odd.json").mkdir()
+    assert place_of_results(str(tmp_path / "odd.json"), run, name) == (tmp_path / "odd.json", name)

@@ -38,7 +38,7 @@ def folder(*, path: str, ratio: float = 0.1):
     """A brick that needs something."""
 
 
-def adam(*, lr: float = 1.5e-4, clip: float = math.inf, per: int = 256):
+def adam(schedule, batch_size, *, lr: float = 1.5e-4, clip: float = math.inf, lr_per: int = 256):
     """An optimiser."""
 
 

@@ -22,11 +22,11 @@ def test_both_forms_of_an_override_are_taken(write):
     path = write()
     options = parsed(
         f"--config={path}:tiny", "--config.mask.ratio", "0.5", "--config.optim.lr=1",
-        "--workdir", "runs/x", "--config.train.batch_size", "-1",
+        "--workdir", "runs/x", "--config.optim.clip", "-1",
     )  # fmt: skip
     assert options.workdir == Path("runs/x")
     assert (options.config.mask.ratio, options.config.optim.lr) == (0.5, 1.0)
-    assert options.config.train.batch_size == -1
+    assert options.config.optim.clip == -1.0
 
 
 def test_flags_and_options_of_a_command():
@@ -35,7 +35,7 @@ def test_flags_and_options_of_a_command():
     assert parsed("--workdir=r", **about).evals is None
     options = parsed("--workdir=r", "--compile", "--evals", "knn,probe", **about)
     assert (options.compile, options.evals) == (True, "knn,probe")
-    options = parsed("--workdir=r", "--config.mask.ratio=1", config=False, overrides=True)
+    options = parsed("--workdir=r", "--config.mask.ratio=1", config=False, overrides=("mask",))
     assert options.overrides == ["mask.ratio=1"]
 
 
@@ -44,10 +44,10 @@ def test_flags_and_options_of_a_command():
     [
         (["--workdr=r"], "unknown flag '--workdr'; did you mean --workdir?"),
         (["--confg.mask.ratio=1"], "did you mean --config.mask.ratio?"),
-        (["--mask.ratio=1"], "did you mean --config.mask.ratio?"),
+        (["--mask.ratio=1"], "did you mean '--config.mask.ratio=1'?"),
         (["--zzzzzzz"], "there are --config, --help, --print-config, --workdir"),
         (["configs/mae.py"], "unexpected argument 'configs/mae.py'"),
-        (["--config"], "expected one argument"),
+        (["--config"], "--config: expected one argument"),
         (["--workdir=r"], "--config is missing"),
         (["--config.optim.lr"], "--config.optim.lr needs a value"),
         (["--config.optim.lr", "--workdir=r"], "--config.optim.lr needs a value"),

@@ -22,7 +22,7 @@ from tests.config.examples import (
         ("optim.lr=-2.5", -2.5),
         ("optim.clip=inf", math.inf),
         ("train.batch_size=1e3", 1000),
-        ("train.batch_size=-1", -1),
+        ("train.batch_size=8", 8),
         ("train.fast=true", True),
         ("train.fast=False", False),
         ("train.name=a b=c", "a b=c"),

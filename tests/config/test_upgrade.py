@@ -34,3 +34,11 @@ def test_paths_inside_tuples_are_replaced_too():
     old = ConfigDict(base().to_dict())
     old.rules = ("maskmim.sharding.transformer", 3)
     assert upgrade(old).rules == ("maskmim.training.sharding.transformer", 3)
+
+
+def test_a_brick_gets_the_keywords_that_it_did_not_have():
+    old = ConfigDict(base().to_dict())
+    del old["data"]["decode"]["value_range"], old["mask"]["ratio"], old["model"]["compute"]
+    config = upgrade(old)
+    assert config.data == base().data and config.model == base().model
+    assert "ratio" not in config.mask  # required: no value is made up

@@ -224,5 +224,40 @@ def test_other_files_are_refused(tmp_path, content):
 
 def test_an_archive_without_images_is_refused(tmp_path):
     path = tar(tmp_path / "a.tar", {"a.txt": b"x"})
-    with pytest.raises(DataError, match=r"holds no images .*only 1 other files"):
+    with pytest.raises(DataError, match=r"holds no images .*only 1 other file "):
+        archives.unlabelled(path=str(path))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_hidden_files_of_archives_are_skipped_as_in_folders(tmp_path, kind, capsys):
+    """What macOS adds to zip files is no class, and looks like images."""
+    content = images() | {"notes.pdf": b"x", "beside.png": files.encoded(files.picture(), "PNG")}
+    junk = {f"__MACOSX/dog/._{i:02d}.png": b"\0\5\x16\7" for i in range(3)}
+    junk |= {"__MACOSX/._dog": b"x", ".DS_Store": b"x", "cat/.hidden/a.png": b"x", "._x.png": b"x"}
+    files.write(tmp_path / "in", content | junk)
+    path = MAKERS[kind](tmp_path / f"archive-{kind}", content | junk)
+    expected = folder.labelled(path=str(tmp_path / "in"))
+    found = archives.labelled(path=str(path))
+    assert found.labels == expected.labels == {"class": ("cat", "dog", "ötter")}
+    assert found.fingerprint == expected.fingerprint
+    said = capsys.readouterr().err.splitlines()
+    assert f"maskmim: {path}: left out 1 .pdf" in said
+    assert f"maskmim: {path}: left out 1 image beside the class folders" in said
+
+
+def test_parts_of_a_data_set_in_an_archive_are_no_classes(tmp_path):
+    png = files.encoded(files.picture(), "PNG")
+    path = packed(tmp_path / "a.zip", {"data/train/cat/1.png": png, "data/val/cat/2.png": png})
+    with pytest.raises(DataError, match="are train, val: these are parts of a data set"):
+        archives.labelled(path=str(path))
+
+
+def test_an_archive_that_may_not_be_read(tmp_path, monkeypatch):
+    path = packed(tmp_path / "a.zip", images())
+
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(DataError, match=r"a.zip cannot be read \(Permission denied\)"):
         archives.unlabelled(path=str(path))

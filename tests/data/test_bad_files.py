@@ -2,16 +2,18 @@ import numpy as np
 import pytest
 
 from maskmim.data.bad_files import TOLERATED, BadFiles
+from maskmim.data.decode import decode
 from maskmim.data.folder import unlabelled
 from maskmim.data.pipeline import train_batches
-from maskmim.data.records import TooManyBadImages
+from maskmim.data.records import BadImage, TooManyBadImages
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.types import Spec
 from tests.data import files
 
 
-def batch(*bad):
-    return {"bad": np.array(bad, np.int64), "image": np.zeros((len(bad), 4, 4, 3), np.uint8)}
+def batch(*bad, reason="empty file"):
+    reasons = tuple(reason if index >= 0 else "" for index in bad)
+    return {"bad": np.array(bad, np.int64), "reason": reasons}
 
 
 def folder_of(path, good, bad):
@@ -90,3 +92,48 @@ def test_names_with_tabs_and_odd_bytes_stay_on_one_line(tmp_path):
     BadFiles(records, tmp_path).see(batch(index))
     assert (tmp_path / "bad_files.txt").read_bytes() == b"ta b \xff \xc3\xa4.png\tempty file\n"
     assert BadFiles(records, tmp_path).count == 1
+
+
+def moody(rng, encoded, *, channels):
+    """Fail by what is drawn: another draw would give another reason, or none."""
+    if encoded == b"":
+        raise BadImage(f"draw {rng.integers(10**9)}")
+    return decode(encoded, channels=channels)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.full)])
+def test_the_reason_is_the_first_that_happened(tmp_path, workers):
+    records = folder_of(tmp_path / "images", 5, 3)
+    batches = train_batches(
+        records,
+        spec=Spec((16, 16), 3, (0.5,) * 3, (0.25,) * 3),
+        batch_size=8,
+        seed=3,
+        augment=random_resized_crop_flip,
+        decode=moody,
+        workers=workers,
+    )
+    seen, first = BadFiles(records, tmp_path), {}
+    order = []
+    for _ in range(2):
+        one = next(batches)
+        order += one["record"].tolist()
+        seen.see(one)
+        for index, reason in zip(one["bad"], one["reason"], strict=True):
+            assert (index < 0) == (reason == "")
+            first.setdefault(int(index), reason)
+    # What decoding draws depends on seed and position alone.
+    for index in range(3):
+        philox = np.random.Philox(key=[3, order.index(index)])
+        assert first[index] == f"draw {np.random.Generator(philox).integers(10**9)}"
+    lines = (tmp_path / "bad_files.txt").read_text().splitlines()
+    assert dict(line.split("\t") for line in lines) == {
+        f"{index:04d}.png": first[index] for index in range(3)
+    }
+
+
+def test_a_reason_of_several_lines_stays_on_one(tmp_path):
+    records = folder_of(tmp_path / "images", 5, 3)
+    BadFiles(records, tmp_path).see(batch(0, reason="one\n\ttwo"))
+    BadFiles(records, tmp_path).see(batch(0, reason="later"))
+    assert (tmp_path / "bad_files.txt").read_text() == "0000.png\tone two\n"

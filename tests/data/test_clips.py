@@ -3,6 +3,7 @@ import wave
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 from maskmim.data.clips import centre_clip, frame_indices, random_clip
@@ -44,6 +45,27 @@ def test_animated_pictures_are_videos(kind, options):
 def test_a_still_picture_is_a_video_of_one_frame():
     clip = centre_clip(np.random.default_rng(0), files.encoded(files.picture(), "PNG"), frames=3)
     assert clip.shape == (3, 20, 30, 3) and (clip == files.picture()).all()
+
+
+@pytest.mark.parametrize("kind, options", [("WEBP", {"lossless": True}), ("PNG", {})])
+def test_animated_pictures_are_turned_upright(kind, options):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), np.uint8)
+    for count in (1, 4):
+        encoded = videos.animation(pictures[:count], kind, exif=exif.tobytes(), **options)
+        clip, _ = first_and_all(encoded, [0, count - 1])
+        expected = [np.rot90(pictures[k], -1) for k in (0, count - 1)]
+        np.testing.assert_array_equal(clip, expected)
+
+
+def test_pictures_of_16_bits_keep_their_scale_or_are_refused():
+    levels = np.random.default_rng(0).integers(0, 256, (4, 20, 30), np.uint8)
+    still, moving = (videos.animation(levels[:n] * np.uint16(257), "PNG") for n in (1, 4))
+    clip, _ = first_and_all(still, [0, 0], channels=1)
+    np.testing.assert_array_equal(clip[..., 0], levels[[0, 0]])
+    with pytest.raises(BadImage, match="animated picture of 16 bits"):
+        first_and_all(moving, [0, 3], channels=1)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -15,6 +15,7 @@ from maskmim.data.decode import decode
 from maskmim.data.folder import labelled
 from maskmim.data.records import DataError
 from tests.data import files
+from tests.data.deep_files import numbers, png16, tiff
 from tests.running import ROOT, environment
 
 
@@ -77,7 +78,7 @@ def test_bad_files_are_left_out_and_listed(tmp_path, capsys):
     assert {records.name(i) for i in range(len(records))} == set(files.odd_files())
     lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == set(files.bad_files())
-    assert "5 unreadable files were left out" in capsys.readouterr().out
+    assert "left out: 5 unreadable files, see" in capsys.readouterr().out
 
 
 def test_it_continues_after_the_last_whole_shard(tmp_path, monkeypatch):
@@ -299,7 +300,7 @@ def test_an_index_without_checksums_still_reads(tmp_path, capsys):
     (out / "index.json").write_text(json.dumps(index))
     assert len(shards(path=str(out))) == 11
     assert convert.main(["--verify", str(out)]) == errors.DONE
-    assert "1 shards were not verified" in capsys.readouterr().out
+    assert "not verified, as their index has no checksums: 1 shard" in capsys.readouterr().out
 
 
 def test_nothing_readable_is_an_error(tmp_path):
@@ -356,3 +357,14 @@ def test_a_record_is_what_its_description_says():
 def test_foreign_records_are_refused(record):
     with pytest.raises(DataError, match="maskmim did not write"):
         shard_format.unpack(record)
+
+
+def test_deep_images_and_bands_are_kept_whole(tmp_path):
+    content = {
+        "bands.tif": tiff(numbers("float32", (90, 80, 13)), photometric="minisblack"),
+        "colours.png": png16(numbers("uint16", (90, 80, 3))),
+    }
+    files.write(tmp_path / "in", content)
+    run(f"folder:{tmp_path / 'in'}", tmp_path / "out", "--short-side", "30")
+    records = shards(path=str(tmp_path / "out"))
+    assert {records.name(i): records[i].encoded for i in range(2)} == content

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from maskmim.data.decode import decode
-from maskmim.data.records import BadImage, DataError
+from maskmim.data.records import BadImage
 from tests.data import files
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -42,8 +42,8 @@ def test_sixteen_bits_keep_their_range():
     assert pixels[..., 0].tolist() == [[0, 1, 128, 255]]
 
 
-@pytest.mark.parametrize("top, expected", [(1.0, [0, 64, 255]), (255.0, [0, 64, 255])])
-def test_floating_point_is_stretched_or_kept(top, expected):
+@pytest.mark.parametrize("top, expected", [(1.0, [0, 64, 255]), (255.0, [0, 255, 255])])
+def test_floating_point_is_a_share_of_one(top, expected):
     values = np.array([[0, 0.25 * top, top]], np.float32)
     pixels = decode(files.encoded(Image.fromarray(values), "TIFF"), channels=1)
     assert pixels[0, :, 0].tolist() == expected
@@ -115,7 +115,7 @@ def test_arrays_pass_with_any_number_of_channels():
 
 
 def test_files_cannot_give_five_channels():
-    with pytest.raises(DataError, match="1, 3 or 4 channels, not 5"):
+    with pytest.raises(BadImage, match="1, 3 or 4 channels, but input.channels is 5"):
         decode(files.odd_files()["plain.bmp"], channels=5)
 
 

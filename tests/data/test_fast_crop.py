@@ -116,3 +116,10 @@ def test_threads_do_not_disturb_each_other():
             pool.map(lambda image: fast_crop.resize_by_matrices(image, (32, 40)), images * 5)
         )
     assert all(np.array_equal(a, b) for a, b in zip(found, alone * 5, strict=True))
+
+
+def test_real_numbers_are_resized_as_transforms_does():
+    image = np.random.default_rng(0).uniform(0, 1, (40, 50, 5)).astype(np.float32)
+    for mirror in (False, True):
+        found = fast_crop.resize_by_matrices(image, (32, 40), mirror)
+        assert np.array_equal(found, transforms.resize(image, (32, 40), mirror=mirror))

@@ -186,7 +186,7 @@ def harmed(root, harm):
         ("class tar cut", "incomplete|no end mark"),
         ("not class tars", "expected tar files named as n01440764.tar"),
         ("a class is lacking", r"2 classes that the training images lack, first n01440764"),
-        ("unknown image", "1 validation images have no class, first ILSVRC2012_val_00000007"),
+        ("unknown image", "without a class: 1 validation image, first ILSVRC2012_val_00000007"),
         ("devkit cut", "download it again"),
         ("no devkit", "name a file with --val-labels"),
         ("no train", "use --only val"),

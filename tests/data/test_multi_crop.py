@@ -104,3 +104,5 @@ def test_jitter_stays_within_its_limits():
 def test_grey_pictures_are_refused():
     with pytest.raises(DataError, match=r"set input\.channels to 3"):
         multi_crop(np.random.default_rng(0), noise()[..., :1], (32, 32))
+    with pytest.raises(DataError, match="3 channels of float32"):
+        multi_crop(np.random.default_rng(0), noise().astype(np.float32), (32, 32))

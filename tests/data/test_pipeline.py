@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from maskmim.data.arrays import ArrayRecords
+from maskmim.data.decode import picture, scaled
 from maskmim.data.pipeline import TRIES, eval_batches, train_batches
 from maskmim.data.records import BadImage, DataError, Example, TooManyBadImages
 from maskmim.data.transforms import random_resized_crop_flip, resize_center_crop
@@ -126,10 +127,11 @@ def test_processes_share_the_same_batches(count):
         joined.append(
             {key: np.concatenate([s[key] for s in shares]) for key in ("image", "record", "bad")}
             | {
+                "reason": sum((s["reason"] for s in shares), ()),
                 "label": {
                     name: np.concatenate([s["label"][name] for s in shares])
                     for name in shares[0]["label"]
-                }
+                },
             }
         )
     assert_equal_batches(whole, joined)
@@ -268,3 +270,17 @@ def test_evaluation_transforms_by_default_to_the_centre():
     rng = np.random.default_rng(0)
     expected = resize_center_crop(rng, source[3].encoded, size=(8, 8))
     assert np.array_equal(batch["image"][3], expected)
+
+
+@pytest.mark.parametrize("decode, dtype", [(picture, "float32"), (scaled, "uint8")])
+def test_levels_never_stand_for_real_numbers_nor_the_other_way_round(decode, dtype):
+    with pytest.raises(DataError, match=r"give .* where input\.dtype is"):
+        stream(count=1, decode=decode, spec=SPEC._replace(dtype=dtype))
+
+
+def test_real_numbers_reach_the_batch_unrounded():
+    spec = SPEC._replace(dtype="float32")
+    (batch,) = stream(count=1, decode=scaled, spec=spec, augment=plain)
+    (levels,) = stream(count=1, augment=plain)
+    assert batch["image"].dtype == np.float32
+    assert np.abs(batch["image"] * 255 - levels["image"]).max() < 1e-4

@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import resample_poly
 
 from maskmim.data.records import BadImage, DataError
-from maskmim.data.sound import resample, waveform
+from maskmim.data.sound import Sound, resample, waveform
 
 RNG = np.random.default_rng(0)
 
@@ -28,20 +29,21 @@ def encoded(samples, rate, kind="WAV", subtype=None):
 )
 def test_formats(kind, subtype, error):
     samples = tone(16_000)
-    found = waveform(RNG, encoded(samples, 16_000, kind, subtype))
+    found, rate = waveform(RNG, encoded(samples, 16_000, kind, subtype))
+    assert rate == 16_000
     assert found.dtype == np.float32 and found.shape == samples.shape
     assert np.abs(found - samples).max() <= error
 
 
 def test_channels_are_averaged():
     two = np.stack([tone(16_000), np.zeros(8000, np.float32)], axis=1)
-    found = waveform(RNG, encoded(two, 16_000, subtype="FLOAT"))
+    found, _ = waveform(RNG, encoded(two, 16_000, subtype="FLOAT"))
     np.testing.assert_allclose(found, tone(16_000) / 2, atol=1e-7)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
 def test_other_rates_keep_time_and_pitch(rate):
-    found = waveform(RNG, encoded(tone(rate), rate, subtype="FLOAT"))
+    found, _ = waveform(RNG, encoded(tone(rate), rate, subtype="FLOAT"))
     assert abs(len(found) - 8000) <= 1
     inner = slice(800, 7200)  # the filter sees silence before the first sample
     np.testing.assert_allclose(found[inner], tone(16_000)[inner], atol=5e-3)
@@ -54,7 +56,18 @@ def test_equal_rates_copy_nothing():
 
 def test_arrays_pass():
     samples = tone(16_000)
-    assert waveform(RNG, samples) is samples
+    found = waveform(RNG, samples, rate=8_000)
+    assert found.samples is samples and found.rate == 8_000
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000])
+def test_sounds_that_know_their_rate_are_resampled(rate):
+    found = waveform(RNG, Sound(tone(16_000), 16_000), rate=rate)
+    assert found.rate == rate
+    expected = resample_poly(tone(16_000).astype(np.float64), rate, 16_000)
+    np.testing.assert_allclose(found.samples, expected, atol=1e-5)
+    with pytest.raises(BadImage, match="more than the limit"):
+        waveform(RNG, Sound(tone(16_000), 16_000), rate=rate, max_samples=2_000)
 
 
 @pytest.mark.parametrize(

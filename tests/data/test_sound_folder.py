@@ -34,7 +34,7 @@ def test_names_say_the_labels(folder):
         {"digit": 1, "speaker": 0},
         {"digit": 1, "speaker": 1},
     ]
-    samples = waveform(np.random.default_rng(0), found[1].encoded, rate=8000)
+    samples, _ = waveform(np.random.default_rng(0), found[1].encoded, rate=8000)
     np.testing.assert_allclose(samples, 0.0, atol=1e-4)
 
 

@@ -125,3 +125,17 @@ def test_a_mirrored_resize_is_the_resize_mirrored(channels):
     image = files.picture(5, (31, 44, channels))
     plain, mirrored = (resize(image, (20, 24), mirror=mirror) for mirror in (False, True))
     assert np.array_equal(mirrored, plain[:, ::-1]) and mirrored.flags.c_contiguous
+
+
+@pytest.mark.parametrize("transform", [random_resized_crop_flip, resize_center_crop])
+@pytest.mark.parametrize("channels", [1, 3, 13])
+def test_real_numbers_keep_their_precision_in_each_channel(transform, channels):
+    image = np.random.default_rng(0).uniform(-5, 3000, (33, 47, channels)).astype(np.float32)
+    out = transform(np.random.default_rng(4), image, size=(12, 20))
+    assert out.dtype == np.float32 and out.shape == (12, 20, channels)
+    # The same crop in levels of 8 bits is the same but for rounding and clipping between passes.
+    low, high = image.min(), image.max()
+    levels = np.rint((image - low) / (high - low) * 255).astype(np.uint8)
+    coarse = transform(np.random.default_rng(4), levels, size=(12, 20))
+    assert np.abs(np.clip((out - low) / (high - low) * 255, 0, 255) - coarse).mean() < 0.6
+    assert len(np.unique(out)) > 0.99 * out.size

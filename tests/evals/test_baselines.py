@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskmim.evals.baselines import colour_histogram, raw_pixels
+from maskmim.evals.baselines import colour_histogram, raw_pixels, untrained_encoders
 from maskmim.evals.features import FeatureError
+from maskmim.types import Spec
 
 
 def pictures(height: int, width: int, channels: int = 3, count: int = 3) -> np.ndarray:
@@ -57,3 +58,13 @@ def test_histogram_ignores_places_and_has_unit_length():
 def test_histograms_of_absurd_size_are_errors(channels, bins):
     with pytest.raises(FeatureError, match=f"bins = {bins} of {channels} channels"):
         colour_histogram(pictures(4, 4, channels), bins=bins)
+
+
+@pytest.mark.parametrize("channels, dtype", [(13, "uint8"), (3, "float32"), (1, "float32")])
+def test_images_without_joint_levels_have_statistics_of_channels(channels, dtype):
+    spec = Spec((4, 6), channels, (0.0,) * channels, (1.0,) * channels, dtype=dtype)
+    encode = untrained_encoders(spec)["channel statistics"]
+    images = np.random.default_rng(0).uniform(0, 99, (2, 4, 6, channels)).astype(dtype)
+    expected = np.concatenate([images.mean((1, 2)), images.std((1, 2))], -1)
+    assert np.abs(encode(images) - expected).max() < 1e-3
+    assert set(untrained_encoders(spec)) == {"raw pixels", "channel statistics"}

@@ -103,7 +103,7 @@ def test_each_class_keeps_an_image_for_training():
 
 
 def test_splits_that_cannot_be():
-    with pytest.raises(Unsuitable, match="4 training images hold no class with two"):
+    with pytest.raises(Unsuitable, match="among 4 training images no class has two"):
         stratified_split(np.arange(4), share=0.2, seed=0)
     with pytest.raises(FeatureError, match=r"held_out = 1\.0"):
         stratified_split(np.zeros(4), share=1.0, seed=0)

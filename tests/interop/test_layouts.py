@@ -193,3 +193,15 @@ def test_half_precision_files_become_float32(net, params, tmp_path):
     assert load_file(tmp_path / "half.safetensors")["vit.layernorm.bias"].dtype == np.float16
     loaded = huggingface.load(net, tmp_path / "half.safetensors")
     assert all(leaf.dtype == np.float32 for _, leaf in named_leaves(loaded))
+
+
+@LAYOUTS
+def test_weights_of_other_channels_are_refused_in_a_sentence(layout, net, params):
+    exported = layout.export(net, params)
+    name = next(name for name, array in exported.items() if array.ndim == 4)
+    wrong = {**exported, name: exported[name].repeat(2, axis=1)}
+    with pytest.raises(WeightsError) as error:
+        layout.load(net, wrong)
+    count = exported[name].shape[1]
+    text = f"the weights are for {2 * count} channels, input.channels is {count}"
+    assert text in str(error.value) and "never repeated" in str(error.value)

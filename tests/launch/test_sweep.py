@@ -92,7 +92,7 @@ def test_a_folder_with_another_config_is_refused_and_the_same_goes_on(tmp_path, 
     words = ["--config", BASE[1], "--workdir", str(tmp_path), "--product", "seed=0,1"]
     run = tmp_path / "seed=1"
     (run / "checkpoints" / "5").mkdir(parents=True)
-    save_config(run, load(str(ROOT / BASE[1]), ["seed=1"]), has_checkpoint=False)
+    save_config(run, load(str(ROOT / BASE[1]), ["seed=1"]))
     assert sweep.main(words) == 0
     with pytest.raises(ConfigError, match=r"seed=1 holds a run with another config:\n  mask.ratio"):
         sweep.main([*words, "--config.mask.ratio=0.5"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.mask_tools.discovery import Sampler, samplers
-from maskmim.types import Array, Context, Mask, Randomness
+from maskmim.types import Array, Context, Mask, Randomness, random_key
 
 # Grids by number of axes; every sampler must work on the first of them.
 GRIDS = {1: ((64,), (33,)), 2: ((14, 14), (7, 11), (1, 512), (32, 4)), 3: ((8, 14, 14),)}
@@ -97,7 +97,7 @@ def draw(sampler: Sampler, grid: tuple[int, ...], *, ratio: float, slots, seed: 
     """Draw masks at given slots under jit, as numpy arrays: a tuple with one mask for each view."""
     slots = np.asarray(slots)
     hints = context_at(sampler, grid, slots).hints
-    randomness = Randomness(jax.random.key(seed), jnp.asarray(slots, jnp.uint32))
+    randomness = Randomness(random_key(seed), jnp.asarray(slots, jnp.uint32))
     result = _draw(sampler, grid, ratio, randomness, dict(hints))
     masks = (result,) if isinstance(result, Mask) else result
     return tuple(Mask(*(np.asarray(part) for part in mask)) for mask in masks)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.optim.adam import adamw, peak_learning_rate
+from maskmim.optim.adam import adamw
+from maskmim.optim.compose import peak_learning_rate
 from maskmim.schedules.warmup import Span, warmup_constant, warmup_cosine
 from maskmim.tree_paths import named_leaves
 from tests.tiny import tiny_method

@@ -102,7 +102,7 @@ def two_plans():
     split = ("--config.mesh.data=2", "--config.mesh.fsdp=4", "--config.model.compute.remat=full")
     return {
         "plan": planned("--decode-rate=500"),
-        "plan split": planned("--decode-rate=500", *split),
+        "plan split": planned("--decode-rate=500", "--parameters", *split),
     }
 
 

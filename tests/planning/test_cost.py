@@ -1,5 +1,7 @@
 """XLA's count of FLOPs against arithmetic by hand, and bytes against sums."""
 
+import re
+
 import pytest
 
 from maskmim import errors, plan
@@ -40,15 +42,24 @@ def test_tokens_and_parameters_of_vit_b():
 
 
 def test_plan_prints_chain_parameters_and_memory(capsys):
-    flags = ["--config=configs/colormae.py:tiny", "--compile"]
+    flags = ["--config=configs/colormae.py:tiny", "--compile", "--parameters"]
     assert exits.run(plan.main, flags) == errors.DONE
     text = capsys.readouterr().out
     for said in (
         "image 4x4",
         "16 per image, 4 visible, 12 predicted",
         "masks.colour.green",
-        "GFLOP",
+        "MFLOP",
     ):
         assert said in text
     assert "encoder/stack/blocks/attention/qkv/kernel" in text
     assert "temporaries" in text and "KiB" in text
+    assert re.search(r"images/s +[\d,]+\na step +16 images in", text)
+    assert text.rstrip().splitlines()[-1].startswith("training")
+
+
+def test_plan_without_flags_ends_with_the_bytes(capsys):
+    assert exits.run(plan.main, ["--config=configs/colormae.py:tiny"]) == errors.DONE
+    text = capsys.readouterr().out
+    assert "qkv/kernel" not in text
+    assert re.search(r"state in all +[\d.]+ KiB\n\n--compile adds .* images/s", text)

@@ -69,7 +69,7 @@ def test_the_text_says_what_is_estimated_and_what_was_given(plans):
         "twice the bytes",
         "Decoding: 500 images/s per core, as given.",
         "no step is faster",
-        "GFLOP in matrix products, forward and backward.",
+        "MFLOP in matrix products, forward and backward.",
     ):
         assert said in text, said
     again = "more are recomputed"
@@ -134,7 +134,7 @@ def test_what_compilers_say_of_too_little_memory():
 
 
 def test_decoding_cores_and_days():
-    speed = Speed(0.4, 0.5, 8192.0, True)
+    speed = Speed(0.4, 0.5, 8192.0)
     text = report.speed_table(
         [speed], v5e(), Rate(512.0, "as given"), 8192.0 * 3600 * 72 / TRAIN_IMAGES
     )
@@ -142,8 +142,10 @@ def test_decoding_cores_and_days():
     assert "A host of 4 chips has 56 cores (112 virtual CPUs)." in text
     most = report.speed_table([speed._replace(share=0.26)], v5e(), Rate(512.0, "as given"), 1.0)
     assert re.search(r"26% .* the most, see above$", most, re.M)
-    unknown = report.speed_table([speed._replace(possible=False)], v5e(), Rate(0.0, "unknown"), 1.0)
-    assert re.search(r" \? +0.0 h +faster than possible", unknown)
+    unknown = report.speed_table([speed], v5e(), Rate(0.0, "unknown"), 1.0)
+    assert re.search(r" \? +2.6 min$", unknown, re.M)
+    busy = report.speed_table([speed], v5e(), Rate(100.0, "as given"), 1.0)
+    assert re.search(r" 81.9 .* more cores than a host has$", busy, re.M)
 
 
 def test_decode_rate_of_data_that_are_here_and_that_are_not():

@@ -100,7 +100,7 @@ def test_starts_add_up_in_the_file(tmp_path):
     assert goodput.table().splitlines() == [
         "Time of 2 starts: 1:02",
         "----------------------",
-        "steps that count                     64.5%  0:40",
+        "training steps                       64.5%  0:40",
         "steps done again after a restart     32.3%  0:20",
         "starting: imports, data, restoring    3.2%  0:02",
     ]

@@ -35,11 +35,36 @@ def test_a_curve_leaves_out_what_is_missing_or_not_finite():
     assert draw_loss_curve(rows).std() > 0
 
 
-def test_the_running_mean_is_that_of_a_loop():
-    values = np.random.default_rng(0).normal(size=130)
-    reach = 130 // 40 + 1
-    loop = [values[max(0, i - reach) : i + reach + 1].mean() for i in range(130)]
-    np.testing.assert_allclose(loss_curve._smooth(values), loop, atol=1e-12)
+@pytest.mark.parametrize("count", [6, 39, 40, 130])
+def test_the_running_mean_is_of_whole_windows(count):
+    """No value at an end is the mean of fewer values than the others."""
+    steps, values = 10 * np.arange(count), np.random.default_rng(0).normal(size=count)
+    window = loss_curve.mean_window(count)
+    middle, means = loss_curve.running_mean(steps, values, window)
+    loop = [values[i : i + window].mean() for i in range(count - window + 1)]
+    np.testing.assert_allclose(means, loop, atol=1e-12)
+    np.testing.assert_array_equal(middle, [steps[i : i + window].mean() for i in range(len(loop))])
+
+
+def test_the_first_values_do_not_flatten_the_rest():
+    steps = np.arange(0, 1400, 10)
+    losses = 0.7 - 1e-5 * steps
+    losses[:3] = 1.4, 1.1, 0.9
+    low, high = loss_curve.loss_range(steps, losses)
+    assert low == losses.min() and high < 0.71
+    assert (losses[5:] <= high).all()
+
+
+def test_a_spike_is_in_the_mean_and_named():
+    rows = curve_rows(100)
+    rows[60]["loss"] = 50.0
+    figure = loss_curve.loss_figure(rows)
+    title = figure.axes[0].get_title(loc="left")
+    assert "up to 50" in title and "above the axis: " in title
+    label = figure.axes[0].get_legend().get_texts()[1].get_text()
+    assert label == "mean of 5 logged values (5 steps)"
+    mean = figure.axes[0].lines[1].get_ydata()
+    assert mean.max() > 10
 
 
 def test_curves_leave_no_figure_behind():

@@ -236,3 +236,16 @@ def test_other_processes_open_and_write_nothing(tmp_path):
         log.write(1, {"loss": 1.0})
         log.picture(1, "masks", np.zeros((4, 4, 3), np.uint8))
     assert list(tmp_path.iterdir()) == [] and log.failures == 0
+
+
+def test_a_log_is_never_emptied(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for number in (1, 2):
+        with Log(tmp_path, step=0) as log:
+            log.write(number, {"loss": 0.5})
+    Log(tmp_path, step=0).close()
+    path.write_text("torn")
+    Log(tmp_path, step=0).close()
+    assert read_metrics(tmp_path / "metrics.1.jsonl") == [{"step": 1, "loss": 0.5}]
+    assert read_metrics(tmp_path / "metrics.2.jsonl") == [{"step": 2, "loss": 0.5}]
+    assert (tmp_path / "metrics.3.jsonl").read_text() == "torn" and path.read_text() == ""

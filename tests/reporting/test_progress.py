@@ -125,6 +125,15 @@ def test_a_terminal_has_a_bar_that_notes_do_not_break(monkeypatch):
     assert frames[1].startswith(" 75% |")
 
 
+def test_a_terminal_has_no_bar_before_the_first_step(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    progress, clock, stream = begin(stream=Terminal())
+    progress.note("compiling")
+    assert stream.getvalue() == "compiling\n"
+    run(progress, clock, [1])
+    assert "0% |" in stream.getvalue()
+
+
 def test_a_terminal_without_a_cursor_has_plain_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     progress, clock, stream = begin(stream=Terminal())

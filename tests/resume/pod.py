@@ -31,7 +31,7 @@ def main(workdir: Path) -> None:
     state = jax.tree.map(jax.device_put, values(parts.shapes), parts.shardings)
     sharded = [leaf for leaf in jax.tree.leaves(state) if not leaf.sharding.is_fully_replicated]
     workdir.mkdir()
-    save_config(workdir, config, has_checkpoint=False)
+    save_config(workdir, config)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(7, state, {"step": 7}, to_json(config))
     checkpoints.close()

@@ -1,11 +1,16 @@
 """Launchers and flags that tell processes where to meet, and errors in them."""
 
+from types import SimpleNamespace
+
+import jax
 import pytest
 
 from maskmim.runtime.processes import (
     AUTO,
+    DeviceError,
     JoinError,
     Rendezvous,
+    check_devices,
     detect_launcher,
     late_processes,
     parse_rendezvous,
@@ -55,3 +60,23 @@ def test_who_is_missing_is_read_from_the_coordination_service():
     assert late_processes(error) == ["1", "2"]
     assert late_processes("timed out task names:\n/job:jax_worker/replica:0/task:3\n\n") == ["3"]
     assert late_processes("something else") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ("cuda", AssertionError(), ["JAX_PLATFORMS=cuda", "JAX_PLATFORMS=cpu", "jax[cuda13]"]),
+        ("tpu", RuntimeError("no libtpu (set JAX_PLATFORMS='')"), ["(no libtpu)", "jax[tpu]"]),
+        ("cpus", RuntimeError("unknown"), ["JAX_PLATFORMS=cpus", "(unknown)"]),
+        ("", RuntimeError("broken"), ["jax finds no device (broken)"]),
+    ],
+)
+def test_devices_that_are_not_here_are_a_sentence(monkeypatch, asked, error, words):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", fails)
+    monkeypatch.setattr(jax, "config", SimpleNamespace(jax_platforms=asked))
+    with pytest.raises(DeviceError) as told:
+        check_devices()
+    assert all(word in str(told.value) for word in words)

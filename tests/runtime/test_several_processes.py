@@ -8,6 +8,7 @@ import time
 import pytest
 
 from maskmim import errors
+from maskmim.runtime.workdir_lock import WorkdirLock
 from tests.running import ROOT, command, environment, run
 
 pytestmark = pytest.mark.full
@@ -107,6 +108,18 @@ def test_all_stop_when_one_is_asked_to_and_any_number_goes_on(alone, tmp_path):
     one, two = losses(alone), losses(workdir)
     assert one.keys() == two.keys()
     assert max(abs(one[step] / two[step] - 1) for step in one) < 1e-5
+
+
+def test_all_are_refused_where_another_training_is(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    lock = WorkdirLock(workdir, lost=print, say=print)
+    lock.acquire()
+    codes = [process.wait(timeout=300) for process in start_all(2, workdir)]
+    lock.release()
+    assert codes == [errors.USAGE] * 2, outputs(workdir, 2)
+    assert all("is in use: another training holds it" in text for text in outputs(workdir, 2))
+    assert not list(workdir.iterdir())  # none of them has opened anything
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from maskmim.models.vit import ModelError
 from maskmim.objectives.matching import match
 from maskmim.targets.features import features as hinted
 from maskmim.teachers import pretrained
-from maskmim.teachers.frozen import FrozenError, features
+from maskmim.teachers.frozen import FrozenError, features, network_inputs
 from maskmim.training.train_step import make_train_step
 from maskmim.types import Context, State
 from tests.compiling import quick_jit
@@ -115,6 +115,16 @@ def test_batches_that_a_fixed_teacher_cannot_use_are_errors():
         look({"image": pictures(2)[:, None]}, {"image": (1, 4, 3)})
     with pytest.raises(ModelError, match="no layer 3"):
         NANO(layer=3)
+
+
+def test_real_numbers_are_resized_without_being_clipped():
+    pixels = np.random.default_rng(0).uniform(-4, 900, (1, 16, 16, 3)).astype(np.float32)
+    context = Context({"image": pixels}, {"image": (4, 3)}, {})
+    found = network_inputs(NANO(), context, "image")
+    network = NANO()
+    expected = jax.image.resize(pixels, (1, 32, 24, 3), "cubic")
+    expected = (expected - np.array(network.mean)) / np.array(network.std)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
 
 
 def test_a_run_of_ours_teaches(tmp_path, monkeypatch):

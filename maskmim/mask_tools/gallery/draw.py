@@ -16,7 +16,7 @@ from maskmim.mask_tools.discovery import Sampler
 from maskmim.mask_tools.gallery import examples
 from maskmim.mask_tools.gallery.hints import KNOWN, repeat_hints
 from maskmim.masks.core import MaskError
-from maskmim.types import Array, Context, Mask, Randomness
+from maskmim.types import Array, Context, Mask, Randomness, random_key
 
 CHUNK = 256  # Masks of a call; bounds the memory that hints of a batch take.
 PROGRESS = 0.5  # Share of training done, for samplers that change with it.
@@ -108,10 +108,10 @@ def draw_sampler(
 
     @functools.partial(jax.jit, compiler_options=_compiler_options(math.prod(grid)))
     def draw_maps(slots: Array, hints: Mapping[str, Array]) -> tuple[MaskMaps, ...]:
-        randomness = Randomness(jax.random.key(seed), slots)
+        randomness = Randomness(random_key(seed), slots)
         context = Context({}, grids, repeat_hints(hints, CHUNK), PROGRESS)
         masks = sampler.function(randomness, context, **keywords)
-        return tuple(_mask_maps(mask) for mask in (masks if sampler.views else (masks,)))
+        return tuple(_mask_maps(mask) for mask in ((masks,) if isinstance(masks, Mask) else masks))
 
     try:
         chunks = [

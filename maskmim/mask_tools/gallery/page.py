@@ -19,6 +19,7 @@ from maskmim.mask_tools.gallery.scene import Scene, photograph_scene, spectrogra
 from maskmim.mask_tools.gallery.sheet import Row, draw_sheet, sheet_rows
 from maskmim.mask_tools.gallery.table import LEGEND, markdown_table, measure_masks, table_cells
 from maskmim.reporting.progress import Bar, format_duration
+from maskmim.runtime import activity
 from maskmim.types import Array
 
 MASKS = 1024
@@ -56,10 +57,11 @@ def write_gallery(samplers: Sequence[Sampler], out: Path, settings: GallerySetti
     table_rows, notes, files = [], [], []
     bar = Bar(total=len(samplers), disable=not sys.stderr.isatty(), bar_format=BAR)
     with bar:
-        for family, members in groupby(samplers, lambda sampler: sampler.name.split(".")[0]):
+        for family, members in groupby(samplers, lambda sampler: sampler.name.rpartition(".")[0]):
             start, rows = time.perf_counter(), []
             for sampler in members:
                 bar.set_description_str(sampler.name)
+                activity.detail(sampler.name)
                 entry = draw_entry(sampler, settings)
                 rows += entry.sheet_rows
                 table_rows += entry.table_rows
@@ -106,7 +108,8 @@ def save_sheets(family: str, rows: Sequence[Row], out: Path) -> list[Path]:
     paths = []
     for number in range(count):
         path = out / (f"{family}.png" if number == 0 else f"{family}-{number + 1}.png")
-        title = f"maskmim.masks.{family}" + (f", {number + 1} of {count}" if count > 1 else "")
+        module = rows[0].drawn.sampler.function.__module__
+        title = module + (f", {number + 1} of {count}" if count > 1 else "")
         save_png(path, draw_sheet(title, rows[number * per_sheet : (number + 1) * per_sheet]))
         paths.append(path)
     return paths

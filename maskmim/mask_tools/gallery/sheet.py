@@ -32,7 +32,7 @@ LEFT_EXAMPLES = MARGIN + LABEL + GAP
 LEFT_COVERAGE = LEFT_EXAMPLES + EXAMPLES + GAP
 LEFT_SPECTRUM = LEFT_COVERAGE + COVERAGE + GAP + TICKS
 WIDTH = LEFT_SPECTRUM + SPECTRUM + MARGIN
-HEADER, ROW_GAP, NOTE = 1.5, 0.5, 0.3
+HEADER, ROW_GAP, NOTE, FOOTER = 1.5, 0.5, 0.3, 1.1
 PICTURE, PICTURE_GAP = 1.45, 0.07
 DPI = 100
 MOST_EXAMPLES, MOST_VIEWS, RINGS = 10, 4, 14
@@ -40,6 +40,16 @@ POWERS = (0.03, 30.0)
 TITLE_SIZE, NAME_SIZE, TEXT_SIZE = 15, 12, 10
 LETTERS, LONGEST_NAME = 40, 30  # Per line of the label column, and of a name at full size.
 GREY, LINE = "#555555", "#005493"
+TERMS = (
+    "token: a patch.  seen: the encoder gets its content.  hidden: its content is withheld.  "
+    "predicted: the loss is taken on it.",
+    "groups: mean number of seen tokens that touch, side by side.  distance: mean distance from a "
+    "token that is not seen to the nearest seen one, in tokens.",
+    "how often seen: over all masks, least to most of the tokens; a uniform tone means equally "
+    "often.  p: the chance of such differences if all are; near 0 they are not.",
+    "power: of the map of seen tokens, by fineness: left coarse patterns, right single tokens, "
+    "and 1, the dashed line, for uniformly random masks.",
+)
 
 
 class Row(NamedTuple):
@@ -76,7 +86,7 @@ def sheet_rows(drawn: DrawnSampler, scene: Scene, measured: Sequence[MaskStatist
 
 def sheet_size(rows: Sequence[Row]) -> tuple[int, int]:
     """Return the (height, width) of a sheet in pixels."""
-    inches = HEADER + sum(row.height + ROW_GAP for row in rows)
+    inches = HEADER + sum(row.height + ROW_GAP for row in rows) + FOOTER
     return round(inches * DPI), round(WIDTH * DPI)
 
 
@@ -84,7 +94,7 @@ def draw_sheet(title: str, rows: Sequence[Row]) -> np.ndarray:
     """Draw a sheet u8[H, W, 3] of `sheet_size` with a legend and the rows below each other."""
     height, width = sheet_size(rows)
     canvas = _Canvas(Figure(figsize=(width / DPI, height / DPI), dpi=DPI), height / DPI)
-    _heading(canvas, title)
+    _heading(canvas, title, used_kinds(rows))
     top = HEADER
     for row in rows:
         _label(canvas, row, top)
@@ -93,6 +103,7 @@ def draw_sheet(title: str, rows: Sequence[Row]) -> np.ndarray:
             _coverage(canvas, row, top)
             _spectrum(canvas, row, top)
         top += row.height + ROW_GAP
+    canvas.text(MARGIN, top, "\n".join(TERMS), TEXT_SIZE - 1, color=GREY, linespacing=1.5)
     return render_figure(canvas.figure)
 
 
@@ -141,21 +152,26 @@ def _aspect(scene: Scene) -> float:
     return (time * (width + ink.FRAME_GAP) - ink.FRAME_GAP) / height
 
 
-def _heading(canvas: _Canvas, title: str) -> None:
+def used_kinds(rows: Sequence[Row]) -> list[ink.Kind]:
+    """Return the kinds of tokens that the examples of a sheet show."""
+    used = np.zeros(len(ink.KINDS), bool)
+    for row in rows:
+        if row.view is not None:
+            count = _example_count(row)
+            kinds = ink.kinds_of(row.view.seen[:count], row.view.predicted[:count])
+            used |= [tokens.any() for tokens in kinds]
+    return [kind for kind, shown in zip(ink.KINDS, used, strict=True) if shown]
+
+
+def _heading(canvas: _Canvas, title: str, kinds: Sequence[ink.Kind]) -> None:
     canvas.text(MARGIN, 0.25, title, TITLE_SIZE, weight="bold")
-    kinds = {
-        "seen": "white",
-        "not seen, predicted": ink.WITHHELD,
-        "not seen, not predicted": ink.LEFT_OUT,
-        "seen and predicted": ink.SEEN_PREDICTED,
-    }
     patches = [
         Patch(
-            facecolor=colour if isinstance(colour, str) else np.array(colour) / 255,
+            facecolor=np.array(kind.colour) / 255,
             edgecolor=GREY,
-            label=name + " (the picture)" * (name == "seen"),
+            label=kind.meaning + " (this, or the picture)" * (kind.meaning == "seen"),
         )
-        for name, colour in kinds.items()
+        for kind in kinds
     ]
     canvas.figure.legend(
         handles=patches,
@@ -168,7 +184,7 @@ def _heading(canvas: _Canvas, title: str) -> None:
         fontsize=TEXT_SIZE,
     )
     columns = {
-        LEFT_EXAMPLES: "masks of several examples\n",
+        LEFT_EXAMPLES: "masks of several examples,\nplain and on a picture",
         LEFT_COVERAGE: "how often seen,\nmiddle tone: mean",
         LEFT_SPECTRUM: "power of the seen map over\ncycles per token, white = 1",
     }
@@ -198,13 +214,21 @@ def _label(canvas: _Canvas, row: Row, top: float) -> None:
 
 
 def _examples(canvas: _Canvas, row: Row, top: float) -> None:
-    rows, columns, cell = arrangement(_aspect(row.scene))
-    count = min(rows * columns, len(row.view.seen))
-    pictures = [overlay(row.scene, row.view, example) for example in range(count)]
+    _, columns, cell = arrangement(_aspect(row.scene))
+    count = _example_count(row)
+    pictures = [
+        overlay(row.scene, row.view, example, plain=example < count // 2)
+        for example in range(count)
+    ]
     gap = max(1, round(PICTURE_GAP / cell * pictures[0].shape[0]))
     tiles = tile(pictures, columns=columns, gap=gap)
     height = cell * tiles.shape[0] / pictures[0].shape[0]
     canvas.picture(LEFT_EXAMPLES, top, height * tiles.shape[1] / tiles.shape[0], height, tiles)
+
+
+def _example_count(row: Row) -> int:
+    rows, columns, _ = arrangement(_aspect(row.scene))
+    return min(rows * columns, len(row.view.seen))
 
 
 def _coverage(canvas: _Canvas, row: Row, top: float) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import DtypeName
 from maskmim.models.layers.blocks import REMAT, Dtype
 from maskmim.models.layers.errors import ModelError
 
 DTYPES = ("float32", "bfloat16")
+Remat = Literal["none", "full", "dots", "dots_no_batch"]
 
 
 class Compute(NamedTuple):
@@ -25,7 +27,9 @@ class Compute(NamedTuple):
     unroll: bool
 
 
-def compute(*, dtype: str = "float32", remat: str = "none", unroll: bool = False) -> Compute:
+def compute(
+    *, dtype: DtypeName = "float32", remat: Remat = "none", unroll: bool = False
+) -> Compute:
     """Return how to compute a network; models take this brick as their keyword `compute`.
 
     dtype:  of the computation, 'float32' or 'bfloat16'; parameters and norms stay float32.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from maskmim.types import Array, Randomness
@@ -21,6 +22,7 @@ def drop_path_factors(randomness: Randomness | None, *, depth: int, rate: float)
     keep_rate = 1 - np.linspace(0, rate, depth, dtype=np.float32)[:, None]
 
     def draw(key: Array) -> Array:
-        return jax.random.bernoulli(key, keep_rate, (depth, 2)) / keep_rate
+        kept = jax.random.bernoulli(key, jnp.float32(keep_rate), (depth, 2))
+        return kept.astype(jnp.float32) / keep_rate
 
     return jax.vmap(draw, out_axes=1)(randomness.each("drop_path"))

@@ -11,6 +11,7 @@ from flax.typing import Initializer
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, xavier
+from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array
 
 
@@ -35,6 +36,16 @@ def dense_heads(
     }
     outputs = {name: constraints.constrain_outputs(layer(tokens)) for name, layer in layers.items()}
     return {name: values.astype(jnp.float32) for name, values in outputs.items()}
+
+
+def head_output(outputs: Mapping[str, Array], head: str) -> Array:
+    """Return the output of a head; raise ModelError, naming those that there are, for no head."""
+    if head not in outputs:
+        raise ModelError(
+            f"there is no head {head!r}: the network has {', '.join(sorted(outputs)) or 'none'}, "
+            "as model.heads says; name one of these in the objective or teacher that reads it"
+        )
+    return outputs[head]
 
 
 def describe_heads(heads: Mapping[str, int]) -> str:

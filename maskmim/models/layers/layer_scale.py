@@ -20,7 +20,7 @@ class LayerScale(nn.Module):
     def __call__(self, branch: Array) -> Array:
         """Scale [B, n, D] -> [B, n, D]."""
         scale = self.param("scale", nn.initializers.constant(self.initial), branch.shape[-1:])
-        return branch * scale.astype(branch.dtype)
+        return branch * scale.astype(branch.dtype)[None, None]
 
 
 def apply_scaled_branches(

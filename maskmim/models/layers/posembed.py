@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array
 
 
@@ -17,11 +19,11 @@ def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) 
     The last axis of the grid takes the first part of the width, the axis before it the next; each
     part holds the sines of its frequencies, then the cosines. On (rows, columns) this is the table
     of MAE (util/pos_embed.py), columns first. Computed in float64.
-    Raises ValueError unless twice the number of axes divides the width.
+    Raises ModelError unless twice the number of axes divides the width.
     """
     parts = 2 * len(grid)
     if width % parts:
-        raise ValueError(
+        raise ModelError(
             f"sin-cos positions on a grid with {len(grid)} axes need a width divisible by {parts}, "
             f"got {width}"
         )
@@ -60,6 +62,9 @@ def sincos_exchanged(width: int, grid: tuple[int, ...]) -> np.ndarray:
 
 
 # Tables that are computed, not learnt, by name.
+# Names of position tables, and of these with the learned one.
+FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged"]
+Positions = Literal[FixedPositions, "learned"]
 FIXED = {"sincos": sincos, "sinusoid": sinusoid, "sincos_exchanged": sincos_exchanged}
 
 

@@ -67,6 +67,7 @@ class BiasedAttention(nn.Module):
         )(x)
         query, key, value = constraints.constrain_qkv(*jnp.moveaxis(qkv, (-3, -2), (0, -3)))
         scores = jnp.einsum("...qd,...kd->...qk", query, key, preferred_element_type=jnp.float32)
+        bias = bias.reshape(*[1] * (scores.ndim - bias.ndim), *bias.shape)
         weights = jax.nn.softmax(scores / math.sqrt(size) + bias, axis=-1)
         mixed = jnp.einsum("...qk,...kd->...qd", weights.astype(value.dtype), value)
         mixed = jnp.moveaxis(constraints.constrain_attended(mixed), -3, -2)

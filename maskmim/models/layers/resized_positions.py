@@ -5,11 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegative
 from maskmim.types import Array
 
 
 def with_offset(
-    table: Array, old: tuple[int, int], new: tuple[int, int], *, offset: float = 0.1
+    table: Array, old: tuple[int, int], new: tuple[int, int], *, offset: NonNegative = 0.1
 ) -> Array:
     """Resize positions f32[N, D] to another grid, by scales of (new + offset) / old.
 

@@ -60,7 +60,7 @@ def angles(coordinates: Array, size: int) -> Array:
     with the second; each half has all frequencies twice.
     """
     once = jnp.asarray(frequencies(size))
-    twice = jnp.concatenate([once, once])
+    twice = jnp.concatenate([once, once])[None, None]
     halves = [coordinates[..., axis, None] * twice for axis in (0, 1)]
     return jnp.concatenate(halves, axis=-1)[:, None]
 

@@ -95,7 +95,7 @@ class SwinBlock(nn.Module):
         )
         bias = gather_biases(table, bias_table_index(square))
         if shift:
-            bias = bias + shifted_window_mask(grid, side, shift)[:, None]
+            bias = bias[None] + shifted_window_mask(grid, side, shift)[:, None]
         x = constraints.constrain_examples(x)
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
         y = split_windows(roll_grid(y, grid, -shift), grid, side)

@@ -65,9 +65,9 @@ class CosineAttention(nn.Module):
         query, key, value = jnp.moveaxis(qkv, -3, 0)
         scale = self.param("scale", nn.initializers.ones, (self.heads,))
         cosines = jnp.einsum("...qhd,...khd->...hqk", unit_vectors(query), unit_vectors(key))
-        weights = jax.nn.softmax(
-            cosines / jnp.maximum(scale, MIN_SCALE)[:, None, None] + bias, axis=-1
-        )
+        scale = jnp.maximum(scale, MIN_SCALE).reshape(*[1] * (cosines.ndim - 3), -1, 1, 1)
+        bias = bias.reshape(*[1] * (cosines.ndim - bias.ndim), *bias.shape)
+        weights = jax.nn.softmax(cosines / scale + bias, axis=-1)
         mixed = jnp.einsum("...hqk,...khd->...qhd", weights.astype(value.dtype), value)
         merge = nn.DenseGeneral(
             width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
@@ -101,7 +101,7 @@ class WindowBlock(nn.Module):
         x = constraints.constrain_examples(x)
         shift = self.shift * self.grid[1]
         bias = OffsetBias(self.heads, self.side, name="offset_mlp")()
-        bias = bias + shifted_time_mask(self.grid, self.side, self.shift)[:, None]
+        bias = bias[None] + shifted_time_mask(self.grid, self.side, self.shift)[:, None]
         y = split_windows(jnp.roll(x, -shift, axis=1), self.grid, self.side)
         y = CosineAttention(self.heads, self.dtype, name="attention")(y, bias)
         y = jnp.roll(join_windows(y, self.grid, self.side), shift, axis=1)

@@ -102,3 +102,51 @@ def test_a_grid_that_a_sampler_refuses_is_a_note(tmp_path, few_masks, capsys):
     options = ["--only", "uniform.random", "--grid", "1", "--out", str(tmp_path)]
     assert run(gallery.main, options) == DONE
     assert "- uniform.random: not on 1 tokens: mask ratio 0.75" in capsys.readouterr().out
+
+
+STRIPES = """
+import jax
+import jax.numpy as jnp
+
+from maskmim.masks.core import from_scores
+
+
+def stripes(randomness, context, *, ratio):
+    \"""Hide rows.\"""
+    rows, columns = context.grid
+    draw = jax.vmap(lambda key: jax.random.uniform(key, (rows, 1)))(randomness.each("mask"))
+    scores = jnp.broadcast_to(draw, (draw.shape[0], rows, columns))
+    return from_scores(scores.reshape(draw.shape[0], -1), ratio=ratio)
+
+
+def other(x):
+    \"""No sampler.\"""
+"""
+
+
+@pytest.fixture
+def my_package(tmp_path, monkeypatch):
+    (tmp_path / "my_stripes.py").write_text(STRIPES, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_sampler_of_another_package_is_drawn(my_package, few_masks, tmp_path, capsys):
+    """It needs no annotation, which discovery by module would ask for."""
+    arguments = ["--only", "my_stripes.stripes", "--grid", "4x6", "--ratio", "0.5"]
+    assert run(gallery.main, [*arguments, "--out", str(tmp_path / "out")]) == DONE
+    assert "| my_stripes.stripes | 4 x 6 |" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"my_stripes.png", "gallery.md"}
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("my_stripes.stripe", "did you mean my_stripes.stripes"),
+        ("my_stripes.other", "my_stripes.other is no sampler: .*randomness, context"),
+        ("no_such_package.stripes", "no module 'no_such_package'.*PYTHONPATH"),
+        ("colour.gren", "no sampler's name starts with it"),
+    ],
+)
+def test_a_path_that_names_no_sampler_says_why(path, says, my_package, capsys):
+    assert run(gallery.main, ["--only", path]) == USAGE
+    assert re.search(says, capsys.readouterr().err)

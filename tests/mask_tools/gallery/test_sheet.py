@@ -13,6 +13,7 @@ from maskmim.mask_tools.gallery.scene import photograph_scene, spectrogram_scene
 from maskmim.mask_tools.gallery.sheet import (
     DPI,
     EXAMPLES,
+    FOOTER,
     HEADER,
     MOST_VIEWS,
     NOTE,
@@ -23,6 +24,7 @@ from maskmim.mask_tools.gallery.sheet import (
     draw_sheet,
     sheet_rows,
     sheet_size,
+    used_kinds,
 )
 from maskmim.mask_tools.gallery.table import measure_masks
 
@@ -100,7 +102,7 @@ def test_a_sheet_has_a_row_for_each_view_and_the_announced_size():
     assert [len(rows), len(empty), empty[0].height] == [1, 1, NOTE]
     many = drawn._replace(views=drawn.views * 9, labels=tuple("abcdefghi"))
     assert len(sheet_rows(many, scene, [measure_masks(drawn.views[0])] * 9)) == MOST_VIEWS
-    height = round((HEADER + PICTURE + NOTE + 2 * ROW_GAP) * DPI)
+    height = round((HEADER + PICTURE + NOTE + 2 * ROW_GAP + FOOTER) * DPI)
     assert sheet_size(rows + empty) == (height, round(WIDTH * DPI))
     picture = draw_sheet("title", rows + empty)
     assert picture.shape == (*sheet_size(rows + empty), 3) and picture.dtype == np.uint8
@@ -114,3 +116,28 @@ def test_every_kind_of_grid_gives_a_sheet_with_the_masks_on_it(grid):
     picture = draw_sheet("title", rows).astype(int)
     blue = np.abs(picture - ink.WITHHELD).max(-1) < 60
     assert blue[int(HEADER * DPI) :].sum() > 1000
+
+
+def test_the_legend_has_the_kinds_that_the_examples_show():
+    drawn, scene = drawn_uniform((4, 5))
+    rows = sheet_rows(drawn, scene, [measure_masks(view) for view in drawn.views])
+    assert [kind.meaning for kind in used_kinds(rows)] == ["seen", "not seen, predicted"]
+    view = drawn.views[0]
+    other = rows[0]._replace(view=view._replace(predicted=view.seen))
+    names = [kind.meaning for kind in used_kinds([other])]
+    assert names == ["not seen, not predicted", "seen and predicted"]
+
+
+def test_plain_masks_have_the_colours_of_the_legend_alone():
+    drawn, scene = drawn_uniform((4, 5))
+    plain = ink.overlay(scene, drawn.views[0], 0, plain=True)
+    colours = {tuple(colour) for colour in plain.reshape(-1, 3).tolist()}
+    assert colours == {ink.SEEN, ink.WITHHELD}
+    tokens = plain[:: plain.shape[0] // 4, :: plain.shape[1] // 5][:4, :5]
+    np.testing.assert_array_equal((tokens == ink.SEEN).all(-1), drawn.views[0].seen[0])
+
+
+def drawn_uniform(grid):
+    """Masks of uniform.random and the scene they are shown on."""
+    one = next(each for each in samplers() if each.name == "uniform.random")
+    return draw_sampler(one, grid, {}, ratio=0.5, seed=0, count=256), photograph_scene(grid)

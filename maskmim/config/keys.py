@@ -1,0 +1,94 @@
+"""The keys of a config by what users call them: misspelt, without their section, by other names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from ml_collections import ConfigDict
+
+# Other codebases' names of keys.
+ALIASES = {
+    "accum_iter": "micro_batches",
+    "accumulation_steps": "micro_batches",
+    "blr": "lr",
+    "bs": "batch_size",
+    "data_path": "train.path",
+    "image_size": "input.size",
+    "img_size": "input.size",
+    "input_size": "input.size",
+    "learning_rate": "lr",
+    "num_workers": "workers",
+    "random_seed": "seed",
+    "wd": "weight_decay",
+}
+# Sections whose keys are meant last where others have keys of the same name.
+LAST = ("checkpoint", "evals", "log", "mesh", "process", "teachers")
+MOST = 3
+
+
+def key_paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted paths of all values; sections are not values."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from key_paths(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def keys_ending(config: ConfigDict, word: str) -> list[str]:
+    """Return the keys that end in a word, the likeliest first: 'lr' -> ['optim.lr'].
+
+    word: '-' and '_' may stand for any '.' and '_', as in 'batch-size' and 'mask_ratio'; or a name
+    of `ALIASES`; or a section with a brick. Keys of the sections LAST are left out where others
+    have the word.
+    """
+    plain = word.replace("-", "_")
+    parts = re.split(r"[._]", ALIASES.get(plain, plain))
+    end = re.compile(rf"(^|\.){'[._]'.join(map(re.escape, parts))}(\.brick)?$")
+    return _likeliest(path for path in key_paths(config) if end.search(path))
+
+
+def find_keys(config: ConfigDict, word: str) -> list[str]:
+    """Return the keys that end in a word, or else the nearest ones, the likeliest first."""
+    found = keys_ending(config, word)
+    if found:
+        return found
+    if word.replace("-", "_") in ALIASES:
+        return []
+    paths = list(key_paths(config))
+    near = difflib.get_close_matches(word, paths, 1, 0.6)
+    if near:
+        return near
+    names = {path.rpartition(".")[2] for path in paths}
+    near = difflib.get_close_matches(word.replace("-", "_").rpartition(".")[2], names, 1, 0.6)
+    return _likeliest(path for path in paths if path.rpartition(".")[2] in near)
+
+
+def _likeliest(paths: Iterable[str]) -> list[str]:
+    """Return at most MOST paths, in order: short ones first, without LAST if there are others."""
+    ordered = sorted(paths, key=lambda path: (path.count("."), path))
+    return ([path for path in ordered if path.partition(".")[0] not in LAST] or ordered)[:MOST]
+
+
+def unknown_key(config: ConfigDict, path: str) -> str:
+    """Return what is wrong with a key that the config lacks: the nearest, and what there is."""
+    section, inside = config, ""
+    for step in path.split(".")[:-1]:
+        if step not in section or not isinstance(section[step], ConfigDict):
+            break
+        section, inside = section[step], f"{inside}{step}."
+    hint = did_you_mean(find_keys(config, path))
+    problem = f"the config has no key {path!r}{hint}"
+    if hint and not inside:
+        return problem
+    owner = f"{inside.rstrip('.')} has" if inside else "its sections are"
+    return f"{problem}{'' if hint else ';'} {owner} {', '.join(section) or 'no keys'}"
+
+
+def did_you_mean(keys: Sequence[str], prefix: str = "", end: str = "") -> str:
+    """Return '; did you mean 'optim.lr'?' for likely keys, '' without any."""
+    if not keys:
+        return ""
+    return f"; did you mean {' or '.join(repr(prefix + key + end) for key in keys)}?"

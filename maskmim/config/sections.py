@@ -1,0 +1,163 @@
+"""What every key of a config takes: as its brick's annotations say, or the table `KEYS`."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from ml_collections import ConfigDict
+
+from maskmim.config import check, kinds
+from maskmim.config.bricks import BrickError, function_at, hyperparameters, resolve
+from maskmim.config.ranges import (
+    Deviations,
+    Fraction,
+    Limits,
+    Means,
+    NonNegative,
+    NonNegativeInt,
+    PositiveInt,
+    Seed,
+    Sizes,
+)
+
+_Function = Callable[..., Any]
+_Devices = Literal[-1] | PositiveInt
+# Epochs are turned into a number of steps, which is counted in 32 bits.
+_Epochs = Annotated[float, Limits(0.0, 1e6, above=True)]
+_Labelled = Annotated[_Function, kinds.SOURCE] | None
+
+# Keys that belong to no brick, beside the defaults of `config.defaults`.
+KEYS: dict[str, Any] = {
+    "seed": Seed,
+    "input": {
+        "size": Sizes,
+        "channels": PositiveInt,
+        "mean": Means,
+        "std": Deviations,
+        "stream": str,
+        "dtype": Literal["uint8", "float32"],
+        "channel_names": tuple[str | NonNegativeInt, ...],
+    },
+    "data": {
+        "train": Annotated[_Function, kinds.SOURCE],
+        "decode": Annotated[_Function, kinds.DECODER],
+        "augment": Annotated[_Function, kinds.AUGMENTATION],
+        "max_bad_share": Fraction,
+        "workers": NonNegativeInt,
+        "threads": PositiveInt,
+    },
+    "train": {
+        "epochs": _Epochs,
+        "batch_size": PositiveInt,
+        "micro_batches": PositiveInt,
+        "max_bad_steps": NonNegativeInt,
+    },
+    "optim": Annotated[_Function, kinds.OPTIMISER],
+    "schedule": Annotated[_Function, kinds.SCHEDULE],
+    "mesh": {
+        "data": _Devices,
+        "fsdp": _Devices,
+        "sequence": _Devices,
+        "tensor": _Devices,
+        "rules": str,
+    },
+    "checkpoint": {
+        "every_epochs": NonNegative,
+        "keep_latest": PositiveInt,
+        "keep_every_epochs": NonNegative,
+    },
+    "log": {
+        "every_steps": PositiveInt,
+        "pictures_every_epochs": NonNegative,
+        "picture_channels": tuple[str | NonNegativeInt, ...],
+    },
+    "process": {
+        "stuck_after_seconds": NonNegative,
+        "stuck_elsewhere_seconds": NonNegative,
+        "compile_cache": str,
+    },
+    "evals": {
+        "train": _Labelled,
+        "test": _Labelled,
+        "decode": Annotated[_Function, kinds.DECODER] | None,
+        "transform": Annotated[_Function, kinds.AUGMENTATION],
+        "batch_size": PositiveInt,
+        "pooling": Literal["mean", "class"],
+        "every_epochs": NonNegative,
+        "during": tuple[str, ...],
+        "at_end": tuple[str, ...],
+        "probes": Mapping[str, Annotated[_Function, kinds.PROBE]],
+    },
+}
+
+
+class Entry(NamedTuple):
+    """A key of a config: its dotted path, its value, and the annotation of what it takes.
+
+    annotation: Any where nothing is declared; a dict of annotations for a section of `KEYS`.
+    """
+
+    path: str
+    value: Any
+    annotation: Any
+
+
+def entries(config: ConfigDict) -> Iterator[Entry]:
+    """Yield every key of a config, sections before what is in them.
+
+    Raises BrickError for a brick that does not exist, and for a method that is not one.
+    """
+    declared = dict(KEYS)
+    if "method" in config:
+        method = resolve(config.method, kinds.METHOD)
+        if wrong := check.of_another_kind(config.method, method, kinds.METHOD):
+            raise BrickError(f"method: {wrong}")
+        declared |= {name: p.annotation for name, p in hyperparameters(method).items()}
+    yield from _inside(config, declared, "")
+
+
+def _inside(section: ConfigDict, declared: Mapping[str, Any], prefix: str) -> Iterator[Entry]:
+    for name, value in section.items():
+        path = f"{prefix}{name}"
+        annotation = declared.get(name, Any)
+        yield Entry(path, value, annotation)
+        if isinstance(value, ConfigDict):
+            yield from _inside(value, _declared_inside(value, annotation), f"{path}.")
+
+
+def _declared_inside(section: ConfigDict, annotation: Any) -> Mapping[str, Any]:
+    """Return the annotations of the keys of a section."""
+    if "brick" in section:
+        known = hyperparameters(resolve(section.brick))
+        return {name: parameter.annotation for name, parameter in known.items()}
+    if isinstance(annotation, Mapping):
+        return annotation
+    if typing.is_typeddict(annotation):
+        return typing.get_type_hints(annotation, include_extras=True)
+    return dict.fromkeys(section, check.values_of_mapping(annotation) or Any)
+
+
+def annotation_at(config: ConfigDict, path: str) -> Any:
+    """Return the annotation of what a key takes, Any where nothing is declared."""
+    found = (entry.annotation for entry in entries(config) if entry.path == path)
+    return next(found, Any)
+
+
+def wrong_values(config: ConfigDict) -> list[str]:
+    """Return a sentence for each value of a config that is not allowed at its key."""
+    return [
+        fault
+        for path, value, annotation in entries(config)
+        if not _is_checked_inside(value, annotation)
+        for fault in check.faults(value, annotation, path, function_at)
+    ]
+
+
+def _is_checked_inside(value: Any, annotation: Any) -> bool:
+    """Return whether the keys of a section say all that there is to say."""
+    if isinstance(annotation, Mapping) or typing.is_typeddict(annotation):
+        return isinstance(value, ConfigDict)
+    is_section = isinstance(value, ConfigDict) and "brick" not in value
+    return is_section and check.values_of_mapping(annotation) is not None

@@ -1,0 +1,58 @@
+"""Evaluations that fail: the others go on, and the failure is told at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from maskmim.errors import FAILED, UserError, first_line
+from maskmim.runtime import processes
+
+PICTURES = "pictures"
+
+
+class EvaluationFailed(UserError):
+    """Evaluations that failed, while the rest is done; exit code FAILED."""
+
+    exit_code = FAILED
+
+
+@contextlib.contextmanager
+def noted(failed: dict[str, str], *names: str) -> Iterator[None]:
+    """Note an error inside as the failure of evaluations, and go on.
+
+    failed: {evaluation: why} to add to. Prints the traceback of an unexpected error. Of several
+    processes all must meet the same error, or the others would wait for this one: there only errors
+    that a message explains are noted, which depend on the config and the data.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_explained = isinstance(getattr(error, "exit_code", None), int)
+        if not is_explained:
+            if processes.is_distributed():
+                raise
+            traceback.print_exception(error)
+        why = first_line(error) if is_explained else f"{type(error).__name__}: {first_line(error)}"
+        failed.update(dict.fromkeys(names, why))
+
+
+def describe(failed: dict[str, str], workdir: Path, file: Path) -> EvaluationFailed:
+    """Return an error that names the evaluations that failed, and how to repeat them alone."""
+    names = [name for name in failed if name != PICTURES]
+    again = f"python -m maskmim.evaluate --workdir {workdir}"
+    if names:
+        again += f" --evals {','.join(names)}"
+    return EvaluationFailed(
+        f"{_listed(failed)} failed; the rest is in {file}. Only what failed again: {again}"
+    )
+
+
+def _listed(failed: dict[str, str]) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for name, why in failed.items():
+        by_reason.setdefault(why, []).append(name)
+    parts: Sequence[str] = [f"{', '.join(names)} ({why})" for why, names in by_reason.items()]
+    return " and ".join(parts)

@@ -1,0 +1,164 @@
+"""What a training checks of its evaluations and data before the first step."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from maskmim.config.load import load, override
+from maskmim.config.parse import ConfigError
+from maskmim.data.arrays import ArrayRecords
+from maskmim.data.decode import picture
+from maskmim.data.one_example import check_example
+from maskmim.data.records import BadImage, DataError
+from maskmim.data.transforms import resize_center_crop
+from maskmim.evals.before_training import (
+    NO_LABELS,
+    check_evaluated_data,
+    check_names,
+    check_probes,
+    check_training,
+    probes_of,
+)
+from maskmim.evals.features import FeatureError
+from maskmim.training.build import assemble
+from tests.tiny import SPEC
+
+KEYS = "evals.test", "evals.decode", "evals.transform"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load("configs/mae.py:tiny")
+
+
+@pytest.fixture(scope="module")
+def parts(config):
+    return assemble(config, 296)
+
+
+def records(count=3, labels=True):
+    images = np.zeros((count, 40, 30, 3), np.uint8)
+    column = {"kind": np.zeros(count, np.int32)} if labels else {}
+    classes = {"kind": ("a", "b")} if labels else {}
+    return ArrayRecords(images, column, classes=classes, title="pictures")
+
+
+def with_evals(parts, **changes):
+    return parts._replace(evals=parts.evals._replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("evals.at_end=knn,lineer_probe", "evals.at_end: there is no evaluation 'lineer_probe'"),
+        ("evals.during=knm", "evals.during: there is no evaluation 'knm'; known are knn"),
+        ("evals.during=reconstruction", "log.pictures_every_epochs"),
+    ],
+)
+def test_unknown_evaluations_are_refused(config, change, words):
+    check_names(config)
+    with pytest.raises(ConfigError, match=words):
+        check_names(override(config, [change]))
+
+
+def test_probes_during_training_count_where_there_are_any(config):
+    at_end = override(config, ["evals.at_end=reconstruction,linear_probe", "evals.during=knn"])
+    assert probes_of(at_end) == ["linear_probe"]
+    assert probes_of(override(at_end, ["evals.every_epochs=1"])) == ["knn", "linear_probe"]
+
+
+def test_a_sound_training_passes(config, parts):
+    assert check_training(config, parts, parts.data.train()) == []
+
+
+def test_fewer_examples_than_a_batch_are_refused(config, parts):
+    with pytest.raises(
+        DataError, match=r"3 images are fewer than one batch.*train\.batch_size to 3"
+    ):
+        check_training(config, parts, records())
+
+
+def test_data_without_labels_are_told(config, parts):
+    unlabelled = with_evals(parts, train=lambda: records(labels=False), test=parts.evals.test)
+    with pytest.raises(DataError, match="evals"):
+        check_probes(config, unlabelled, ["knn"])
+    unlabelled = with_evals(unlabelled, test=lambda: records(labels=False))
+    sentence = f"knn, linear_probe will be skipped: {NO_LABELS}"
+    assert check_probes(config, unlabelled, ["knn", "linear_probe"]) == [sentence]
+    assert check_probes(config, with_evals(parts, test=None), ["knn", "linear_probe"]) == [sentence]
+    assert check_probes(config, with_evals(parts, test=None), []) == []
+
+
+@pytest.mark.parametrize("size", [0, -2])
+def test_batch_sizes_of_evaluations_are_checked(config, parts, size):
+    changed = override(config, [])
+    changed.evals.batch_size = size
+    with pytest.raises(ConfigError, match=rf"evals.batch_size={size} .* multiple of 1"):
+        check_probes(changed, parts, ["knn"])
+
+
+def test_evaluated_batches_spread_over_the_devices_of_the_data(config, parts):
+    mesh = SimpleNamespace(shape={"data": 4, "fsdp": 2, "sequence": 1, "tensor": 1})
+    with pytest.raises(ConfigError, match="over 8 devices: use a multiple of 8, for example 256"):
+        check_probes(override(config, ["evals.batch_size=257"]), parts._replace(mesh=mesh), ["knn"])
+
+
+def test_a_pooling_without_its_token_is_refused(config, parts):
+    changed = override(config, ["evals.pooling=class"])
+    net = parts.method.apply["encode"]
+
+    def encode(*given):
+        encoded = net(*given)
+        return encoded._replace(prefix=encoded.prefix[:, :0])
+
+    method = parts.method._replace(apply={**parts.method.apply, "encode": encode})
+    check_probes(changed, parts, ["knn"])
+    with pytest.raises(FeatureError, match=r"evals\.pooling"):
+        check_probes(changed, parts._replace(method=method), ["knn"])
+
+
+def test_transforms_are_tried(parts):
+    def crashing(rng, array, *, size):
+        return array[:, :, 7]
+
+    check_evaluated_data(parts)
+    with pytest.raises(DataError, match=r"evals\.transform .*fails on the first example: IndexErr"):
+        check_evaluated_data(with_evals(parts, transform=crashing))
+    with pytest.raises(DataError, match=r"evals\.transform .*IndexError.*test_before_training.py"):
+        check_evaluated_data(with_evals(parts, transform=crashing, test=None))
+
+
+def other_shape(rng, array, *, size):
+    return array[:5, :1]
+
+
+def other_type(rng, array, *, size):
+    return resize_center_crop(rng, array, size=size) / 255.0
+
+
+def other_name(rng, array, *, size):
+    return {"picture": resize_center_crop(rng, array, size=size)}
+
+
+@pytest.mark.parametrize(
+    ("transform", "words"),
+    [
+        (other_shape, r"other_shape\) gives 'image' of shape \(5, 1, 3\) .*\(32, 24, 3\)"),
+        (other_type, "of type float64 where input.dtype is uint8"),
+        (other_name, "gives picture and not 'image'"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(transform, words):
+    check_example(records(), picture, resize_center_crop, SPEC, KEYS)
+    with pytest.raises(DataError, match=words):
+        check_example(records(), picture, transform, SPEC, KEYS)
+
+
+def test_unreadable_examples_are_left_to_the_training():
+    def unreadable(rng, encoded, *, channels):
+        raise BadImage("torn")
+
+    check_example(records(), unreadable, resize_center_crop, SPEC, KEYS)
+    with pytest.raises(DataError, match=r"evals\.test has no examples"):
+        check_example(records(0), picture, resize_center_crop, SPEC, KEYS)
