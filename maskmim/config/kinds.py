@@ -83,7 +83,7 @@ _TOLD_APART = frozenset(
         *(name for kind in (*_NAMED, OPTIMISER, SCHEDULE, PROBE, METHOD) for name in kind.returns),
         *_MADE,
         *("Codebook", "Critic", "Frozen", "PictureCodes", "TokenModel", "Tokenizer", "Compute"),
-        *("bool", "float", "int", "str", "list", "NoneType"),
+        *("bool", "float", "int", "str", "list", "tuple", "NoneType"),
     }
 )
 

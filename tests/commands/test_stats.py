@@ -100,5 +100,5 @@ def test_mistakes_end_with_a_sentence(arguments, words, tmp_path, capsys):
 
 def test_a_folder_of_unreadable_files_is_an_error(tmp_path):
     files.write(tmp_path, {"a.png": b"nothing", "b.png": b""})
-    with pytest.raises(TooManyBadImages, match=r"none of the 2 images can be read; a\.png"):
+    with pytest.raises(TooManyBadImages, match=r"none of 2 images can be read; a\.png"):
         stats.main(["--path", str(tmp_path)])

@@ -66,9 +66,7 @@ def test_every_spectrogram_follows_the_one_rate(rate):
     for place, index in enumerate(trained["record"]):
         whole = spectrograms(int(index))
         if len(whole) <= spec.size[0]:  # then the stretch is the whole recording
-            np.testing.assert_allclose(
-                trained["audio"][place, : len(whole), :, 0], whole, atol=2e-3
-            )
+            assert_close(trained["audio"][place, : len(whole), :, 0], whole)
 
 
 def test_configs_with_a_rate_in_every_place_are_still_read():

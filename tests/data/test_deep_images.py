@@ -78,7 +78,8 @@ def test_the_number_for_no_data_of_gdal_is_no_value(bands):
     values = numbers("float32", (9, 7, bands))
     values[0, :3] = -9999
     tag = (42113, "s", 0, "-9999", True)
-    encoded = tiff(values, planarconfig="contig", extratags=[tag], **BANDS)
+    layout = {"planarconfig": "contig"} if bands > 1 else {}
+    encoded = tiff(values, extratags=[tag], **layout, **BANDS)
     found = read_stored(encoded).values
     assert np.isnan(found[0, :3]).all() and np.isfinite(found[1:]).all()
     assert scaled(RNG, encoded, channels=bands, value_range=(-1, 2))[0, :3].max() == 0

@@ -122,7 +122,7 @@ BOMBS = {
     "clip of growing gif": (sixteen_frames, lambda: gif_that_grows(65_000), "exceeds limit"),
     "clip of webp": (sixteen_frames, lambda: webp(16_383), "exceeds limit"),
     "clip of png": (sixteen_frames, lambda: files.png_header_bomb(50_000), "exceeds limit"),
-    "endless png": (sixteen_frames, lambda: png_of_many_frames(2**31 - 1), "2147483647 frames in"),
+    "endless png": (sixteen_frames, lambda: png_of_many_frames(2**31 - 1), "2,147,483,647 frames"),
     "video": (sixteen_frames, lambda: motion_jpeg(16_000), ""),
     "sound of rate 1": (lambda b: waveform(None, b), lambda: wav_of_rate(1), "320000000 samples"),
     "sound of odd rate": (lambda b: waveform(None, b), lambda: wav_of_rate(767_999), "767999"),

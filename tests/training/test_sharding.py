@@ -63,3 +63,16 @@ def test_what_an_optimiser_keeps_lies_where_its_parameter_does():
     places = state_shardings(shapes, optimiser, resolve(config.mesh.rules)(), mesh)
     trace, (adam, *_) = places.opt_state
     assert trace.trace == adam.mu == adam.nu == places.params
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars", "lamb", "lion", "adafactor", "muon"])
+def test_the_state_of_every_optimiser_finds_a_place(name):
+    """Also what has another shape than its parameter, as the rows of a second moment."""
+    config = load("mae:tiny", [f"optim.brick=maskmim.optim.{name}"])
+    _, method = build_method(config)
+    mesh = AbstractMesh((1, 2, 1, 2), AXES)
+    optimiser = build_optimiser(config, 1000)
+    shapes = jax.eval_shape(lambda key: initial_state(method, optimiser, key), jax.random.key(0))
+    places = state_shardings(shapes, optimiser, resolve(config.mesh.rules)(), mesh)
+    for shape, place in zip(jax.tree.leaves(shapes), jax.tree.leaves(places), strict=True):
+        assert len(place.shard_shape(shape.shape)) == len(shape.shape)

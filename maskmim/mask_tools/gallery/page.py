@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from maskmim.errors import count_of
 from maskmim.files import save_png
 from maskmim.mask_tools.discovery import Sampler
 from maskmim.mask_tools.gallery import examples
@@ -70,7 +71,10 @@ def write_gallery(samplers: Sequence[Sampler], out: Path, settings: GallerySetti
             sheets = save_sheets(family, rows, out)
             files += sheets
             took = format_duration(time.perf_counter() - start)
-            bar.write(f"{', '.join(map(str, sheets))}: {len(rows)} rows, {took}", file=sys.stderr)
+            bar.write(
+                f"{', '.join(map(str, sheets))}: {count_of(len(rows), 'row')}, {took}",
+                file=sys.stderr,
+            )
     text = "\n\n".join([markdown_table(table_rows), *_notes_text(notes)])
     (out / "gallery.md").write_text(page_text(text, files, settings), encoding="utf-8")
     return text

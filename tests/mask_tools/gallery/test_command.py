@@ -80,7 +80,7 @@ def test_a_module_is_drawn_and_measured(tmp_path, few_masks, capsys):
     assert cells[:6] == ["bank.cropped", "6 x 9", "50.0", "27 of 54", "50.0", "50.0"]
     page = (out / "gallery.md").read_text(encoding="utf-8")
     assert output.out.strip() in page and "![bank](bank.png)" in page
-    assert "bank.png: 1 rows" in output.err
+    assert "bank.png: 1 row," in output.err
 
 
 def test_samplers_that_cannot_be_drawn_are_listed_with_the_reason(
