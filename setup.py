@@ -1,4 +1,4 @@
-"""The packages of the wheel: maskmim, and configs/ as maskmim.configs; the rest is pyproject.toml."""
+"""The packages of the wheel: maskmim, and configs/ as maskmim.configs; see pyproject.toml."""
 
 from setuptools import find_packages, setup
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
@@ -89,12 +89,14 @@ class Context:
               mel).
     hints:    what teachers found, by name.
     progress: f32[] share of training that is done, in [0, 1).
+    classes:  of hints that are indices of classes, how many classes there are; static.
     """
 
     batch: Batch
     grids: Mapping[str, tuple[int, ...]]
     hints: Mapping[str, Array]
     progress: Array | float = 0.0
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -311,6 +313,7 @@ class Teacher(NamedTuple):
     find:      (net, extra, frozen, context, mask or None) -> {name: array}; no gradient passes.
     refresh:   (extra, params, carry, progress) -> extra.
     freeze:    () -> frozen, its own part, arrays of jax or numpy; see `Method.freeze`.
+    classes:   of its hints that are indices of classes, how many classes there are.
     """
 
     gives: tuple[str, ...]
@@ -319,6 +322,7 @@ class Teacher(NamedTuple):
     find: Callable[..., dict[str, Array]]
     refresh: Callable[..., Tree]
     freeze: Callable[[], Tree] = nothing
+    classes: Mapping[str, int] = MappingProxyType({})
 
 
 class Objective(NamedTuple):

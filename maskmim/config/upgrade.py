@@ -16,6 +16,10 @@ COMPUTE = ("dtype", "remat", "unroll")
 
 # Keywords that bricks no longer have, since another key of the config says the same.
 GONE = {
+    "maskmim.data.clips.random_clip": ("channels",),
+    "maskmim.data.clips.centre_clip": ("channels",),
+    "maskmim.data.decode.picture": ("channels",),
+    "maskmim.data.sound.waveform": ("channels",),
     "maskmim.data.spectrograms.first_stretch": ("rate",),
     "maskmim.data.spectrograms.random_stretch": ("rate",),
     "maskmim.data.tones.tones": ("rate",),

@@ -21,8 +21,8 @@ from maskmim.data.video_files import read_frames
 def random_clip(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
-    *,
     channels: PositiveInt = 3,
+    *,
     frames: PositiveInt = 16,
     stride: PositiveInt = 4,
     max_pixels: PositiveInt = MAX_PIXELS,
@@ -42,8 +42,8 @@ def random_clip(
 def centre_clip(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
-    *,
     channels: PositiveInt = 3,
+    *,
     frames: PositiveInt = 16,
     stride: PositiveInt = 4,
     max_pixels: PositiveInt = MAX_PIXELS,

@@ -46,8 +46,8 @@ Limits = tuple[float, float]
 def picture(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
-    *,
     channels: PositiveInt = 3,
+    *,
     max_pixels: PositiveInt = MAX_PIXELS,
     short_side: NonNegativeInt = 0,
     value_range: ValueRange | None = None,
@@ -71,8 +71,8 @@ def picture(
 def scaled(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
-    *,
     channels: PositiveInt = 3,
+    *,
     max_pixels: PositiveInt = MAX_PIXELS,
     value_range: ValueRange | None = None,
     bits: Bits | None = None,
@@ -91,8 +91,8 @@ def scaled(
 def as_stored(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray,
-    *,
     channels: PositiveInt = 3,
+    *,
     max_pixels: PositiveInt = MAX_PIXELS,
 ) -> np.ndarray:
     """Return the numbers of an image file as they are, without scaling, f32[H, W, channels].

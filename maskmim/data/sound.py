@@ -35,8 +35,8 @@ class Sound(NamedTuple):
 def waveform(
     rng: np.random.Generator,
     encoded: bytes | np.ndarray | Sound,
-    *,
     channels: PositiveInt = 1,
+    *,
     rate: Rate = RATE,
     shortest: Positive = 0.025,
     max_samples: PositiveInt = MAX_SAMPLES,

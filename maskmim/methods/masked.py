@@ -207,7 +207,11 @@ def add_hints(
     for name, teacher in teachers.items():
         extra, frozen = variables.extra[name], variables.frozen[name]
         hints = jax.lax.stop_gradient(teacher.find(net, extra, frozen, context, mask))
-        context = replace(context, hints={**context.hints, **hints})
+        context = replace(
+            context,
+            hints={**context.hints, **hints},
+            classes={**context.classes, **teacher.classes},
+        )
     return context
 
 

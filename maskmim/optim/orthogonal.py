@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,32 @@ def muon(
     Source: Muon (K. Jordan, 2024, github.com/KellerJordan/Muon), with the size of updates and the
     weight decay of Moonlight (arXiv 2502.16982), by `optax.contrib.scale_by_muon`.
     """
-    adam = optax.scale_by_adam(b1, b2, eps, nesterov=True)
+    return compose(
+        _direction(
+            partial(scale_by_muon, ns_steps=newton_schulz, beta=momentum, eps=eps),
+            optax.scale_by_adam(b1, b2, eps, nesterov=True),
+            update_size,
+        ),
+        decay_weights(weight_decay, no_decay),
+        schedule=schedule,
+        batch_size=batch_size,
+        lr=lr,
+        lr_per=lr_per,
+        rates=rates,
+        clip_norm=clip_norm,
+    )
+
+
+def _direction(
+    muon_of: Callable[..., optax.GradientTransformation],
+    adam: optax.GradientTransformation,
+    size: float,
+) -> optax.GradientTransformation:
+    """Return Muon for matrices of blocks, at root mean square `size`, and Adam for the rest.
+
+    muon_of: weight_dimension_numbers -> Muon. The state is Adam's, with one unused number in place
+    of a matrix's second moments.
+    """
 
     def init(params: Tree) -> optax.ScaleByAdamState:
         def second(path: tuple, param: Array) -> Array:
@@ -84,12 +110,10 @@ def muon(
             for path, gradient in jax.tree.leaves_with_path(gradients)
         }
         matrices = {name: axis for name, axis in axes.items() if axis}
-        core = scale_by_muon(
-            ns_steps=newton_schulz, beta=momentum, eps=eps, weight_dimension_numbers=matrices
-        )
+        core = muon_of(weight_dimension_numbers=matrices)
         inner = MuonState(state.count, _pick(state.mu, matrices), core.init({}).ns_coeffs)
         steps, inner = core.update(_pick(gradients, matrices), inner)
-        steps = {n: _sized(step, matrices[n], update_size) for n, step in steps.items()}
+        steps = {n: _sized(step, matrices[n], size) for n, step in steps.items()}
         rest = axes.keys() - matrices
         moments = state._replace(mu=_pick(state.mu, rest), nu=_pick(state.nu, rest))
         others, moments = adam.update(_pick(gradients, rest), moments)
@@ -99,16 +123,7 @@ def muon(
             _put(state.nu, moments.nu),
         )
 
-    return compose(
-        optax.GradientTransformation(init, update),
-        decay_weights(weight_decay, no_decay),
-        schedule=schedule,
-        batch_size=batch_size,
-        lr=lr,
-        lr_per=lr_per,
-        rates=rates,
-        clip_norm=clip_norm,
-    )
+    return optax.GradientTransformation(init, update)
 
 
 def axes_of_matrix(path: tuple, array: Array) -> MuonDimensionNumbers | None:

@@ -35,7 +35,7 @@ def random_projection(
         vectors = jnp.einsum("bnv,vd->bnd", patches, projection, precision=EXACT)
         return {"codes": nearest_cosine(vectors, codebook)}
 
-    return Teacher(("codes",), False, _nothing, find, _unchanged)
+    return Teacher(("codes",), False, _nothing, find, _unchanged, classes={"codes": size})
 
 
 def _nothing(key: Array, net: Net, params: Tree) -> Tree:

@@ -57,7 +57,7 @@ def of_run(*, workdir: str, size: PositiveInt = 8192) -> Teacher:
             )
         return {"codes": codes}
 
-    return Teacher(("codes",), False, _nothing, find, _unchanged, freeze)
+    return Teacher(("codes",), False, _nothing, find, _unchanged, freeze, {"codes": size})
 
 
 def _nothing(key: Array, net: Net, params: Tree) -> Tree:

@@ -18,6 +18,8 @@ MODULES = sorted((ROOT / "maskmim").rglob("*.py"))
 # A config's name with what follows the colon, quotes around both removed.
 NAMED = re.compile(r"""--config[ =](?:'([^']+)'|"([^"]+)"|([\w/.]+(?::[^\s`)]*)?))""")
 FLAG = re.compile(r"""--config\.([\w.]+)(?:[= ]("[^"]*"|'[^']*'|[^\s`;)]+))?""")
+# A module that the reader is told to write, before commands that use it.
+SAVED = re.compile(r"Save this as `(\w+\.py)`:\s+```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"^[A-Z_]+$|\.\.\.|[<>{}$\[\]]")
 
 
@@ -71,9 +73,13 @@ def complaint(name, flags):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_of_a_page_name_what_exists(page):
+def test_commands_of_a_page_name_what_exists(page, tmp_path, monkeypatch):
     keys, wrong = every_key(), []
-    for name, flags in commands(page.read_text()):
+    text = page.read_text()
+    for code, name in ((found[2], found[1]) for found in SAVED.finditer(text)):
+        (tmp_path / name).write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+    for name, flags in commands(text):
         if name:
             wrong.append(complaint(name, flags))
         else:

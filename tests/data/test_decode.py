@@ -115,7 +115,7 @@ def test_arrays_pass_with_any_number_of_channels():
 
 
 def test_files_cannot_give_five_channels():
-    with pytest.raises(BadImage, match="1, 3 or 4 channels, but input.channels is 5"):
+    with pytest.raises(BadImage, match=r"1, 3 or 4 channels, but input\.channels is 5"):
         decode(files.odd_files()["plain.bmp"], channels=5)
 
 

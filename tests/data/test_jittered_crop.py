@@ -43,7 +43,7 @@ def test_each_limit_changes_what_it_says(place):
 
 
 def test_a_picture_without_colours():
-    with pytest.raises(DataError, match="1 channels"):
+    with pytest.raises(DataError, match="not 1 channel of"):
         jittered_crop_flip(np.random.default_rng(0), picture()[..., :1], (8, 8))
     with pytest.raises(DataError, match="3 channels of float32"):
         jittered_crop_flip(np.random.default_rng(0), picture().astype(np.float32), (8, 8))

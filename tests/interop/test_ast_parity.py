@@ -22,7 +22,8 @@ def test_spectrograms_equal_the_feature_extractor():
     extract = ASTFeatureExtractor(mean=MEAN, std=STD)
     for index in range(4):
         sound = tones(count=4, seconds=0.5)[index].encoded
-        theirs = extract(sound.samples, sampling_rate=sound.rate, return_tensors="np")["input_values"][0]
+        values = extract(sound.samples, sampling_rate=sound.rate, return_tensors="np")
+        theirs = values["input_values"][0]
         ours = first_stretch(np.random.default_rng(0), sound, (1024, 128))[..., 0]
         ours = (ours - MEAN) / (2 * STD)
         assert ours.shape == theirs.shape
