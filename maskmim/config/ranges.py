@@ -79,6 +79,21 @@ class Ascending:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Some numbers, as `typing.Literal` takes none with a fraction."""
+
+    numbers: tuple[float, ...]
+
+    def allows(self, value: float) -> bool:
+        """Return whether a number is one of them."""
+        return value in self.numbers
+
+    def describe(self, plain: str) -> str:
+        """Return the numbers in words."""
+        return " or ".join(map(str, self.numbers))
+
+
+@dataclass(frozen=True)
 class AtLeastOne:
     """Of a tuple: it is not empty."""
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
-from maskmim.config.ranges import OpenFraction
+from maskmim.config.ranges import OneOf, OpenFraction
 from maskmim.masks.core import MaskError, positions
 from maskmim.masks.slices import named_axes
 from maskmim.masks.video import AXES, tube, tube_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
 CELL = 4  # Places of a cell of 2 x 2, which is also the period in time steps.
+DecodedShare = Annotated[float, OneOf((0.25, 0.5, 0.75))]
 
 
 def dual_counts(
-    grid: tuple[int, ...], *, ratio: OpenFraction, decoded: Literal[0.25, 0.5, 0.75] = 0.5
+    grid: tuple[int, ...], *, ratio: OpenFraction, decoded: DecodedShare = 0.5
 ) -> tuple[int, int]:
     """Return the numbers of visible and predicted tokens of `dual`; some tokens are both."""
     steps, rows, columns = named_axes(grid, AXES)
@@ -38,7 +39,7 @@ def dual(
     context: Context,
     *,
     ratio: OpenFraction,
-    decoded: Literal[0.25, 0.5, 0.75] = 0.5,
+    decoded: DecodedShare = 0.5,
 ) -> Mask:
     """Hide as `video.tube` does and predict a share of all tokens in running cells.
 

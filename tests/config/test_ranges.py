@@ -15,6 +15,7 @@ import maskmim
 from maskmim.config import base, bind, brick, load, override
 from maskmim.config.bricks import BrickError, hyperparameters
 from maskmim.config.check import allows, describe, kind_at
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import (
     Ascending,
     AtLeastOne,
@@ -282,3 +283,9 @@ def test_the_table_of_keys_has_no_key_that_no_config_has():
                 yield from paths(inner, f"{prefix}{name}.")
 
     assert set(paths(KEYS)) <= known
+
+
+def test_one_of_some_numbers():
+    override(load("videomae:dual,tiny"), ["mask.decoded=0.25"])
+    with pytest.raises(ConfigError, match="mask.decoded: expected 0.25 or 0.5 or 0.75, got 0.3"):
+        override(load("videomae:dual,tiny"), ["mask.decoded=0.3"])
