@@ -1,6 +1,6 @@
 """Decoders from a video to the frames of a clip, for `data.decode` and `evals.decode`.
 
-Every brick is `(rng, encoded, *, channels, frames, stride, ...) -> u8[frames, H, W, channels]`.
+Every brick is `(rng, encoded, channels, *, frames, stride, ...) -> u8[frames, H, W, channels]`.
 A clip spans `frames * stride` frames of its video and takes every `stride`-th of them; where the
 video ends before, the last frame taken is repeated.
 Source: VideoMAE.get_frame_id_list and _sample_train_indices of kinetics.py, MCG-NJU/VideoMAE: 16
