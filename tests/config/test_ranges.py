@@ -49,7 +49,8 @@ BRICKS = {
     (), ("spec",), ("codes", "classes", "length"), ("width",), ("randomness", "context"),
     ("key", "progress"), ("progress",), ("place",), ("view",), ("prediction", "target"),
     ("distances",), ("net", "params", "context"), ("schedule", "batch_size"), ("span",),
-    ("rng", "encoded"), ("rng", "encoded", "channels"), ("rng", "image", "size"), ("rng", "clip", "size"),
+    ("rng", "encoded"), ("rng", "encoded", "channels"), ("rng", "image", "size"),
+    ("rng", "clip", "size"),
     ("rng", "samples", "size"), ("features",), ("table", "old", "new"),
     ("logits_of", "ids", "mask_id", "randomness", "start"),
 }  # fmt: skip
