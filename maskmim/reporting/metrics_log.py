@@ -19,6 +19,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from maskmim.files import set_aside, write_atomic
 
 logger = logging.getLogger("maskmim")
+# It warns of values that are not finite without their names; the train loop names the step.
+logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 FLUSH_SECONDS = 5.0
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 # Rates are averaged over this many updates.
 WINDOW = 50
 NARROWEST_TEXT = 24
+NARROWEST_BAR = 72  # columns: a bar, the step, loss and rates
 
 
 class Mark(NamedTuple):
@@ -37,8 +38,8 @@ class Progress:
     """The progress of a training run of `total` steps that begins or continues at step `start`.
 
     images_per_step: images of a step over all devices, for images/s.
-    stream:          output; a bar where it is a terminal that can move its cursor, else lines. The
-                     bar appears with the first update: what comes before it is not a step.
+    stream:          output; a bar where it `has_room_for_a_bar`, else lines. The bar appears with
+                     the first update: what comes before it is not a step.
     clock:           seconds, monotonic.
     every_seconds:   interval between plain lines; the first and the last step always have a line.
     enabled:         False on all processes but one: rates are computed, nothing is shown.
@@ -65,7 +66,7 @@ class Progress:
         self._paused = self._waited = 0.0
         self._next_line = clock()
         self._bar: Bar | None = None
-        self._with_bar = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._with_bar = has_room_for_a_bar(self.stream)
 
     def __enter__(self) -> Progress:
         return self
@@ -163,6 +164,19 @@ class Progress:
             f"data wait {waited / seconds:.1%}",
             f"left {format_duration(left)}",
         ]
+
+
+def has_room_for_a_bar(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can move its cursor and is wide enough.
+
+    A terminal made by `script` or `docker run -t` may have 0 columns, where a bar shows nothing.
+    """
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns >= NARROWEST_BAR
+    except (OSError, ValueError):  # it does not tell
+        return True
 
 
 def format_duration(seconds: float) -> str:

@@ -1,6 +1,10 @@
 """Progress on a terminal and in a pipe, with a clock that the tests advance."""
 
+import fcntl
 import io
+import os
+import struct
+import termios
 
 import pytest
 
@@ -132,6 +136,20 @@ def test_a_terminal_has_no_bar_before_the_first_step(monkeypatch):
     assert stream.getvalue() == "compiling\n"
     run(progress, clock, [1])
     assert "0% |" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("columns", "is_bar"), [(0, False), (40, False), (80, True)])
+def test_a_narrow_terminal_has_plain_lines(columns, is_bar, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    main, other = os.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with open(other, "w") as stream:
+        progress, clock, _ = begin(stream=stream)
+        run(progress, clock, [1])
+        progress.close()
+    text = os.read(main, 4096).decode()
+    os.close(main)
+    assert ("|" in text) == is_bar and ("step " in text) != is_bar and "loss 1.0" in text
 
 
 def test_a_terminal_without_a_cursor_has_plain_lines(monkeypatch):
