@@ -75,10 +75,10 @@ def evaluate_run(options: argparse.Namespace) -> int:
     here = ["mesh.data=-1", "mesh.fsdp=1", "mesh.sequence=1", "mesh.tensor=1"]
     check_overrides(options.overrides)
     config = override(load_config(workdir), [*here, *options.overrides])
-    asked = (options.evals or "").split(",")
-    names = tuple(filter(None, asked)) or config.evals.at_end
-    check_evaluations(config, names, "--evals" if asked[0] else "evals.at_end")
-    as_configured = not options.evals and not options.overrides
+    asked = options.evals is not None
+    names = parse_names(options.evals) if asked else config.evals.at_end
+    check_evaluations(config, names, "--evals" if asked else "evals.at_end")
+    as_configured = not asked and not options.overrides
     file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
     folder, file = place_of_results(options.out, workdir, file)
     evaluation = restore(config, workdir)._replace(workdir=folder)
@@ -94,10 +94,23 @@ def evaluate_run(options: argparse.Namespace) -> int:
     return errors.DONE
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names in --evals, each once; raise ConfigError where there is none."""
+    names = [name.strip() for name in text.split(",")]
+    if not any(names):
+        raise ConfigError(
+            f"--evals={text!r} names no evaluation: give names, as --evals knn,linear_probe, or "
+            "leave --evals out for those of evals.at_end"
+        )
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
 def place_of_results(out: str | None, workdir: Path, file: str) -> tuple[Path, str]:
     """Return the folder and the name of the results; out: of --out, a folder or a .json file."""
     if out is None:
         return workdir, file
+    if not out.strip():
+        raise ConfigError(f"--out={out!r} names no folder: give one, or leave --out out")
     path = Path(out).expanduser()
     is_file = path.suffix == ".json" and not path.is_dir()
     return (path.parent, path.name) if is_file else (path, file)

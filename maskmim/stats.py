@@ -137,7 +137,9 @@ def _parser() -> Parser:
         "--workers",
         type=positive_number,
         default=cores,
-        help="threads; default: the number of cores",
+        choices=range(1, 1025),
+        metavar="N",
+        help="threads, 1 to 1024; default: the number of cores",
     )
     return parser
 

@@ -29,7 +29,12 @@ from maskmim import errors
 from maskmim.checkpoints import continuation
 from maskmim.checkpoints.lengthen import keep_warmup
 from maskmim.checkpoints.reader import attach_shardings
-from maskmim.checkpoints.workdir import check_config, save_config, set_earlier_run_aside
+from maskmim.checkpoints.workdir import (
+    CONFIG,
+    check_config,
+    save_config,
+    set_earlier_run_aside,
+)
 from maskmim.checkpoints.writer import Checkpoints
 from maskmim.config.bricks import bind
 from maskmim.config.command_line import command_line
@@ -124,7 +129,7 @@ def train(
         checkpoints.close()
         if profile:
             processes.print_once("\nno step is left to profile: use another --workdir")
-        processes.print_once(f"\nThis run is complete: {total} steps. Its results:\n")
+        processes.print_once(f"\nThis run is complete: {step} steps. Its results:\n")
         processes.print_once(stored_table(workdir))
         return errors.DONE
 
@@ -173,8 +178,10 @@ def open_run(
     checkpoints = open_checkpoints(config, workdir, parts)
     shutdown.finish_saves = checkpoints.close
     if checkpoints.latest is not None:
+        is_over = checkpoints.latest > parts.span.steps
         for line in check_config(workdir, config):
-            processes.print_once(f"changed for the rest of the run: {line}")
+            if not (is_over and line.startswith("train.epochs:")):
+                processes.print_once(f"changed for the rest of the run: {line}")
     with activity.during("trying an example of each data set"):
         remarks = check_training(config, parts, records)
     with activity.during("counting tokens and FLOPs"):
@@ -248,8 +255,9 @@ def begin_or_continue(
 ) -> tuple[State, Tree, dict[str, Any]]:
     """Return the newest checkpoint's state or a new one, the frozen variables, and the origin.
 
-    Stores the config once it is known that it continues the run. Raises DataError, ConfigError or
-    CheckpointError where the newest checkpoint is of another run or of other data.
+    Stores the config once it is known that it continues the run and asks for no fewer steps than
+    are done. Raises DataError, ConfigError or CheckpointError where the newest checkpoint is of
+    another run or of other data.
     """
     workdir = checkpoints.folder.parent
     with activity.during(f"looking for a checkpoint in {checkpoints.folder}"):
@@ -266,10 +274,16 @@ def begin_or_continue(
             processes.print_once(line)
         if restored.step < parts.span.steps:
             processes.print_once(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
+        if restored.step > parts.span.steps:
+            processes.print_once(
+                f"\nthis run has {restored.step} steps already, more than the {parts.span.steps} "
+                f"asked for: no step follows, and {workdir / CONFIG} stays as it is"
+            )
     if processes.is_main():
         if restored is None and (names := set_earlier_run_aside(workdir)):
             processes.print_once(f"this run begins anew; of an earlier one are {', '.join(names)}")
-        save_config(workdir, config)
+        if restored is None or restored.step <= parts.span.steps:
+            save_config(workdir, config)
     processes.barrier("config", seconds=processes.JOIN_SECONDS)
     return jax.tree.map(lambda array: array, state), frozen, origin
 

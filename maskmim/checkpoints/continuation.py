@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from maskmim.checkpoints.workdir import (
 from maskmim.config.parse import ConfigError
 from maskmim.config.serialize import differences, from_json
 from maskmim.config.upgrade import upgrade
-from maskmim.data.records import DataError, Records
+from maskmim.data.records import DataError, Records, content_sample
 from maskmim.runtime.environment import drawing, rounding
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Tree
@@ -38,6 +38,7 @@ def origin(config: ConfigDict, records: Records, frozen: Tree) -> dict[str, Any]
     return {
         "fingerprint": records.fingerprint,
         "examples": len(records),
+        "sample": content_sample(records),
         **weights,
         "drawing": drawing(),
         "rounding": numerics(),
@@ -133,17 +134,30 @@ def check_origin(
 
 
 def _check_data(stored: Mapping[str, Any], now: Mapping[str, Any], workdir: Path) -> None:
-    if stored.get("fingerprint", now["fingerprint"]) == now["fingerprint"]:
+    other, compared = _other_content(stored.get("sample", ()), now.get("sample", ()))
+    if stored.get("fingerprint", now["fingerprint"]) != now["fingerprint"]:
+        count = (
+            f"{stored['examples']:,} other examples; now there are {now['examples']:,}"
+            if stored["examples"] != now["examples"]
+            else f"other examples than now, {now['examples']:,} with other names or sizes"
+        )
+    elif other:
+        count = (
+            f"other examples than now: names and sizes are the same, and {other} of {compared} "
+            "files that were compared have other content"
+        )
+    else:
         return
-    count = (
-        f"{stored['examples']:,} other examples; now there are {now['examples']:,}"
-        if stored["examples"] != now["examples"]
-        else f"other examples than now, {now['examples']:,} with other names or sizes"
-    )
     raise DataError(
         f"{workdir} was trained on {count}: restore the data, or begin a new run in another "
         "--workdir"
     )
+
+
+def _other_content(stored: Sequence[str], now: Sequence[str]) -> tuple[int, int]:
+    """Return how many digests of two samples differ, and how many both samples have."""
+    pairs = [pair for pair in zip(stored, now, strict=False) if all(pair)]
+    return sum(old != new for old, new in pairs), len(pairs)
 
 
 def _differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -53,8 +53,8 @@ RULES = (
     Rule(
         "data.train.*.path",
         True,
-        "the fingerprint of the examples must be the same, wherever they lie; so for workdir, "
-        "data_dir and other names of places",
+        "the fingerprint and the sample of the examples must be the same, wherever they lie; so "
+        "for workdir, data_dir and other names of places",
     ),
     Rule(
         "teachers.*.path",

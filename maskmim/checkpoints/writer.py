@@ -6,6 +6,9 @@ Layout: `<workdir>/checkpoints/<step>/` (Orbax), `<workdir>/checkpoints/checksum
 A folder named after a step is a complete checkpoint at every instant: Orbax writes under another
 name and renames, and a checkpoint is renamed before it is removed. The next process that opens the
 folder to write removes what a killed one left under other names.
+
+Old checkpoints are removed only after a newer one of this process is committed and has its
+checksums, so that a command that is refused, or fails before its first save, removes none.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,9 +78,10 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._writer = ocp.AsyncCheckpointer(make_handler(), async_options=FOLDERS_FIRST)
         logging.getLogger("absl").addFilter(not_from_orbax)
+        drop_closed_loops()
         if processes.is_main():
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.folder)
+            remove_leftovers(self.folder, keep_latest)
 
     @property
     def latest(self) -> int | None:
@@ -124,10 +129,10 @@ class Checkpoints:
         """Restore the newest readable checkpoint, laid out as `like`; return None without any.
 
         like: a tree of jax.ShapeDtypeStruct with the shardings that the arrays get, on any mesh.
-        Moves a damaged checkpoint aside with a warning and tries the one before it. Completes what
-        was cut off after a commit: the checksums, and the removal of old steps.
+        Moves a damaged checkpoint aside with a warning and tries the one before it. Writes missing
+        checksums; removes nothing, as the caller may still refuse what it finds.
         Raises CheckpointError where there are checkpoints and none can be read, also where all were
-        moved aside by an earlier start.
+        moved aside by an earlier start, or where only one is left whose removal was cut off.
         """
         self.wait()
         tried: list[int] = []
@@ -135,7 +140,7 @@ class Checkpoints:
             step = left[-1]
             restored, problem = try_restore(self.folder, step, like)
             if restored is not None:
-                self._begin(self._complete, step)
+                self._begin(self._seal_if_needed, step)
                 return restored
             tried.append(step)
             if processes.is_main():
@@ -148,30 +153,36 @@ class Checkpoints:
                 f"{self.folder} has none. Copy a good one into it, or begin a new run in another "
                 f"--workdir; to begin anew in this one, remove {DAMAGED}"
             )
+        if removed := sorted(path.name for path in self.folder.glob(f"*{REMOVED}")):
+            raise CheckpointError(
+                f"{self.folder} has no checkpoint but {', '.join(removed)}, whose removal was cut "
+                f"off: rename it to {removed[-1].removesuffix(REMOVED)} to continue from it, or "
+                "remove it to begin anew"
+            )
         return None
 
-    def _begin(self, work: Callable[[int], None], step: int) -> None:
+    def _begin(self, work: Callable[[int], object], step: int) -> None:
         self._thread = threading.Thread(target=work, args=(step,), name=f"checkpoint {step}")
         self._thread.start()
 
     def _finish(self, step: int) -> None:
-        """Wait for Orbax to commit a step, then complete it."""
+        """Wait for Orbax to commit a step, write its checksums, then remove older steps."""
         try:
             self._writer.wait_until_finished()
         except Exception as error:
             self._failed(step, error)
             return
         self._unsaved = None
-        self._complete(step)
+        if self._seal_if_needed(step) and processes.is_main():
+            for old in steps_to_remove(stored_steps(self.folder), *self._keep, saved=step):
+                remove_checkpoint(self.folder, old)
+            remove_leftovers(self.folder, self._keep[0])
 
-    def _complete(self, step: int) -> None:
-        """Write the checksums of a committed step, if missing, and remove old steps."""
-        if not processes.is_main():
-            return
-        if checksums.read(checksums_path(self.folder, step)) is None:
-            self._seal(step)
-        for old in steps_to_remove(stored_steps(self.folder), *self._keep):
-            remove_checkpoint(self.folder, old)
+    def _seal_if_needed(self, step: int) -> bool:
+        """Write the checksums of a committed step where they are missing; return whether it has."""
+        if processes.is_main() and checksums.read(checksums_path(self.folder, step)) is None:
+            return self._seal(step)
+        return True
 
     def _failed(self, step: int, error: Exception) -> None:
         self.failures += 1
@@ -191,20 +202,32 @@ class Checkpoints:
     def _newest(self) -> str:
         return "nothing is saved" if self.latest is None else f"the newest is {self.latest}"
 
-    def _seal(self, step: int) -> None:
-        """Flush a committed step to the disk, then write its checksums."""
+    def _seal(self, step: int) -> bool:
+        """Flush a committed step to the disk, then write its checksums; return whether it could."""
         try:
             checksums.sync_to_disk(self.folder / str(step))
             sums = checksums.hash_files(self.folder / str(step))
             copies = checksums.copy_small_files(self.folder / str(step))
             checksums.write(checksums_path(self.folder, step), sums, copies)
         except OSError as error:
-            log.warning("checkpoint %d is saved, but its checksums are not (%s)", step, error)
+            log.warning(
+                "checkpoint %d is saved, but its checksums are not (%s): older checkpoints stay",
+                step,
+                error,
+            )
+            return False
+        return True
 
 
-def steps_to_remove(steps: list[int], keep_latest: int, keep_every: int) -> list[int]:
-    """Return the steps to remove; `steps` are ascending."""
-    return [step for step in steps[:-keep_latest] if not (keep_every and step % keep_every == 0)]
+def steps_to_remove(
+    steps: list[int], keep_latest: int, keep_every: int, *, saved: int
+) -> list[int]:
+    """Return the steps to remove after `saved` was; `steps` are ascending.
+
+    Later steps than `saved` are not of this process: they neither count nor go.
+    """
+    old = [step for step in steps if step <= saved][:-keep_latest]
+    return [step for step in old if not (keep_every and step % keep_every == 0)]
 
 
 def remove_checkpoint(folder: Path, step: int) -> None:
@@ -218,15 +241,39 @@ def remove_checkpoint(folder: Path, step: int) -> None:
     shutil.rmtree(renamed, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left: half saves, half removals, checksums without a step."""
+def remove_leftovers(folder: Path, keep_latest: int) -> None:
+    """Remove what killed processes left: half saves, half removals, checksums without a step.
+
+    A half removal stays where fewer than `keep_latest` checkpoints with checksums are left.
+    """
+    sums = [checksums.read(checksums_path(folder, step)) for step in stored_steps(folder)]
+    enough = len(sums) - sums.count(None) >= keep_latest
     for path in folder.iterdir():
-        if UNFINISHED in path.name or path.name.endswith(REMOVED):
+        if UNFINISHED in path.name or (enough and path.name.endswith(REMOVED)):
             shutil.rmtree(path, ignore_errors=True)
     sums_files = {f"{step}.json" for step in stored_steps(folder)}
     for path in (folder / SUMS).glob("*"):
         if path.name not in sums_files:
             path.unlink(missing_ok=True)
+
+
+def drop_closed_loops() -> None:
+    """Print no traceback of a storage thread that finds the event loop of its save closed.
+
+    Where one array cannot be written, the save ends with that error, which is reported, and every
+    other array that is still being written would print one.
+    """
+    hook = sys.unraisablehook
+    if getattr(hook, "drops_closed_loops", False):
+        return
+
+    def drop(unraisable: sys.UnraisableHookArgs) -> None:
+        is_closed_loop = str(unraisable.exc_value) == "Event loop is closed"
+        if not (is_closed_loop and unraisable.object is None):
+            hook(unraisable)
+
+    drop.drops_closed_loops = True  # type: ignore[attr-defined]
+    sys.unraisablehook = drop
 
 
 def move_to_damaged(folder: Path, step: int, problem: str) -> None:

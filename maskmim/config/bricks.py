@@ -57,6 +57,9 @@ MOVED = {
     "maskmim.truncated_cosine.momentum": "maskmim.schedules.truncated_cosine.momentum",
 }
 
+# How the names of modules begin that are config files being run; see `python_file.run_file`.
+CONFIG_MODULE = "config_"
+
 _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -72,7 +75,8 @@ def resolve(path: str, kind: Kind | None = None) -> Callable:
     """
     module_path, _, name = MOVED.get(path, path).rpartition(".")
     if not module_path:
-        raise BrickError(f"{path!r} is not a dotted path such as maskmim.masks.uniform.random")
+        example = kind.example if kind and kind.example else "maskmim.masks.uniform.random"
+        raise BrickError(f"{path!r} is not a dotted path such as {example}")
     module = _module(path, module_path)
     function = getattr(module, name, None)
     if not callable(function):
@@ -218,6 +222,12 @@ def _path_of(function: Callable) -> str:
         raise BrickError(f"brick({function!r}): give a function, or its dotted path as text")
     path = public_path(function)
     if "<" in path or path.startswith("__main__.") or not _leads_to(path, function):
+        if function.__module__.startswith(CONFIG_MODULE) and "<" not in path:
+            raise BrickError(
+                f"brick({function.__qualname__}): a function of the config file itself cannot be "
+                "found again by a stored config: put it into a module beside the file, in a folder "
+                "on PYTHONPATH, and import it from there"
+            )
         raise BrickError(
             f"brick({function.__qualname__}): {path} does not lead to this function, so a stored "
             "config could not find it again: define it at the top level of a module on PYTHONPATH"

@@ -34,6 +34,7 @@ class Kind:
     returns:  names of the types that it may return; () for any.
     keywords: names of hyperparameters that it must have.
     home:     the package of maskmim that has functions of this kind, '' for none.
+    example:  the path of one, '' for none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Kind:
     returns: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     home: str = ""
+    example: str = ""
 
     def describe(self) -> str:
         """Return the kind in words: 'a loss, a function (prediction, target, *, ...) -> Array'."""
@@ -54,7 +56,13 @@ class Kind:
 _ARRAYS = ("Array", "ndarray")
 _MADE = (*_ARRAYS, "dict")
 
-MODEL = Kind("a model", ("spec",), ("Net",), home="maskmim.models")
+MODEL = Kind(
+    "a model",
+    ("spec",),
+    ("Net",),
+    home="maskmim.models",
+    example="maskmim.models.masked_vit.vit_mae",
+)
 SAMPLER = Kind("a sampler", ("randomness", "context"), ("Mask",), home="maskmim.masks")
 TEACHER = Kind("a teacher", (), ("Teacher",), home="maskmim.teachers")
 OBJECTIVE = Kind("an objective", (), ("Objective",), home="maskmim.objectives")
@@ -66,14 +74,33 @@ OPTIMISER = Kind(
     ("GradientTransformation", "GradientTransformationExtraArgs"),
     ("lr", "lr_per"),
     home="maskmim.optim",
+    example="maskmim.optim.adamw",
 )
-SCHEDULE = Kind("a schedule", ("span",), ("Schedule", "Callable"), home="maskmim.schedules")
+SCHEDULE = Kind(
+    "a schedule",
+    ("span",),
+    ("Schedule", "Callable"),
+    home="maskmim.schedules",
+    example="maskmim.schedules.warmup_cosine",
+)
 SOURCE = Kind("a data source", (), ("Records",), home="maskmim.data")
 DECODER = Kind("a decoder", ("rng", "encoded"), _MADE, home="maskmim.data")
 AUGMENTATION = Kind("an augmentation", ("rng", "array", "size"), _MADE, home="maskmim.data")
 PROBE = Kind("a probe", ("features",), ("Iterator", "Metrics"), home="maskmim.evals")
-METHOD = Kind("a method", ("spec",), ("Method",), home="maskmim.methods")
-RULES = Kind("a set of sharding rules", (), ("tuple", "Rules"), home="maskmim.training")
+METHOD = Kind(
+    "a method",
+    ("spec",),
+    ("Method",),
+    home="maskmim.methods",
+    example="maskmim.methods.masked.masked",
+)
+RULES = Kind(
+    "sharding rules",
+    (),
+    ("Rules", "Sequence", "tuple", "list"),
+    home="maskmim.training",
+    example="maskmim.training.sharding.transformer",
+)
 
 # Annotations of keywords that mean a kind with a name, by the names in them.
 _NAMED = (MODEL, SAMPLER, TEACHER, OBJECTIVE)
@@ -108,6 +135,8 @@ def is_callable_annotation(annotation: Any) -> bool:
 def misfit(function: Callable, kind: Kind) -> str:
     """Return why a function, bound or not, is not of a kind; '' where its signature fits."""
     function = function_of(function)
+    if inspect.isbuiltin(function) and kind.returns and not {*_MADE, "tuple"} & {*kind.returns}:
+        return f"it is a built-in function, which returns no {kind.returns[0]}"
     try:
         signature = _signature(function)
     except (TypeError, ValueError):  # built-in functions without a signature

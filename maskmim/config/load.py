@@ -75,9 +75,9 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     for path, value in pairs:
         if not path.endswith(".brick"):
             _set(config, path, value)
-    lacking = sorted(open_keys - {path for path, _ in pairs})
+    lacking = sorted(open_keys - {path.removesuffix(".brick") for path, _ in pairs})
     if lacking:
-        flags = " ".join(f"--config.{path}=..." for path in lacking)
+        flags = " ".join(f"--config.{_to_set(config, path)}=..." for path in lacking)
         raise ConfigError(f"the brick put there needs {', '.join(lacking)}: add {flags}")
     check_config(config)
     return config.lock()
@@ -160,6 +160,11 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
     return section, name
 
 
+def _to_set(config: ConfigDict, path: str) -> str:
+    """Return the key that a flag sets for a value: that of its path where it is a brick."""
+    return f"{path}.brick" if kind_at(annotation_at(config, path)) else path
+
+
 def _set(config: ConfigDict, path: str, text: str) -> None:
     """Set one value from text, in place."""
     section, name = _parent(config, path)
@@ -167,10 +172,13 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
     if isinstance(now, ConfigDict):
         inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
         raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
+    annotation = annotation_at(config, path)
     try:
-        value = parse(text, kinds_of(now, annotation_at(config, path)), now)
+        value = parse(text, kinds_of(now, annotation), now)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    if kind_at(annotation) and isinstance(value, str):
+        raise ConfigError(f"{path} takes a brick: put it there with --config.{path}.brick={value}")
     with section.ignore_type():
         per_axis = name in PER_AXIS and isinstance(value, tuple) and isinstance(now, tuple)
         section[name] = _for_all_axes(path, value, now) if per_axis else value

@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from maskmim.config.tuple_text import elements_of
 from maskmim.errors import UserError
 
 Kinds = frozenset[type] | None  # None: anything
@@ -136,13 +137,14 @@ def _number(text: str, value: Any, kinds: frozenset[type], now: Any) -> int | fl
 def _tuple(text: str, value: Any, kinds: frozenset[type], now: Any) -> tuple:
     if tuple not in kinds:
         raise _OtherKind
+    inner = frozenset(type(element) for element in now) if isinstance(now, tuple) else frozenset()
     if not isinstance(value, tuple | list):
-        words = text.strip().strip("()[]").split(",")
-        value = tuple(_literal(word.strip()) for word in words if word.strip())
+        words = elements_of(text)
+        # Texts stay as they are written: 1e5 is no number.
+        value = tuple(parse(word, inner) if inner == {str} else _literal(word) for word in words)
     value = _tuples(value)
-    if not isinstance(now, tuple) or not now:
+    if not inner:
         return value
-    inner = frozenset(type(element) for element in now)
     try:
         return tuple(_element(element, inner) for element in value)
     except ValueError as error:
@@ -158,6 +160,11 @@ def _element(value: Any, kinds: frozenset[type]) -> Any:
 def _text(text: str, value: Any, kinds: frozenset[type], now: Any) -> str:
     if str not in kinds:
         raise _OtherKind
+    if value is None:
+        raise ValueError(
+            "expected text, got None; for no text write nothing after =, for the word itself put "
+            "it in quotes"
+        )
     return value if isinstance(value, str) else text
 
 

@@ -134,7 +134,7 @@ def run_file(argument: str) -> ConfigDict:
 
 def _call_get_config(path: Path, argument: str, rest: str | None) -> Any:
     """Execute a config file and call its get_config with what follows the colon, if anything."""
-    module = ModuleType(f"config_{path.stem}")
+    module = ModuleType(f"{bricks.CONFIG_MODULE}{path.stem}")
     module.__file__ = str(path)
     try:
         code = compile(path.read_text(encoding="utf-8"), str(path), "exec")

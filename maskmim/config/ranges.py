@@ -154,6 +154,10 @@ Pattern = Annotated[str, RegularExpression()]
 
 PositiveInt = Annotated[int, Limits(1, MOST_INT)]
 NonNegativeInt = Annotated[int, Limits(0, MOST_INT)]
+# Blocks of a network; more of them would take hours to trace.
+Depth = Annotated[int, Limits(1, 10_000)]
+# Peak learning rates; a larger one is a slip, and only inf would follow.
+LearningRate = Annotated[float, Limits(0.0, 1e6, above=True, words="above 0 and at most 1e6")]
 Seed = Annotated[int, Limits(0, 2**63 - 1, words="between 0 and 2^63 - 1")]
 
 # Two numbers, low and high, of which an augmentation or a sampler draws one.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from ml_collections import ConfigDict
 
 from maskmim.config import check, kinds
-from maskmim.config.bricks import BrickError, function_at, hyperparameters, resolve
+from maskmim.config.bricks import BrickError, function_at, hyperparameters, required, resolve
 from maskmim.config.ranges import (
     Deviations,
     Fraction,
@@ -26,6 +26,9 @@ _Function = Callable[..., Any]
 _Devices = Literal[-1] | PositiveInt
 # Epochs are turned into a number of steps, which is counted in 32 bits.
 _Epochs = Annotated[float, Limits(0.0, 1e6, above=True)]
+# Processes of a machine, and threads of a process: more is a slip.
+_Workers = Annotated[int, Limits(0, 1024)]
+_Threads = Annotated[int, Limits(1, 1024)]
 _Labelled = Annotated[_Function, kinds.SOURCE] | None
 
 # Keys that belong to no brick, beside the defaults of `config.defaults`.
@@ -45,8 +48,8 @@ KEYS: dict[str, Any] = {
         "decode": Annotated[_Function, kinds.DECODER],
         "augment": Annotated[_Function, kinds.AUGMENTATION],
         "max_bad_share": Fraction,
-        "workers": NonNegativeInt,
-        "threads": PositiveInt,
+        "workers": _Workers,
+        "threads": _Threads,
     },
     "train": {
         "epochs": _Epochs,
@@ -111,11 +114,31 @@ def entries(config: ConfigDict) -> Iterator[Entry]:
     """
     declared = dict(KEYS)
     if "method" in config:
-        method = resolve(config.method, kinds.METHOD)
+        try:
+            method = resolve(config.method, kinds.METHOD)
+        except BrickError as error:
+            raise BrickError(f"method: {error}") from error
         if wrong := check.of_another_kind(config.method, method, kinds.METHOD):
             raise BrickError(f"method: {wrong}")
         declared |= {name: p.annotation for name, p in hyperparameters(method).items()}
+    _check_rules(config)
     yield from _inside(config, declared, "")
+
+
+def _check_rules(config: ConfigDict) -> None:
+    """Raise BrickError where `mesh.rules` names no function of sharding rules."""
+    if "mesh" not in config or "rules" not in config.mesh:
+        return
+    path = config.mesh.rules
+    try:
+        function = resolve(path, kinds.RULES)
+    except BrickError as error:
+        raise BrickError(f"mesh.rules: {error}") from error
+    wrong = check.of_another_kind(path, function, kinds.RULES)
+    if not wrong and (needed := required(path)):
+        wrong = f"{path} needs {', '.join(needed)}, but the rules are called without arguments"
+    if wrong:
+        raise BrickError(f"mesh.rules: {wrong}")
 
 
 def _inside(section: ConfigDict, declared: Mapping[str, Any], prefix: str) -> Iterator[Entry]:
@@ -146,10 +169,14 @@ def annotation_at(config: ConfigDict, path: str) -> Any:
 
 
 def wrong_values(config: ConfigDict) -> list[str]:
-    """Return a sentence for each value of a config that is not allowed at its key."""
+    """Return a sentence for each value of a config that is not allowed at its key.
+
+    Those of `train` come first: config files derive others from them, such as the warm-up.
+    """
+    in_order = sorted(entries(config), key=lambda entry: not entry.path.startswith("train."))
     return [
         fault
-        for path, value, annotation in entries(config)
+        for path, value, annotation in in_order
         if not _is_checked_inside(value, annotation)
         for fault in check.faults(value, annotation, path, function_at)
     ]

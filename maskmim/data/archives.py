@@ -1,8 +1,9 @@
 """Images inside tar and zip files, read in place without extracting.
 
 The directory of an archive is read once; an image is then an offset in the file. Names of entries
-are labels and never become paths of this machine. Links, and entries whose names are absolute or
-contain '..', are skipped and counted. Hidden files and __MACOSX are skipped as in folders.
+are labels and never become paths of this machine. Links, entries whose names are absolute or hold
+'..', and entries that a later one of the same name replaces, as when unpacking, are skipped and
+counted. Hidden files and __MACOSX are skipped as in folders.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def list_tar_members(file: BinaryIO, path: Path, start: int, end: int) -> tuple[
             name = safe_name(info.name)
             passed += not name
             members += [Member(name, str(path), offset, info.size)] if name else []
-    return members, passed
+    return _last_of_each_name(members, passed)
 
 
 def _tar_entries(
@@ -268,7 +269,13 @@ def _list_zip_members(path: Path) -> tuple[list[Member], int]:
         stored = entry.compress_type == zipfile.ZIP_STORED
         packed = STORED_IN_ZIP if stored else entry.compress_size
         members.append(Member(name, str(path), entry.header_offset, entry.file_size, packed))
-    return members, passed
+    return _last_of_each_name(members, passed)
+
+
+def _last_of_each_name(members: Sequence[Member], passed: int) -> tuple[list[Member], int]:
+    """Return the members that no later one replaces, and the number of skipped entries."""
+    last = {member.name: member for member in members}
+    return list(last.values()), passed + len(members) - len(last)
 
 
 def read_member(member: Member) -> bytes:

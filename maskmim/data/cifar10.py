@@ -50,7 +50,7 @@ def binary(*, path: str, split: Literal["train", "test"]) -> ArrayRecords:
 
 def _files(path: str, split: str, suffix: str) -> list[Path]:
     if split not in BATCHES:
-        raise DataError(f"CIFAR-10 has the splits 'train' and 'test', not {split!r}")
+        raise DataError(f"CIFAR-10 has no split {split!r}: set split to train or test")
     folder = Path(path).expanduser()
     files = [folder / f"{name}{suffix}" for name in BATCHES[split]]
     for file in files:

@@ -99,14 +99,14 @@ def as_stored(
 
     For input.dtype 'float32' and physical units, such as degrees or reflectance; input.mean and
     input.std are in these units. An image of 8 bits has its levels 0 ... 255.
-    Raises BadImage also where a pixel is NaN or infinite, which one number could make a loss NaN.
+    Raises BadImage also where a pixel is NaN, infinite or no data: one could make a loss NaN.
     """
     image = _stored(encoded, channels, max_pixels)
     values = fit_channels(image, channels, opaque=image.limits[1]).astype(np.float32)
     share = 1 - np.isfinite(values).mean()
     if share:
         raise BadImage(
-            f"{share:.2%} of the pixels are NaN, infinite or beyond float32: "
+            f"{share:.2%} of the pixels are NaN, infinite, no data or beyond float32: "
             "maskmim.data.decode.scaled clips them to a value_range"
         )
     return values
@@ -139,8 +139,8 @@ def decode(
                 floating point. The range never depends on the image. 8-bit images keep their
                 levels.
     bits:       the same as value_range=(0, 2^bits - 1), such as 12 for 12 bits stored in 16.
-    NaN becomes the low end of the range, and so does the number for no data of a TIFF file in
-    floating point (GDAL's tag); infinities are clipped.
+    NaN becomes the low end of the range, and so does the number for no data of a TIFF file
+    (GDAL's tag); infinities are clipped.
 
     Raises BadImage where the file cannot be read: empty, truncated, too large, not an image, all
     NaN, or with another number of bands; DataError for a range that is none, and where a TIFF file
@@ -219,7 +219,7 @@ def _read_if_deep(encoded: bytes, channels: int | None, max_pixels: int) -> Stor
         return deep
     with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         check_size(*image.size, max_pixels)
-        return from_pillow(image) if _is_deep(image) else None
+        return from_pillow(image, encoded) if _is_deep(image) else None
 
 
 def _from_array(values: np.ndarray) -> Stored:
@@ -310,7 +310,8 @@ def _decode_any_format(
         # After loading: PNG may store EXIF after the pixels, and Pillow turns TIFF upright itself.
         orientation = _orientation(image)
         if _is_deep(image):
-            return undo_orientation(_to_levels(from_pillow(image), channels, limits), orientation)
+            deep = from_pillow(image, encoded)
+            return undo_orientation(_to_levels(deep, channels, limits), orientation)
         converted = _without_palette(image)
         pixels = np.asarray(converted if converted.mode == mode else converted.convert(mode))
     if 0 in pixels.shape:
@@ -332,9 +333,11 @@ def _without_palette(image: Image.Image) -> Image.Image:
 
 def _to_levels(image: Stored, channels: int, limits: Limits | None) -> np.ndarray:
     """Return an image scaled from limits to levels u8[H, W, channels]; 8-bit levels unchanged."""
-    if image.values.dtype == np.uint8:
+    narrow = image.values.dtype == np.uint8
+    if narrow and image.absent is None:
         return np.ascontiguousarray(fit_channels(image, channels, 255).astype(np.uint8))
-    return np.rint(scale(image, channels, limits) * 255).astype(np.uint8)
+    scaled_values = scale(image, channels, None if narrow else limits)
+    return np.rint(scaled_values * 255).astype(np.uint8)
 
 
 def _describe_error(error: Exception, max_pixels: int) -> str:

@@ -7,23 +7,35 @@ the rest of TIFF needs tifffile. 8-bit images in grey, RGB and their like are `d
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from maskmim.data.extras import import_extra
 from maskmim.data.geometry import check_size, undo_orientation
 from maskmim.data.records import BadImage
+from maskmim.data.tiff_header import (
+    BLACK_IS_ZERO,
+    FLOATING,
+    PALETTE,
+    REDUCED_OR_MASK,
+    RGB,
+    SIGNED,
+    TIFF,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    TiffHeader,
+    pages_are_bands,
+    read_header,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Decoding of 16-bit colours to their upper and their lower bytes, by Pillow's raw modes.
 PNG_COLOURS = {2: ("RGB", "RGB;16B", "RGB;16L"), 6: ("RGBA", "RGBA;16B", "RGBA;16L")}
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
 INKS = (5, 6, 8)  # CMYK, YCbCr and Lab, which Pillow converts through 8 bits, or refuses.
-PREMULTIPLIED, ALPHA = 1, (1, 2, 999)
-ARRAYS = ('{"shape"', "ImageJ=", "<?xml")  # Descriptions of files whose pages are one array.
+PREMULTIPLIED = 1
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's conversion to grey.
 
 
@@ -31,10 +43,12 @@ class Stored(NamedTuple):
     """An image as its file stores it.
 
     values:  numbers [H, W, C], upright, in the byte order of this machine.
-    limits:  the least and the largest value of its type, (0, 1) for floating point.
+    limits:  the least and the largest value of its type or its header, (0, 1) for floating point.
     colours: 1 for grey, 3 for RGB, 0 for bands that are neither.
     alpha:   whether the last channel is alpha.
     kind:    the type in words, 'uint16'.
+    absent:  bool[H, W, C], True for integers that stand for no data; None where there are none.
+             In floating point they are NaN.
     """
 
     values: np.ndarray
@@ -42,44 +56,14 @@ class Stored(NamedTuple):
     colours: int
     alpha: bool
     kind: str
-
-
-class TiffHeader(NamedTuple):
-    """What the first directory of a TIFF file says of its samples.
-
-    bits: of a sample. form: 1 unsigned, 2 signed, 3 floating point. extra: kinds of the samples
-    beside the colours. pages: whether more directories follow. no_data: the number that stands for
-    no data (GDAL's tag), or None.
-    """
-
-    size: tuple[int, int]
-    bits: int
-    form: int
-    samples: int
-    photometric: int
-    extra: tuple[int, ...]
-    description: str
-    orientation: int
-    pages: bool
-    no_data: float | None
+    absent: np.ndarray | None = None
 
     @property
-    def several(self) -> bool:
-        """Whether the file holds more than one page, or says so of pages without a directory."""
-        return self.pages or "\nimages=" in self.description or '"truncated"' in self.description
-
-    @property
-    def alpha(self) -> bool:
-        """Whether one of the samples is alpha; RGB with an unnamed fourth has it, as in Pillow."""
-        if self.photometric == RGB and self.samples == 4 and not self.extra:
-            return True
-        return bool(self.extra) and self.extra[0] in ALPHA
-
-    @property
-    def colours(self) -> int:
-        """The colours beside alpha: 1 grey, 3 RGB, 0 for bands of another number."""
-        expected = 3 if self.photometric == RGB else 1
-        return expected if self.samples - self.alpha == expected else 0
+    def numbers(self) -> np.ndarray:
+        """The values, with NaN for no data: f64[H, W, C] where there is any."""
+        if self.absent is None:
+            return self.values
+        return np.where(self.absent, np.nan, self.values.astype(np.float64))
 
 
 def full_range(kind: str) -> tuple[float, float]:
@@ -110,8 +94,8 @@ def read_deep(encoded: bytes, *, channels: int | None, max_pixels: int) -> Store
         return _read_png(encoded, max_pixels) if encoded[24:25] == b"\x10" else None
     if encoded[:4] not in TIFF:
         return None
-    header = _read_header(encoded)
-    stack = header.samples == 1 and header.several and _pages_are_bands(header, channels)
+    header = read_header(encoded)
+    stack = pages_are_bands(header, channels)
     if _is_ordinary(header) and not stack:
         return None
     check_size(*header.size, max_pixels)
@@ -121,16 +105,37 @@ def read_deep(encoded: bytes, *, channels: int | None, max_pixels: int) -> Store
     if count * header.size[0] * header.size[1] > 4 * max_pixels:
         raise BadImage(f"more values than the limit of {4 * max_pixels}")
     if _pillow_is_exact(header) and not stack:
-        image = _read_grey_tiff(encoded, header)
+        image = _read_by_pillow(encoded, header)
     else:
         image = _read_by_tifffile(encoded, header, channels if stack else None, stack, max_pixels)
-    return _without_no_data(image, header.no_data)
+    return _plain(_mark_no_data(image, header.no_data), header)
 
 
-def from_pillow(image: Image.Image) -> Stored:
-    """Return an image of Pillow's modes I, I;16 and F; I is 16 bits wide, but in TIFF."""
+def from_pillow(image: Image.Image, encoded: bytes) -> Stored:
+    """Return an image of Pillow's modes I, I;16 and F; I is 16 bits wide, but in TIFF.
+
+    Pillow stretches PGM and JPEG 2000 of 9 to 15 bits to 16: returns the numbers of the file.
+    """
     values = np.asarray(image)[..., None]
-    return stored(values if image.mode == "F" else values.astype(np.uint16), colours=1)
+    if image.mode == "F":
+        return stored(values, colours=1)
+    white = _white(image.format, encoded)
+    whole = stored(values.astype(np.uint16), colours=1)
+    if white == 65535:
+        return whole
+    values = values // (65536 // (white + 1)) if image.format == "JPEG2000" else values
+    values = np.rint(values * (white / 65535)) if image.format == "PPM" else values
+    return whole._replace(values=values.astype(np.uint16), limits=(0.0, float(white)))
+
+
+def _white(kind: str | None, encoded: bytes) -> int:
+    """Return the largest number that a file of 16 bits may hold, as its header says."""
+    if kind == "PPM":
+        return int(re.sub(rb"#[^\r\n]*", b"", encoded[:65536]).split(None, 4)[3])
+    start = encoded.find(b"\xff\x4f\xff\x51")  # The size marker of JPEG 2000; bits at byte 42.
+    if kind == "JPEG2000" and 0 <= start < len(encoded) - 42 and not encoded[start + 42] & 128:
+        return 2 ** min(encoded[start + 42] + 1, 16) - 1
+    return 65535
 
 
 def fit_channels(image: Stored, channels: int, opaque: float) -> np.ndarray:
@@ -139,7 +144,7 @@ def fit_channels(image: Stored, channels: int, opaque: float) -> np.ndarray:
     opaque: value of alpha where the file has none. Bands that are no colours are never converted.
     Raises BadImage, naming both numbers, where they do not become `channels`.
     """
-    values = image.values
+    values = image.numbers
     count = values.shape[-1]
     if count == channels:
         return values
@@ -158,15 +163,21 @@ def fit_channels(image: Stored, channels: int, opaque: float) -> np.ndarray:
 def scale(image: Stored, channels: int, limits: tuple[float, float] | None) -> np.ndarray:
     """Return values f64[H, W, C] scaled from limits to [0, 1] and clipped; None: of the type.
 
-    NaN becomes 0, as it is mostly a pixel without data; infinities are clipped as other values are.
+    NaN and no data become 0; infinities are clipped as other values are.
     Raises BadImage where no pixel is finite.
     """
     low, high = limits or image.limits
     values = fit_channels(image, channels, opaque=image.limits[1]).astype(np.float64)
-    if values.size and image.values.dtype.kind == "f" and not np.isfinite(values).any():
-        raise BadImage("no pixel is finite: all are NaN or infinite")
+    check_finite(image)
     with np.errstate(invalid="ignore", over="ignore"):
         return np.nan_to_num(np.clip((values - low) / (high - low), 0.0, 1.0), nan=0.0)
+
+
+def check_finite(image: Stored) -> None:
+    """Raise BadImage where no value beside alpha is a number."""
+    values = image.numbers[..., : -1 if image.alpha else None]
+    if values.size and values.dtype.kind == "f" and not np.isfinite(values).any():
+        raise BadImage("no pixel is finite: all are NaN, infinite or no data")
 
 
 def _read_png(encoded: bytes, max_pixels: int) -> Stored:
@@ -206,66 +217,33 @@ def orientation_of(image: Image.Image) -> int:
         return 1
 
 
-def _read_header(encoded: bytes) -> TiffHeader:
-    stream = io.BytesIO(encoded)
-    head = stream.read(16 if b"+" in encoded[:4] else 8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-    stream.seek(tags.next)
-    tags.load(stream)
-
-    def first(tag: int, default: int) -> int:
-        value = tags.get(tag, default)
-        return int(value[0] if isinstance(value, tuple) else value)
-
-    bits = tags.get(258, (1,))
-    return TiffHeader(
-        size=(first(256, 0), first(257, 0)),
-        bits=max(bits if isinstance(bits, tuple) else (bits,)),
-        form=first(339, 1),
-        samples=first(277, 1),
-        photometric=first(262, BLACK_IS_ZERO),
-        extra=tuple(np.atleast_1d(tags.get(338, ()))),
-        description=str(tags.get(270, ""))[:200].lstrip(),
-        orientation=first(274, 1),
-        pages=bool(tags.next),
-        no_data=_number(str(tags.get(42113, ""))),
-    )
-
-
-def _number(text: str) -> float | None:
-    """Return the number that a text is; None for any other text."""
-    try:
-        return float(text.strip().strip("\0"))
-    except ValueError:
-        return None
-
-
-def _pages_are_bands(header: TiffHeader, channels: int | None) -> bool:
-    """Return whether pages of one channel are one image: numbers are, scanned documents are not."""
-    is_array = header.description.startswith(ARRAYS)
-    return is_array or header.bits > 8 or channels not in (None, 1, 3, 4)
-
-
 def _is_ordinary(header: TiffHeader) -> bool:
     """Return whether Pillow reads the file into 8 bits as it should."""
     if header.photometric in (PALETTE, *INKS):
         return True
-    plain = header.bits <= 8 and header.form not in (2, 3)
-    return plain and header.colours > 0
+    plain = header.bits <= 8 and header.form not in (SIGNED, FLOATING) and header.colours > 0
+    # Zero is black, as no data is.
+    marks = header.bits == 8 and header.no_data is not None and 0 < header.no_data < 256
+    return plain and not marks
 
 
 def _pillow_is_exact(header: TiffHeader) -> bool:
-    """Return whether Pillow keeps every bit: grey of uint16, int16, int32 and float32."""
-    kinds = ((1, 16), (2, 16), (2, 32), (3, 32))
+    """Return whether Pillow keeps every bit: uint8; grey of uint16, int16, int32 and float32."""
+    if (header.form, header.bits) == (UNSIGNED, 8) and header.colours:
+        plain = header.extra[:1] != (PREMULTIPLIED,)
+        return plain and header.photometric in (BLACK_IS_ZERO, RGB)
+    kinds = ((UNSIGNED, 16), (SIGNED, 16), (SIGNED, 32), (FLOATING, 32))
     grey = header.samples == 1 and header.photometric == BLACK_IS_ZERO
     return grey and (header.form, header.bits) in kinds
 
 
-def _read_grey_tiff(encoded: bytes, header: TiffHeader) -> Stored:
+def _read_by_pillow(encoded: bytes, header: TiffHeader) -> Stored:
     with Image.open(io.BytesIO(encoded), formats=("TIFF",)) as image:
-        values = np.asarray(image)[..., None]  # upright: Pillow turns TIFF itself
-    form = {1: "uint", 2: "int", 3: "float"}[header.form]
-    return stored(values.astype(f"{form}{header.bits}"), colours=1)
+        values = np.asarray(image)  # upright: Pillow turns TIFF itself
+    values = values.reshape(*values.shape[:2], header.samples)
+    form = {UNSIGNED: "uint", SIGNED: "int", FLOATING: "float"}[header.form]
+    colours = header.colours or 1
+    return stored(values.astype(f"{form}{header.bits}"), colours=colours, alpha=header.alpha)
 
 
 def _read_by_tifffile(
@@ -274,7 +252,7 @@ def _read_by_tifffile(
     tifffile = import_extra("tifffile", name="tiff", what="TIFF files of this kind")
     with tifffile.TiffFile(io.BytesIO(encoded)) as file:
         if stack:
-            values = _bands_first_or_last(file.series[0], channels, max_pixels)
+            values = _bands(file, header, channels, max_pixels)
         else:
             page = file.pages[0]
             values = page.asarray()
@@ -288,31 +266,43 @@ def _read_by_tifffile(
     bits = header.bits if header.form == 1 and header.bits not in (8, 16, 32, 64) else 0
     colours = header.colours if not stack or values.shape[-1] == 1 else 0
     values = undo_orientation(values, header.orientation)
-    image = stored(values, colours=colours, alpha=header.alpha and colours > 0, bits=bits)
-    return _plain(image, header)
+    return stored(values, colours=colours, alpha=header.alpha and colours > 0, bits=bits)
 
 
-def _bands_first_or_last(series: Any, channels: int | None, max_pixels: int) -> np.ndarray:
-    """Return the pages of a series as [H, W, C]; their array may be [C, H, W] or [H, W, C]."""
-    shape = tuple(length for length in series.shape if length > 1)
+def _bands(file: Any, header: TiffHeader, channels: int | None, max_pixels: int) -> np.ndarray:
+    """Return the pages of a file as [H, W, C]; an array may be [C, H, W] or [H, W, C]."""
+    series = file.series[0] if header.is_array else None
+    shape = (header.pages, *header.size[::-1])
+    if series is not None:
+        shape = tuple(length for length in series.shape if length > 1)
     if len(shape) < 3:
         return series.asarray().reshape(*shape[:2], 1)
-    axis = 0 if shape[0] == channels or (channels is None and shape[0] <= shape[-1]) else -1
+    first = series is None or shape[0] == channels
+    axis = 0 if first or (channels is None and shape[0] <= shape[-1]) else -1
     if len(shape) > 3 or channels not in (None, shape[axis]):
         count = f"{shape[0]} bands" if len(shape) == 3 else f"an array of shape {shape}"
         raise BadImage(f"{count}, but input.channels is {channels}")
     if np.prod(shape, dtype=float) > 4 * max_pixels:
         raise BadImage(f"more values than the limit of {4 * max_pixels}")
-    return np.moveaxis(series.asarray().reshape(shape), axis, -1)
+    if series is not None:
+        return np.moveaxis(series.asarray().reshape(shape), axis, -1)
+    pages = [page for page in file.pages if not page.subfiletype & REDUCED_OR_MASK]
+    return np.stack([page.asarray() for page in pages], axis=-1)
 
 
-def _without_no_data(image: Stored, no_data: float | None) -> Stored:
-    """Return an image with NaN for the file's number for no data, if its type has NaN."""
+def _mark_no_data(image: Stored, no_data: float | None) -> Stored:
+    """Return an image with its pixels without data marked: NaN, or `absent` for integers."""
     values = image.values
-    if no_data is None or values.dtype.kind != "f":
+    if no_data is None:
         return image
-    absent = values == values.dtype.type(no_data)
-    return image._replace(values=np.where(absent, values.dtype.type(np.nan), values))
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            absent = values == values.dtype.type(no_data)
+        return image._replace(values=np.where(absent, values.dtype.type(np.nan), values))
+    absent = values.astype(np.float64) == no_data
+    if image.alpha:
+        absent[..., -1] = False
+    return image._replace(absent=absent) if absent.any() else image
 
 
 def _plain(image: Stored, header: TiffHeader) -> Stored:

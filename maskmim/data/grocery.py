@@ -27,7 +27,10 @@ def grocery(*, split: str) -> ShardRecords:
     parts = split.split("+")
     unknown = [part for part in parts if part not in SPLITS]
     if unknown or len(set(parts)) != len(parts):
-        raise DataError(f"split {split!r}: use 'train', 'val', 'test' or a sum such as 'train+val'")
+        raise DataError(
+            f"the grocery photographs have no split {split!r}: set split to train, val or test, or "
+            "to several of them joined by +, such as train+val"
+        )
     index = read_index(FOLDER)
     by_tag = {shard.tag: shard for shard in index.shards}
     return ShardRecords(FOLDER, [by_tag[part] for part in parts], index.labels)

@@ -10,6 +10,9 @@ import numpy as np
 from maskmim.config.facts import bound_keywords, function_of
 from maskmim.data.decode import as_stored, limits_of, picture, read_deep_image, scaled
 from maskmim.data.records import BadImage, DataError, Records
+from maskmim.data.tiff_header import unread_pages
+from maskmim.data.value_range import marks_among
+from maskmim.errors import count_of
 
 SAMPLED, PIXELS = 16, 2**18  # Images, and values of each, that are looked at.
 LEAST_SHARE = 0.1  # Of the range, or of pixels in it: less is worth a word.
@@ -46,34 +49,71 @@ def _limits(decode: Callable[..., Any]) -> tuple[float, float] | None:
 
 
 def range_remarks(records: Records, decode: Callable[..., Any], channels: int) -> list[str]:
-    """Return a line for each way in which deep images do not fit the decoder's range.
+    """Return a line for each way in which images do not fit the decoder's range, or are left out.
 
-    Reads a few images of more than 8 bits, spread over the records: a line where their values use
-    less than a tenth of the range, where more than a tenth of them lie outside, and where some are
-    NaN. Nothing for 8-bit images and for decoders that do not scale.
+    Reads a few images, spread over the records: a line where files of more than 8 bits use less
+    than a tenth of the range, where more than a tenth of their values lie outside, where some are
+    NaN or no data, where one value seems to stand for no data, and where files have pages that are
+    not read. Nothing for decoders of other bricks; as_stored has no range.
     decode: the bound brick. Raises DataError where the images need a library that is missing.
     """
-    if function_of(decode) not in (picture, scaled):
+    function = function_of(decode)
+    if function not in (picture, scaled, as_stored):
         return []
     given = _limits(decode)
-    shares, kinds, ranges = [], set(), set()
+    shares, kinds, ranges, marks, paged = [], set(), set(), {}, []
     for index in np.linspace(0, len(records) - 1, min(SAMPLED, len(records))).round().astype(int):
+        encoded = records[int(index)].encoded
         try:
-            image = read_deep_image(records[int(index)].encoded, channels)
+            image = read_deep_image(encoded, channels)
+            paged += [unread_pages(encoded, channels)] if isinstance(encoded, bytes) else []
         except BadImage:
             continue
-        if image is None or image.values.dtype == np.uint8:
+        if image is None or image.values.dtype == np.uint8 or function is as_stored:
             continue
         low, high = given or image.limits
         kinds.add(image.kind)
         ranges.add(f"{low:g} to {high:g}")
-        values = image.values.ravel()
+        values = image.numbers.reshape(-1, image.values.shape[-1])
         values = values[:: -(-values.size // PIXELS)].astype(np.float64)
-        shares.append((values - low) / (high - low))
+        marks |= _marks(values, low, high)
+        shares.append(((values - low) / (high - low)).ravel())
+    remarks = _page_remarks([count for count in paged if count])
     if not shares:
-        return []
+        return remarks
     what = f"{len(shares)} sampled images of type {', '.join(sorted(kinds))}"
-    return _remarks(np.concatenate(shares), what, " or ".join(sorted(ranges)))
+    remarks += _remarks(np.concatenate(shares), what, " or ".join(sorted(ranges)))
+    return remarks + _mark_remarks(marks, what)
+
+
+def _marks(values: np.ndarray, low: float, high: float) -> dict[float, float]:
+    """Return {value: share} of what seems to stand for no data within a range, of values [n, C]."""
+    found: dict[float, float] = {}
+    for column in values.T:
+        found |= marks_among(*np.unique(column[np.isfinite(column)], return_counts=True))
+    # What lies beyond the range is clipped already; its ends may be marks that widened it.
+    return {mark: share for mark, share in found.items() if low <= mark <= high}
+
+
+def _mark_remarks(marks: dict[float, float], what: str) -> list[str]:
+    if not marks:
+        return []
+    words = " and ".join(f"{mark:.10g} ({share:.2%} of one)" for mark, share in marks.items())
+    return [
+        f"note: likely no data in {what}: {words} is far from all other values, and in the range: "
+        f"mark it by GDAL's tag (gdal_edit.py -a_nodata VALUE FILE), or leave it out: {CURE}"
+    ]
+
+
+def _page_remarks(pages: list[int]) -> list[str]:
+    """Return one line on files of which only the first page is read."""
+    if not pages:
+        return []
+    most = f"up to {max(pages)}" if len(set(pages)) > 1 else f"{pages[0]}"
+    return [
+        f"note: {count_of(len(pages), 'sampled TIFF file')} of {most} pages: only the first page "
+        "of each is read. Pages that are bands want input.channels equal to their number"
+    ]
 
 
 def _remarks(shares: np.ndarray, what: str, limits: str) -> list[str]:
@@ -81,7 +121,9 @@ def _remarks(shares: np.ndarray, what: str, limits: str) -> list[str]:
     remarks = []
     nan = np.isnan(shares).mean()
     if nan:
-        remarks.append(f"{nan:.2g} of the pixels of {what} are NaN; they are read as black")
+        remarks.append(
+            f"{nan:.2g} of the pixels of {what} are NaN or no data; they are read as black"
+        )
     shares = shares[~np.isnan(shares)]
     outside = ((shares < 0) | (shares > 1)).mean() if shares.size else 0.0
     inside = np.clip(shares, 0, 1)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from maskmim.data.decode import read_stored
-from maskmim.data.deep_images import Stored
+from maskmim.data.deep_images import Stored, check_finite
+from maskmim.data.tiff_header import unread_pages
 
 DROPPED = 14  # Bits of a float32 that do not choose its bin.
-OUTLIERS = 4.0  # A range this many times the inner one is that of a few pixels.
-INNER = (0.1, 99.9)  # Percentiles that bound the inner range.
-ROUNDING = 1e-5  # Of a range that people read: what it cuts off is no clipping.
+PRECISION = 2.0 ** (DROPPED - 23)  # Width of a bin, as a share of the values in it.
 
 
 @dataclass
@@ -28,7 +28,8 @@ class Values:
 
     counts: i64[C, bins] of finite values. count, mean, squares: f64[C] of finite values; squares
     is the sum of squared distances from the mean. low, high: f64[C]. lost: i64[C] values that are
-    NaN or infinite. kind: the type, 'uint16'.
+    NaN, infinite or no data. above: i64[C] of them, those that are infinite and positive.
+    kind: the type, 'uint16'.
     """
 
     kind: str
@@ -39,11 +40,13 @@ class Values:
     low: np.ndarray
     high: np.ndarray
     lost: np.ndarray
+    above: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Values:
-        """Count the values of an image [H, W, C]."""
-        parts = [_count(values[..., c].ravel()) for c in range(values.shape[-1])]
+    def of(cls, values: np.ndarray, absent: np.ndarray | None = None) -> Values:
+        """Count the values of an image [H, W, C]; absent: bool[H, W, C], True for no data."""
+        present = [... if absent is None else ~absent[..., c] for c in range(values.shape[-1])]
+        parts = [_count(values[..., c], chosen) for c, chosen in enumerate(present)]
         return cls(values.dtype.name, *(np.stack(column) for column in zip(*parts, strict=True)))
 
     def add(self, other: Values) -> None:
@@ -51,10 +54,12 @@ class Values:
         self.counts += other.counts
         total = self.count + other.count
         share = np.divide(other.count, total, out=np.zeros_like(total), where=total > 0)
-        away = other.mean - self.mean
-        self.squares += other.squares + away**2 * self.count * share
-        self.mean += away * share
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest of float64
+            away = other.mean - self.mean
+            self.squares += other.squares + away**2 * self.count * share
+            self.mean += away * share
         self.count, self.lost = total, self.lost + other.lost
+        self.above = self.above + other.above
         self.low = np.minimum(self.low, other.low)
         self.high = np.maximum(self.high, other.high)
 
@@ -70,32 +75,53 @@ class Values:
         found = _values_of_bins(self.kind)[places]
         return np.clip(found, self.low[chosen].min(), self.high[chosen].max())
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether each value has a bin of its own."""
+        return _is_counted_exactly(self.kind)
+
+    def bins(self, channel: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values in the middle of a channel's filled bins, ascending, and their counts.
+
+        The least and the largest are exact.
+        """
+        used = np.flatnonzero(self.counts[channel])
+        values = np.clip(_values_of_bins(self.kind)[used], self.low[channel], self.high[channel])
+        if len(values) > 1:
+            values[0], values[-1] = self.low[channel], self.high[channel]
+        return values, self.counts[channel, used]
+
     def moments(self, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and mean square f64[C] of the values scaled from (low, high) to [0, 1].
 
-        Values outside are clipped, as `decode.scaled` does.
+        As `decode.scaled` gives them: values outside are clipped, NaN and no data become 0.
         """
-        count = np.maximum(self.count, 1)
-        slack = ROUNDING * (high - low)
-        fits = low - slack <= self.low.min() and self.high.max() <= high + slack
-        if fits and not _is_counted_exactly(self.kind):
-            mean = (self.mean - low) / (high - low)
-            return mean, self.squares / count / (high - low) ** 2 + mean**2
+        count = np.maximum(self.count + self.lost, 1)
+        if low <= self.low.min() and self.high.max() <= high and not self.is_exact:
+            mean = np.where(self.count > 0, (self.mean - low) / (high - low), 0.0)
+            square = self.squares / (high - low) ** 2 + mean**2 * self.count
+            return (mean * self.count + self.above) / count, (square + self.above) / count
         levels = np.clip((_values_of_bins(self.kind) - low) / (high - low), 0, 1)
         used = self.counts.any(axis=0)
         counts, levels = self.counts[:, used].astype(np.float64), levels[used]
-        return counts @ levels / count, counts @ levels**2 / count
+        return (counts @ levels + self.above) / count, (counts @ levels**2 + self.above) / count
 
 
 @dataclass
 class Measured:
-    """What one image is: its values without alpha, (rows, columns), colours and whether grey."""
+    """What one image is: its values without alpha, (rows, columns), colours and whether grey.
+
+    pages: of a file of which only the first is read, else 0. stack: whether it is a TIFF file of 8
+    bits whose pages are counted as bands.
+    """
 
     values: Values
     size: tuple[int, int]
     colours: int
     limits: tuple[float, float]
     grey: bool
+    pages: int = 0
+    stack: bool = False
 
     @property
     def group(self) -> tuple[str, int, int, tuple[float, float]]:
@@ -127,19 +153,24 @@ class Group:
 class ImageStats:
     """What is known of all images so far.
 
-    sizes: {(rows, columns): images}. bad: (name, reason) of those that cannot be read.
+    sizes: {(rows, columns): images}. bad: (name, reason) of those that cannot be read. paged: files
+    of several pages of which only the first is read. stacks: files of 8 bits with bands in pages.
     """
 
     groups: dict[tuple, Group] = field(default_factory=dict)
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     grey: int = 0
     images: int = 0
+    paged: int = 0
+    stacks: int = 0
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, image: Measured) -> None:
         """Add an image."""
         self.images += 1
         self.grey += image.grey
+        self.paged += image.pages > 0
+        self.stacks += image.stack
         self.sizes[image.size] = self.sizes.get(image.size, 0) + 1
         if image.group in self.groups:
             group = self.groups[image.group]
@@ -150,11 +181,23 @@ class ImageStats:
 
 
 def measure(encoded: bytes | np.ndarray) -> Measured:
-    """Read one image and count its values. Raises BadImage and DataError as `read_stored`."""
+    """Read one image and count its values. Raises BadImage and DataError as `read_stored`.
+
+    Raises BadImage also where no value is finite, as the decoders do.
+    """
     image = read_stored(encoded)
-    values = image.values[..., :-1] if image.alpha else image.values
+    check_finite(image)
+    shown = slice(-1 if image.alpha else None)
+    values = image.values[..., shown]
+    counted = Values.of(values, None if image.absent is None else image.absent[..., shown])
     size = (int(values.shape[0]), int(values.shape[1]))
-    return Measured(Values.of(values), size, image.colours, image.limits, _is_grey(image))
+    pages, stack = 0, False
+    if isinstance(encoded, bytes):
+        pages = unread_pages(encoded, None)
+        # Read with one channel, such a file is its first page.
+        stack = values.dtype == np.uint8 and not image.colours and unread_pages(encoded, 1) > 0
+    grey = _is_grey(image)
+    return Measured(counted, size, image.colours, image.limits, grey, pages, stack)
 
 
 def _is_grey(image: Stored) -> bool:
@@ -172,10 +215,16 @@ def _is_counted_exactly(kind: str) -> bool:
     return dtype.kind in "iu" and dtype.itemsize <= 2
 
 
-def _count(values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return counts, count, mean, squares, low, high and lost of the values [n] of a channel."""
+def _count(values: np.ndarray, chosen: Any) -> tuple[np.ndarray, ...]:
+    """Return counts, count, mean, squares, low, high, lost and above of a channel [H, W].
+
+    chosen: index of the pixels with data.
+    """
     total = values.size
+    values = values[chosen].ravel()
+    above = np.int64(0)
     if values.dtype.kind == "f":
+        above = np.int64(np.isposinf(values).sum())
         values = values[np.isfinite(values)]
     lost = np.int64(total - values.size)
     kind = values.dtype.name
@@ -187,11 +236,13 @@ def _count(values: np.ndarray) -> tuple[np.ndarray, ...]:
             places = _bins(values.astype(np.float32))
     counts = np.bincount(places, minlength=len(_values_of_bins(kind)))
     if not values.size:
-        return counts, np.float64(0), np.float64(0), np.float64(0), np.inf, -np.inf, lost
+        return counts, np.float64(0), np.float64(0), np.float64(0), np.inf, -np.inf, lost, above
     exact = values.astype(np.float64)
-    mean = exact.mean()
-    squares = np.square(exact - mean).sum()
-    return counts, np.float64(values.size), mean, squares, exact.min(), exact.max(), lost
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = exact.mean()
+        squares = np.square(exact - mean).sum()
+    count = np.float64(values.size)
+    return counts, count, mean, squares, exact.min(), exact.max(), lost, above
 
 
 def _bins(values: np.ndarray) -> np.ndarray:
@@ -213,4 +264,6 @@ def _values_of_bins(kind: str) -> np.ndarray:
     raw = np.where(middle >> 31, middle & np.uint32((1 << 31) - 1), ~middle)
     with np.errstate(invalid="ignore"):
         values = raw.view(np.float32).astype(np.float64)
-    return np.where(zero, 0.0, np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+    # Numbers of float64 beyond float32 lie in the bins of infinity.
+    beyond = np.copysign(float(np.finfo(np.float32).max), values)
+    return np.where(zero, 0.0, np.where(np.isfinite(values), values, beyond))

@@ -11,7 +11,8 @@ import numpy as np
 
 from maskmim.config.describe import title
 from maskmim.data.pipeline import TRIES, check_type, output_shapes
-from maskmim.data.records import BadImage, DataError, Records
+from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
+from maskmim.errors import count_of
 from maskmim.types import Spec
 
 
@@ -21,13 +22,14 @@ def check_example(
     """Read, decode and transform the first readable record, and compare shapes and types.
 
     keys: of the source, the decoder and the transform in the config, for messages.
-    Raises DataError naming the key where a function fails or gives other arrays than `spec` says.
-    Records that cannot be read are left to the training, which counts them.
+    Raises DataError naming the key where a function fails or gives other arrays than `spec` says,
+    TooManyBadImages where none of the first TRIES records can be read, as the training would.
+    Fewer that cannot be read are left to the training, which counts them.
     """
     source_key, decode_key, transform_key = keys
     if not len(records):
         raise DataError(f"{source_key} has no examples")
-    rng = np.random.default_rng(0)
+    rng, first = np.random.default_rng(0), None
     for index in range(min(TRIES, len(records))):
         try:
             encoded = _call(source_key, lambda i=index: records[i]).encoded
@@ -35,10 +37,14 @@ def check_example(
                 decode_key, lambda e=encoded: decode(rng, e, channels=spec.channels), decode
             )
             break
-        except BadImage:
-            continue
+        except BadImage as error:
+            first = first or error
     else:
-        return
+        tried = count_of(min(TRIES, len(records)), "record")
+        raise TooManyBadImages(
+            f"{source_key}: none of the first {tried} can be read, from {records.name(0)} on "
+            f"({first}): check the data, input.channels and {decode_key}"
+        )
     made = _call(transform_key, lambda: transform(rng, decoded, size=spec.size), transform)
     arrays = made if isinstance(made, dict) else {spec.stream: made}
     where = f"{transform_key} ({title(transform)}) gives"

@@ -32,8 +32,10 @@ class PanRecords:
     """
 
     def __init__(self, photographs: Records, *, frames: int, side: int):
-        if frames < 2 or side < 1:
-            raise DataError(f"{frames} frames of {side} pixels: set frames to 2 or more")
+        if frames < 2:
+            raise DataError(f"frames={frames}: give at least 2 frames, as a camera moves in them")
+        if side < 1:
+            raise DataError(f"side={side}: give a number of pixels of at least 1")
         self.labels = {**photographs.labels, "motion": MOTIONS}
         title = f"pans over {photographs.fingerprint}, {frames} frames"
         self.fingerprint = manifest_digest([(title, side)])

@@ -99,8 +99,8 @@ def check_batch_size(records: Records, batch_size: int) -> None:
     if len(records) < batch_size:
         verb = "is" if len(records) == 1 else "are"
         raise DataError(
-            f"{count_of(len(records), 'image')} {verb} fewer than one batch of {batch_size}: lower "
-            f"train.batch_size to {len(records)} or less, or add images"
+            f"{count_of(len(records), 'image')} {verb} fewer than one batch of {batch_size:,}: "
+            f"lower train.batch_size to {len(records)} or less, or add images"
         )
 
 
@@ -146,8 +146,8 @@ def _slots(batch_size: int, index: int, count: int) -> range:
     """Return the slots of the global batch that belong to process `index` of `count`."""
     if batch_size < 1 or batch_size % count:
         raise DataError(
-            f"a batch size of {batch_size} does not divide equally among {count} processes: choose "
-            f"a multiple of {count}"
+            f"a batch size of {batch_size:,} does not divide equally among {count} processes: "
+            f"choose a multiple of {count}"
         )
     share = batch_size // count
     return range(index * share, (index + 1) * share)

@@ -11,6 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from maskmim.data.sound import Sound
 
+# Of each end of a file.
+SAMPLED_BYTES = 1 << 16
+
 
 class DataError(ValueError):
     """The data cannot be used as requested; the message says what to do.
@@ -79,12 +82,35 @@ class Records(Protocol):
 def manifest_digest(entries: Iterable[tuple[str, int]]) -> str:
     """Return the hex sha256 of a manifest: (name, size in bytes) of every record, in any order.
 
-    Covers names and sizes, not pixels, so that no image is read; an image replaced by another of
-    the same name and size goes unnoticed.
+    Covers names and sizes, not pixels, so that no image is read; `content_sample` reads a few.
     """
     digest = hashlib.sha256()
     for name, size in sorted(entries):
         digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def content_sample(records: Records, count: int = 16) -> list[str]:
+    """Return hex sha256s of the content of `count` records, spread evenly from first to last.
+
+    Of a file its size, its first and its last SAMPLED_BYTES count. '' stands for a record that
+    cannot be read now, and for one that its source makes itself and does not read as a file.
+    """
+    last = len(records) - 1
+    places = sorted({last * i // max(count - 1, 1) for i in range(count)}) if last >= 0 else []
+    return [_content_digest(records, index) for index in places]
+
+
+def _content_digest(records: Records, index: int) -> str:
+    try:
+        content = records[index].encoded
+    except Exception:  # whatever a source raises: the training reports what it cannot read
+        return ""
+    if not isinstance(content, bytes):
+        return ""
+    digest = hashlib.sha256(f"{len(content)}\n".encode())
+    digest.update(content[:SAMPLED_BYTES])
+    digest.update(content[-SAMPLED_BYTES:])
     return digest.hexdigest()
 
 

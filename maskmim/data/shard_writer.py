@@ -102,7 +102,10 @@ def source_remarks(source: str, splits: Mapping[str, Records]) -> Iterator[str]:
     for tag, records in splits.items():
         passed = records.passed if isinstance(records, archives.ArchiveRecords) else 0
         if passed:
-            yield f"{passed} entries were skipped: links, or names that point outside the archive"
+            yield (
+                f"{count_of(passed, 'entry', 'entries')} skipped: links, names that point outside "
+                "the archive, or names that a later entry has too"
+            )
         expected = imagenet.PUBLISHED[tag] if source.startswith("imagenet:") else len(records)
         if len(records) != expected:
             yield f"{tag}: {count_of(len(records), 'image')}, ImageNet-1k has {expected:,}"

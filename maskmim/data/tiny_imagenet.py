@@ -50,7 +50,7 @@ def tiny_imagenet(*, path: str, split: Literal["train", "val"]) -> TinyImageNetR
     """
     if split not in SPLITS:
         raise DataError(
-            f"Tiny-ImageNet has the splits 'train' and 'val' with labels, not {split!r}"
+            f"Tiny-ImageNet has no split {split!r} with labels: set split to train or val"
         )
     root = Path(path).expanduser()
     wnids = _read_lines(root / "wnids.txt")

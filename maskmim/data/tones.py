@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 
-from maskmim.config.ranges import Positive, PositiveInt, Seed
+from maskmim.config.ranges import Limits, PositiveInt, Seed
 from maskmim.data.records import DataError, Example, class_names, manifest_digest
 from maskmim.data.sound import RATE, Sound
 
 Voice = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 NOISE = 0.003
+SECONDS = Limits(0.1, 600.0)  # Longer ones need gigabytes each.
+Seconds = Annotated[float, SECONDS]
 
 
 def rising(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
@@ -81,14 +84,16 @@ class ToneRecords:
         return f"{list(KINDS)[index % len(KINDS)]}[{index}]"
 
 
-def tones(*, count: PositiveInt = 256, seconds: Positive = 1.0, seed: Seed = 0) -> ToneRecords:
+def tones(*, count: PositiveInt = 256, seconds: Seconds = 1.0, seed: Seed = 0) -> ToneRecords:
     """Return synthetic sounds of four kinds, over faint white noise; they need no files.
 
     count: number of sounds. seconds: of each, at 16 kHz, which `data.decode` resamples as it does
     files. seed: another seed gives other sounds, for example for a test set. Label set 'kind': the
     keys of KINDS.
-    Raises DataError for fewer than one sound or less than 0.1 s.
+    Raises DataError for fewer than one sound, and for less than 0.1 s or more than 600 s.
     """
-    if count < 1 or seconds < 0.1:
-        raise DataError(f"{count} sounds of {seconds} s: set count to 1, seconds to 0.1 or more")
+    if count < 1:
+        raise DataError(f"count={count}: give a number of sounds of at least 1")
+    if not SECONDS.allows(seconds):
+        raise DataError(f"seconds={seconds}: give {SECONDS.describe('a number')}")
     return ToneRecords(count, round(seconds * RATE), seed)

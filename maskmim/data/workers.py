@@ -23,8 +23,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from maskmim.errors import STUCK, UserError
+from maskmim.errors import STUCK, UserError, count_of
 
+# More workers than this many times the cores wait for each other.
+PER_CORE = 4
 # Give up at the next death after this many within this many batches.
 DEATHS = 3
 WITHIN_BATCHES = 1000
@@ -54,6 +56,17 @@ class WorkersDied(UserError, RuntimeError):
 
 class UnguardedScript(UserError, RuntimeError):
     """A script that starts workers whenever it is imported, as each worker does."""
+
+
+def check_workers(workers: int) -> list[str]:
+    """Return a line where workers are far more than the cores of this machine, else nothing."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if workers <= PER_CORE * (cores or 1):
+        return []
+    return [
+        f"note: data.workers={workers} processes on {count_of(cores or 1, 'core')}: each takes "
+        f"seconds to start and hundreds of MB of memory; set data.workers to {cores or 1} or less"
+    ]
 
 
 def restart_dead_workers(begin: Callable[[int], Iterator[Any]], first: int) -> Iterator[Any]:

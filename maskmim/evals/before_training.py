@@ -11,15 +11,19 @@ from ml_collections import ConfigDict
 
 from maskmim.config.facts import facts_of
 from maskmim.config.parse import ConfigError
+from maskmim.config.patterns import without_match
 from maskmim.data.decoder_check import check_same_meaning
 from maskmim.data.image_check import check_same_scale, range_remarks
 from maskmim.data.one_example import check_example
 from maskmim.data.pipeline import check_batch_size
 from maskmim.data.records import Records
+from maskmim.data.workers import check_workers
+from maskmim.errors import count_of
 from maskmim.evals.features import pooling_by_name
 from maskmim.evals.run import check_classes
 from maskmim.training import sharding
 from maskmim.training.build import Assembly
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Array, Encoded, Variables
 
 RECONSTRUCTION = "reconstruction"
@@ -58,18 +62,45 @@ def probes_of(config: ConfigDict) -> list[str]:
 def check_training(config: ConfigDict, parts: Assembly, records: Records) -> list[str]:
     """Try one example of every source, and what each evaluation needs; compile nothing.
 
-    Returns sentences about evaluations that will be skipped, and about images that do not use the
-    range of their decoder. Raises ConfigError, DataError or
-    another UserError for what would end the run later.
+    Returns sentences about evaluations that will be skipped, about images that do not use the
+    range of their decoder, about patterns of `optim` that match no parameter, and about too many
+    workers.
+    Raises ConfigError, DataError or another UserError for what would end the run later.
     """
     check_batch_size(records, config.train.batch_size)
+    check_condition(config, records)
     check_same_meaning(parts.data.decode, parts.evals.decode)
     keys = "data.train", "data.decode", "data.augment"
     check_example(records, parts.data.decode, parts.data.augment, parts.spec, keys)
     check_evaluated_data(parts, records)
     check_same_scale(parts.data.decode, parts.evals.decode)
     remarks = range_remarks(records, parts.data.decode, parts.spec.channels)
+    parameters = [name for name, _ in named_leaves(parts.shapes.params)]
+    remarks += without_match(config.optim, "optim", parameters)
+    remarks += check_workers(config.data.workers)
     return [*remarks, *check_probes(config, parts, probes_of(config))]
+
+
+def check_condition(config: ConfigDict, records: Records) -> None:
+    """Raise ConfigError where a model is conditioned on labels that the data lack, or on too few.
+
+    A class beyond the table of their embeddings has none, and its loss is not a number.
+    """
+    if "condition" not in config or not config.condition.classes:
+        return
+    name, classes = config.condition.label, config.condition.classes
+    if name not in records.labels:
+        raise ConfigError(
+            f"condition.label is {name!r}, the data have "
+            f"{', '.join(sorted(records.labels)) or 'no labels'}: name one of these, or set "
+            "condition.classes=0"
+        )
+    known = len(records.labels[name])
+    if classes < known:
+        raise ConfigError(
+            f"condition.classes is {classes}, but {name!r} has {known} classes: set "
+            f"condition.classes={known}, or 0 for a model without classes"
+        )
 
 
 def check_evaluated_data(parts: Assembly, records: Records | None = None) -> None:
@@ -113,8 +144,8 @@ def check_eval_batch(parts: Assembly, batch_size: int) -> None:
     if batch_size < 1 or batch_size % devices:
         near = max(devices, round(batch_size / devices) * devices)
         raise ConfigError(
-            f"evals.batch_size={batch_size} does not divide over {devices} devices: use a multiple "
-            f"of {devices}, for example {near}"
+            f"evals.batch_size={batch_size} does not divide over {count_of(devices, 'device')}: "
+            f"use a multiple of {devices}, for example {near}"
         )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.config.ranges import FractionBelowOne, OpenFraction
-from maskmim.masks.core import MaskError, from_scores, keep_strongest
+from maskmim.masks.core import MaskError, check_finite, from_scores, keep_strongest
 from maskmim.masks.learned import perturbed
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
@@ -25,11 +25,12 @@ def counts(grid: tuple[int, ...], *, ratio: OpenFraction) -> tuple[int, int]:
     positive.
     """
     length = math.prod(grid)
+    check_finite(ratio)
     hidden = int(length * ratio)
     if not 0 < hidden < length:
         raise MaskError(
             f"mask ratio {ratio} of {length} tokens hides {hidden}: at least one must be hidden "
-            "and one visible; change mask.ratio, the patch size or the image size"
+            "and one visible; change the ratio, the patch size or the image size"
         )
     return length - hidden, hidden
 
@@ -51,7 +52,7 @@ def hint_counts(
     revealed = int(show * ratio * (visible + hidden))
     if revealed == hidden:
         raise MaskError(
-            f"show {show} reveals all {hidden} hidden tokens: lower it, or raise mask.ratio"
+            f"show {show} reveals all {hidden} hidden tokens: lower it, or raise the ratio"
         )
     return visible + revealed, hidden - revealed
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.config.ranges import OpenFraction, PositiveInt
-from maskmim.masks.core import MaskError, from_hidden
+from maskmim.masks.core import MaskError, check_finite, from_hidden
 from maskmim.masks.slices import hide_slices, named_axes, random_slices, slice_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -72,6 +72,7 @@ def kept_slices(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     steps and 4 bands of 64 x 8 at 0.8, which hides 0.797.
     Raises MaskError unless the grid is (time, mel) and at least one token is hidden, one visible.
     """
+    check_finite(ratio)
     steps, bands = named_axes(grid, AXES)
     shown = (1 - ratio) * steps * bands
     short, long = min(steps, bands), max(steps, bands)
@@ -80,7 +81,7 @@ def kept_slices(grid: Grid, *, ratio: OpenFraction) -> tuple[int, int]:
     if not 0 < few * many < steps * bands:
         raise MaskError(
             f"mask ratio {ratio} of {steps} time steps x {bands} mel bands leaves {few * many} "
-            "tokens visible: at least one must be hidden and one visible; change mask.ratio, or "
+            "tokens visible: at least one must be hidden and one visible; change the ratio, or "
             "use a sampler that hides single tokens"
         )
     return (few, many) if steps <= bands else (many, few)

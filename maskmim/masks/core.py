@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -27,13 +29,23 @@ def split_counts(length: int, ratio: float) -> tuple[int, int]:
 
     Raises MaskError unless both numbers are positive.
     """
+    check_finite(ratio)
     hidden = round(ratio * length)
     if not 0 < hidden < length:
         raise MaskError(
             f"mask ratio {ratio} of {length} tokens hides {hidden}: at least one must be "
-            "hidden and one visible; change mask.ratio, the patch size or the image size"
+            "hidden and one visible; change the ratio, the patch size or the image size"
         )
     return length - hidden, hidden
+
+
+def check_finite(ratio: float) -> None:
+    """Raise MaskError for nan and inf, of which no number of tokens can be made."""
+    if not math.isfinite(ratio):
+        raise MaskError(
+            f"mask ratio {ratio}: at least one token must be hidden and one visible; use a ratio "
+            "between 0 and 1"
+        )
 
 
 def positions(chosen: Array, count: int) -> Array:

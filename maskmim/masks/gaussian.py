@@ -16,10 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.errors import count_of
 from maskmim.masks.core import MaskError
 from maskmim.types import Array
 
 TRUNCATE = 4.0  # Kernels end at this many sigmas, as scipy.ndimage.gaussian_filter's do.
+# A wider blur makes any grid uniform, and its canvas does not fit into memory.
+MOST_SIGMA = 1e4
 
 
 class Blur(NamedTuple):
@@ -63,9 +66,17 @@ def sigmas_of(blur: Blur, axes: int) -> tuple[float, ...]:
     """Return the sigma of each axis; MaskError for a wrong number of them or an invalid value."""
     sigmas = blur.sigma if isinstance(blur.sigma, tuple) else (blur.sigma,) * axes
     if len(sigmas) != axes:
-        raise MaskError(f"sigma {blur.sigma} has {len(sigmas)} values, the grid {axes} axes")
+        raise MaskError(
+            f"sigma {blur.sigma} has {count_of(len(sigmas), 'value')}, the grid "
+            f"{count_of(axes, 'axis', 'axes')}"
+        )
     if not all(math.isfinite(sigma) and sigma >= 0 for sigma in sigmas):
         raise MaskError(f"sigma {blur.sigma}: a blur needs a finite number of tokens, 0 or more")
+    if max(sigmas) > MOST_SIGMA:
+        raise MaskError(
+            f"sigma {blur.sigma}: a blur of more than {MOST_SIGMA:,.0f} tokens leaves no "
+            "differences; use smaller sigmas, of a few tokens"
+        )
     return sigmas
 
 

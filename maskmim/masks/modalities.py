@@ -147,7 +147,7 @@ def stream_counts(
     unknown = sorted(set(ratios) - set(grids))
     if unknown:
         raise MaskError(
-            f"mask.ratios names {unknown}, but streams are {sorted(grids)}: use names of streams"
+            f"ratios names {unknown}, but streams are {sorted(grids)}: use names of streams"
         )
     counts = {}
     for name, grid in grids.items():
@@ -159,7 +159,7 @@ def stream_counts(
     visible, hidden = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
     if not visible or not hidden:
         raise MaskError(
-            f"mask.ratios {dict(ratios)} leave {visible} tokens visible and {hidden} hidden: at "
+            f"the ratios {dict(ratios)} leave {visible} tokens visible and {hidden} hidden: at "
             "least one of each is needed"
         )
     return counts

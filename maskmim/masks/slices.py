@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
+from maskmim.masks.core import MaskError, check_finite, from_hidden, keep_strongest, split_counts
 from maskmim.masks.units import to_units
 from maskmim.types import Array, Mask
 
@@ -28,12 +28,13 @@ def named_axes(grid: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
 
 def slice_counts(places: int, *, ratio: float, kind: str) -> tuple[int, int]:
     """Return the numbers of visible and hidden slices; errors call the slices `kind`."""
+    check_finite(ratio)
     try:
         return split_counts(places, ratio)
     except MaskError:
         raise MaskError(
             f"mask ratio {ratio} of {places} {kind} hides {round(ratio * places)}: at least one "
-            "must be hidden and one visible; change mask.ratio, or use a sampler that hides single "
+            "must be hidden and one visible; change the ratio, or use a sampler that hides single "
             "tokens"
         ) from None
 

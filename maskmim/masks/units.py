@@ -14,7 +14,8 @@ import numpy as np
 
 from maskmim.config import facts
 from maskmim.config.ranges import OpenFraction, PositiveInt, Sizes
-from maskmim.masks.core import MaskError, from_hidden, keep_strongest, split_counts
+from maskmim.errors import count_of
+from maskmim.masks.core import MaskError, check_finite, from_hidden, keep_strongest, split_counts
 from maskmim.types import Array, Context, Mask, Randomness
 
 Unit = PositiveInt | Sizes
@@ -62,11 +63,12 @@ def unit_counts(grid: tuple[int, ...], *, ratio: OpenFraction, unit: Unit = 2) -
     if tile == 1:
         return split_counts(length, ratio)
     units = length // tile
+    check_finite(ratio)
     hidden = math.ceil(ratio * units - 1e-9)
     if not 0 < hidden < units:
         raise MaskError(
-            f"mask ratio {ratio} of {units} units hides {hidden}: at least one must be hidden and "
-            "one visible; change mask.ratio or use a smaller mask.unit"
+            f"mask ratio {ratio} of {count_of(units, 'unit')} of {tile} tokens hides {hidden}: at "
+            "least one must be hidden and one visible; change the ratio or use a smaller unit"
         )
     return (units - hidden) * tile, hidden * tile
 

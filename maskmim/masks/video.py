@@ -88,7 +88,7 @@ def future_counts(
     if not 0 < context_steps < steps:
         raise MaskError(
             f"context_steps {context_steps} of {steps} time steps: at least one step must be "
-            "context and one future; change mask.context_steps"
+            "context and one future; change it or the number of frames"
         )
     future = (steps - context_steps) * rows * columns
     _, hidden = split_counts(future, ratio)

@@ -48,7 +48,7 @@ def disjoint_from_scores(scores: Array, *, ratio: float, views: int = 2) -> tupl
     if views < 1 or views * visible > length:
         raise MaskError(
             f"{views} disjoint views of {visible} visible tokens do not fit into {length}: raise "
-            "mask.ratio or ask for fewer views, at least 1"
+            "the ratio or ask for fewer views, at least 1"
         )
     places = length - 1 - ranks(scores)
     return tuple(from_hidden(places // visible != view, count=hidden) for view in range(views))
@@ -64,7 +64,7 @@ def covering_counts(
     if views < 2 or hidden < max(end - start for start, end in zip(starts, ends, strict=True)):
         raise MaskError(
             f"{views} views that hide {hidden} of {math.prod(grid)} tokens do not cover the grid: "
-            "raise mask.ratio or ask for more views, at least 2"
+            "raise the ratio or ask for more views, at least 2"
         )
     return ((visible, hidden),) * views
 

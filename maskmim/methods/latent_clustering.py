@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from maskmim.config.returned import returned
 from maskmim.masks.roles import all_predicted
 from maskmim.methods.masked import MethodError, masked
 from maskmim.types import (
@@ -49,9 +50,11 @@ def latent_clustering(
     Raises MethodError where the average gives no 'features'.
     Source: CAPI (arXiv 2502.08769), train_capi.py of facebookresearch/capi.
     """
-    if "features" not in average().gives:
+    gives = returned(average(), Teacher, "average.brick", average).gives
+    returned(clusters(), Teacher, "clusters.brick", clusters)
+    if "features" not in gives:
         raise MethodError(
-            f"the clusters need the hint 'features', but the average gives {average().gives}: set "
+            f"the clusters need the hint 'features', but the average gives {gives}: set "
             "average.find to maskmim.teachers.features.last_tokens"
         )
     teachers = {"average": average, "clusters": clusters}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config.describe import needs_of, title
+from maskmim.config.returned import returned
 from maskmim.errors import UserError
 from maskmim.types import (
     Apply,
@@ -65,10 +66,10 @@ def masked(
     Raises MethodError where a brick needs a hint that no teacher gives in time.
     """
     parts = Parts(
-        model(spec),
+        returned(model(spec), Net, "model.brick", model),
         mask,
-        {name: build() for name, build in objectives.items()},
-        {name: build() for name, build in teachers.items()},
+        built(objectives, Objective, "objectives"),
+        built(teachers, Teacher, "teachers"),
     )
     check_hints(mask, parts.objectives, parts.teachers)
     apply: Apply = {"encode": partial(_encode, parts), "mask": partial(_mask, parts)}
@@ -85,6 +86,14 @@ def masked(
         chain=_chain(parts),
         sheets={name: partial(_sheet, parts, term) for name, term in drawable.items()},
     )
+
+
+def built(bricks: Mapping[str, Callable], kind: type, section: str) -> dict[str, Any]:
+    """Return what each brick of a section makes; raise BrickError unless all are of the kind."""
+    return {
+        name: returned(build(), kind, f"{section}.{name}.brick", build)
+        for name, build in bricks.items()
+    }
 
 
 def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
@@ -110,7 +119,7 @@ def _forward(
     early = {name: teacher for name, teacher in parts.teachers.items() if not teacher.sees_mask}
     late = {name: teacher for name, teacher in parts.teachers.items() if teacher.sees_mask}
     context = add_hints(early, net, variables, context, None)
-    mask = parts.mask(randomness, context)
+    mask = returned(parts.mask(randomness, context), Mask, "mask.brick", parts.mask)
     context = add_hints(late, net, variables, context, mask)
     encoded = net.encode(variables.params, inputs, mask, randomness=randomness)
     outputs = net.predict(variables.params, encoded, mask, randomness=randomness)
@@ -130,11 +139,21 @@ def sum_objectives(objectives: Mapping[str, Objective], view: View) -> Losses:
     carry: dict[str, Tree] = {}
     for name, objective in objectives.items():
         per_token, weight, measured, carry[name] = objective.find(view)
+        check_loss_shape(f"objectives.{name}", per_token, weight)
         per_token = per_token.astype(jnp.float32)
         terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
         metrics |= {f"{name}/{key}": value for key, value in measured.items()}
     scales = {name: objective.scale for name, objective in objectives.items()}
     return Losses(terms, scales, metrics, carry)
+
+
+def check_loss_shape(key: str, per_token: Array, weight: Array) -> None:
+    """Raise MethodError unless a loss has one value for each weight; key: where it comes from."""
+    if jnp.shape(per_token) != jnp.shape(weight):
+        raise MethodError(
+            f"{key}: the loss has the shape {jnp.shape(per_token)}, but the tokens, whose losses "
+            f"are averaged, {jnp.shape(weight)}: return one value for each token"
+        )
 
 
 def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 
 from maskmim.config.describe import title
 from maskmim.config.ranges import NonNegativeInt
+from maskmim.config.returned import returned
 from maskmim.errors import UserError
 from maskmim.generate.repaint import blend_repainted, tokens_in_box
+from maskmim.methods.masked import check_loss_shape
 from maskmim.models.token_transformer import TokenModel
 from maskmim.objectives.classification import accuracy
 from maskmim.reporting.streams import GREY
@@ -96,9 +98,10 @@ def masked_tokens(
     `apply` has 'codes', 'draw' and 'generate', which fills in tokens equal to `TokenModel.mask_id`.
     Raises LabelError for a batch whose labels lack the set.
     """
-    frozen = tokenizer(spec)
+    frozen = returned(tokenizer(spec), PictureCodes, "tokenizer.brick", tokenizer)
     (grid,) = frozen.net.grids.values()
     network = model(frozen.codes, condition["classes"], grid[0] * grid[1])
+    network = returned(network, TokenModel, "model.brick", model)
     parts = Parts(frozen, network, mask, token_loss, generation, condition)
     return Method(
         net=frozen.net,
@@ -149,19 +152,26 @@ def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
     codes = _codes(parts, variables, batch)
-    hidden = parts.mask(randomness, Context(batch, parts.net.grids, {}, progress)).hidden
+    hidden = _drawn(parts, batch, randomness, progress).hidden
     visible = jnp.where(hidden, parts.model.mask_id, codes)
     label = _labels(parts, batch, len(codes))
     encoded = parts.model.encode(variables.params, visible, label, randomness)
     logits = parts.model.logits(variables.params, encoded)
     hidden = hidden.astype(jnp.float32)
     weight = hidden / jnp.maximum(jnp.sum(hidden, axis=-1, keepdims=True), 1.0)
-    terms = {"codes": Mean(jnp.sum(parts.loss(logits, codes) * weight), jnp.sum(weight))}
+    per_token = parts.loss(logits, codes)
+    check_loss_shape("token_loss", per_token, weight)
+    terms = {"codes": Mean(jnp.sum(per_token * weight), jnp.sum(weight))}
     metrics = {
         "accuracy": Mean(jnp.sum(accuracy(logits, codes) * hidden), jnp.sum(hidden)),
         "hidden": Mean(jnp.sum(hidden), jnp.float32(hidden.size)),
     }
     return Losses(terms, {"codes": 1.0}, metrics, ())
+
+
+def _drawn(parts: Parts, batch: Batch, randomness: Randomness, progress: Array | float) -> Mask:
+    mask = parts.mask(randomness, Context(batch, parts.net.grids, {}, progress))
+    return returned(mask, Mask, "mask.brick", parts.mask)
 
 
 def _encode(parts: Parts, variables: Variables, batch: Batch) -> Encoded:
@@ -174,8 +184,7 @@ def _encode(parts: Parts, variables: Variables, batch: Batch) -> Encoded:
 def _mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    context = Context(batch, parts.net.grids, {}, 0.0)
-    return {"mask": parts.mask(randomness, context), "inputs": parts.net.inputs(batch)}
+    return {"mask": _drawn(parts, batch, randomness, 0.0), "inputs": parts.net.inputs(batch)}
 
 
 def _generate(

@@ -8,6 +8,7 @@ from functools import partial
 import jax
 
 from maskmim.config.describe import title
+from maskmim.config.returned import returned
 from maskmim.masks.growth import Buckets
 from maskmim.methods.masked import masked
 from maskmim.types import (
@@ -43,7 +44,7 @@ def masked_in_buckets(
     ratio costs, and nothing is compiled later. Evaluators and pictures use the last ratio.
     Source: LMD (row 28), whose ratio changes from step to step, a new shape each time.
     """
-    schedule = buckets()
+    schedule = returned(buckets(), Buckets, "buckets.brick", buckets)
     rest = {"model": model, "objectives": objectives, "teachers": teachers}
     methods = [masked(spec, mask=partial(mask, ratio=ratio), **rest) for ratio in schedule.ratios]
     last = methods[-1]

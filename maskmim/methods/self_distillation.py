@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config.describe import title
+from maskmim.config.returned import returned
 from maskmim.losses.self_distillation import (
     Distillation,
     class_loss,
@@ -76,7 +77,9 @@ def self_distillation(
     Source: iBOT (arXiv 2111.07832), main_ibot.py; AttMask (arXiv 2203.12719), main_attmask.py.
     Difference: teacher temperatures change every step, in the official code every epoch.
     """
-    parts = Parts(spec, model, model(spec), mask, teacher(), distillation())
+    net = returned(model(spec), Net, "model.brick", model)
+    averaged = returned(teacher(), Teacher, "teacher.brick", teacher)
+    parts = Parts(spec, model, net, mask, averaged, distillation())
     check_hints(mask, {}, {"teacher": parts.teacher})
     missing = {"class_logits", "token_logits"} - set(parts.teacher.gives)
     if missing:
@@ -129,7 +132,8 @@ def _hints_and_mask(
     context = Context(batch, net.grids, {}, progress)
     hints = parts.teacher.find(net, average, variables.frozen, context, None)
     hints = jax.lax.stop_gradient(hints)
-    mask = parts.mask(randomness, Context(batch, net.grids, hints, progress))
+    drawn = parts.mask(randomness, Context(batch, net.grids, hints, progress))
+    mask = returned(drawn, Mask, "mask.brick", parts.mask)
     if mask.visible.shape[1] != context.length:
         raise MethodError(
             f"the sampler lets only {mask.visible.shape[1]} of {context.length} tokens enter the "

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from maskmim.config.ranges import NonNegative
+from maskmim.config.returned import returned
 from maskmim.losses.entropy import code_entropy, squared_distances
 from maskmim.masks.core import nothing_hidden
 from maskmim.models.critic import Critic
@@ -70,7 +71,7 @@ def autoencoder(
     `apply` has 'codes', 'codebook' and 'draw'; 'encode' returns the codes' vectors.
     Difference: no perceptual loss, which needs a classifier trained on ImageNet.
     """
-    net = model(spec)
+    net = returned(model(spec), Net, "model.brick", model)
 
     def loss(variables: Variables, batch: Batch, randomness: Randomness, progress: Array) -> Losses:
         result = _autoencode(net, variables.params, batch)
@@ -97,7 +98,8 @@ def adversarial(
     updates both networks.
     Difference: both updates start from the same state; the usual loop alternates them.
     """
-    net, discriminator = model(spec), critic(spec)
+    net = returned(model(spec), Net, "model.brick", model)
+    discriminator = returned(critic(spec), Critic, "critic.brick", critic)
 
     def init(key: Array) -> tuple[Tree, Tree]:
         first, second = jax.random.split(key)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from maskmim.config.describe import title
+from maskmim.config.returned import returned
 from maskmim.masks.core import nothing_hidden
-from maskmim.methods.masked import add_hints, masked, sum_objectives
+from maskmim.methods.masked import add_hints, built, masked, sum_objectives
 from maskmim.models.vq_vit import Tokenizer
 from maskmim.quantize.ema_codebook import Codebook
 from maskmim.quantize.vector_quantize import straight_through
@@ -66,12 +67,12 @@ def vq_kd(
     Source: BEiT v2 (arXiv 2208.06366), modeling_vqkd.py of microsoft/unilm, folder beit2. Like the
     official code, whose codes are EMAs, it omits the codebook loss of the paper's objective.
     """
-    tokenizer = model(spec)
+    tokenizer = returned(model(spec), Tokenizer, "model.brick", model)
     parts = Parts(
         tokenizer,
-        codebook(tokenizer.width),
-        {name: build() for name, build in objectives.items()},
-        {name: build() for name, build in teachers.items()},
+        returned(codebook(tokenizer.width), Codebook, "codebook.brick", codebook),
+        built(objectives, Objective, "objectives"),
+        built(teachers, Teacher, "teachers"),
     )
     composed = masked(
         spec,

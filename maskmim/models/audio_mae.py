@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Size2D
+from maskmim.config.ranges import (
+    Depth,
+    FractionBelowOne,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Size2D,
+)
 from maskmim.models import vit
 from maskmim.models.layers import posembed
 from maskmim.models.layers.blocks import Norm
@@ -61,7 +68,7 @@ def vit_audio_mae(
     variant: str = "B",
     patch: Size2D = (16, 16),
     positions: FixedPositions = "sincos_exchanged",
-    decoder_depth: PositiveInt = 16,
+    decoder_depth: Depth = 16,
     decoder_width: PositiveInt = 512,
     decoder_heads: PositiveInt = 16,
     window: PositiveInt = 4,
@@ -118,9 +125,9 @@ def vit_audio_mae(
 
 def _check_windows(grid: Grid, window: int, shift: int, depth: int) -> None:
     if depth % 2:
-        raise ModelError(f"model.decoder_depth is {depth}: blocks come in pairs, make it even")
+        raise ModelError(f"decoder_depth is {depth}: blocks come in pairs, make it even")
     if not 0 <= shift < window or any(side % window for side in grid):
         raise ModelError(
             f"windows of {window} shifted by {shift} do not fit a grid of {grid[0]}x{grid[1]} "
-            "tokens: model.window must divide both sides and be larger than model.shift"
+            "tokens: the window must divide both sides and be larger than the shift"
         )

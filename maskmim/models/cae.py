@@ -8,7 +8,7 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Sizes
+from maskmim.config.ranges import Depth, FractionBelowOne, Positive, PositiveInt, Sizes
 from maskmim.errors import count_of
 from maskmim.models import vit
 from maskmim.models.layers import constraints
@@ -136,8 +136,8 @@ def vit_cae(
     variant: str = "B",
     patch: Sizes = (16, 16),
     layer_scale: Positive = 0.1,
-    regressor_depth: PositiveInt = 4,
-    decoder_depth: PositiveInt = 4,
+    regressor_depth: Depth = 4,
+    decoder_depth: Depth = 4,
     heads: Mapping[str, PositiveInt | None] = {"tokens": 8192},
     norm_eps: Positive = 1e-6,
     drop_path: FractionBelowOne = 0.1,

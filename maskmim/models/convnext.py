@@ -11,7 +11,7 @@ from flax import linen as nn
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm, scan_blocks
 from maskmim.models.layers.encoder import BaseEncoder, Part
-from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.errors import check_blocks, unknown_variant
 from maskmim.models.layers.patches import gather, unpatchify, upsample_tokens
 from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, Encoded, Randomness
@@ -51,12 +51,12 @@ def convnext_variant(name: str) -> ConvNextSize:
     if name in VARIANTS:
         return VARIANTS[name]
     if not re.fullmatch(r"[1-9]\d*x[1-9]\d*(-[1-9]\d*)*", name):
-        raise ModelError(
-            f"unknown ConvNeXt V2 variant {name!r}: use one of {', '.join(VARIANTS)}, or width x "
-            "depths such as '96x3-3-9-3'"
-        )
+        form = "width x depths such as '96x3-3-9-3'"
+        raise unknown_variant("ConvNeXt V2", name, VARIANTS, form)
     width, depths = name.split("x")
-    return ConvNextSize(int(width), tuple(map(int, depths.split("-"))))
+    size = ConvNextSize(int(width), tuple(map(int, depths.split("-"))))
+    check_blocks(sum(size.depths))
+    return size
 
 
 def rules() -> Rules:

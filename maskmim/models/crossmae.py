@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import Positive, PositiveInt, Size2D
+from maskmim.config.ranges import Depth, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
@@ -114,7 +114,7 @@ def vit_crossmae(
     *,
     variant: str = "B",
     patch: Size2D = (16, 16),
-    decoder_depth: PositiveInt = 12,
+    decoder_depth: Depth = 12,
     decoder_width: PositiveInt = 512,
     decoder_heads: PositiveInt = 16,
     heads: Mapping[str, PositiveInt | None] = {"pixels": None},

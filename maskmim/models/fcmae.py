@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
-from maskmim.config.ranges import Positive, PositiveInt, Size2D
+from maskmim.config.ranges import Depth, Positive, PositiveInt, Size2D
 from maskmim.models.convnext import (
     ConvNextEncoder,
     convnext_stage,
@@ -60,7 +60,7 @@ def convnext_fcmae(
     *,
     variant: str = "B",
     patch: Size2D = (4, 4),
-    decoder_depth: PositiveInt = 1,
+    decoder_depth: Depth = 1,
     decoder_width: PositiveInt = 512,
     heads: Mapping[str, PositiveInt | None] = {"pixels": None},
     norm_eps: Positive = 1e-6,
@@ -89,9 +89,7 @@ def convnext_fcmae(
     `convnext.GlobalResponseNorm`.
     """
     if decoder_depth < 1:
-        raise ModelError(
-            f"a decoder of {decoder_depth} blocks: model.decoder_depth must be 1 or more"
-        )
+        raise ModelError(f"a decoder of {decoder_depth} blocks: decoder_depth must be 1 or more")
     size = convnext_variant(variant)
     times = 2 ** (len(size.depths) - 1)
     unit = times * patch[0], times * patch[1]

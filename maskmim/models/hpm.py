@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import Positive, PositiveInt, Size2D
+from maskmim.config.ranges import Depth, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
@@ -52,7 +52,7 @@ def vit_hpm(
     *,
     variant: str = "B",
     patch: Size2D = (16, 16),
-    decoder_depth: PositiveInt = 8,
+    decoder_depth: Depth = 8,
     decoder_width: PositiveInt = 512,
     decoder_heads: PositiveInt = 16,
     norm_eps: Positive = 1e-6,

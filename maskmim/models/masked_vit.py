@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Sizes
+from maskmim.config.ranges import (
+    Depth,
+    FractionBelowOne,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Sizes,
+)
 from maskmim.models import vit
 from maskmim.models.layers import posembed
 from maskmim.models.layers.compute import Compute, compute
@@ -24,7 +31,7 @@ def vit_mae(
     registers: NonNegativeInt = 0,
     positions: Positions = "sincos",
     mask_token: bool = False,
-    decoder_depth: PositiveInt = 8,
+    decoder_depth: Depth = 8,
     decoder_width: PositiveInt = 512,
     decoder_heads: PositiveInt = 16,
     decoder_positions: FixedPositions = "sincos",

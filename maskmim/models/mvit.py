@@ -26,7 +26,7 @@ from maskmim.models.layers.blocks import Dtype, Norm, scale_branch, scan_blocks,
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import BaseEncoder, Part
-from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.errors import ModelError, unknown_variant
 from maskmim.models.layers.init import draw_normal, small_normal, with_init
 from maskmim.models.layers.patches import unpatchify, upsample_tokens
 from maskmim.models.layers.pooling_attention import Grid, PoolingAttention, pooled_grid
@@ -246,7 +246,7 @@ def mvit_in_place(
     truncates at -2 and 2; biases start at 0, officially those of the encoder at 0.02.
     """
     if variant not in VARIANTS:
-        raise ModelError(f"unknown MViT variant {variant!r}: use one of {', '.join(VARIANTS)}")
+        raise unknown_variant("MViT", variant, VARIANTS)
     size = VARIANTS[variant]
     times = 2 ** len(size.pools)
     cube = STRIDE[0], times * STRIDE[1], times * STRIDE[2]

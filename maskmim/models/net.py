@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.config.ranges import PositiveInt, Sizes
+from maskmim.errors import count_of
 from maskmim.models.layers import constraints
 from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.errors import ModelError
@@ -28,10 +29,16 @@ def token_grid(size: tuple[int, ...], patch: tuple[int, ...]) -> tuple[int, ...]
 
     Raises ModelError where patches do not fill the size, or have another number of axes.
     """
-    if len(size) != len(patch) or any(n % side for n, side in zip(size, patch, strict=True)):
+    if len(size) != len(patch):
+        sides = "x".join(map(str, size)), "x".join(map(str, patch))
+        raise ModelError(
+            f"inputs of size {sides[0]} have {count_of(len(size), 'axis', 'axes')}, patches of "
+            f"{sides[1]} have {len(patch)}: give input.size and the patch a number for each axis"
+        )
+    if any(n % side for n, side in zip(size, patch, strict=True)):
         raise ModelError(
             f"inputs of size {'x'.join(map(str, size))} do not divide into patches of "
-            f"{'x'.join(map(str, patch))}: change input.size or model.patch"
+            f"{'x'.join(map(str, patch))}: change input.size or the patch"
         )
     return tuple(n // side for n, side in zip(size, patch, strict=True))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flax import linen as nn
 
-from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
+from maskmim.config.ranges import Depth, FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.compute import Compute, compute
@@ -43,7 +43,7 @@ def vit_pixio(
     variant: str = "H",
     patch: Size2D = (16, 16),
     class_tokens: PositiveInt = 8,
-    decoder_depth: PositiveInt = 32,
+    decoder_depth: Depth = 32,
     decoder_width: PositiveInt = 512,
     decoder_heads: PositiveInt = 16,
     heads: Mapping[str, PositiveInt | None] = {"pixels": None},

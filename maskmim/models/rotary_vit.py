@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import FractionBelowOne, NonNegativeInt, Positive, PositiveInt, Size2D
+from maskmim.config.ranges import (
+    Depth,
+    FractionBelowOne,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Size2D,
+)
 from maskmim.errors import count_of
 from maskmim.models import vit
 from maskmim.models.layers import constraints
@@ -259,7 +266,7 @@ def vit_rotary(
     variant: str = "L",
     patch: Size2D = (14, 14),
     registers: NonNegativeInt = 16,
-    decoder_depth: PositiveInt = 12,
+    decoder_depth: Depth = 12,
     heads: Mapping[str, PositiveInt] = {"clusters": 16384},
     norm_eps: Positive = 1e-5,
     drop_path: FractionBelowOne = 0.2,

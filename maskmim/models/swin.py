@@ -15,7 +15,7 @@ from maskmim.models.layers.blocks import Norm
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import BaseEncoder, Part
-from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.errors import ModelError, unknown_variant
 from maskmim.models.layers.init import draw_normal, small_normal, with_init
 from maskmim.models.layers.patches import patchify, unpatchify, upsample_tokens
 from maskmim.models.layers.swin_blocks import Grid, Merge, swin_stage, window_side
@@ -52,10 +52,8 @@ def swin_variant(name: str) -> SwinSize:
     if name in VARIANTS:
         return VARIANTS[name]
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*(-[1-9]\d*)*){2}", name):
-        raise ModelError(
-            f"unknown Swin variant {name!r}: use one of {', '.join(VARIANTS)}, or width x depths x "
-            "heads such as '96x2-2-6-2x3-6-12-24'"
-        )
+        form = "width x depths x heads such as '96x2-2-6-2x3-6-12-24'"
+        raise unknown_variant("Swin", name, VARIANTS, form)
     width, *stages = name.split("x")
     size = SwinSize(int(width), *(tuple(map(int, part.split("-"))) for part in stages))
     if len(size.depths) != len(size.heads) or any(depth % 2 for depth in size.depths):
@@ -63,7 +61,8 @@ def swin_variant(name: str) -> SwinSize:
             f"Swin variant {name!r}: every stage needs an even number of blocks, and its heads"
         )
     for stage, heads in enumerate(size.heads):
-        check_size(Size(size.depths[stage], size.width << stage, heads, MLP))
+        stage_size = Size(size.depths[stage], size.width << stage, heads, MLP)
+        check_size(stage_size, f"stage {stage + 1} of the variant {name!r}")
     return size
 
 
@@ -180,5 +179,5 @@ def _check_window(grid: Grid, window: int) -> None:
     if grid[0] % side or grid[1] % side:
         raise ModelError(
             f"windows of {side} do not divide a stage's grid of {grid[0]}x{grid[1]} tokens: change "
-            "model.window or input.size"
+            "the window or input.size"
         )

@@ -17,7 +17,7 @@ from maskmim.models.layers.blocks import Blocks, xavier
 from maskmim.models.layers.compute import Compute
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import Part, UniformEncoder
-from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.errors import ModelError, check_blocks, unknown_variant
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.patches import gather
 from maskmim.models.layers.posembed import FIXED, fixed_positions
@@ -56,18 +56,23 @@ def variant(name: str) -> Size:
     if name in VARIANTS:
         return VARIANTS[name]
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){2,3}", name):
-        raise ModelError(
-            f"unknown ViT variant {name!r}: use one of {', '.join(VARIANTS)}, or depth x width x "
-            "heads such as '12x768x12'"
-        )
+        form = "depth x width x heads such as '12x768x12'"
+        raise unknown_variant("ViT", name, VARIANTS, form)
     depth, width, heads, *hidden = map(int, name.split("x"))
-    return check_size(Size(depth, width, heads, hidden[0] if hidden else 4 * width))
+    size = Size(depth, width, heads, hidden[0] if hidden else 4 * width)
+    return check_size(size, f"the variant {name!r}")
 
 
-def check_size(size: Size) -> Size:
-    """Return the size; raise ModelError where its heads do not divide its width."""
+def check_size(size: Size, part: str) -> Size:
+    """Return the size; raise ModelError where its heads do not divide its width, or it is too deep.
+
+    part: what has the size, for the message.
+    """
+    check_blocks(size.depth)
     if size.width % size.heads:
-        raise ModelError(f"{size.heads} heads do not divide the width {size.width}")
+        raise ModelError(
+            f"{part}: {size.heads} heads do not divide the width {size.width}; change one of them"
+        )
     return size
 
 
@@ -192,7 +197,7 @@ def build_encoder(
 
 def decoder_size(depth: int, width: int, heads: int) -> Size:
     """Return the size of a decoder whose MLPs are four times as wide; raise as `check_size`."""
-    return check_size(Size(depth, width, heads, 4 * width))
+    return check_size(Size(depth, width, heads, 4 * width), "the decoder")
 
 
 def check_positions(name: str, known: Iterable[str]) -> None:

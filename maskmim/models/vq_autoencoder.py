@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import DtypeName, PositiveInt, Sizes
+from maskmim.config.ranges import Depth, DtypeName, PositiveInt, Sizes
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
 from maskmim.models.layers.encoder import BaseEncoder
@@ -155,7 +155,7 @@ def vq_autoencoder(
     *,
     width: PositiveInt = 128,
     levels: Sizes = (1, 1, 2, 2, 4),
-    blocks: PositiveInt = 2,
+    blocks: Depth = 2,
     codes: PositiveInt = 1024,
     codes_width: PositiveInt = 256,
     groups: PositiveInt = 32,
@@ -181,7 +181,7 @@ def vq_autoencoder(
     if any(width * factor % groups for factor in levels):
         raise ModelError(
             f"{groups} groups do not divide the channels {[width * factor for factor in levels]}: "
-            "change model.groups or model.width"
+            "change the groups or the width of this model"
         )
     patch = (2 ** (len(levels) - 1),) * 2
     grid = token_grid(spec.size, patch)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import Positive, PositiveInt, Sizes
+from maskmim.config.ranges import Depth, Positive, PositiveInt, Sizes
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
@@ -98,7 +98,7 @@ def vq_vit(
     patch: Sizes = (16, 16),
     width: PositiveInt = 32,
     features: PositiveInt = 512,
-    decoder_depth: PositiveInt = 3,
+    decoder_depth: Depth = 3,
     norm_eps: Positive = 1e-6,
     compute: Callable[[], Compute] = compute,
 ) -> Tokenizer:

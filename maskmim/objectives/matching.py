@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from maskmim.config.describe import needs_of, title
 from maskmim.config.facts import facts_of
 from maskmim.config.ranges import NonNegative
+from maskmim.config.returned import returned
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import head_output
 from maskmim.types import Array, Objective, View
+
+_ARRAYS = (Array, np.ndarray)
 
 
 def match(
@@ -25,16 +30,20 @@ def match(
     target: brick, view -> f32[B, P, V] or i32[B, P].
     loss:   brick, (prediction, target) -> f32[B, P].
     scale:  factor in the sum of objectives.
-    Raises ModelError for a head that the network lacks, or whose width is not the target's.
+    Raises ModelError for a head that the network lacks, or whose width is not the target's, and for
+    a loss of another shape; BrickError for a target or a loss that returns no array.
     The weights are the mask's. The objective is drawn with the target's `pixels` or `shows`, see
     `maskmim.config.facts.Facts`.
     """
     facts = facts_of(target)
 
     def find(view: View):
-        prediction, wanted = head_output(view.outputs, head), target(view)
+        prediction = head_output(view.outputs, head)
+        wanted = returned(target(view), _ARRAYS, f"the target of the head {head!r}", target)
         _check_widths(head, prediction, wanted)
-        per_token = loss(prediction, wanted)
+        made = loss(prediction, wanted)
+        per_token = returned(made, _ARRAYS, f"the loss of the head {head!r}", loss)
+        _check_shape(title(loss), head, per_token, view.mask.weight)
         return per_token, view.mask.weight, {}, ()
 
     def pixels(view: View) -> dict[str, Array]:
@@ -62,4 +71,14 @@ def _check_widths(head: str, prediction: Array, target: Array) -> None:
         raise ModelError(
             f"the head {head!r} has {widths[0]} values for each token, its target {widths[1]}: set "
             f"model.heads.{head}={widths[1]} (None for the values of a patch)"
+        )
+
+
+def _check_shape(name: str, head: str, per_token: Array, weight: Array) -> None:
+    """Raise ModelError unless a loss has one value for each predicted token."""
+    if per_token.shape != weight.shape:
+        raise ModelError(
+            f"the loss {name} of the head {head!r} has the shape {per_token.shape}, but there are "
+            f"{weight.shape} examples x predicted tokens: return one value for each of them, such "
+            "as jnp.mean(..., axis=-1), and average nothing else"
         )

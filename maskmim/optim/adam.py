@@ -7,6 +7,7 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
@@ -23,7 +24,7 @@ def adamw(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 1.5e-4,
+    lr: LearningRate = 1.5e-4,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2: FractionBelowOne = 0.95,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import optax
 
-from maskmim.config.ranges import FractionBelowOne, NonNegative, NonNegativeInt, Positive
+from maskmim.config.ranges import (
+    FractionBelowOne,
+    LearningRate,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+)
 from maskmim.optim.compose import peak_learning_rate
 from maskmim.optim.path_rules import Factors, add_decayed_weights, scale_by_path
 from maskmim.schedules.warmup import Timed
@@ -15,7 +21,7 @@ def adamw_by_path(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive,
+    lr: LearningRate,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2: FractionBelowOne = 0.95,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optax
 
-from maskmim.config.ranges import NonNegativeInt, Positive, PositiveOrInf
+from maskmim.config.ranges import LearningRate, NonNegativeInt, PositiveOrInf
 from maskmim.optim.path_rules import Factors, add_decayed_weights, scale_by_path
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Tree
@@ -32,7 +32,7 @@ def compose(
     *parts: optax.GradientTransformation,
     schedule: Timed,
     batch_size: int,
-    lr: Positive,
+    lr: LearningRate,
     lr_per: NonNegativeInt,
     rates: Factors,
     clip_norm: PositiveOrInf,

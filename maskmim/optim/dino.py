@@ -8,6 +8,7 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
@@ -25,7 +26,7 @@ def adamw_dino(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 5e-4,
+    lr: LearningRate = 5e-4,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2: FractionBelowOne = 0.999,

@@ -8,11 +8,11 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     OpenFraction,
     Pattern,
-    Positive,
     PositiveInt,
     PositiveOrInf,
 )
@@ -27,7 +27,7 @@ def adafactor(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 1.5e-4,
+    lr: LearningRate = 1.5e-4,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2_limit: FractionBelowOne = 0.999,

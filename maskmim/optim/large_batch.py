@@ -6,6 +6,7 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
@@ -22,7 +23,7 @@ def lamb(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 3.75e-4,
+    lr: LearningRate = 3.75e-4,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2: FractionBelowOne = 0.999,

@@ -6,6 +6,7 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
@@ -22,7 +23,7 @@ def sgd(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 0.1,
+    lr: LearningRate = 0.1,
     lr_per: NonNegativeInt = 256,
     momentum: FractionBelowOne = 0.9,
     nesterov: bool = False,
@@ -54,7 +55,7 @@ def lars(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 0.3,
+    lr: LearningRate = 0.3,
     lr_per: NonNegativeInt = 256,
     momentum: FractionBelowOne = 0.9,
     trust_coefficient: Positive = 1e-3,

@@ -14,6 +14,7 @@ from optax.contrib import MuonDimensionNumbers, MuonState, scale_by_muon
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
@@ -41,7 +42,7 @@ def muon(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 1.5e-4,
+    lr: LearningRate = 1.5e-4,
     lr_per: NonNegativeInt = 256,
     momentum: FractionBelowOne = 0.95,
     newton_schulz: PositiveInt = 5,

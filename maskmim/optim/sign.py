@@ -6,10 +6,10 @@ import optax
 
 from maskmim.config.ranges import (
     FractionBelowOne,
+    LearningRate,
     NonNegative,
     NonNegativeInt,
     Pattern,
-    Positive,
     PositiveOrInf,
 )
 from maskmim.optim.compose import NO_DECAY, compose, decay_weights
@@ -21,7 +21,7 @@ def lion(
     schedule: Timed,
     batch_size: int,
     *,
-    lr: Positive = 1.5e-5,
+    lr: LearningRate = 1.5e-5,
     lr_per: NonNegativeInt = 256,
     b1: FractionBelowOne = 0.9,
     b2: FractionBelowOne = 0.99,

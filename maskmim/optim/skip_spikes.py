@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt, PositiveOrInf
+from maskmim.config import kinds
+from maskmim.config.ranges import LearningRate, NonNegativeInt, PositiveInt, PositiveOrInf
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Array, Tree
 
@@ -33,8 +35,8 @@ def without_spikes(
     schedule: Timed,
     batch_size: int,
     *,
-    optimiser: Any,
-    lr: Positive,
+    optimiser: Annotated[Callable[..., Any], kinds.OPTIMISER],
+    lr: LearningRate,
     lr_per: NonNegativeInt = 256,
     loss_factor: PositiveOrInf = 2.0,
     norm_factor: PositiveOrInf = 5.0,

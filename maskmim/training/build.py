@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind, resolve
 from maskmim.config.load import check_config
-from maskmim.errors import UserError
+from maskmim.config.returned import returned
+from maskmim.errors import UserError, count_of
 from maskmim.optim.compose import peak_learning_rate
 from maskmim.schedules.warmup import Schedule, Span, Timed
 from maskmim.training import sharding
@@ -81,14 +82,15 @@ def spec_of(config: ConfigDict) -> Spec:
         raise UserError(f"input.dtype is {given.dtype!r}: use 'uint8' or 'float32'")
     if not len(given.mean) == len(given.std) == given.channels:
         raise UserError(
-            f"input.mean has {len(given.mean)} values and input.std {len(given.std)}, but "
+            f"input.mean has {count_of(len(given.mean), 'value')}, input.std {len(given.std)}, but "
             f"input.channels is {given.channels}: give one of each for each channel"
         )
     names = tuple(map(str, given.channel_names))
     if names and len(set(names)) != given.channels:
         raise UserError(
-            f"input.channel_names has {len(set(names))} different names ({', '.join(names)}), but "
-            f"input.channels is {given.channels}: name each channel once, in the order of the file"
+            f"input.channel_names has {count_of(len(set(names)), 'different name')} "
+            f"({', '.join(names)}), but input.channels is {given.channels}: name each channel "
+            "once, in the order of the file"
         )
     statistics = tuple(given.mean), tuple(given.std)
     return Spec(tuple(given.size), given.channels, *statistics, given.stream, given.dtype, names)
@@ -126,7 +128,7 @@ def build_method(config: ConfigDict) -> tuple[Spec, Method]:
         if name not in config:
             raise UserError(f"{config.method} needs the section {name!r}, which the config lacks")
         sections[name] = bind(config[name], name)
-    method = compose(spec, **sections)
+    method = returned(compose(spec, **sections), Method, "method", compose)
     method.check_apply()
     return spec, method
 
@@ -149,8 +151,29 @@ def span_of(config: ConfigDict, examples: int) -> Span:
 def build_optimiser(config: ConfigDict, examples: int) -> optax.GradientTransformation:
     """Build the optimiser of a training on `examples` examples."""
     span = span_of(config, examples)
-    schedule = Timed(span, bind(config.schedule, "schedule")(span))
-    return bind(config.optim, "optim")(schedule, config.train.batch_size)
+    make = bind(config.optim, "optim")
+    made = make(Timed(span, build_schedule(config, span)), config.train.batch_size)
+    return returned(made, optax.GradientTransformation, "optim.brick", make)
+
+
+def build_schedule(config: ConfigDict, span: Span) -> Schedule:
+    """Build the schedule of a training, step -> factor of the peak learning rate."""
+    make = bind(config.schedule, "schedule")
+    return returned(make(span), Callable, "schedule.brick", make)
+
+
+def build_rules(config: ConfigDict) -> sharding.Rules:
+    """Return the sharding rules that `mesh.rules` names; UserError where they are none."""
+    function = resolve(config.mesh.rules)
+    rules = returned(function(), (tuple, list), "mesh.rules", function)
+    for rule in rules:
+        pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not (pair and isinstance(rule[0], str) and isinstance(rule[1], tuple | list)):
+            raise UserError(
+                f"mesh.rules ({config.mesh.rules}) returned {rule!r} among its rules: each is "
+                "(pattern of a path, (axis or None for each dimension))"
+            )
+    return rules
 
 
 def assemble(
@@ -166,7 +189,7 @@ def assemble(
     spec, method = build_method(config)
     picture_channels(config, spec)
     span = span_of(config, examples)
-    schedule = bind(config.schedule, "schedule")(span)
+    schedule = build_schedule(config, span)
     optimiser = build_optimiser(config, examples)
     # A run that began before an axis was there has none in its config.
     sizes = {axis: config.mesh[axis] for axis in sharding.AXES if axis in config.mesh}
@@ -175,8 +198,7 @@ def assemble(
     key = random_key(config.seed)
     shapes = jax.eval_shape(lambda k: initial_state(method, optimiser, k), key)
     frozen = jax.eval_shape(method.freeze)
-    rules = resolve(config.mesh.rules)()
-    shardings = sharding.state_shardings(shapes, optimiser, rules, mesh)
+    shardings = sharding.state_shardings(shapes, optimiser, build_rules(config), mesh)
     top = peak_learning_rate(config.optim.lr, config.optim.lr_per, config.train.batch_size)
     data, evals = bind_data(config), bind_evals(config)
     return Assembly(

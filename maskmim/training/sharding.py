@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from maskmim.errors import UserError
+from maskmim.errors import UserError, count_of
 from maskmim.tree_paths import leaf_path
 from maskmim.types import State, Tree
 
@@ -70,8 +70,8 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     if min(shape) < 1 or math.prod(shape) != len(devices):
         asked = ", ".join(f"{axis}={sizes[axis]}" for axis in AXES)
         raise ShardingError(
-            f"mesh {asked} does not fit {len(devices)} devices: the sizes must multiply to that "
-            "number; one of them may be -1"
+            f"mesh {asked} does not fit {count_of(len(devices), 'device')}: the sizes must "
+            "multiply to that number; one of them may be -1"
         )
     types = (AxisType.Auto,) * len(AXES)
     return jax.make_mesh(tuple(shape), AXES, axis_types=types, devices=devices)
@@ -105,12 +105,21 @@ def check_batch(mesh: Mesh, batch_size: int, micro_batches: int) -> None:
     examples of its own.
     """
     check_sharers(mesh.devices, math.prod(mesh.shape[axis] for axis in BATCH_AXES))
-    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * micro_batches
+    devices = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    parts = devices * micro_batches
+    split = f"{count_of(micro_batches, 'micro-batch', 'micro-batches')} over "
+    split += count_of(devices, "device")
+    if batch_size % devices == 0 and batch_size < parts:
+        most = batch_size // devices
+        raise ShardingError(
+            f"train.batch_size {batch_size} does not divide into {split}, each needs an example: "
+            f"use at most train.micro_batches={most}"
+        )
     if batch_size % parts:
         near = max(parts, round(batch_size / parts) * parts)
         raise ShardingError(
-            f"train.batch_size {batch_size} does not divide into {micro_batches} micro-batches "
-            f"over {parts // micro_batches} devices: use a multiple of {parts}, for example {near}"
+            f"train.batch_size {batch_size} does not divide into {split}: use a multiple of "
+            f"{parts}, for example {near}"
         )
 
 

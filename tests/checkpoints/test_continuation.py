@@ -1,5 +1,6 @@
 """What decides whether a run continues: its data, wherever they lie, and what else it records."""
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -17,7 +18,7 @@ from maskmim.config.bricks import bind, brick
 from maskmim.config.load import load, override
 from maskmim.config.parse import ConfigError
 from maskmim.config.serialize import to_json
-from maskmim.data.records import DataError
+from maskmim.data.records import BadImage, DataError, Example, content_sample
 from maskmim.data.shard_writer import Settings, convert, digest_of_splits, open_source
 
 NOW = {"fingerprint": "a", "examples": 8, "drawing": {"x64": "False"}, "rounding": {"jax": "1"}}
@@ -92,6 +93,60 @@ def test_other_data_do_not_continue(stored, words):
         check({**NOW, "fingerprint": "b", **stored})
 
 
+def test_other_content_of_the_same_names_and_sizes_does_not_continue():
+    with pytest.raises(DataError, match="1 of 2 files that were compared have other content"):
+        check({**NOW, "sample": ["x", "", "y", "z"]}, sample=["x", "w", "", "v"])
+    assert check({**NOW, "sample": ["x", ""]}, sample=["x", "w"]) == []
+    assert check(NOW, sample=["x", "w"]) == []  # a checkpoint of an earlier version
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("maskmim.data.folder.unlabelled", "photographs"),
+        ("maskmim.data.archives.unlabelled", "all.tar"),
+        ("maskmim.data.archives.labelled", "all.zip"),
+        ("maskmim.data.array_record.shards", "shards"),
+    ],
+)
+def test_a_sample_is_of_the_files_wherever_they_lie(places, source, path):
+    a, b = (content_sample(bind(brick(source, path=str(places / s / path)))()) for s in "ab")
+    assert a == b and len(a) == 3 and all(a)
+    photographs = places / "a" / "photographs"
+    files = [(photographs / name).read_bytes() for name in ("x/1.png", "x/2.png", "y/1.png")]
+    wanted = [hashlib.sha256(b"%d\n" % len(f) + f + f).hexdigest() for f in files]
+    assert sorted(a) == sorted(wanted)
+
+
+class Files:
+    """Records of bytes, an array and what cannot be read."""
+
+    def __init__(self, contents):
+        self.contents, self.read = contents, 0
+
+    def __len__(self):
+        return len(self.contents)
+
+    def __getitem__(self, index):
+        self.read += 1
+        if self.contents[index] is None:
+            raise BadImage("torn")
+        return Example(self.contents[index], {})
+
+
+def test_a_sample_reads_sixteen_files_from_first_to_last():
+    contents = [bytes([i % 256]) * 200_000 for i in range(1000)]
+    before = content_sample(files := Files(contents))
+    assert files.read == len(before) == 16
+    for place in (0, 199_999):
+        for index, at in ((0, 0), (999, 15)):
+            changed = contents[index][:place] + b"?" + contents[index][place + 1 :]
+            after = content_sample(Files([*contents[:index], changed, *contents[index + 1 :]]))
+            assert [i for i in range(16) if after[i] != before[i]] == [at]
+    assert content_sample(Files([])) == []
+    assert content_sample(Files([None, np.zeros((2, 2, 3), np.uint8)])) == ["", ""]
+
+
 def test_another_way_of_drawing_does_not_continue():
     with pytest.raises(ConfigError, match="X64: True -> False"):
         check({**NOW, "drawing": {"x64": "True"}})
@@ -152,7 +207,10 @@ def test_an_origin_is_json_and_has_weights_only_where_they_are_read(config, plac
     found = continuation.origin(config, records, {"bank": jnp.ones(3)})
     assert json.loads(json.dumps(found)) == found and "weights" not in found
     assert set(found["rounding"]) >= {"jax", "device", "XLA_FLAGS", "jax_default_matmul_precision"}
-    assert found["examples"] == 3 and found["fingerprint"] == records.fingerprint
+    assert (
+        len(found["sample"]) == found["examples"] == 3
+        and found["fingerprint"] == records.fingerprint
+    )
     with_weights = override(config, [])
     with with_weights.unlocked():
         with_weights.tokenizer = {"path": "/a"}

@@ -105,7 +105,9 @@ def test_keep_policies(tmp_path):
     checkpoints.close()
     assert stored_steps(checkpoints.folder) == [3, 5, 6] and checkpoints.latest == 6
     assert sorted(int(p.stem) for p in checkpoints.sums.iterdir()) == [3, 5, 6]
-    assert steps_to_remove([1, 2, 3], 1, 0) == [1, 2] and steps_to_remove([4], 2, 0) == []
+    assert steps_to_remove([1, 2, 3], 1, 0, saved=3) == [1, 2]
+    assert steps_to_remove([4], 2, 0, saved=4) == []
+    assert steps_to_remove([1, 2, 9], 1, 0, saved=2) == [1]  # 9 is of no save of this process
     with pytest.raises(CheckpointError, match="keep_latest is 0"):
         Checkpoints(tmp_path, keep_latest=0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maskmim.config import ConfigError
-from maskmim.evaluate import check_overrides, place_of_results
+from maskmim.evaluate import check_overrides, parse_names, place_of_results
 from maskmim.models.layers.compute import compute
 from maskmim.models.layers.errors import ModelError
 
@@ -20,6 +20,16 @@ def test_keys_that_the_run_was_trained_with_may_not(text):
         check_overrides([text])
 
 
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_no_name_is_a_mistake(text):
+    with pytest.raises(ConfigError, match="names no evaluation: give names"):
+        parse_names(text)
+
+
+def test_names_of_evaluations_may_have_blanks_and_count_once():
+    assert parse_names("knn, linear_probe,knn,") == ("knn", "linear_probe")
+
+
 def test_an_unknown_dtype_is_named_with_the_known_ones():
     with pytest.raises(ModelError, match="'float8': use float32 or bfloat16"):
         compute(dtype="float8")
@@ -31,5 +41,7 @@ def test_results_go_where_they_are_asked_to(tmp_path):
     assert place_of_results("new/folder", run, name) == (Path("new/folder"), name)
     assert place_of_results("new/mine.json", run, name) == (Path("new"), "mine.json")
     assert place_of_results("~/x", run, name) == (Path.home() / "x", name)
+    with pytest.raises(ConfigError, match="names no folder"):
+        place_of_results("", run, name)
     (tmp_path / "odd.json").mkdir()
     assert place_of_results(str(tmp_path / "odd.json"), run, name) == (tmp_path / "odd.json", name)

@@ -27,7 +27,7 @@ from tests.config.examples import (
         ("train.fast=False", False),
         ("train.name=a b=c", "a b=c"),
         ("train.name=12", "12"),
-        ("train.name=None", "None"),
+        ("train.name='None'", "None"),
         ("train.name='quoted'", "quoted"),
         ("train.limit=3", 3),
         ("train.limit=0.5", 0.5),

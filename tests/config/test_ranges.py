@@ -184,7 +184,7 @@ def test_ranges_in_words(annotation, words):
         ("train.micro_batches=-1", "train.micro_batches: expected a whole number of at least 1"),
         ("train.epochs=nan", "train.epochs: expected a number between 0 and 1e+06 (0 excluded)"),
         ("train.epochs=0", "train.epochs: expected a number"),
-        ("data.workers=-1", "data.workers: expected a whole number of at least 0, got -1"),
+        ("data.workers=-1", "data.workers: expected a whole number between 0 and 1024, got -1"),
         ("seed=9223372036854775808", "seed: expected a whole number between 0 and 2^63 - 1"),
         ("input.size=-32,32", "input.size: expected one or more whole numbers of at least 1"),
         ("input.std=0.2,-0.2,0.2", "input.std: expected one or more numbers above 0"),
@@ -202,7 +202,7 @@ def test_ranges_in_words(annotation, words):
         ),
         ("data.augment.scale=1,0.5", "in ascending order, got (1.0, 0.5)"),
         ("data.augment.scale=0.5", "data.augment.scale: expected two numbers"),
-        ("optim.lr=-1", "optim.lr: expected a number above 0, got -1.0"),
+        ("optim.lr=-1", "optim.lr: expected a number above 0 and at most 1e6, got -1.0"),
         ("evals.pooling=max", "evals.pooling: expected 'mean' or 'class', got 'max'"),
         ("mesh.data=0", "mesh.data: expected -1 or a whole number of at least 1, got 0"),
     ],
@@ -215,7 +215,7 @@ def test_an_override_out_of_range_names_the_key_the_range_and_the_value(text, wo
 def test_all_that_is_wrong_is_named_at_once():
     said = message(override, base(), ["train.batch_size=0", "mask.ratio=2", "seed=-1"])
     assert [line.split(":")[0].strip() for line in said.splitlines()] == [
-        "mask.ratio", "seed", "train.batch_size",
+        "train.batch_size", "mask.ratio", "seed",
     ]  # fmt: skip
 
 

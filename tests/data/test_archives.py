@@ -135,7 +135,7 @@ def test_links_and_names_that_lead_outside_are_passed_over_and_nothing_is_writte
     assert found.passed == 5
     out = inner / "out"
     convert.main(["--source", f"labelled:{path}", "--out", str(out)])
-    assert "5 entries were skipped: links, or names" in capsys.readouterr().out
+    assert "5 entries skipped: links, names" in capsys.readouterr().out
     written = {str(p) for p in tmp_path.rglob("*")} - before
     assert written and all(name.startswith(str(out)) for name in written)
     assert not os.path.exists("/tmp/absolute.png")
@@ -261,3 +261,25 @@ def test_an_archive_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(DataError, match=r"a.zip cannot be read \(Permission denied\)"):
         archives.unlabelled(path=str(path))
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_the_later_of_two_entries_of_one_name_counts_as_when_unpacking(tmp_path, kind):
+    path = tmp_path / f"twice.{kind}"
+    contents = [("a/0.png", b"first"), ("a/1.png", b"other"), ("./a/0.png", b"second")]
+    if kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            for name, content in contents:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        with tarfile.open(path) as archive:
+            archive.extractall(tmp_path / "out", filter="data")
+        assert (tmp_path / "out/a/0.png").read_bytes() == b"second"
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in contents:
+                archive.writestr(name, content)
+    found = archives.unlabelled(path=str(path))
+    assert [found.name(i) for i in range(len(found))] == ["a/0.png", "a/1.png"]
+    assert [found[i].encoded for i in range(2)] == [b"second", b"other"] and found.passed == 1

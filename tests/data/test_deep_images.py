@@ -191,14 +191,6 @@ def test_tiff_of_bands_is_turned_upright(orientation):
     assert found.shape == ((8, 10) if orientation > 4 else (10, 8))
 
 
-def test_scanned_pages_are_pictures_not_bands():
-    pages = numbers("uint8", (3, 10, 8))
-    stream = io.BytesIO()
-    first, *others = [Image.fromarray(page) for page in pages]
-    first.save(stream, "TIFF", save_all=True, append_images=others)
-    assert np.array_equal(decode(stream.getvalue(), channels=3)[..., 2], pages[0])
-
-
 def test_without_tifffile_a_sentence_says_what_to_install(monkeypatch):
     def missing(module):
         raise ModuleNotFoundError(module)
@@ -256,3 +248,26 @@ def test_arrays_of_numbers_are_scaled_too():
     assert np.abs(scaled(RNG, values, channels=13) - np.clip(values, 0, 1)).max() == 0
     with pytest.raises(BadImage, match=r"13 bands, but input\.channels is 3"):
         scaled(RNG, values, channels=3)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("white", [256, 1000, 4095, 65534, 65535])
+def test_pgm_has_the_numbers_of_its_file_and_its_own_white(white, plain):
+    values = RNG.integers(0, white + 1, (9, 7)).astype(np.uint16)
+    head = f"P{2 if plain else 5}\n# 3 of 4\n7 9\n# 99\n{white}\n".encode()
+    body = " ".join(map(str, values.ravel())).encode() if plain else values.astype(">u2").tobytes()
+    encoded = head + body
+    assert np.array_equal(as_stored(RNG, encoded, channels=1)[..., 0], values)
+    levels = decode(encoded, channels=1, bits=12)[..., 0]
+    assert np.array_equal(levels, np.rint(np.clip(values / 4095, 0, 1) * 255))
+    assert np.abs(scaled(RNG, encoded, channels=1)[..., 0] - values / white).max() < 1e-6
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_jpeg_2000_has_the_numbers_of_its_file(bits):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = RNG.integers(0, 2**bits, (32, 32)).astype(np.uint16)
+    options = {"bitspersample": bits, "level": 0, "reversible": True}
+    encoded = imagecodecs.jpeg2k_encode(values, codecformat="jp2", **options)
+    assert np.array_equal(as_stored(RNG, encoded, channels=1)[..., 0], values)
+    assert np.abs(scaled(RNG, encoded, channels=1)[..., 0] - values / (2**bits - 1)).max() < 1e-6

@@ -58,7 +58,7 @@ def test_cifar(tmp_path, write, source):
 
 
 def test_cifar_errors(tmp_path):
-    with pytest.raises(DataError, match="'train' and 'test', not 'val'"):
+    with pytest.raises(DataError, match="no split 'val': set split to train or test"):
         cifar10.mosaics(path=str(tmp_path), split="val")
     with pytest.raises(DataError, match=r"data_batch_1\.png does not exist"):
         cifar10.mosaics(path=str(tmp_path), split="train")
@@ -115,7 +115,7 @@ def test_tiny_imagenet_errors(tmp_path):
     with pytest.raises(DataError, match=r"wnids.txt does not exist"):
         tiny_imagenet(path=str(tmp_path), split="train")
     write_tiny_imagenet(tmp_path)
-    with pytest.raises(DataError, match="not 'test'"):
+    with pytest.raises(DataError, match="no split 'test' with labels"):
         tiny_imagenet(path=str(tmp_path), split="test")
     (tmp_path / "val" / "val_annotations.txt").write_text("val_2.JPEG\tn77\t0\n")
     with pytest.raises(DataError, match=r"'n77', which wnids\.txt lacks"):

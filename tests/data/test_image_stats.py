@@ -98,7 +98,7 @@ def test_other_numbers_of_bands_and_other_types_are_told():
     images = [tiff(numbers("uint16", (9, 7, 5)), planarconfig="contig", photometric="minisblack")]
     images += [png16(numbers("uint16", (9, 7, 1)))]
     _, remarks = flags(collected(images * 2 + images[:1]))
-    assert "2 images have 1 channels where the flags say 5" in remarks[0]
+    assert "2 images of 1 channels where the flags say 5" in remarks[0]
     mixed = [files.encoded(files.picture(0), "PNG"), png16(numbers("uint16", (9, 7, 3)))]
     _, remarks = flags(collected(mixed))
     assert "several types (1 uint8, 1 uint16)" in remarks[0]
@@ -108,10 +108,41 @@ def test_a_channel_of_one_value_does_not_divide_by_zero():
     image = numbers("float32", (9, 7, 2))
     image[..., 1] = 0.5
     lines, remarks = flags(collected([image]))
-    assert lines[-1].endswith(",1") and "channels 1 have one value everywhere" in remarks[0]
+    assert lines[-1].endswith(",1") and "one value everywhere in channel 1" in remarks[0]
 
 
 def test_memory_does_not_grow_with_the_images():
     stats = collected([numbers("float32", (5, 5, 3), seed) for seed in range(50)])
     assert len(stats.groups) == 1
     assert stats.groups.popitem()[1].values.counts.nbytes == 3 * 8 * 2**18
+
+
+@pytest.mark.parametrize(
+    "middle, width, dtype",
+    [(1e6, 1, "float32"), (1e9, 1, "float64"), (1e30, 1e28, "float32"), (0, 1e-20, "float32")],
+)
+def test_a_range_holds_all_values_whatever_their_offset(middle, width, dtype):
+    images = [np.random.default_rng(i).normal(middle, width, (40, 50, 1)) for i in range(3)]
+    images = [image.astype(dtype) for image in images]
+    stats = collected(images)
+    low, high = value_range(by_images(stats))
+    whole = np.stack(images).astype(np.float64)
+    assert low <= whole.min() and whole.max() <= high
+    assert high - low < np.ptp(whole) * 1.001
+    lines, remarks = flags(stats)
+    printed = lines[2].split("=")[1]
+    assert [float(number) for number in printed.split(",")] == [low, high] and not remarks
+    mean, std = (float(line.split("=")[1]) for line in lines[-2:])
+    inputs = ((whole - low) / (high - low) - mean) / std
+    assert abs(inputs.mean()) < 1e-3 and abs(inputs.std() - 1) < 1e-3
+    row = report(stats, "here").splitlines()[-1].split()
+    assert float(row[1]) < float(row[8]) < float(row[7])  # least, mean, largest
+
+
+def test_bands_of_very_different_scales_have_a_mean_and_a_std_each():
+    rng = np.random.default_rng(0)
+    bands = [rng.normal(0.1, 0.02, (40, 50)), rng.normal(9000, 900, (40, 50))]
+    lines, remarks = flags(collected([np.stack(bands, -1).astype(np.float32)]))
+    std = [float(number) for number in lines[-1].split("=")[1].split(",")]
+    assert std[1] / std[0] == pytest.approx(bands[1].std() / bands[0].std(), rel=1e-3)
+    assert not remarks

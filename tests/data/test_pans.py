@@ -53,5 +53,5 @@ def test_windows_move_as_they_are_called(motion):
 
 
 def test_one_frame_is_an_error():
-    with pytest.raises(DataError, match="1 frames of 72 pixels"):
+    with pytest.raises(DataError, match="frames=1: give at least 2"):
         pans(split="val", frames=1)

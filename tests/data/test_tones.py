@@ -53,5 +53,11 @@ def test_notes_are_steady_and_bursts_die_away(index):
 
 
 def test_too_few_are_refused():
-    with pytest.raises(DataError, match="0 sounds"):
+    with pytest.raises(DataError, match="count=0: give a number of sounds of at least 1"):
         tones(count=0)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 0.0, 1e30])
+def test_lengths_of_no_sound_are_refused(seconds):
+    with pytest.raises(DataError, match=r"seconds=.*give a number between 0\.1 and 600"):
+        tones(seconds=seconds)

@@ -89,3 +89,10 @@ def test_a_death_before_the_first_batch_is_explained_and_later_ones_are_healed(m
     assert [next(healed) for _ in range(4)] == [7, 8, 9, 10]
     with pytest.raises(workers.WorkersDied):  # killed, which the script does not explain
         next(workers.restart_dead_workers(dying(-9, 0), 7))
+
+
+def test_far_more_workers_than_cores_are_worth_a_line(monkeypatch):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    assert workers.check_workers(0) == workers.check_workers(8) == []
+    (line,) = workers.check_workers(99)
+    assert "data.workers=99 processes on 2 cores" in line and "set data.workers to 2" in line

@@ -10,7 +10,7 @@ from maskmim.config.parse import ConfigError
 from maskmim.data.arrays import ArrayRecords
 from maskmim.data.decode import picture
 from maskmim.data.one_example import check_example
-from maskmim.data.records import BadImage, DataError
+from maskmim.data.records import BadImage, DataError, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.before_training import (
     NO_LABELS,
@@ -70,6 +70,11 @@ def test_probes_during_training_count_where_there_are_any(config):
 
 def test_a_sound_training_passes(config, parts):
     assert check_training(config, parts, parts.data.train()) == []
+
+
+def test_too_many_workers_are_told(config, parts):
+    (line,) = check_training(override(config, ["data.workers=1024"]), parts, parts.data.train())
+    assert line.startswith("note: data.workers=1024 processes on ")
 
 
 def test_fewer_examples_than_a_batch_are_refused(config, parts):
@@ -155,10 +160,27 @@ def test_arrays_of_another_kind_are_refused(transform, words):
         check_example(records(), picture, transform, SPEC, KEYS)
 
 
-def test_unreadable_examples_are_left_to_the_training():
+def test_data_of_which_nothing_can_be_read_are_refused():
     def unreadable(rng, encoded, *, channels):
         raise BadImage("torn")
 
-    check_example(records(), unreadable, resize_center_crop, SPEC, KEYS)
+    said = r"evals\.test: none of the first 3 records can be read.*torn.*evals\.decode"
+    with pytest.raises(TooManyBadImages, match=said):
+        check_example(records(), unreadable, resize_center_crop, SPEC, KEYS)
+    with pytest.raises(TooManyBadImages, match="the first 64 records"):
+        check_example(records(90), unreadable, resize_center_crop, SPEC, KEYS)
+
+
+def test_some_unreadable_examples_are_left_to_the_training():
+    tried = []
+
+    def second(rng, encoded, *, channels):
+        tried.append(encoded)
+        if len(tried) < 2:
+            raise BadImage("torn")
+        return picture(rng, encoded, channels=channels)
+
+    check_example(records(), second, resize_center_crop, SPEC, KEYS)
+    assert len(tried) == 2
     with pytest.raises(DataError, match=r"evals\.test has no examples"):
         check_example(records(0), picture, resize_center_crop, SPEC, KEYS)

@@ -7,6 +7,8 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 from maskmim import errors
 from maskmim.checkpoints.reader import restore_newest, stored_steps
-from maskmim.checkpoints.writer import Checkpoints, NotSaved
+from maskmim.checkpoints.writer import Checkpoints, NotSaved, drop_closed_loops
 from tests.faults.saver import like, state_at
 from tests.running import run
 
@@ -101,6 +103,20 @@ def test_sums_that_do_not_fit_lose_no_checkpoint(tmp_path, caplog, monkeypatch):
     assert checkpoints.failures == 0 and stored_steps(checkpoints.folder) == [1]
 
 
+def test_threads_that_outlive_their_save_print_nothing(monkeypatch):
+    """Other errors of threads are told as before."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    drop_closed_loops()
+    drop_closed_loops()
+    for error, place in (("Event loop is closed", None), ("Event loop is closed", 1), ("", None)):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(error), object=place))
+    assert [(str(each.exc_value), each.object) for each in told] == [
+        ("Event loop is closed", 1),
+        ("", None),
+    ]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Yield a file system of a few megabytes."""
@@ -133,5 +149,6 @@ def test_a_training_on_a_full_disk_goes_on_and_says_so_at_its_end(small_disk):
     assert kept == list(range(1, kept[-1] + 1)) and failed == list(range(kept[-1] + 1, 10))
     messages = [line for line in result.stderr.splitlines() if line.startswith("maskmim: error: ")]
     assert len(messages) == 1 and "step 9 could not be saved" in messages[0]
+    assert "Traceback" not in result.stderr
     restored = restore_newest(workdir, {"step": jax.ShapeDtypeStruct((), np.int32)})
     assert restored.step == int(restored.state["step"]) == kept[-1]

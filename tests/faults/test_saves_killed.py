@@ -13,7 +13,7 @@ import pytest
 from maskmim.checkpoints import checksums
 from maskmim.checkpoints.reader import checksums_path, stored_steps
 from maskmim.checkpoints.writer import REMOVED, UNFINISHED, Checkpoints
-from tests.faults.saver import like, save_for_ever
+from tests.faults.saver import like, save_for_ever, state_at
 
 pytestmark = pytest.mark.full
 
@@ -88,16 +88,20 @@ def check(workdir, megabytes):
     leftovers = [name for name in names(folder) if not name.isdigit() and name != "checksums"]
     assert not leftovers
     restored = checkpoints.restore(like(megabytes))
-    checkpoints.close()
+    checkpoints.wait()
+    assert stored_steps(folder) == committed  # nothing goes before the next save is complete
     assert (restored.step if restored else None) == (committed[-1] if committed else None)
-    assert len(committed) <= 3 and stored_steps(folder) == committed[-2:]
     assert not (workdir / "checkpoints-damaged").exists()
-    assert not any(damage(folder, step) for step in committed[-2:])
+    assert not any(damage(folder, step) for step in committed)
     if restored:
         assert restored.data == {"step": restored.step}
         for array in jax.tree.leaves(restored.state):
             np.testing.assert_array_equal(array, restored.step)
-    return restored.step if restored else 0
+    following = restored.step + 1 if restored else 1
+    checkpoints.save(following, state_at(following, megabytes), {"step": following}, "{}")
+    checkpoints.close()
+    assert stored_steps(folder) == [*committed, following][-2:]
+    return following
 
 
 def kill_often(processes, workdir: Path, kills, megabytes, seed):

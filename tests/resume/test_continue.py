@@ -84,6 +84,46 @@ def test_the_same_data_at_another_place_continue(run, data, tmp_path, capsys):
     assert f"continuing from step {STEPS} of 7" in printed
 
 
+def test_a_finished_run_that_is_asked_for_fewer_steps_says_so(run, data, capsys):
+    before = (run / "config.json").read_text()
+    assert train(run, data, "--config.train.epochs=1") == errors.DONE
+    printed = capsys.readouterr().out
+    assert f"this run has {STEPS} steps already, more than the 3 asked for" in printed
+    assert f"This run is complete: {STEPS} steps. Its results" in printed
+    assert f"After {STEPS} steps" in printed and "changed for" not in printed
+    assert (run / "config.json").read_text() == before
+
+
+def test_other_content_of_the_same_names_and_sizes_does_not(run, data, tmp_path, capsys):
+    other = shutil.copytree(data, tmp_path / "scratch")
+    content = bytearray((other / "a" / "0.png").read_bytes())
+    content[-20] ^= 1
+    (other / "a" / "0.png").write_bytes(content)
+    assert train(run, other, LONGER) == errors.USAGE
+    assert "1 of 12 files that were compared have other content" in capsys.readouterr().err
+
+
+def test_a_refused_command_removes_no_checkpoint(run, data, tmp_path, capsys):
+    """Neither where an example was added nor where the newest checkpoint is of another run."""
+    folder, keep = run / "checkpoints", "--config.checkpoint.keep_latest=1"
+    steps = stored_steps(folder)
+    more = shutil.copytree(data, tmp_path / "more")
+    shutil.copy(more / "a" / "0.png", more / "a" / "one_more.png")
+    assert train(run, more, LONGER, keep) == errors.USAGE
+    assert "trained on 12 other examples" in capsys.readouterr().err
+    assert stored_steps(folder) == steps == [3, 6]
+    assert train(tmp_path / "other", data, "--config.seed=1") == errors.DONE
+    others = tmp_path / "other" / "checkpoints"
+    shutil.copytree(others / "6", folder / "9")
+    shutil.copy(checksums_path(others, 6), checksums_path(folder, 9))
+    assert train(run, data, LONGER, keep) == errors.USAGE
+    assert "belongs to another run" in capsys.readouterr().err
+    shutil.rmtree(folder / "9")
+    assert train(run, data, LONGER, keep) == errors.DONE
+    assert f"continuing from step {STEPS} of 7" in capsys.readouterr().out
+    assert stored_steps(folder) == [7]
+
+
 def test_other_data_at_another_place_do_not(run, data, tmp_path, capsys):
     other = shutil.copytree(data, tmp_path / "scratch")
     (other / "a" / "0.png").rename(other / "a" / "00.png")

@@ -41,5 +41,6 @@ def test_a_finer_grid_repeats_each_value_in_rows_and_columns(grid):
     ("size", "patch"), [((6, 8), (4, 4)), ((16, 32, 32), (16, 16)), ((16, 16), (2, 16, 16))]
 )
 def test_patches_that_do_not_fill_the_input_are_refused(size, patch):
-    with pytest.raises(ModelError, match=r"do not divide into patches of"):
+    words = r"do not divide into patches of|give input\.size and the patch a number for each"
+    with pytest.raises(ModelError, match=words):
         token_grid(size, patch)
