@@ -31,7 +31,7 @@ import os
 import sys
 
 from maskmim import errors
-from maskmim.config.command_line import Parser, path, positive_number
+from maskmim.config.command_line import Parser, path, positive_number, thread_count
 from maskmim.data.shard_writer import (
     BAD,
     KINDS,
@@ -101,7 +101,7 @@ def _parse_options(argv: list[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
     parser.add_argument(
         "--workers",
-        type=positive_number,
+        type=thread_count,
         default=cores,
         help="threads; default: the number of cores",
     )

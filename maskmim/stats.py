@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from maskmim import errors
 from maskmim.config.bricks import bind
-from maskmim.config.command_line import Parser, positive_number
+from maskmim.config.command_line import Parser, positive_number, thread_count
 from maskmim.config.load import load
 from maskmim.data import archives, array_record, folder
 from maskmim.data.image_stats import ImageStats, Measured, measure
@@ -135,10 +135,8 @@ def _parser() -> Parser:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
     parser.add_argument(
         "--workers",
-        type=positive_number,
+        type=thread_count,
         default=cores,
-        choices=range(1, 1025),
-        metavar="N",
         help="threads, 1 to 1024; default: the number of cores",
     )
     return parser

@@ -134,6 +134,13 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def thread_count(text: str) -> int:
+    """Return the number of threads, 1 to 1024, that a text stands for: a type of argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024, got {text!r}")
+    return int(text)
+
+
 def _parser(
     description: str | None,
     config: bool,

@@ -35,6 +35,7 @@ class Kind:
     keywords: names of hyperparameters that it must have.
     home:     the package of maskmim that has functions of this kind, '' for none.
     example:  the path of one, '' for none.
+    by_name:  names of further arguments that it is called with, as keywords.
     """
 
     name: str
@@ -43,10 +44,13 @@ class Kind:
     keywords: tuple[str, ...] = ()
     home: str = ""
     example: str = ""
+    by_name: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return the kind in words: 'a loss, a function (prediction, target, *, ...) -> Array'."""
-        takes = ("...",) if self.takes is None else (*self.takes, "*", *self.keywords, "...")
+        takes = ("...",)
+        if self.takes is not None:
+            takes = (*self.takes, *self.by_name, "*", *self.keywords, "...")
         shape = f"function ({', '.join(takes)})"
         if self.returns:
             shape += f" -> {self.returns[0]}"
@@ -84,8 +88,10 @@ SCHEDULE = Kind(
     example="maskmim.schedules.warmup_cosine",
 )
 SOURCE = Kind("a data source", (), ("Records",), home="maskmim.data")
-DECODER = Kind("a decoder", ("rng", "encoded"), _MADE, home="maskmim.data")
-AUGMENTATION = Kind("an augmentation", ("rng", "array", "size"), _MADE, home="maskmim.data")
+DECODER = Kind("a decoder", ("rng", "encoded"), _MADE, home="maskmim.data", by_name=("channels",))
+AUGMENTATION = Kind(
+    "an augmentation", ("rng", "array"), _MADE, home="maskmim.data", by_name=("size",)
+)
 PROBE = Kind("a probe", ("features",), ("Iterator", "Metrics"), home="maskmim.evals")
 METHOD = Kind(
     "a method",
@@ -144,7 +150,8 @@ def misfit(function: Callable, kind: Kind) -> str:
     parameters = signature.parameters.values()
     names = {each.name for each in parameters}
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
-    missing = [name for name in kind.keywords if name not in names and not open_ended]
+    asked = (*kind.by_name, *kind.keywords)
+    missing = [name for name in asked if name not in names and not open_ended]
     if missing:
         return f"it has no keyword {' and no '.join(missing)}"
     if inspect.isclass(function):
@@ -165,7 +172,7 @@ def _other_arguments(parameters: Any, kind: Kind) -> str:
     """Return why the positional arguments of a function are not those of a kind, or ''."""
     if kind.takes is None or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return ""
-    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    positional = [p for p in parameters if p.kind in _POSITIONAL and p.name not in kind.by_name]
     least = sum(p.default is inspect.Parameter.empty for p in positional)
     if least <= len(kind.takes) <= len(positional):
         return ""

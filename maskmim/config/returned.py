@@ -33,5 +33,5 @@ def _said(value: Any) -> str:
 
 
 def _noun(kind: type) -> str:
-    name = kind.__name__
+    name = kind.__name__.rpartition(".")[2]  # a C type has its module in its name
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"

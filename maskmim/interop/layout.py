@@ -180,7 +180,7 @@ def params_of(
     expected = {entry.name: _their_shape(entry, shapes) for entry in entries}
     check_equal(expected, {name: array.shape for name, array in arrays.items()}, where)
     for name, array in arrays.items():
-        if array.dtype != np.float32:
+        if not np.issubdtype(array.dtype, np.floating):
             raise WeightsError(
                 f"{where}: {name} is {array.dtype}, not floats: quantised weights are not read, "
                 "convert them to float32, float16 or bfloat16"

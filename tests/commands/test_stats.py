@@ -85,6 +85,7 @@ def test_a_config_is_measured_by_its_name(capsys):
         (["--path", "EMPTY/../one.png"], "is one image: give the folder"),
         (["--config", "videomae:tiny"], "reads video, not images"),
         (["--config", "nosuch"], "nosuch"),
+        (["--path", "EMPTY", "--workers", "1025"], "expected a whole number from 1 to 1024"),
     ],
 )
 def test_mistakes_end_with_a_sentence(arguments, words, tmp_path, capsys):

@@ -1,7 +1,5 @@
 """A tiny MAE on the pictures of tests/faults/odd_data.py, 4 steps an epoch, without evaluation."""
 
-from ml_collections import ConfigDict
-
 from configs.mae import get_config as mae
 from maskmim.config.bricks import brick
 
@@ -12,8 +10,8 @@ def get_config(arg=""):
     config.data.train = brick("tests.faults.odd_data.numbers")
     config.data.decode = brick("tests.faults.odd_data.as_stored")
     config.data.augment = brick("tests.faults.odd_data.as_it_is")
-    config.evals.train = ConfigDict()
-    config.evals.test = ConfigDict()
+    config.evals.train = None
+    config.evals.test = None
     config.evals.decode = config.data.decode
     config.evals.transform = config.data.augment
     config.evals.at_end = ()

@@ -11,9 +11,10 @@ import pytest
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
 from maskmim.interop.layout import arrays_of, check_covered, params_of, shapes_of
-from maskmim.losses.feature import FeatureError, cosine
+from maskmim.losses.feature import cosine
 from maskmim.losses.regression import squared_error
 from maskmim.methods.vq_kd import vq_kd
+from maskmim.models.layers.errors import ModelError
 from maskmim.models.vq_vit import vq_vit
 from maskmim.objectives.matching import match
 from maskmim.quantize.ema_codebook import averaged
@@ -174,9 +175,7 @@ def test_features_of_another_width_are_an_error():
     method = method_of(partial(patches_as_features, values=7))
     shapes = jax.eval_shape(lambda: method.variables(jax.random.key(0)))
     batch = {"image": case.pictures()}
-    with pytest.raises(
-        FeatureError, match=r"head has 5 values, the features have 7.*config\.model"
-    ):
+    with pytest.raises(ModelError, match=r"'features' has 5 values .* its target 7.*=7"):
         jax.eval_shape(lambda v: method.loss(v, batch, RANDOMNESS, 0.0), shapes)
 
 
