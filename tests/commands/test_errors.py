@@ -82,7 +82,7 @@ def test_a_ratio_that_hides_everything_says_so(capsys):
         ("input.channels=1", "input.channels is 1"),
         ("schedule.warmup_epochs=1000000", "warm-up"),
         ("train.batch_size=15", "multiple of 2"),
-        ("mesh.fsdp=3", "devices"),
+        ("mesh.fsdp=3", "1 device"),
     ],
 )
 def test_sizes_that_do_not_go_together(capsys, change, expected):
@@ -92,7 +92,7 @@ def test_sizes_that_do_not_go_together(capsys, change, expected):
 
 def test_a_mesh_that_does_not_fit_says_what_would(capsys):
     message = refused(capsys, plan, TINY, "--config.mesh.fsdp=3", "--config.mesh.data=1")
-    assert "fsdp=3" in message and "devices" in message
+    assert "fsdp=3" in message and "1 device" in message
 
 
 def test_evaluating_a_folder_without_a_run(capsys, tmp_path):
