@@ -16,7 +16,9 @@ TINY = "--config=configs/mae.py:tiny"
 def refused(capsys, command, *arguments):
     """Return the message of a command that ends with USAGE; check that it has no traceback."""
     assert exits.run(command.main, list(arguments)) == errors.USAGE
-    error = capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    # What takes more than a second is told before, see `runtime.activity`.
+    error = "".join(line for line in lines if not line.endswith((" ...\n", " s so far\n")))
     assert error.startswith("maskmim: error: ") and "Traceback" not in error
     return error
 
@@ -88,6 +90,57 @@ def test_a_ratio_that_hides_everything_says_so(capsys):
 def test_sizes_that_do_not_go_together(capsys, change, expected):
     flags = (TINY, f"--config.{change}", "--config.train.micro_batches=2")
     assert expected in refused(capsys, plan, *flags)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "expected"),
+    [
+        (
+            "maskgit:tiny",
+            ["condition.label=coarse", "condition.classes=7"],
+            "'coarse' has 43 classes",
+        ),
+        ("mae:tiny", ["mesh.rules=maskmim.masks.uniform.random"], "expected sharding rules"),
+        ("mae:tiny", ["method=os.system"], "expected a method"),
+        ("mae:tiny", ["optim.brick=maskmim.optim.without_spikes"], "optim.optimiser.brick="),
+        ("mae:tiny", ["model.decoder_depth=1000000"], "model.decoder_depth"),
+        ("mae:tiny", ["optim.lr=1e30"], "optim.lr"),
+        ("quickstart", ["mask.sigmas=1e9,2e9"], "smaller sigmas"),
+        ("simmim:model=swin,tiny", ["mask.sampler.unit=7"], "use a smaller unit"),
+        ("mae:tiny", ["model.variant=b"], "did you mean 'B'"),
+        ("mae:tiny", ["input.size=32,32,32"], "input.size"),
+    ],
+)
+def test_values_that_only_their_brick_can_judge(capsys, tmp_path, config, changes, expected):
+    flags = [f"--config={config}", *(f"--config.{change}" for change in changes)]
+    assert expected in refused(capsys, train, *flags, f"--workdir={tmp_path}/run")
+
+
+@pytest.mark.parametrize("ratio", ["nan", "inf", "-1", "2"])
+def test_a_sampler_without_annotations_is_given_no_odd_ratio(capsys, tmp_path, monkeypatch, ratio):
+    (tmp_path / "bare_sampler.py").write_text(
+        "from maskmim.masks import uniform\n\n\n"
+        "def bare(randomness, context, *, ratio):\n"
+        "    return uniform.random(randomness, context, ratio=ratio)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    flags = (TINY, "--config.mask.brick=bare_sampler.bare", f"--config.mask.ratio={ratio}")
+    message = refused(capsys, train, *flags, f"--workdir={tmp_path}/run")
+    assert "mask ratio" in message and "at least one" in message
+
+
+def test_a_brick_of_the_config_file_itself_is_refused(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from maskmim.config import base, brick\n\n\n"
+        "def here(randomness, context, *, ratio=0.5):\n"
+        "    return None\n\n\n"
+        "def get_config(arg=''):\n"
+        "    config = base()\n"
+        "    config.mask = brick(here)\n"
+        "    return config\n"
+    )
+    message = refused(capsys, train, f"--config={tmp_path}/mine.py", f"--workdir={tmp_path}/run")
+    assert "mine.py:10" in message and "put it into a module beside" in message
 
 
 def test_a_mesh_that_does_not_fit_says_what_would(capsys):
