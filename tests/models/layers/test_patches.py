@@ -37,10 +37,12 @@ def test_a_finer_grid_repeats_each_value_in_rows_and_columns(grid):
         np.testing.assert_array_equal(fine[..., row::3, column::3], coarse)
 
 
-@pytest.mark.parametrize(
-    ("size", "patch"), [((6, 8), (4, 4)), ((16, 32, 32), (16, 16)), ((16, 16), (2, 16, 16))]
-)
-def test_patches_that_do_not_fill_the_input_are_refused(size, patch):
-    words = r"do not divide into patches of|give input\.size and the patch a number for each"
-    with pytest.raises(ModelError, match=words):
+def test_patches_that_do_not_fill_the_input_are_refused():
+    with pytest.raises(ModelError, match="do not divide into patches of"):
+        token_grid((6, 8), (4, 4))
+
+
+@pytest.mark.parametrize(("size", "patch"), [((16, 32, 32), (16, 16)), ((16, 16), (2, 16, 16))])
+def test_patches_with_another_number_of_axes_are_refused(size, patch):
+    with pytest.raises(ModelError, match=r"give input\.size and the patch a number for each"):
         token_grid(size, patch)
