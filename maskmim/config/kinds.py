@@ -222,9 +222,12 @@ def names_of_kind(module: types.ModuleType, kind: Kind | None) -> list[str]:
 def _states(function: Callable, kind: Kind) -> bool:
     """Return whether a signature says that the function is of a kind, not only leaves it open."""
     try:
-        heads = _heads(_signature(function).return_annotation)
+        signature = _signature(function)
     except (TypeError, ValueError):
         return False
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in signature.parameters.values()):
+        return False
+    heads = _heads(signature.return_annotation)
     return any(head in kind.returns or head.endswith(kind.returns[:1]) for head in heads)
 
 

@@ -59,7 +59,7 @@ def train_batches(
     spec: of an example. batch_size: of all processes together.
     decode:  brick `(rng, encoded, channels) -> array`, from a record to an array: an image
              u8[h, w, C], frames of a clip, a waveform.
-    augment: brick `(rng, array, *, size) -> array of spec.shape and spec.dtype`, or a dict of
+    augment: brick `(rng, array, size) -> array of spec.shape and spec.dtype`, or a dict of
              several arrays, see `output_shapes`. decode and augment draw from one Generator of this
              example alone.
     workers: data loader processes, 0 for none. threads: in each worker, or in this process.

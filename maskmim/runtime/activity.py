@@ -51,8 +51,8 @@ class Narrator:
 
     say:   prints a line.
     clock: seconds, monotonic.
-    Activities may lie inside each other: the innermost is told of. `tick` looks at the clock; a
-    thread calls it every TICK seconds between `start` and `stop`.
+    Of activities inside each other, only the innermost is printed. Between `start` and `stop` a
+    thread calls `tick` every TICK seconds, which prints what is due.
     """
 
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic):

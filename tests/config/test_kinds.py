@@ -128,3 +128,11 @@ def test_offers_are_of_the_kind_asked_for():
 def test_a_mask_of_ones_own_package_needs_no_annotations():
     config = load("mae", [f"mask.brick={__name__}.unannotated"])
     assert config.mask.ratio == 0.75
+
+
+def test_suggestions_are_of_the_kind_not_only_like_it():
+    from maskmim.config.kinds import PROBE, names_of_kind
+    from maskmim.evals import failures, knn
+
+    assert names_of_kind(failures, PROBE) == []
+    assert names_of_kind(knn, PROBE) == ["knn"]
