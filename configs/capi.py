@@ -19,7 +19,7 @@ curve. Rotary frequencies are fixed; the official ones are parameters with a lea
 Differences: the data is ImageNet-1k, the one of their four data sets that tensorflow-datasets
 prepares; an epoch is every image exactly once. Dropped paths, rotary angles and the embedding's
 bias differ as models.rotary_vit says. Assignments take 8.6 GB in float32 for 512 images on a
-device. Micro-batches change the balance (see teachers.clusters.prototypes), a mesh does not.
+device. Micro-batches change the balance (see teachers.clusters.balanced), a mesh does not.
 
 Published results to expect (L/14, 500,000 steps, attentive probe on ImageNet-1k top-1 / ADE20K k-NN
 mIoU, official README; not yet reproduced by us): ImageNet-1k 82.9 / 29.2, ImageNet-22k 83.6 / 29.7,
@@ -35,13 +35,14 @@ from maskmim.losses import soft_cross_entropy
 from maskmim.masks import blocks, roles
 from maskmim.methods import latent_clustering
 from maskmim.models.layers.compute import compute
+from maskmim.models.prototypes import prototypes
 from maskmim.models.rotary_vit import vit_rotary
 from maskmim.objectives import fit_prototypes, match
 from maskmim.optim import adamw_by_path
 from maskmim.schedules import truncated_cosine
 from maskmim.targets import clusters
 from maskmim.teachers import average, features
-from maskmim.teachers.clusters import prototypes
+from maskmim.teachers.clusters import balanced
 
 SYSTEMS = (64,)
 
@@ -107,7 +108,7 @@ def tiny(config: ConfigDict) -> None:
 
 
 def add_teachers(config: ConfigDict, *, clusters: int) -> None:
-    """Add the EMA of the encoder and the prototypes."""
+    """Add the EMA of the encoder, the prototypes and the assignments to them."""
     momentum = brick(truncated_cosine.momentum, least=0.999, warmup=WARMUP)
     add(
         config,
@@ -117,8 +118,9 @@ def add_teachers(config: ConfigDict, *, clusters: int) -> None:
             momentum=momentum,
             parts=("encoder",),
         ),
-        clusters=brick(prototypes, clusters=clusters),
+        clusters=brick(balanced),
     )
+    config.calls = {"clusters": brick(prototypes, clusters=clusters)}
 
 
 def optimiser(config: ConfigDict) -> None:

@@ -50,7 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     loss_prediction = recipes.pick_option("predict", choice["predict"], PREDICTIONS)
     config.objectives = {
         "pixels": pixel_loss,
-        "difficulty": brick(loss_prediction, head="loss", of=pixel_loss),
+        "difficulty": brick(loss_prediction, of=pixel_loss),
     }
     if choice["tiny"]:
         tiny(config)
@@ -101,6 +101,6 @@ def model_average(rise: float) -> ConfigDict:
     """
     return brick(
         average.average,
-        find=brick(token_loss.predicted, head="loss"),
+        find=brick(token_loss.predicted),
         momentum=brick(momentum.linear, start=0.999, end=0.9999, until=rise),
     )

@@ -29,7 +29,8 @@ from maskmim.errors import UserError
 MOVED = {
     "maskmim.clustering.assigned": "maskmim.targets.clusters.assigned",
     "maskmim.clustering.fit": "maskmim.objectives.fit_prototypes",
-    "maskmim.clustering.prototypes": "maskmim.teachers.clusters.prototypes",
+    "maskmim.clustering.prototypes": "maskmim.teachers.clusters.balanced",
+    "maskmim.teachers.clusters.prototypes": "maskmim.teachers.clusters.balanced",
     "maskmim.codebook.averaged": "maskmim.quantize.averaged",
     "maskmim.distillation.distillation": "maskmim.losses.distillation",
     "maskmim.feature_losses.cosine": "maskmim.losses.cosine",

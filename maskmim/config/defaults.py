@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import brick
@@ -18,7 +20,8 @@ def base() -> ConfigDict:
     config.seed = 0  # [result]
 
     # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
-    # statistics of pixels in [0, 1]. channel_names: of each channel, or none.
+    # statistics of pixels in [0, 1]. channel_names: of each channel, or none. classes: how many,
+    # where values are indices. streams, fields, labels: what else an example has, by name.
     config.input = ConfigDict(
         {
             "size": (224, 224),
@@ -28,6 +31,10 @@ def base() -> ConfigDict:
             "stream": "image",
             "dtype": "uint8",
             "channel_names": (),
+            "classes": 0,
+            "streams": {},
+            "fields": {},
+            "labels": {},
         }
     )
 
@@ -37,14 +44,17 @@ def base() -> ConfigDict:
     config.mask = brick("maskmim.masks.uniform.random", ratio=0.75)
     config.objectives = ConfigDict({"pixels": norm_pix_objective()})
     config.teachers = ConfigDict()
+    # Learned functions that objectives call, by name, such as a projector.
+    config.calls = ConfigDict()
 
-    # [result] except workers and threads.
+    # [result] except workers and threads. repeats: crops of each record, side by side in the batch.
     config.data = ConfigDict(
         {
             "train": brick("maskmim.data.grocery.grocery", split="train+val"),
             "decode": brick("maskmim.data.decode.picture"),
             "augment": brick("maskmim.data.transforms.random_resized_crop_flip"),
             "max_bad_share": 0.01,
+            "repeats": 1,
             "workers": 0,
             "threads": 4,
         }
@@ -61,6 +71,40 @@ def base() -> ConfigDict:
     config.update(upkeep())
     config.evals = evaluation()
     return config.lock()
+
+
+def stream(**values: object) -> ConfigDict:
+    """Return a section of `config.input.streams`; without a value, as the main stream of `base`.
+
+    size None: that of the main stream. mean and std are not read where there are classes.
+    """
+    section = ConfigDict(
+        {
+            "size": None,
+            "channels": 3,
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "dtype": "uint8",
+            "channel_names": (),
+            "classes": 0,
+        }
+    )
+    return _changed(section, values)
+
+
+def field(**values: object) -> ConfigDict:
+    """Return a section of `config.input.fields`: the shape of one example's array, and its dtype.
+
+    shape None is to be given yet.
+    """
+    return _changed(ConfigDict({"shape": None, "dtype": "float32"}), values)
+
+
+def _changed(section: ConfigDict, values: Mapping[str, object]) -> ConfigDict:
+    """Return a locked section with other values; KeyError names a key that it lacks."""
+    with section.lock().ignore_type():
+        section.update(values)
+    return section
 
 
 def upkeep() -> ConfigDict:

@@ -72,6 +72,13 @@ TEACHER = Kind("a teacher", (), ("Teacher",), home="maskmim.teachers")
 OBJECTIVE = Kind("an objective", (), ("Objective",), home="maskmim.objectives")
 TARGET = Kind("a target", ("view",), _ARRAYS, home="maskmim.targets")
 LOSS = Kind("a loss", ("prediction", "target"), _ARRAYS, home="maskmim.losses")
+LEARNED = Kind(
+    "a learned function",
+    ("width",),
+    ("LearnedFunction",),
+    home="maskmim.models",
+    example="maskmim.models.prototypes.prototypes",
+)
 OPTIMISER = Kind(
     "an optimiser",
     ("schedule", "batch_size"),
@@ -109,7 +116,7 @@ RULES = Kind(
 )
 
 # Annotations of keywords that mean a kind with a name, by the names in them.
-_NAMED = (MODEL, SAMPLER, TEACHER, OBJECTIVE)
+_NAMED = (MODEL, SAMPLER, TEACHER, OBJECTIVE, LEARNED)
 # Names of the types that bricks return: a function that returns another of them is of another kind.
 _TOLD_APART = frozenset(
     {

@@ -10,7 +10,7 @@ from maskmim.config.bricks import MOVED, brick, hyperparameters, required, resol
 from maskmim.config.defaults import base
 
 # Sections whose plain keys are the same in every config; a later version may add some.
-COMMON = ("input", "data", "train", "mesh", "checkpoint", "log", "process", "evals")
+COMMON = ("input", "calls", "data", "train", "mesh", "checkpoint", "log", "process", "evals")
 # Keywords of models in 0.1.0 that are keywords of their brick `compute` now.
 COMPUTE = ("dtype", "remat", "unroll")
 
@@ -25,6 +25,13 @@ GONE = {
     "maskmim.data.tones.tones": ("rate",),
 }
 
+# Keywords of bricks that have another name now.
+RENAMED = {
+    "maskmim.objectives.absolute": {"head": "call"},
+    "maskmim.objectives.relative": {"head": "call"},
+    "maskmim.teachers.token_loss.predicted": {"head": "call"},
+}
+
 
 def upgrade(config: ConfigDict) -> ConfigDict:
     """Return a stored config, changed in place, as this version would have stored it.
@@ -35,13 +42,14 @@ def upgrade(config: ConfigDict) -> ConfigDict:
     of earlier ones as they were.
     """
     with config.unlocked():
+        _move_prototypes(config)
         _rename(config)
         defaults = base()
         for section in COMMON:
             if section not in config:
                 config[section] = ConfigDict()
             for key, value in defaults[section].items():
-                if key not in config[section] and not isinstance(value, ConfigDict):
+                if key not in config[section] and not (isinstance(value, ConfigDict) and value):
                     config[section][key] = value
     return config.lock()
 
@@ -51,11 +59,24 @@ def _rename(section: ConfigDict) -> None:
     for name, value in section.items():
         section[name] = _renamed(value)
     if "brick" in section:
+        for old, new in RENAMED.get(section.brick, {}).items():
+            if old in section:
+                section[new] = section[old]
+                del section[old]
         for name in GONE.get(section.brick, ()):
             if name in section:
                 del section[name]
         _nest(section)
         _fill(section)
+
+
+def _move_prototypes(config: ConfigDict) -> None:
+    """Make the prototypes, which the brick of the assignments had, a learned function."""
+    if "clusters" in config and "clusters" in config.clusters:
+        with config.clusters.unlocked():
+            path, number = "maskmim.models.prototypes.prototypes", config.clusters.clusters
+            config.calls = ConfigDict({"clusters": brick(path, clusters=number)})
+            del config.clusters["clusters"]
 
 
 def _renamed(value: Any) -> Any:

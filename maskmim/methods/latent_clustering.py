@@ -10,10 +10,10 @@ from maskmim.config.returned import returned
 from maskmim.masks.roles import all_predicted
 from maskmim.methods.masked import MethodError, masked
 from maskmim.types import (
-    Array,
     Batch,
     Context,
     Encoded,
+    LearnedFunction,
     Mask,
     Method,
     Net,
@@ -21,7 +21,6 @@ from maskmim.types import (
     Randomness,
     Spec,
     Teacher,
-    Tree,
     Variables,
 )
 
@@ -34,17 +33,18 @@ def latent_clustering(
     objectives: Mapping[str, Callable[[], Objective]],
     average: Callable[[], Teacher],
     clusters: Callable[[], Teacher],
+    calls: Mapping[str, Callable[[int], LearnedFunction]],
 ) -> Method:
-    """Compose `methods.masked` with two teachers, the second of which, the clusters, is trained.
+    """Compose `methods.masked` with an averaged encoder and with clusters of its tokens.
 
-    model, mask, objectives: as `methods.masked`.
+    model, mask, objectives, calls: as `methods.masked`; one of `calls` has the prototypes
+              (`models.prototypes`).
     average:  brick, () -> Teacher whose variables are averaged params (`teachers.average`); gives
               'features'.
-    clusters: brick, () -> Teacher that reads these (`teachers.clusters.prototypes`).
+    clusters: brick, () -> Teacher that assigns these to prototypes (`teachers.clusters.balanced`).
 
-    The arrays of the clusters are trained as params['clusters'], and objectives read them in
-    `View.extra`. The objective that fits the clusters sends gradients to them and, since hints pass
-    none, not to the encoders; the other objectives learn from hints and send none to the clusters.
+    The objective that fits the prototypes sends gradients to them and, since hints pass none, not
+    to the encoders; the other objectives learn from hints and send none to the prototypes.
     'encode' uses the averaged encoder, as the published results do. Sheets are drawn with every
     token predicted.
     Raises MethodError where the average gives no 'features'.
@@ -57,39 +57,23 @@ def latent_clustering(
             f"the clusters need the hint 'features', but the average gives {gives}: set "
             "average.find to maskmim.teachers.features.last_tokens"
         )
-    teachers = {"average": average, "clusters": clusters}
-    compose = partial(masked, spec, model=model, objectives=objectives, teachers=teachers)
-    inner = compose(mask=mask)
-    all_tokens = compose(mask=partial(all_predicted, sampler=mask))
-
-    def init(key: Array) -> tuple[Tree, Tree]:
-        params, extra = inner.init(key)
-        return {**params, "clusters": extra["clusters"]}, {"average": extra["average"]}
-
-    def refresh(variables: Variables, carry: Tree, progress: Array) -> Tree:
-        return {"average": inner.refresh(inner_variables(variables), carry, progress)["average"]}
+    compose = partial(
+        masked,
+        spec,
+        model=model,
+        objectives=objectives,
+        teachers={"average": average, "clusters": clusters},
+        calls=calls,
+    )
+    method = compose(mask=mask)
+    student = method.apply["encode"]
 
     def encode(variables: Variables, batch: Batch, **options: Any) -> Encoded:
         averaged = {**variables.params, **variables.extra["average"]}
-        return inner.apply["encode"](variables._replace(params=averaged), batch, **options)
+        return student(variables._replace(params=averaged), batch, **options)
 
-    apply: Any = {name: partial(_adapted, function) for name, function in inner.apply.items()}
-    return inner._replace(
-        init=init,
-        loss=partial(_adapted, inner.loss),
-        refresh=refresh,
-        apply={**apply, "encode": encode},
-        sheets={name: partial(_adapted, draw) for name, draw in all_tokens.sheets.items()},
+    all_tokens = compose(mask=partial(all_predicted, sampler=mask))
+    return method._replace(
+        apply={**method.apply, "encode": encode, "encode_student": student},
+        sheets=all_tokens.sheets,
     )
-
-
-def inner_variables(variables: Variables) -> Variables:
-    """Return the variables of the inner method, which has the clusters in `extra`."""
-    params = dict(variables.params)
-    extra = {**variables.extra, "clusters": params.pop("clusters")}
-    return Variables(params, extra, variables.frozen)
-
-
-def _adapted(function: Callable, variables: Variables, *arguments: Any, **options: Any) -> Any:
-    """Call a function of the inner method with the variables of the outer one."""
-    return function(inner_variables(variables), *arguments, **options)

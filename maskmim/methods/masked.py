@@ -13,12 +13,14 @@ import jax.numpy as jnp
 from maskmim.config.describe import needs_of, title
 from maskmim.config.returned import returned
 from maskmim.errors import UserError
+from maskmim.models.calls import with_calls
 from maskmim.types import (
     Apply,
     Array,
     Batch,
     Context,
     Encoded,
+    LearnedFunction,
     Losses,
     Mask,
     Mean,
@@ -54,6 +56,7 @@ def masked(
     mask: Callable[[Randomness, Context], Mask],
     objectives: Mapping[str, Callable[[], Objective]],
     teachers: Mapping[str, Callable[[], Teacher]],
+    calls: Mapping[str, Callable[[int], LearnedFunction]] = {},
 ) -> Method:
     """Compose masked modelling from bricks; every keyword is a section of the config.
 
@@ -62,16 +65,21 @@ def masked(
     objectives: bricks by name, () -> Objective; the loss is the sum of scale * weighted mean.
     teachers:   bricks by name, () -> Teacher, called in order; those that do not see the mask come
                 first, so that the sampler may read their hints.
+    calls:      bricks by name, width -> LearnedFunction; objectives and teachers call them, and
+                their parameters stand in the params under their names.
 
-    Raises MethodError where a brick needs a hint that no teacher gives in time.
+    Raises MethodError where a brick needs a hint that no teacher gives in time, or calls a function
+    that the network lacks.
     """
+    net = returned(model(spec), Net, "model.brick", model)
     parts = Parts(
-        returned(model(spec), Net, "model.brick", model),
+        with_calls(net, calls),
         mask,
         built(objectives, Objective, "objectives"),
         built(teachers, Teacher, "teachers"),
     )
     check_hints(mask, parts.objectives, parts.teachers)
+    check_calls(parts.net, {"objectives": parts.objectives, "teachers": parts.teachers})
     apply: Apply = {"encode": partial(_encode, parts), "mask": partial(_mask, parts)}
     if any(objective.pixels for objective in parts.objectives.values()):
         apply["reconstruct"] = partial(_reconstruct, parts)
@@ -115,7 +123,8 @@ def _forward(
     """Run teachers, sampler, encoder and predictor on a batch."""
     net = parts.net
     inputs = net.inputs(batch)
-    context = Context(batch, net.grids, {}, progress)
+    params = jax.lax.stop_gradient(variables.params)
+    context = Context(batch, net.grids, {}, progress, params=params)
     early = {name: teacher for name, teacher in parts.teachers.items() if not teacher.sees_mask}
     late = {name: teacher for name, teacher in parts.teachers.items() if teacher.sees_mask}
     context = add_hints(early, net, variables, context, None)
@@ -123,7 +132,17 @@ def _forward(
     context = add_hints(late, net, variables, context, mask)
     encoded = net.encode(variables.params, inputs, mask, randomness=randomness)
     outputs = net.predict(variables.params, encoded, mask, randomness=randomness)
-    return View(net, context, inputs, mask, encoded, outputs, variables.extra)
+    return View(
+        net,
+        context,
+        inputs,
+        mask,
+        encoded,
+        outputs,
+        variables.extra,
+        variables.params,
+        randomness.inside("objectives"),
+    )
 
 
 def _loss(
@@ -138,13 +157,18 @@ def sum_objectives(objectives: Mapping[str, Objective], view: View) -> Losses:
     metrics: dict[str, Mean] = {}
     carry: dict[str, Tree] = {}
     for name, objective in objectives.items():
-        per_token, weight, measured, carry[name] = objective.find(view)
+        per_token, weight, measured, carry[name] = objective.find(for_objective(view, name))
         check_loss_shape(f"objectives.{name}", per_token, weight)
         per_token = per_token.astype(jnp.float32)
         terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
         metrics |= {f"{name}/{key}": value for key, value in measured.items()}
     scales = {name: objective.scale for name, objective in objectives.items()}
     return Losses(terms, scales, metrics, carry)
+
+
+def for_objective(view: View, name: str) -> View:
+    """Return the view of one objective, whose random numbers are its own."""
+    return view._replace(randomness=view.randomness and view.randomness.inside(name))
 
 
 def check_loss_shape(key: str, per_token: Array, weight: Array) -> None:
@@ -181,8 +205,9 @@ def _reconstruct(
 ) -> dict[str, Any]:
     """Return the mask, the inputs and the pixels of the first objective that has them."""
     view = _forward(parts, variables, batch, randomness, jnp.float32(0.0))
-    objective = next(each for each in parts.objectives.values() if each.pixels)
-    return {"mask": view.mask, "inputs": view.inputs, **objective.pixels(view)}
+    name = next(name for name, each in parts.objectives.items() if each.pixels)
+    pixels = parts.objectives[name].pixels(for_objective(view, name))
+    return {"mask": view.mask, "inputs": view.inputs, **pixels}
 
 
 def _sheet(
@@ -213,6 +238,18 @@ def check_hints(
                 f"{reader} needs the hints {missing}, but {why}; hints given in time: "
                 f"{sorted(in_time) or 'none'}. Add a teacher under config.teachers that gives them."
             )
+
+
+def check_calls(net: Net, sections: Mapping[str, Mapping[str, Objective | Teacher]]) -> None:
+    """Raise MethodError where a brick of some sections calls a function that the network lacks."""
+    for section, bricks in sections.items():
+        for name, brick in bricks.items():
+            if missing := sorted(set(brick.calls) - set(net.calls)):
+                raise MethodError(
+                    f"{section}.{name} calls {', '.join(missing)} of the network, which has "
+                    f"{', '.join(sorted(net.calls)) or 'no such functions'}: add a brick "
+                    f"config.calls.{missing[0]}, or use a model that has it"
+                )
 
 
 def add_hints(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -17,7 +18,9 @@ from maskmim.models.layers.posembed import sincos
 from maskmim.models.mae_decoder import decode_predicted, fill_grid
 from maskmim.models.net import picture_net, token_grid
 from maskmim.models.vit import Stack
-from maskmim.types import Array, Encoded, Mask, Net, Spec
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
+
+HEADS = "pixels", "loss"
 
 
 class TwoDecoders(Stack):
@@ -31,14 +34,20 @@ class TwoDecoders(Stack):
     values: int
 
     @nn.compact
-    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
-        """Predict 'pixels' f32[B, P, values] and 'loss' f32[B, P, 1] from tokens and mask."""
+    def __call__(
+        self, encoded: Encoded, mask: Mask, heads: tuple[str, ...] = HEADS
+    ) -> dict[str, Array]:
+        """Predict 'pixels' f32[B, P, values] and 'loss' f32[B, P, 1], or one of them."""
         prefix, tokens = fill_grid(self, encoded, mask)
         table = jnp.asarray(sincos(self.size.width, self.grid), self.dtype)
         x, count = constraints.concat_tokens(prefix, tokens + table[None]), prefix.shape[1]
-        pixels = self._decode(x, count, mask, "", "head_pixels")
-        losses = self._decode(x, count, mask, "loss_", "head_loss")
-        return {"pixels": pixels, "loss": jnp.mean(losses, axis=-1, keepdims=True)}
+        outputs = {}
+        if "pixels" in heads:
+            outputs["pixels"] = self._decode(x, count, mask, "", "head_pixels")
+        if "loss" in heads:
+            losses = self._decode(x, count, mask, "loss_", "head_loss")
+            outputs["loss"] = jnp.mean(losses, axis=-1, keepdims=True)
+        return outputs
 
     def _decode(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
         """Run one decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
@@ -60,7 +69,8 @@ def vit_hpm(
 ) -> Net:
     """Build MAE's encoder with two decoders, for pixels and for losses.
 
-    Heads are 'pixels' (the values of a patch) and 'loss' (one value).
+    The head is 'pixels' (the values of a patch); the function 'loss' of `Net.calls` predicts the
+    loss of each token: (params, Encoded, mask) -> f32[B, P, 1].
     Keywords are those of `masked_vit.vit_mae`; both decoders have the same size.
     params: {'encoder': ..., 'decoder': ...}. Raises ModelError as vit_mae does.
     Source: HPM (arXiv 2304.05919), models_mae_learn_loss.py of Haochen-Wang409/HPM.
@@ -73,7 +83,20 @@ def vit_hpm(
         **common,
     )
     blocks = vit.describe_blocks(decoders)
-    return picture_net(
+
+    def decode(head: str, params: Tree, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        mask = jax.tree.map(constraints.constrain_examples, mask)
+        return decoders.apply({"params": params["decoder"]}, encoded, mask, (head,))
+
+    def predict(
+        params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
+    ) -> dict[str, Array]:
+        return decode("pixels", params, encoded, mask)
+
+    def predict_loss(params: Tree, encoded: Encoded, mask: Mask) -> Array:
+        return decode("loss", params, encoded, mask)["loss"]
+
+    net = picture_net(
         spec,
         patch=patch,
         width=encoder.size.width,
@@ -82,6 +105,7 @@ def vit_hpm(
         says=(
             ("encoder", vit.describe_blocks(encoder)),
             ("decoder", f"{blocks}, head: pixels"),
-            ("loss predictor", f"{blocks}, head: loss, one value"),
+            ("loss predictor", f"{blocks}, one value"),
         ),
     )
+    return net._replace(predict=predict, calls={"loss": predict_loss})

@@ -1,4 +1,4 @@
-"""Objectives for a head that predicts the loss of another objective on each token (HPM).
+"""Objectives that train a function to predict each token's loss under another objective (HPM).
 
 `relative` predicts which of two tokens has the higher loss, `absolute` how high it is.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,7 @@ import jax.numpy as jnp
 from maskmim.config.describe import needs_of, title
 from maskmim.config.ranges import NonNegative
 from maskmim.losses.regression import squared_error
-from maskmim.models.layers.heads import head_output
-from maskmim.objectives.matching import match
+from maskmim.models.calls import call_of
 from maskmim.targets.pixels import patch_statistics
 from maskmim.types import Array, Mean, Objective, View
 
@@ -23,10 +21,13 @@ from maskmim.types import Array, Mean, Objective, View
 EPSILON = 1e-6
 
 
-def relative(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0) -> Objective:
+def relative(
+    *, call: str = "loss", of: Callable[[], Objective], scale: NonNegative = 1.0
+) -> Objective:
     """Predict which of two tokens has the higher loss: cross-entropy over an example's pairs.
 
-    head:  name of a head with one value per token, f32[B, P, 1].
+    call:  name of the network's function that predicts losses: (params, Encoded, mask) ->
+           f32[B, P, 1].
     of:    brick, () -> Objective, whose losses are predicted: the objective that is trained.
     scale: factor in the sum of objectives.
     Tokens of equal loss form no pair. The average is over all pairs of the batch, so a token weighs
@@ -38,7 +39,7 @@ def relative(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0
     """
 
     def find(view: View):
-        prediction = head_output(view.outputs, head)[..., 0].astype(jnp.float32)
+        prediction = predicted_losses(view, call)[..., 0]
         loss, right, pairs = compare_pairs(prediction, true_losses(view, of=of))
         pairs = pairs * view.mask.weight[:, None]
         count = jnp.sum(pairs, axis=-1)
@@ -48,7 +49,14 @@ def relative(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0
         metrics = {"ordered": Mean(jnp.sum(ordered), jnp.sum(weight))}
         return per_token, weight, metrics, ()
 
-    return Objective(needs_of(of), scale, find, f"order of the losses of {title(of)}")
+    says = f"order of the losses of {title(of)}"
+    return Objective(needs_of(of), scale, find, says, calls=(call, *of().calls))
+
+
+def predicted_losses(view: View, call: str) -> Array:
+    """Return the losses that a function of the network predicts: f32[B, P, 1]."""
+    predicted = call_of(view.net, call)(view.params, view.encoded, view.mask)
+    return predicted.astype(jnp.float32)
 
 
 def compare_pairs(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
@@ -65,14 +73,22 @@ def compare_pairs(prediction: Array, truth: Array) -> tuple[Array, Array, Array]
     return loss, (lead > 0).astype(jnp.float32), jnp.abs(sign)
 
 
-def absolute(*, head: str, of: Callable[[], Objective], scale: NonNegative = 1.0) -> Objective:
+def absolute(
+    *, call: str = "loss", of: Callable[[], Objective], scale: NonNegative = 1.0
+) -> Objective:
     """Predict how high a token's loss is among those of its example, by squared error.
 
     Arguments as `relative`; the target is `standardised_losses`.
     Source: as `relative`; the paper finds the relative objective better.
     """
-    target = partial(standardised_losses, of=of)
-    return match(head=head, target=target, loss=squared_error, scale=scale)
+
+    def find(view: View):
+        target = standardised_losses(view, of=of)
+        per_token = squared_error(predicted_losses(view, call), target)
+        return per_token, view.mask.weight, {}, ()
+
+    says = f"losses of {title(of)}, {title(squared_error)}"
+    return Objective(needs_of(of), scale, find, says, calls=(call, *of().calls))
 
 
 def standardised_losses(view: View, *, of: Callable[[], Objective]) -> Array:

@@ -1,6 +1,6 @@
 """Soft cluster assignments as targets, as CAPI predicts them.
 
-The assignments are a hint of the teacher `maskmim.teachers.clusters.prototypes`.
+The assignments are a hint of the teacher `maskmim.teachers.clusters.balanced`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.models.layers.patches import gather
-from maskmim.quantize.prototypes import prototype_logits
 from maskmim.reporting.streams import GREY
-from maskmim.targets.codes import palette, repeat_to_pixels
+from maskmim.reporting.palette import palette
+from maskmim.targets.codes import repeat_to_pixels
 from maskmim.types import Array, View
 
 
@@ -22,8 +22,7 @@ def draw_clusters(view: View, prediction: Array) -> dict[str, Array]:
     would spread each of them over more clusters than balancing a batch does.
     """
     grid, size = view.context.grid, view.inputs.shape[1:-1]
-    scores = prototype_logits(view.extra["clusters"], view.context.hints["features"])
-    teacher = palette(jnp.argmax(scores, axis=-1))
+    teacher = palette(view.context.hints["nearest_prototype"])
     student = palette(jnp.argmax(prediction, axis=-1))
     rows = jnp.arange(teacher.shape[0])[:, None]
     predicted = jnp.full_like(teacher, GREY).at[rows, view.mask.predict].set(student)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from maskmim.config import facts
 from maskmim.masks.core import nothing_hidden
-from maskmim.models.layers.heads import head_output
+from maskmim.models.calls import call_of
 from maskmim.types import Array, Context, Net, Tree
 
 
 @facts.finder(gives=("token_loss",))
-def predicted(net: Net, params: Tree, context: Context, *, head: str = "loss") -> dict[str, Array]:
+def predicted(net: Net, params: Tree, context: Context, *, call: str = "loss") -> dict[str, Array]:
     """Return the loss that the model predicts for every token of the whole example.
 
-    head: of the model, one value per token. All N tokens are visible and predicted.
+    call: name of the network's function that predicts losses: (params, Encoded, mask) ->
+          f32[B, P, 1]. All N tokens are visible and predicted.
     Gives 'token_loss' f32[B, N], higher is harder.
     Source: HPM (arXiv 2304.05919), engine_pretrain.py of Haochen-Wang409/HPM.
     The published method has a mismatch (issue 1 of its repository): the head learns on hidden
@@ -20,5 +21,5 @@ def predicted(net: Net, params: Tree, context: Context, *, head: str = "loss") -
     """
     inputs = net.inputs(context.batch)
     mask = nothing_hidden(inputs.shape[0], context.length)
-    outputs = net.predict(params, net.encode(params, inputs, None), mask)
-    return {"token_loss": head_output(outputs, head)[..., 0]}
+    losses = call_of(net, call)(params, net.encode(params, inputs, None), mask)
+    return {"token_loss": losses[..., 0]}

@@ -48,7 +48,7 @@ def method() -> Method:
         SPEC,
         model=partial(vit_hpm, **sizes, decoder_heads=2),
         mask=partial(hardest, ratio=0.75),
-        objectives={"pixels": pixels, "difficulty": partial(relative, head="loss", of=pixels)},
+        objectives={"pixels": pixels, "difficulty": partial(relative, of=pixels)},
         teachers={
             "average": partial(
                 average, find=predicted, momentum=partial(linear, start=START, end=END)
@@ -144,10 +144,12 @@ def look(run):
         randomness = Randomness.of(jax.random.key(5), HELD_OUT)
         mask = hardest(randomness, Context({}, net.grids, hints, progress), ratio=0.75)
         inputs = net.inputs({"image": image})
-        outputs = net.predict(variables.params, net.encode(variables.params, inputs, mask), mask)
+        encoded = net.encode(variables.params, inputs, mask)
+        outputs = net.predict(variables.params, encoded, mask)
+        own = net.calls["loss"](variables.params, encoded, mask)[..., 0]
         true = jnp.take_along_axis(net.patchify(inputs), mask.predict[..., None], axis=1)
         at = partial(jnp.take_along_axis, indices=mask.predict, axis=1)
-        averaged, own = at(hints["token_loss"]), outputs["loss"][..., 0]
+        averaged = at(hints["token_loss"])
         return PatchLosses(averaged, own, squared_error(outputs["pixels"], true), at(textured))
 
     return lambda variables, progress: PatchLosses(*map(np.asarray, find(variables, progress)))

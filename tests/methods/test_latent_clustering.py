@@ -15,6 +15,7 @@ from maskmim.losses.classification import soft_cross_entropy
 from maskmim.losses.sinkhorn_knopp import sinkhorn
 from maskmim.methods.latent_clustering import latent_clustering
 from maskmim.methods.masked import MethodError
+from maskmim.models.prototypes import prototypes
 from maskmim.models.rotary_vit import vit_rotary
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.matching import match
@@ -22,7 +23,7 @@ from maskmim.planning.cost import batch_shapes, tokens_per_example, variables_sh
 from maskmim.quantize.prototypes import prototype_logits
 from maskmim.targets.clusters import assigned
 from maskmim.teachers.average import average
-from maskmim.teachers.clusters import prototypes
+from maskmim.teachers.clusters import balanced
 from maskmim.teachers.features import last_tokens
 from maskmim.teachers.momentum import constant
 from maskmim.training.build import assemble
@@ -67,11 +68,11 @@ def method(momentum=0.9):
             parts=("encoder",),
         ),
         clusters=partial(
-            prototypes,
-            clusters=case.CLUSTERS,
+            balanced,
             temperature=case.TARGET,
             iterations=case.ITERATIONS,
         ),
+        calls={"clusters": partial(prototypes, clusters=case.CLUSTERS)},
     )
 
 
@@ -93,14 +94,14 @@ def example():
     theirs = {name: a.shape for name, a in arrays_of(case.layout(), blank).items()}
     weights = {name: case.weight(name, shape) for name, shape in theirs.items()}
     params = params_of(case.layout(), shapes, weights)
-    extra = {"average": {"encoder": params["encoder"]}}
+    extra = {"average": {"encoder": params["encoder"]}, "clusters": ()}
     batch = {"image": case.pictures().transpose(0, 2, 3, 1)}
     return made, Variables(params, extra, made.freeze()), batch
 
 
 @cache
 def both_losses():
-    """{term: (value, gradients of params and extra)}."""
+    """{term: (value, gradients of params and of the average)}."""
     made, variables, batch = example()
 
     def losses(params, extra):
@@ -197,7 +198,13 @@ def test_an_average_without_features_is_refused():
     other = partial(average, find=nothing, momentum=partial(constant, value=0.9))
     with pytest.raises(MethodError, match="features"):
         latent_clustering(
-            SPEC, model=None, mask=None, objectives={}, average=other, clusters=prototypes
+            SPEC,
+            model=None,
+            mask=None,
+            objectives={},
+            average=other,
+            clusters=balanced,
+            calls={},
         )
 
 
@@ -224,7 +231,8 @@ def test_a_start_and_steps_that_lower_both_losses_and_move_the_average():
         strict=True,
     ):
         np.testing.assert_allclose(new, 0.9 * old + 0.1 * own, rtol=1e-4, atol=1e-6, err_msg=path)
-    assert set(state.extra) == {"average"} and "clusters" in state.params
+    assert set(state.extra) == {"average", "clusters"} and not state.extra["clusters"]
+    assert "clusters" in state.params
 
 
 def test_the_published_recipe():

@@ -47,7 +47,9 @@ def test_each_decoder_is_maes():
 
     def outputs(net, params):
         inputs = net.inputs(batch)
-        return net.predict(params, net.encode(params, inputs, mask), mask)
+        encoded = net.encode(params, inputs, mask)
+        called = {name: call(params, encoded, mask) for name, call in net.calls.items()}
+        return net.predict(params, encoded, mask) | called
 
     ours = jax.jit(lambda params: outputs(net, params))(params)
     theirs = jax.jit(lambda params: outputs(mae, params)["pixels"])

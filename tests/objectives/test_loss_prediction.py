@@ -7,6 +7,7 @@ hpm_record.py beside it says how it was made.
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -33,12 +34,13 @@ def sums(kind, prediction, losses, weight=None):
     weight = jnp.ones(losses.shape) if weight is None else jnp.asarray(weight)
     tokens = jnp.broadcast_to(jnp.arange(losses.shape[1]), losses.shape)
     mask = Mask(tokens, tokens, jnp.ones(losses.shape, bool), weight)
-    view = View(None, None, None, mask, None, {"loss": prediction[..., None]}, {})
+    net = SimpleNamespace(calls={"loss": lambda params, encoded, mask: prediction[..., None]})
+    view = View(net, None, None, mask, None, {}, {})
 
     def given() -> Objective:
         return Objective((), 1.0, lambda view: (losses, weight, {}, ()), "given")
 
-    per_token, weights, metrics, carry = KINDS[kind](head="loss", of=given).find(view)
+    per_token, weights, metrics, carry = KINDS[kind](of=given).find(view)
     assert per_token.shape == weights.shape == losses.shape and carry == ()
     return Mean(jnp.sum(per_token * weights), jnp.sum(weights)), metrics
 
@@ -115,4 +117,4 @@ def test_a_hint_that_the_losses_need_is_needed_here(kind):
         raise AssertionError
 
     of = partial(match, head="pixels", target=target, loss=squared_error)
-    assert KINDS[kind](head="loss", of=of).needs == ("features",)
+    assert KINDS[kind](of=of).needs == ("features",)

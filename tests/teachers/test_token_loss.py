@@ -19,15 +19,16 @@ def test_every_token_is_visible_and_predicted():
         assert mask is None
         return params * inputs
 
-    def predict(params, encoded, mask):
+    def predict_loss(params, encoded, mask):
         every = np.tile(np.arange(12), (3, 1))
         np.testing.assert_array_equal(mask.visible, every)
         np.testing.assert_array_equal(mask.predict, every)
         assert not np.any(mask.hidden) and np.all(mask.weight == 1)
-        return {"pixels": encoded, "difficulty": encoded[..., None]}
+        return encoded[..., None]
 
-    net = SimpleNamespace(inputs=lambda batch: batch["image"], encode=encode, predict=predict)
+    calls = {"difficulty": predict_loss}
+    net = SimpleNamespace(inputs=lambda batch: batch["image"], encode=encode, calls=calls)
     context = Context(batch, {"image": (3, 4)}, {})
-    hints = predicted(net, jnp.float32(2), context, head="difficulty")
+    hints = predicted(net, jnp.float32(2), context, call="difficulty")
     assert tuple(hints) == facts_of(predicted).gives
     np.testing.assert_array_equal(hints["token_loss"], 2 * batch["image"])
