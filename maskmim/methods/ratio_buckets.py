@@ -14,6 +14,7 @@ from maskmim.methods.masked import masked
 from maskmim.types import (
     Array,
     Batch,
+    LearnedFunction,
     Losses,
     Mask,
     Method,
@@ -34,18 +35,20 @@ def masked_in_buckets(
     objectives: Mapping[str, Callable[[], Objective]],
     teachers: Mapping[str, Callable[[], Teacher]],
     buckets: Callable[[], Buckets],
+    calls: Mapping[str, Callable[[int], LearnedFunction]] = {},
 ) -> Method:
     """Compose masked modelling whose mask ratio follows the progress of training.
 
-    model, objectives, teachers: as `methods.masked`. mask: a sampler brick with a `ratio`, which
-    the current bucket's ratio replaces. buckets: brick () -> Buckets, see `masks.growth`.
+    model, objectives, teachers, calls: as `methods.masked`.
+    mask:    a sampler brick with a `ratio`, which the current bucket's ratio replaces.
+    buckets: brick () -> Buckets, see `masks.growth`.
 
     One step is compiled, with a branch for each ratio, and one branch runs: a step costs what its
     ratio costs, and nothing is compiled later. Evaluators and pictures use the last ratio.
     Source: LMD (row 28), whose ratio changes from step to step, a new shape each time.
     """
     schedule = returned(buckets(), Buckets, "buckets.brick", buckets)
-    rest = {"model": model, "objectives": objectives, "teachers": teachers}
+    rest = {"model": model, "objectives": objectives, "teachers": teachers, "calls": calls}
     methods = [masked(spec, mask=partial(mask, ratio=ratio), **rest) for ratio in schedule.ratios]
     last = methods[-1]
     ratios = ", ".join(f"{ratio:.2f}" for ratio in schedule.ratios)
