@@ -36,6 +36,7 @@ Published results to expect after fine-tuning (paper; not yet reproduced by us):
 
 from ml_collections import ConfigDict
 
+from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import norm_pix_objective
 from maskmim.data import sound, sound_folder, spectrograms, tones
@@ -60,6 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
     choice = parse_argument(arg, path="", variant="B", epochs=33.0, mask="random", tiny=False)
     config = base()
     config.input.stream = "audio"
+    config.input.kind = brick(modalities.spectrogram)
     config.input.channels = 1
     config.input.mean = (MEAN,)
     config.input.std = (2 * STD,)

@@ -27,6 +27,7 @@ frames (paper).
 
 from ml_collections import ConfigDict
 
+from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
 from maskmim.data import clip_transforms
@@ -49,6 +50,7 @@ def get_config(arg: str = "") -> ConfigDict:
     choice = parse_argument(arg, path="", test="", variant="S", epochs=0.0, tiny=False)
     config = base()
     config.input.stream = "video"
+    config.input.kind = brick(modalities.clip)
     config.input.mean = (0.45, 0.45, 0.45)
     config.input.std = (0.225, 0.225, 0.225)
     config.mask = brick(roles.in_place, sampler=brick(coarse_cubes.cubes, ratio=0.4))

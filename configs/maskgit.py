@@ -31,6 +31,7 @@ from ml_collections import ConfigDict
 from maskmim.config import add, base, brick, parse_argument
 from maskmim.config import recipes_tokenizer as pictures
 from maskmim.config.bricks import public_path
+from maskmim.data.folder import LABEL_SET
 from maskmim.generate import parallel
 from maskmim.losses import cross_entropy
 from maskmim.masks import curves, ratio, uniform, varied
@@ -104,10 +105,12 @@ def add_codes(config: ConfigDict, workdir: str, size: dict, *, classes: int, ste
     tokenizer = brick(picture_codes.of_run, workdir=workdir)
     if workdir == "fresh":
         tokenizer = brick(picture_codes.fresh, model=brick(vq_autoencoder, **size))
+    if classes:
+        config.input.labels = {LABEL_SET: classes}
     add(
         config,
         tokenizer=tokenizer,
-        condition=ConfigDict({"label": "label", "classes": classes}),
+        condition=ConfigDict({"label": LABEL_SET if classes else ""}),
         generation=brick(parallel.decode, steps=steps),
     )
 

@@ -35,6 +35,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.data import clip_transforms
 from maskmim.losses import squared_error
@@ -82,6 +83,7 @@ def get_config(arg: str = "") -> ConfigDict:
     recipe = recipes.pick_option("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
     config = base()
     config.input.stream = "video"
+    config.input.kind = brick(modalities.clip)
     config.mask = brick(running_cell.dual if choice["dual"] else video.tube, ratio=0.9)
     target = cubes.normalised_cubes
     config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}

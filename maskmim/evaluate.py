@@ -5,8 +5,9 @@
 
 Reads config.json and the newest checkpoint of the work directory, on any devices, and draws
 pictures; a training that runs there is not disturbed. Without --evals it runs what the config's
-evals.at_end names and writes results.json; with --evals only what is asked for, into
-results-<names>.json. Known are 'reconstruction' and the probes of config.evals.probes.
+evals.at_end and evals.monitors name and writes results.json; with --evals only what is asked for,
+into results-<names>.json. Known are 'reconstruction', the probes of config.evals.probes and the
+measures of config.evals.measures.
 `--config.evals.KEY=VALUE` changes one evaluation setting for this call, whose results go to
 results-<names>.json, too. --out writes results and pictures into another folder, or the results
 into a file whose name ends in .json, for a run that may only be read.
@@ -30,13 +31,15 @@ from maskmim.config.command_line import command_line
 from maskmim.config.load import override
 from maskmim.config.parse import ConfigError
 from maskmim.evals.before_training import (
-    RECONSTRUCTION,
     check_evaluated_data,
     check_evaluations,
-    check_probes,
+    check_evaluators,
+    check_names,
 )
+from maskmim.evals.drawable import picture_remarks
 from maskmim.evals.evaluation import Evaluation, make_encoder
-from maskmim.evals.run import RESULTS, finish
+from maskmim.evals.failures import RECONSTRUCTION
+from maskmim.evals.run import RESULTS, finish, with_monitors
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import activity, exits, processes
@@ -77,14 +80,18 @@ def evaluate_run(options: argparse.Namespace) -> int:
     config = override(load_config(workdir), [*here, *options.overrides])
     asked = options.evals is not None
     names = parse_names(options.evals) if asked else config.evals.at_end
+    check_names(config)
     check_evaluations(config, names, "--evals" if asked else "evals.at_end")
     as_configured = not asked and not options.overrides
     file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
     folder, file = place_of_results(options.out, workdir, file)
     evaluation = restore(config, workdir)._replace(workdir=folder)
-    probes = [name for name in names if name != RECONSTRUCTION]
+    if not asked:
+        names = with_monitors(names, config.evals.monitors, evaluation.parts)
+    evaluators = [name for name in names if name != RECONSTRUCTION]
     check_evaluated_data(evaluation.parts)
-    for line in check_probes(config, evaluation.parts, probes):
+    skipped = picture_remarks(evaluation.parts)
+    for line in [*skipped, *check_evaluators(config, evaluation.parts, evaluators)]:
         processes.print_once(line)
     processes.print_once(f"{workdir}: step {evaluation.step}")
     rows = read_metrics(workdir / "metrics.jsonl")

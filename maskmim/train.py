@@ -2,12 +2,14 @@
 
   python -m maskmim.train --config quickstart --workdir runs/quickstart
   python -m maskmim.train --config mae:variant=L/16 --config.mask.ratio=0.6 --workdir runs/mae
+  python -m maskmim.train --config mae --config.begin.workdir=runs/a --workdir runs/b
   python -m maskmim.train --config mae --print-config
 
-The same command again continues an unfinished run. SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP
-save a checkpoint after the running step and leave with exit code 75. Several processes, one a host,
-find each other under SLURM, Open MPI and on TPU slices; elsewhere --coordinator, --processes and
---process tell each process where to meet.
+The same command again continues an unfinished run. A new run begins from the weights of another
+(--config.begin.workdir) or of a file (--config.begin.file), see docs/weights.md. SIGTERM, SIGINT
+(Ctrl-C), SIGUSR1 and SIGHUP save a checkpoint after the running step and leave with exit code 75.
+Several processes, one a host, find each other under SLURM, Open MPI and on TPU slices; elsewhere
+--coordinator, --processes and --process tell each process where to meet.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import platform
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,15 @@ from maskmim.config.command_line import command_line
 from maskmim.data.records import Records
 from maskmim.evals.before_training import check_names, check_training
 from maskmim.evals.evaluation import Evaluation, make_encoder
-from maskmim.evals.run import Results, finish, flat_metrics, stored_step, stored_table
+from maskmim.evals.run import (
+    Results,
+    finish,
+    flat_metrics,
+    stored_step,
+    stored_table,
+    with_monitors,
+)
+from maskmim.interop import initial_weights
 from maskmim.planning import summary
 from maskmim.reporting.bad_steps import Diverged
 from maskmim.reporting.goodput import Goodput
@@ -147,8 +157,9 @@ def train(
         encode = make_encoder(config, parts)
         evaluation = Evaluation(config, workdir, parts, variables, step, encode)
         rows = read_metrics(workdir / "metrics.jsonl")
-        results, problem = finish(evaluation, config.evals.at_end, rows=rows)
-        log_results(workdir, step, results)
+        names = with_monitors(config.evals.at_end, config.evals.monitors, parts)
+        results, problem = finish(evaluation, names, rows=rows)
+        log_results(workdir, step, results, rows)
     goodput.write()
     processes.print_once("\n" + goodput.table())
     if problem is not None:
@@ -156,9 +167,16 @@ def train(
     return errors.DONE
 
 
-def log_results(workdir: Path, step: int, results: Results) -> None:
-    """Write the final metrics of this encoder to metrics.jsonl and TensorBoard."""
-    if metrics := flat_metrics(results):
+def log_results(
+    workdir: Path, step: int, results: Results, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the final metrics of this encoder to metrics.jsonl and TensorBoard.
+
+    rows: of metrics.jsonl; where the last one has them, as a run was evaluated again, nothing is
+    written.
+    """
+    metrics = flat_metrics(results)
+    if metrics and not (rows and {"step": step, **metrics}.items() <= rows[-1].items()):
         with Log(workdir, step=step, enabled=processes.is_main()) as log:
             log.write(step, metrics)
 
@@ -171,6 +189,7 @@ def open_run(
     Whatever would end the run later is found here, before anything is compiled.
     """
     check_names(config)
+    initial_weights.check_begin(config, workdir)
     with activity.during(f"opening the data ({config.data.train.brick})"):
         records = bind(config.data.train)()
     with activity.during("building the method"):
@@ -266,19 +285,16 @@ def begin_or_continue(
         continuation.check_config_of(restored, config, workdir)
     with activity.during("making the initial weights"):
         frozen = freeze(parts)
-        state = restored.state if restored else init_state(parts, config.seed)
-    origin = continuation.origin(config, records, frozen)
+        if restored is None:
+            state, began = first_state(config, parts)
+        else:
+            state, began = restored.state, restored.data.get(continuation.BEGAN)
+    origin = continuation.origin(config, records, frozen, began=began)
     if restored is not None:
         moved = continuation.moved_weights(workdir, config)
         for line in continuation.check_origin(restored.data, origin, workdir, moved=moved):
             processes.print_once(line)
-        if restored.step < parts.span.steps:
-            processes.print_once(f"\ncontinuing from step {restored.step} of {parts.span.steps}")
-        if restored.step > parts.span.steps:
-            processes.print_once(
-                f"\nthis run has {restored.step} steps already, more than the {parts.span.steps} "
-                f"asked for: no step follows, and {workdir / CONFIG} stays as it is"
-            )
+        say_where_it_continues(restored.step, parts.span.steps, began, workdir)
     if processes.is_main():
         if restored is None and (names := set_earlier_run_aside(workdir)):
             processes.print_once(f"this run begins anew; of an earlier one are {', '.join(names)}")
@@ -286,6 +302,30 @@ def begin_or_continue(
             save_config(workdir, config)
     processes.barrier("config", seconds=processes.JOIN_SECONDS)
     return jax.tree.map(lambda array: array, state), frozen, origin
+
+
+def say_where_it_continues(
+    step: int, total: int, began: Mapping[str, Any] | None, workdir: Path
+) -> None:
+    """Print the step that a run continues from, and what it began from, if anything."""
+    if began is not None:
+        processes.print_once(f"\n{initial_weights.describe(began)}")
+    if step < total:
+        processes.print_once(f"\ncontinuing from step {step} of {total}")
+    if step > total:
+        processes.print_once(
+            f"\nthis run has {step} steps already, more than the {total} asked for: no step "
+            f"follows, and {workdir / CONFIG} stays as it is"
+        )
+
+
+def first_state(config: ConfigDict, parts: Assembly) -> tuple[State, dict[str, Any] | None]:
+    """Return the state of a new run, and the record of the weights that it begins from, if any."""
+    if not initial_weights.is_asked_for(config):
+        return init_state(parts, config.seed), None
+    beginning = initial_weights.begin(config, parts)
+    processes.print_once(f"\n{beginning.sheet}")
+    return beginning.state, beginning.record
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,13 @@ from maskmim.config.serialize import to_json
 from maskmim.data.pipeline import BadFiles, train_batches
 from maskmim.data.records import Records
 from maskmim.evals import method_pictures
+from maskmim.evals.drawable import can_draw_masks, restorable_streams
 from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.evals.failures import PICTURES, noted
-from maskmim.evals.run import metrics_line, probe_during_training
+from maskmim.evals.run import evaluate_during_training, first_values, with_monitors
 from maskmim.reporting.bad_steps import BadSteps
 from maskmim.reporting.goodput import Goodput
-from maskmim.reporting.metrics_log import Log
+from maskmim.reporting.metrics_log import Log, read_metrics
 from maskmim.reporting.profiler import StepProfiler
 from maskmim.reporting.progress import Progress
 from maskmim.runtime import processes
@@ -33,8 +34,8 @@ from maskmim.training import sharding
 from maskmim.training.build import Assembly, jitted_step
 from maskmim.types import Array, State, Tree, Variables
 
-# Entries of a batch that stay on the host.
-HOST_ONLY = ("record", "bad", "reason")
+# Entries of a batch that stay on the host, beside label sets that the method does not learn from.
+HOST_ONLY = ("label", "record", "bad", "reason")
 
 
 class Cadence(NamedTuple):
@@ -85,6 +86,7 @@ class Reporters(NamedTuple):
 
     rates: f32[steps] the learning rate of each step, computed in advance: asking the schedule in
            the loop would queue behind the running step, and wait for it.
+    first: the first value of each metric, of the run's first evaluation; a dict to add to.
     """
 
     cadence: Cadence
@@ -95,6 +97,7 @@ class Reporters(NamedTuple):
     profiler: StepProfiler
     encode: Callable
     rates: np.ndarray
+    first: dict[str, float]
 
 
 class FinishedStep(NamedTuple):
@@ -121,6 +124,7 @@ def fit(run: Run, state: State) -> State:
     with open_reporters(run, start) as reporters:
         if start == 0:
             draw_initial_masks(run, reporters, state)
+            evaluate_first(run, reporters, state)
         stop_vote = processes.make_stop_vote(run.parts.mesh)
         batches = open_batches(run.config, run.parts, run.records, start)
         batches = until_stopped(batches, run.stop)
@@ -182,6 +186,7 @@ def open_reporters(run: Run, start: int) -> Iterator[Reporters]:
             profiler=profiler,
             encode=make_encoder(config, parts),
             rates=np.asarray(jax.vmap(parts.schedule)(jnp.arange(total))) * parts.peak,
+            first=first_values(read_metrics(log.path)) if start else {},
         )
 
 
@@ -220,6 +225,7 @@ def open_batches(
         seed=config.seed,
         decode=parts.data.decode,
         augment=parts.data.augment,
+        repeats=config.data.repeats,
         start_batch=start,
         workers=config.data.workers,
         threads=config.data.threads,
@@ -229,8 +235,13 @@ def open_batches(
 
 
 def place_on_mesh(batch: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
-    """Put a batch on the mesh, without the arrays that only the host reads."""
+    """Put a batch on the mesh, without the arrays that only the host reads.
+
+    Of the labels only the sets of spec.labels, so that the step is the program that a plan counts.
+    """
     arrays = {name: value for name, value in batch.items() if name not in HOST_ONLY}
+    if parts.spec.labels:
+        arrays["label"] = {name: batch["label"][name] for name in parts.spec.labels}
     return jax.tree.map(lambda array: sharding.put(array, parts.mesh), arrays)
 
 
@@ -283,8 +294,8 @@ def evaluation_of(run: Run, reporters: Reporters, step: int, state: State) -> Ev
 
 
 def draw_initial_masks(run: Run, reporters: Reporters, state: State) -> None:
-    """Draw the sampler's masks before the first step, where the method has a mask."""
-    if "mask" not in run.parts.method.apply:
+    """Draw the sampler's masks before the first step, where they can be shown."""
+    if not can_draw_masks(run.parts):
         return
     with paused(run, reporters, "pictures"):
         sheet = method_pictures.draw_masks(evaluation_of(run, reporters, 0, state))
@@ -292,27 +303,55 @@ def draw_initial_masks(run: Run, reporters: Reporters, state: State) -> None:
 
 
 def draw_and_evaluate(run: Run, reporters: Reporters, step: int, state: State) -> None:
-    """Draw the pictures and run the probes that are due during training."""
+    """Draw the pictures and run the evaluations that are due during training."""
     evaluation, failed = evaluation_of(run, reporters, step, state), {}
     if is_due(step, reporters.cadence.pictures):
         with paused(run, reporters, "pictures"), noted(failed, PICTURES):
             draw_pictures(reporters.log, evaluation)
-    probes, evals = run.config.evals.during, run.parts.evals
-    if is_due(step, reporters.cadence.evaluation) and probes and evals.train and evals.test:
-        with paused(run, reporters, "evaluation"), noted(failed, *probes):
-            metrics, problems = probe_during_training(evaluation)
-            failed |= problems
-            reporters.log.write(step, metrics)
-            reporters.progress.note(f"step {step}: {metrics_line(metrics)}")
+    note_failures(reporters, step, failed)
+    if is_due(step, reporters.cadence.evaluation):
+        evals = run.config.evals
+        names = with_monitors(evals.during, evals.monitors, run.parts)
+        evaluate(run, reporters, evaluation, names)
+
+
+def evaluate_first(run: Run, reporters: Reporters, state: State) -> None:
+    """Run the monitors before the first step, where evaluations follow during training."""
+    names = with_monitors((), run.config.evals.monitors, run.parts)
+    if reporters.cadence.evaluation and names:
+        evaluate(run, reporters, evaluation_of(run, reporters, 0, state), names)
+
+
+def evaluate(run: Run, reporters: Reporters, evaluation: Evaluation, names: Sequence[str]) -> None:
+    """Run probes and measures; log and note what they find."""
+    step, log = evaluation.step, reporters.log
+    with paused(run, reporters, "evaluation"):
+        found = evaluate_during_training(evaluation, names, reporters.first)
+    for name, value in found.metrics.items():
+        reporters.first.setdefault(name, value)
+    if found.metrics:
+        log.write(step, found.metrics)
+    for name, picture in found.pictures.items():
+        log.picture(step, name, picture)
+    if found.texts:
+        reporters.progress.note(f"step {step}: {'  '.join(found.texts)}")
+    for warning in found.warnings:
+        reporters.progress.note(f"step {step}: warning: {warning}")
+    note_failures(reporters, step, found.failed)
+
+
+def note_failures(reporters: Reporters, step: int, failed: Mapping[str, str]) -> None:
+    """Tell which evaluations failed, {evaluation: why}."""
     for name, why in failed.items():
         reporters.progress.note(f"step {step}: {name} failed ({why}); training goes on")
 
 
 def draw_pictures(log: Log, evaluation: Evaluation) -> None:
     """Draw what the method can show of itself."""
-    if "reconstruct" in evaluation.parts.method.apply:
+    if restorable_streams(evaluation.parts):
         reconstruction = method_pictures.draw_reconstruction(evaluation)
         log.write(evaluation.step, reconstruction.errors)
-        log.picture(evaluation.step, "reconstruction", reconstruction.sheet)
+        if reconstruction.sheet is not None:
+            log.picture(evaluation.step, "reconstruction", reconstruction.sheet)
     for name, sheet in method_pictures.draw_sheets(evaluation).items():
         log.picture(evaluation.step, name, sheet)

@@ -14,8 +14,8 @@ from maskmim.config.load import load
 from maskmim.config.python_file import config_files
 from maskmim.planning.cost import batch_shapes
 from maskmim.training.build import assemble, build_method, init_sharded, jitted_step
-from maskmim.training.sharding import put
 from maskmim.tree_paths import named_leaves
+from tests.batches import random_batch
 
 TINY = sorted(path.stem for path in config_files().values() if "tiny" in path.read_text())
 # Other choices of a config that build another network or another method.
@@ -43,13 +43,6 @@ DOZEN = {
 }
 NEEDED = {"folder": "path=photos"}  # arguments without which a config does not load
 PUBLISHED = ["mae", "mae:variant=H/14,epochs=1600", "colormae"]
-
-
-def random(rng, shape):
-    """An array as the pipeline makes it, of random values."""
-    if shape.dtype == np.uint8:
-        return rng.integers(0, 256, shape.shape, np.uint8)
-    return rng.standard_normal(shape.shape).astype(shape.dtype)
 
 
 def tiny(name: str):
@@ -97,8 +90,7 @@ def test_three_tiny_steps(name):
     step = jitted_step(config, parts)
     rng = np.random.default_rng(0)
     for _ in range(3):
-        shapes = batch_shapes(config, config.train.batch_size)
-        batch = {name: put(random(rng, shape), parts.mesh) for name, shape in shapes.items()}
+        batch = random_batch(config, rng, parts.mesh)
         state, metrics = step(state, frozen, batch)
         assert all(math.isfinite(float(value)) for value in metrics.values()), metrics
     assert step._cache_size() == 1

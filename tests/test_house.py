@@ -14,6 +14,7 @@ FLOORS = (
     ("config", "runtime"),
     ("data", "masks", "quantize", "schedules"),
     ("generate", "losses", "optim", "reporting"),
+    ("modalities",),
     ("training",),
     ("checkpoints", "models"),
     ("interop", "targets"),

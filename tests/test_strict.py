@@ -41,7 +41,10 @@ def entries(parts, variables):
 
 
 def examples(parts):
-    return {parts.spec.stream: jax.ShapeDtypeStruct((4, *parts.spec.shape), parts.spec.dtype)}
+    return {
+        name: jax.ShapeDtypeStruct((4, *one.shape), one.dtype)
+        for name, one in parts.spec.arrays.items()
+    }
 
 
 def zeros(parts):

@@ -28,11 +28,21 @@ from maskmim.runtime.environment import drawing, rounding
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Tree
 
+# What a run that began from weights records of them, see `interop.initial_weights`.
+BEGAN = "began"
 
-def origin(config: ConfigDict, records: Records, frozen: Tree) -> dict[str, Any]:
+
+def origin(
+    config: ConfigDict,
+    records: Records,
+    frozen: Tree,
+    *,
+    began: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return what every checkpoint of a run records: its data, weights of others, and environment.
 
-    'weights' is there where the config names a place that they are read from.
+    'weights' is there where the config names a place that they are read from, 'began' where the run
+    began from weights; it is the record of these, the same in all its checkpoints.
     """
     weights = {"weights": digest_arrays(frozen)} if weights_places(config) else {}
     return {
@@ -40,6 +50,7 @@ def origin(config: ConfigDict, records: Records, frozen: Tree) -> dict[str, Any]
         "examples": len(records),
         "sample": content_sample(records),
         **weights,
+        **({} if began is None else {BEGAN: dict(began)}),
         "drawing": drawing(),
         "rounding": numerics(),
     }

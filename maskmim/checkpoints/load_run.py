@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +26,7 @@ class TrainedRun(NamedTuple):
 
     variables: params and extra as numpy arrays; frozen is (): call `method.freeze()` for it.
     step:      of the checkpoint that was read.
+    origin:    what the checkpoint records beside its arrays, see `continuation.origin`.
     """
 
     config: ConfigDict
@@ -32,6 +34,13 @@ class TrainedRun(NamedTuple):
     method: Method
     variables: Variables
     step: int
+    origin: Mapping[str, Any] = {}
+
+    @property
+    def evaluated(self) -> Variables:
+        """The variables with the params that evaluation reads, see `Apply.evaluated`."""
+        evaluated = self.method.apply.get("evaluated")
+        return evaluated(self.variables) if evaluated else self.variables
 
 
 def load_trained(workdir: str | Path) -> TrainedRun:
@@ -55,4 +64,5 @@ def load_trained(workdir: str | Path) -> TrainedRun:
             raise ConfigError(explain_no_checkpoint(workdir))
         check_config_of(restored, config, workdir)
         params, extra = (jax.tree.map(np.asarray, restored.state[part]) for part in PARTS)
-    return TrainedRun(config, spec, method, Variables(params, extra, ()), restored.step)
+    variables = Variables(params, extra, ())
+    return TrainedRun(config, spec, method, variables, restored.step, restored.data)

@@ -31,7 +31,8 @@ class Rule(NamedTuple):
 # Last parts of keys that say where something lies.
 PLACES = ("path", "workdir", "data_dir", "root", "folder", "directory", "file")
 
-# The first rule that matches a key counts; `section.*.path` are the keys of PLACES in a section.
+# The first rule that matches a key counts; `section.*.path` are the keys of PLACES in a section,
+# `section.*.key` that key of every entry of a section.
 RULES = (
     Rule(
         "train.epochs",
@@ -47,6 +48,8 @@ RULES = (
     Rule("log", True, "it changes what is written, not what is learnt"),
     Rule("evals", True, "it changes what is measured, not what is learnt"),
     Rule("process", True, "limits and stored programs change nothing that is learnt"),
+    Rule("input.kind", True, "it changes what is shown, not what is learnt"),
+    Rule("input.streams.*.kind", True, "it changes what is shown, not what is learnt"),
     Rule("data.workers", True, "batches do not depend on who reads them"),
     Rule("data.threads", True, "batches do not depend on who reads them"),
     Rule("data.max_bad_share", True, "a limit, which changes no batch"),
@@ -62,6 +65,12 @@ RULES = (
         "the weights that are read must be the same, wherever they lie; so for workdir",
     ),
     Rule("tokenizer.*.path", True, "as of teachers"),
+    Rule(
+        "begin",
+        False,
+        "a run begins once: its checkpoints hold what it took, and the source is not read again",
+    ),
+    Rule("ema", False, "the average begins with the run, and the checkpoints hold it as it was"),
     Rule("data", False, "the examples left of this epoch would be others"),
     Rule("seed", False, "order, augmentation and masks are drawn from it"),
     Rule("input", False, "the stored network has the shapes of the old input"),
@@ -118,9 +127,14 @@ def find_rule(key: str) -> Rule:
 
 
 def _matches(key: str, pattern: str) -> bool:
-    section, star, _ = pattern.partition(".*.")
+    section, star, last = pattern.partition(".*.")
     is_inside = key.startswith(f"{section}.")
-    return is_inside and key.rpartition(".")[2] in PLACES if star else is_inside or key == section
+    if not star:
+        return is_inside or key == section
+    if last == "path":
+        return is_inside and key.rpartition(".")[2] in PLACES
+    inner = key.removeprefix(f"{section}.").partition(".")[2]
+    return is_inside and f"{inner}.".startswith(f"{last}.")
 
 
 def weights_places(config: ConfigDict) -> list[str]:

@@ -21,7 +21,8 @@ def base() -> ConfigDict:
 
     # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
     # statistics of pixels in [0, 1]. channel_names: of each channel, or none. classes: how many,
-    # where values are indices. streams, fields, labels: what else an example has, by name.
+    # where values are indices. kind: how it is shown, [speed]. streams, fields, labels: what else
+    # an example has, by name.
     config.input = ConfigDict(
         {
             "size": (224, 224),
@@ -32,10 +33,16 @@ def base() -> ConfigDict:
             "dtype": "uint8",
             "channel_names": (),
             "classes": 0,
+            "kind": brick("maskmim.modalities.image"),
             "streams": {},
             "fields": {},
             "labels": {},
         }
+    )
+
+    # [result] Weights to begin with: of a run (workdir) or a file, see docs/weights.md.
+    config.begin = ConfigDict(
+        {"workdir": "", "file": "", "weights": "trained", "take": (), "fresh": ()}
     )
 
     # [result] The method: its function, and one section for each of its keywords.
@@ -60,17 +67,27 @@ def base() -> ConfigDict:
         }
     )
 
-    # [result] micro_batches splits the batch to save memory and changes no result.
-    config.train = ConfigDict(
-        {"epochs": 300.0, "batch_size": 4096, "micro_batches": 1, "max_bad_steps": 3}
-    )
-    config.optim = brick("maskmim.optim.adamw")
-    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+    config.update(learning())
 
     # [speed]
     config.update(upkeep())
     config.evals = evaluation()
     return config.lock()
+
+
+def learning() -> ConfigDict:
+    """Return what a run learns by: train, ema, optim, schedule; all [result]."""
+    config = ConfigDict()
+    # micro_batches splits the batch to save memory and changes no result.
+    config.train = ConfigDict(
+        {"epochs": 300.0, "batch_size": 4096, "micro_batches": 1, "max_bad_steps": 3}
+    )
+    # An average of the weights that evaluation reads, by its momentum, such as
+    # brick("maskmim.teachers.momentum.constant", value=0.9999); None for the weights themselves.
+    config.ema = None
+    config.optim = brick("maskmim.optim.adamw")
+    config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=40.0)
+    return config
 
 
 def stream(**values: object) -> ConfigDict:
@@ -87,6 +104,7 @@ def stream(**values: object) -> ConfigDict:
             "dtype": "uint8",
             "channel_names": (),
             "classes": 0,
+            "kind": brick("maskmim.modalities.image"),
         }
     )
     return _changed(section, values)
@@ -103,7 +121,8 @@ def field(**values: object) -> ConfigDict:
 def _changed(section: ConfigDict, values: Mapping[str, object]) -> ConfigDict:
     """Return a locked section with other values; KeyError names a key that it lacks."""
     with section.lock().ignore_type():
-        section.update(values)
+        for name, value in values.items():
+            section[name] = value
     return section
 
 
@@ -144,7 +163,9 @@ def upkeep() -> ConfigDict:
 def evaluation() -> ConfigDict:
     """Return an evaluation on the embedded photographs.
 
-    every_epochs 0: at the end only. decode None: as data.decode.
+    every_epochs 0: at the end only. decode None: as data.decode. streams: those that enter the
+    encoder, by name; () for all. during, at_end: probes and measures of an evaluation in training,
+    and of the last one. monitors: measures of every evaluation.
     """
     return ConfigDict(
         {
@@ -154,12 +175,21 @@ def evaluation() -> ConfigDict:
             "transform": brick("maskmim.data.transforms.resize_center_crop"),
             "batch_size": 256,
             "pooling": "mean",
+            "streams": (),
             "every_epochs": 0.0,
             "during": ("knn",),
             "at_end": ("knn", "linear_probe", "reconstruction"),
+            "monitors": ("effective_rank", "feature_std", "held_out", "agreement"),
             "probes": {
                 "knn": brick("maskmim.evals.knn.knn"),
                 "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+            },
+            "measures": {
+                "effective_rank": brick("maskmim.evals.effective_rank.effective_rank"),
+                "feature_std": brick("maskmim.evals.effective_rank.feature_std"),
+                "held_out": brick("maskmim.evals.held_out.held_out"),
+                "agreement": brick("maskmim.evals.agreement.agreement"),
+                "lidar": brick("maskmim.evals.lidar.lidar"),
             },
         }
     )

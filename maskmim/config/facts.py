@@ -1,4 +1,4 @@
-"""What a brick declares besides its signature: hints, grids, counts, pictures, labels.
+"""What a brick declares besides its signature: hints, grids, counts, pictures, needs.
 
 A decorator of the brick's kind attaches a `Facts`; `facts_of` reads it, through any
 functools.partial. Bricks of your own package use the same decorators:
@@ -25,13 +25,16 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", bound=Callable)
 
 ANY_AXES = (1, 2, 3)
+# What a measure may need, see `maskmim.evals.needs`.
+MEASURE_NEEDS = ("features", "labels", "label_maps", "samples", "student", "test", "training")
 
 
 @dataclass(frozen=True)
 class Facts:
     """The declarations of a brick.
 
-    needs:        names of the hints that it reads; samplers, scores and targets.
+    needs:        names of the hints that it reads; samplers, scores and targets. Of a measure:
+                  what it needs, of MEASURE_NEEDS.
     axes:         numbers of grid axes that a sampler serves: 1 for sequences, 2 for images and
                   spectrograms, 3 for clips.
     counts:       (grid, *, ratio, ...) -> (visible, predicted) tokens of a sampler, or a tuple of
@@ -102,6 +105,16 @@ def augmentation(
 def probe(*, needs_labels: bool) -> Callable[[Function], Function]:
     """Declare whether a probe needs labelled images."""
     return _attached(Facts(needs_labels=needs_labels))
+
+
+def measure(*, needs: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Declare what a measure needs, names of MEASURE_NEEDS; ValueError for another name."""
+    facts = Facts(needs=needs)
+    if unknown := sorted(set(needs) - set(MEASURE_NEEDS)):
+        raise ValueError(
+            f"a measure needs {', '.join(unknown)}; known are {', '.join(MEASURE_NEEDS)}"
+        )
+    return _attached(facts)
 
 
 def _attached(facts: Facts) -> Callable[[Function], Function]:

@@ -15,11 +15,13 @@ ALIASES = {
     "blr": "lr",
     "bs": "batch_size",
     "data_path": "train.path",
+    "finetune": "begin.file",
     "image_size": "input.size",
     "img_size": "input.size",
     "input_size": "input.size",
     "learning_rate": "lr",
     "num_workers": "workers",
+    "pretrained": "begin.file",
     "random_seed": "seed",
     "wd": "weight_decay",
 }

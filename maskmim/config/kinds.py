@@ -36,6 +36,7 @@ class Kind:
     home:     the package of maskmim that has functions of this kind, '' for none.
     example:  the path of one, '' for none.
     by_name:  names of further arguments that it is called with, as keywords.
+    of:       the name of its first argument's type, '' for any.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Kind:
     home: str = ""
     example: str = ""
     by_name: tuple[str, ...] = ()
+    of: str = ""
 
     def describe(self) -> str:
         """Return the kind in words: 'a loss, a function (prediction, target, *, ...) -> Array'."""
@@ -70,6 +72,12 @@ MODEL = Kind(
 SAMPLER = Kind("a sampler", ("randomness", "context"), ("Mask",), home="maskmim.masks")
 TEACHER = Kind("a teacher", (), ("Teacher",), home="maskmim.teachers")
 OBJECTIVE = Kind("an objective", (), ("Objective",), home="maskmim.objectives")
+PAIR_OBJECTIVE = Kind(
+    "an objective of pairs of views", (), ("PairObjective",), home="maskmim.objectives"
+)
+SAMPLER_OF_VIEWS = Kind(
+    "a sampler of views", ("randomness", "context"), ("tuple",), home="maskmim.masks.views"
+)
 TARGET = Kind("a target", ("view",), _ARRAYS, home="maskmim.targets")
 LOSS = Kind("a loss", ("prediction", "target"), _ARRAYS, home="maskmim.losses")
 LEARNED = Kind(
@@ -99,13 +107,29 @@ DECODER = Kind("a decoder", ("rng", "encoded"), _MADE, home="maskmim.data", by_n
 AUGMENTATION = Kind(
     "an augmentation", ("rng", "array"), _MADE, home="maskmim.data", by_name=("size",)
 )
-PROBE = Kind("a probe", ("features",), ("Iterator", "Metrics"), home="maskmim.evals")
+_SERIES = ("Iterator", "Metrics")
+PROBE = Kind("a probe", ("features",), _SERIES, home="maskmim.evals", of="Features")
+MEASURE = Kind("a measure", ("trained",), _SERIES, home="maskmim.evals", of="Trained")
 METHOD = Kind(
     "a method",
     ("spec",),
     ("Method",),
     home="maskmim.methods",
     example="maskmim.methods.masked.masked",
+)
+MODALITY = Kind(
+    "a kind of stream",
+    (),
+    ("Modality",),
+    home="maskmim.modalities",
+    example="maskmim.modalities.image",
+)
+MOMENTUM = Kind(
+    "a schedule of a momentum",
+    ("progress",),
+    _ARRAYS,
+    home="maskmim.teachers.momentum",
+    example="maskmim.teachers.momentum.constant",
 )
 RULES = Kind(
     "sharding rules",
@@ -116,11 +140,12 @@ RULES = Kind(
 )
 
 # Annotations of keywords that mean a kind with a name, by the names in them.
-_NAMED = (MODEL, SAMPLER, TEACHER, OBJECTIVE, LEARNED)
+_NAMED = (MODEL, SAMPLER, SAMPLER_OF_VIEWS, TEACHER, OBJECTIVE, PAIR_OBJECTIVE, LEARNED)
 # Names of the types that bricks return: a function that returns another of them is of another kind.
 _TOLD_APART = frozenset(
     {
-        *(name for kind in (*_NAMED, OPTIMISER, SCHEDULE, PROBE, METHOD) for name in kind.returns),
+        *(name for kind in (*_NAMED, OPTIMISER, SCHEDULE, PROBE) for name in kind.returns),
+        *(name for kind in (METHOD, MODALITY) for name in kind.returns),
         *_MADE,
         *("Codebook", "Critic", "Frozen", "PictureCodes", "TokenModel", "Tokenizer", "Compute"),
         *("bool", "float", "int", "str", "list", "tuple", "NoneType"),
@@ -168,6 +193,8 @@ def misfit(function: Callable, kind: Kind) -> str:
     else:
         if reason := _other_arguments(parameters, kind):
             return reason
+        if reason := _of_another_type(parameters, kind):
+            return reason
         heads = _heads(signature.return_annotation)
     other = [head for head in heads if head in _TOLD_APART and head not in kind.returns]
     if kind.returns and heads and len(other) == len(heads):
@@ -185,6 +212,15 @@ def _other_arguments(parameters: Any, kind: Kind) -> str:
         return ""
     shown = ", ".join(p.name for p in positional)
     return f"it is called with ({shown})"
+
+
+def _of_another_type(parameters: Any, kind: Kind) -> str:
+    """Return why the first argument of a function is not of the type of a kind, or ''."""
+    first = next((each for each in parameters if each.kind in _POSITIONAL), None)
+    heads = _heads(first.annotation) if kind.of and first else ()
+    if not heads or kind.of in heads:
+        return ""
+    return f"it is called with {heads[0]}, not with {kind.of}"
 
 
 def _signature(function: Callable) -> inspect.Signature:

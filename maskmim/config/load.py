@@ -37,6 +37,7 @@ from maskmim.config.bricks import (
     resolve,
 )
 from maskmim.config.check import kind_at, of_another_kind
+from maskmim.config.defaults import field, stream
 from maskmim.config.keys import unknown_key
 from maskmim.config.parse import ConfigError, kinds_of, parse
 from maskmim.config.python_file import run_file
@@ -45,6 +46,11 @@ from maskmim.config.upgrade import COMPUTE
 
 # Keys that have a number for each axis of space.
 PER_AXIS = ("size", "patch")
+# Sections of `input` to which flags may add entries, and what makes one: a label set has a number.
+NEW_ENTRIES = {"streams": stream, "fields": field, "labels": lambda: None}
+ENTRY_ENDS = {"streams": ".channels=1", "fields": ".shape=32,32", "labels": "=10"}
+# Sections to which flags may add a brick under a new name.
+NEW_BRICKS = ("evals.probes", "evals.measures")
 
 
 def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -68,6 +74,8 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     config = _copy(config)
     check_bricks(config)
     pairs = [pair for text in overrides for pair in _pairs(config, text)]
+    for path, _ in pairs:
+        _open(config, path)
     chosen = sorted((p for p in pairs if p[0].endswith(".brick")), key=lambda p: p[0].count("."))
     open_keys = set()
     for path, value in chosen:
@@ -160,6 +168,31 @@ def _parent(config: ConfigDict, path: str) -> tuple[ConfigDict, str]:
     return section, name
 
 
+def _open(config: ConfigDict, path: str) -> None:
+    """Make the entry of `input.streams`, `.fields` or `.labels` that a key lies in, in place."""
+    _open_brick(config, path)
+    section, _, rest = path.removeprefix("input.").partition(".")
+    name = rest.partition(".")[0]
+    if not path.startswith("input.") or section not in NEW_ENTRIES or not name:
+        return
+    if section in config.input and name not in config.input[section]:
+        config.input[section][name] = _unlocked(NEW_ENTRIES[section]())
+
+
+def _open_brick(config: ConfigDict, path: str) -> None:
+    """Make the entry of `evals.probes` or `.measures` that a flag puts a brick into, in place."""
+    for section in NEW_BRICKS:
+        name, _, rest = path.removeprefix(f"{section}.").partition(".")
+        if path.startswith(f"{section}.") and rest == "brick":
+            holder = config.evals[section.removeprefix("evals.")]
+            if name not in holder:
+                holder[name] = None
+
+
+def _unlocked(value: Any) -> Any:
+    return _copy(value) if isinstance(value, ConfigDict) else value
+
+
 def _to_set(config: ConfigDict, path: str) -> str:
     """Return the key that a flag sets for a value: that of its path where it is a brick."""
     return f"{path}.brick" if kind_at(annotation_at(config, path)) else path
@@ -171,6 +204,8 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
     now = section[name]
     if isinstance(now, ConfigDict):
         inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
+        if path.removeprefix("input.") in NEW_ENTRIES:
+            inside = f"its entries, as in --config.{path}.NAME{ENTRY_ENDS[path[6:]]}"
         raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
     annotation = annotation_at(config, path)
     try:
@@ -180,6 +215,8 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
     if kind_at(annotation) and isinstance(value, str):
         raise ConfigError(f"{path} takes a brick: put it there with --config.{path}.brick={value}")
     with section.ignore_type():
+        if name == "size" and now is None:  # a stream of the size of the main one until now
+            now = config.input.size
         per_axis = name in PER_AXIS and isinstance(value, tuple) and isinstance(now, tuple)
         section[name] = _for_all_axes(path, value, now) if per_axis else value
 

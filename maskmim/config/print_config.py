@@ -20,6 +20,7 @@ SPEED = (
     "data.threads",
     "data.workers",
     "evals",
+    "input.kind",
     "log",
     "mesh",
     "process",
@@ -62,7 +63,8 @@ def print_config(config: ConfigDict) -> str:
 def mark_of(key: str) -> str:
     """Return [speed] for a key that does not change what is learnt, else [result]."""
     inside = any(key == speed or key.startswith(f"{speed}.") for speed in SPEED)
-    return NO_RESULT if inside or key.endswith(SPEED_OF_BRICKS) else RESULT
+    of_stream = key.startswith("input.streams.") and ".kind." in key
+    return NO_RESULT if inside or of_stream or key.endswith(SPEED_OF_BRICKS) else RESULT
 
 
 def _rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from ml_collections import ConfigDict
 
@@ -17,6 +17,7 @@ from maskmim.config.ranges import (
     Means,
     NonNegative,
     NonNegativeInt,
+    Pattern,
     PositiveInt,
     Seed,
     Sizes,
@@ -30,6 +31,29 @@ _Epochs = Annotated[float, Limits(0.0, 1e6, above=True)]
 _Workers = Annotated[int, Limits(0, 1024)]
 _Threads = Annotated[int, Limits(1, 1024)]
 _Labelled = Annotated[_Function, kinds.SOURCE] | None
+_Names = tuple[str | NonNegativeInt, ...]
+_Modality = Annotated[_Function, kinds.MODALITY]
+
+
+class _Stream(TypedDict):
+    """The keys of a further stream; size None for that of the main stream."""
+
+    size: Sizes | None
+    channels: PositiveInt
+    mean: Means
+    std: Deviations
+    dtype: Literal["uint8", "int32", "float32"]
+    channel_names: _Names
+    classes: NonNegativeInt
+    kind: _Modality
+
+
+class _Field(TypedDict):
+    """The keys of an array of an example that is not turned into tokens."""
+
+    shape: tuple[PositiveInt, ...]
+    dtype: Literal["uint8", "int32", "float32", "bool"]
+
 
 # Keys that belong to no brick, beside the defaults of `config.defaults`.
 KEYS: dict[str, Any] = {
@@ -40,14 +64,27 @@ KEYS: dict[str, Any] = {
         "mean": Means,
         "std": Deviations,
         "stream": str,
-        "dtype": Literal["uint8", "float32"],
-        "channel_names": tuple[str | NonNegativeInt, ...],
+        "dtype": Literal["uint8", "int32", "float32"],
+        "channel_names": _Names,
+        "classes": NonNegativeInt,
+        "kind": _Modality,
+        "streams": Mapping[str, _Stream],
+        "fields": Mapping[str, _Field],
+        "labels": Mapping[str, PositiveInt],
+    },
+    "begin": {
+        "workdir": str,
+        "file": str,
+        "weights": str,
+        "take": tuple[Pattern, ...],
+        "fresh": tuple[Pattern, ...],
     },
     "data": {
         "train": Annotated[_Function, kinds.SOURCE],
         "decode": Annotated[_Function, kinds.DECODER],
         "augment": Annotated[_Function, kinds.AUGMENTATION],
         "max_bad_share": Fraction,
+        "repeats": PositiveInt,
         "workers": _Workers,
         "threads": _Threads,
     },
@@ -57,6 +94,7 @@ KEYS: dict[str, Any] = {
         "micro_batches": PositiveInt,
         "max_bad_steps": NonNegativeInt,
     },
+    "ema": Annotated[_Function, kinds.MOMENTUM] | None,
     "optim": Annotated[_Function, kinds.OPTIMISER],
     "schedule": Annotated[_Function, kinds.SCHEDULE],
     "mesh": {
@@ -74,7 +112,7 @@ KEYS: dict[str, Any] = {
     "log": {
         "every_steps": PositiveInt,
         "pictures_every_epochs": NonNegative,
-        "picture_channels": tuple[str | NonNegativeInt, ...],
+        "picture_channels": _Names,
     },
     "process": {
         "stuck_after_seconds": NonNegative,
@@ -88,10 +126,13 @@ KEYS: dict[str, Any] = {
         "transform": Annotated[_Function, kinds.AUGMENTATION],
         "batch_size": PositiveInt,
         "pooling": Literal["mean", "class"],
+        "streams": tuple[str, ...],
         "every_epochs": NonNegative,
         "during": tuple[str, ...],
         "at_end": tuple[str, ...],
+        "monitors": tuple[str, ...],
         "probes": Mapping[str, Annotated[_Function, kinds.PROBE]],
+        "measures": Mapping[str, Annotated[_Function, kinds.MEASURE]],
     },
 }
 

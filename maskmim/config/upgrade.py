@@ -7,10 +7,21 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import MOVED, brick, hyperparameters, required, resolve
-from maskmim.config.defaults import base
+from maskmim.config.defaults import base, field, stream
 
 # Sections whose plain keys are the same in every config; a later version may add some.
-COMMON = ("input", "calls", "data", "train", "mesh", "checkpoint", "log", "process", "evals")
+COMMON = (
+    "input",
+    "begin",
+    "calls",
+    "data",
+    "train",
+    "mesh",
+    "checkpoint",
+    "log",
+    "process",
+    "evals",
+)
 # Keywords of models in 0.1.0 that are keywords of their brick `compute` now.
 COMPUTE = ("dtype", "remat", "unroll")
 
@@ -32,6 +43,9 @@ RENAMED = {
     "maskmim.teachers.token_loss.predicted": {"head": "call"},
 }
 
+# Kinds of streams, of configs in which the name of the stream said how it is shown.
+SHOWN = {"audio": "maskmim.modalities.spectrogram", "video": "maskmim.modalities.clip"}
+
 
 def upgrade(config: ConfigDict) -> ConfigDict:
     """Return a stored config, changed in place, as this version would have stored it.
@@ -43,6 +57,7 @@ def upgrade(config: ConfigDict) -> ConfigDict:
     """
     with config.unlocked():
         _move_prototypes(config)
+        _say_kind(config)
         _rename(config)
         defaults = base()
         for section in COMMON:
@@ -51,6 +66,12 @@ def upgrade(config: ConfigDict) -> ConfigDict:
             for key, value in defaults[section].items():
                 if key not in config[section] and not (isinstance(value, ConfigDict) and value):
                     config[section][key] = value
+        if "ema" not in config:
+            config.ema = defaults.ema
+        if "measures" not in config.evals:
+            config.evals.measures = defaults.evals.measures
+        _declare_labels(config)
+        _fill_streams(config)
     return config.lock()
 
 
@@ -77,6 +98,33 @@ def _move_prototypes(config: ConfigDict) -> None:
             path, number = "maskmim.models.prototypes.prototypes", config.clusters.clusters
             config.calls = ConfigDict({"clusters": brick(path, clusters=number)})
             del config.clusters["clusters"]
+
+
+def _say_kind(config: ConfigDict) -> None:
+    """Give the input the kind that its stream's name stood for."""
+    if "input" in config and "kind" not in config.input:
+        stream = config.input.stream if "stream" in config.input else ""
+        config.input.kind = brick(SHOWN.get(stream, "maskmim.modalities.image"))
+
+
+def _declare_labels(config: ConfigDict) -> None:
+    """Declare the classes that codes are conditioned on, which the condition had, as labels."""
+    if "condition" in config and "classes" in config.condition:
+        with config.condition.unlocked():
+            if config.condition.classes:
+                config.input.labels = {config.condition.label: config.condition.classes}
+            else:
+                config.condition.label = ""
+            del config.condition["classes"]
+
+
+def _fill_streams(config: ConfigDict) -> None:
+    """Give further streams and fields the keys that their sections did not have."""
+    for section, make in (("streams", stream), ("fields", field)):
+        for entry in config.input[section].values():
+            for key, value in make().items():
+                if key not in entry:
+                    entry[key] = value
 
 
 def _renamed(value: Any) -> Any:

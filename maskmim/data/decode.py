@@ -151,7 +151,7 @@ def decode(
         return _check_array(encoded, channels)
     if not encoded:
         raise BadImage("empty file")
-    with _bad_images(max_pixels):
+    with bad_images(max_pixels):
         if encoded[:3] == b"\xff\xd8\xff" and channels in _MODES:
             pixels = _decode_jpeg(encoded, channels, max_pixels, short_side)
             if pixels is not None:
@@ -168,7 +168,7 @@ def read_stored(encoded: bytes | np.ndarray, *, max_pixels: int = MAX_PIXELS) ->
     image = read_deep_image(encoded, None, max_pixels)
     if image is not None:
         return image
-    with _bad_images(max_pixels), Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
+    with bad_images(max_pixels), Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
         grey = opened.mode in ("1", "L", "LA", "La")
         alpha = opened.mode in ("LA", "RGBA", "PA") or "transparency" in opened.info
     pixels = decode(encoded, channels=4 if alpha else 1 if grey else 3, max_pixels=max_pixels)
@@ -195,12 +195,12 @@ def read_deep_image(
         return _from_array(encoded)
     if not encoded:
         raise BadImage("empty file")
-    with _bad_images(max_pixels):
+    with bad_images(max_pixels):
         return _read_if_deep(encoded, channels, max_pixels)
 
 
 @contextlib.contextmanager
-def _bad_images(max_pixels: int) -> Iterator[None]:
+def bad_images(max_pixels: int) -> Iterator[None]:
     """Raise BadImage for whatever a decoder raises: almost anything, on malformed files."""
     try:
         yield

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from maskmim.config.facts import bound_keywords
+from maskmim.data.decode_each import decoders_of
 from maskmim.data.records import DataError
 
 # Hyperparameters of decoders that change what an example means, and what differs with another.
@@ -19,13 +20,22 @@ MEANINGS = {
 def check_same_meaning(train: Callable[..., Any], evals: Callable[..., Any]) -> None:
     """Raise DataError where the decoders of training and evaluation differ in one of MEANINGS.
 
-    train, evals: bound bricks. Compares what both have.
+    train, evals: bound bricks. Compares what both have, of several streams each.
     """
-    ours, theirs = bound_keywords(train), bound_keywords(evals)
-    for key, differs in MEANINGS.items():
-        if key in ours and key in theirs and ours[key] != theirs[key]:
+    theirs = decoders_of(evals)
+    for name, ours in decoders_of(train).items():
+        if name in theirs:
+            _compare(bound_keywords(ours), bound_keywords(theirs[name]), name)
+
+
+def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> None:
+    """Raise DataError where the keywords of two decoders differ; name: of their stream, or ''."""
+    inside = f"streams.{name}." if name else ""
+    for word, differs in MEANINGS.items():
+        if word in ours and word in theirs and ours[word] != theirs[word]:
+            key = f"{inside}{word}"
             raise DataError(
-                f"data.decode.{key} is {ours[key]}, but evals.decode.{key} is {theirs[key]}: "
+                f"data.decode.{key} is {ours[word]}, but evals.decode.{key} is {theirs[word]}: "
                 f"evaluations would see {differs} than the training; give both the same, as by "
-                f"--config.evals.decode.{key}={ours[key]}"
+                f"--config.evals.decode.{key}={ours[word]}"
             )

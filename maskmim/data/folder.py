@@ -61,8 +61,8 @@ class FileRecords(abc.ABC):
         return self._names[index]
 
     @abc.abstractmethod
-    def _content(self, index: int) -> bytes:
-        """Return the bytes of a file. Raises BadImage where they cannot be read."""
+    def _content(self, index: int) -> bytes | dict[str, bytes]:
+        """Return the bytes of a file, or of the file of each stream. Raises BadImage for none."""
 
 
 class FolderRecords(FileRecords):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from maskmim.config.facts import bound_keywords, function_of
 from maskmim.data.decode import as_stored, limits_of, picture, read_deep_image, scaled
-from maskmim.data.records import BadImage, DataError, Records
+from maskmim.data.decode_each import decoders_of, each
+from maskmim.data.records import BadImage, DataError, Example, Records
 from maskmim.data.tiff_header import unread_pages
 from maskmim.data.value_range import marks_among
 from maskmim.errors import count_of
+from maskmim.types import Spec
 
 SAMPLED, PIXELS = 16, 2**18  # Images, and values of each, that are looked at.
 LEAST_SHARE = 0.1  # Of the range, or of pixels in it: less is worth a word.
@@ -24,6 +26,14 @@ CURE = (
 
 def check_same_scale(train: Callable[..., Any], evals: Callable[..., Any]) -> None:
     """Raise DataError where the decoders of training and evaluation scale images differently."""
+    theirs = decoders_of(evals)
+    for name, ours in decoders_of(train).items():
+        if name in theirs:
+            _check_same_scale(ours, theirs[name], f".streams.{name}" if name else "")
+
+
+def _check_same_scale(train: Callable[..., Any], evals: Callable[..., Any], inside: str) -> None:
+    """Compare two decoders; inside: what follows data.decode and evals.decode in their keys."""
     functions = function_of(train), function_of(evals)
     if not set(functions) <= {picture, scaled, as_stored}:
         return
@@ -36,9 +46,44 @@ def check_same_scale(train: Callable[..., Any], evals: Callable[..., Any]) -> No
         for function, limits in zip(functions, scales, strict=True)
     )
     raise DataError(
-        f"data.decode is {first}, but evals.decode is {second}: evaluations and pictures would see "
-        "other values than the training; give both the same"
+        f"data.decode{inside} is {first}, but evals.decode{inside} is {second}: evaluations and "
+        "pictures would see other values than the training; give both the same"
     )
+
+
+def stream_remarks(records: Records, decode: Callable[..., Any], spec: Spec) -> list[str]:
+    """Return `range_remarks` of every stream of amounts that `each` decodes, or of the only one."""
+    if function_of(decode) is not each:
+        return range_remarks(records, decode, spec.channels)
+    remarks = []
+    for name, inner in decoders_of(decode).items():
+        if name in spec.arrays and not spec.arrays[name].classes:
+            lines = range_remarks(OneStream(records, name), inner, spec.arrays[name].channels)
+            remarks += [f"{name}: {line}" for line in lines]
+    return remarks
+
+
+class OneStream(Sequence):
+    """The records of a source with what is stored of one stream alone."""
+
+    def __init__(self, records: Records, stream: str):
+        self._records, self._stream = records, stream
+        self.labels, self.fingerprint = records.labels, records.fingerprint
+
+    def name(self, index: int) -> str:
+        """Return the record's name."""
+        return self._records.name(index)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._records[index]
+        if not isinstance(example.encoded, Mapping):
+            return example
+        if self._stream not in example.encoded:
+            raise BadImage(f"no {self._stream}")
+        return example._replace(encoded=example.encoded[self._stream])
 
 
 def _limits(decode: Callable[..., Any]) -> tuple[float, float] | None:
@@ -63,8 +108,8 @@ def range_remarks(records: Records, decode: Callable[..., Any], channels: int) -
     given = _limits(decode)
     shares, kinds, ranges, marks, paged = [], set(), set(), {}, []
     for index in np.linspace(0, len(records) - 1, min(SAMPLED, len(records))).round().astype(int):
-        encoded = records[int(index)].encoded
         try:
+            encoded = records[int(index)].encoded
             image = read_deep_image(encoded, channels)
             paged += [unread_pages(encoded, channels)] if isinstance(encoded, bytes) else []
         except BadImage:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskmim.config.describe import title
-from maskmim.data.pipeline import TRIES, check_type, output_shapes
+from maskmim.data.batch_arrays import (
+    as_declared,
+    channels_of,
+    check_array,
+    key_of,
+    output_shapes,
+    size_of,
+    with_fields,
+)
+from maskmim.data.joint_crop import check_maps_are_named
+from maskmim.data.pipeline import TRIES
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.errors import count_of
-from maskmim.types import Spec
+from maskmim.types import Field, Spec
 
 
 def check_example(
@@ -32,9 +42,11 @@ def check_example(
     rng, first = np.random.default_rng(0), None
     for index in range(min(TRIES, len(records))):
         try:
-            encoded = _call(source_key, lambda i=index: records[i]).encoded
+            example = _call(source_key, lambda i=index: records[i])
             decoded = _call(
-                decode_key, lambda e=encoded: decode(rng, e, channels=spec.channels), decode
+                decode_key,
+                lambda e=example.encoded: decode(rng, e, channels=channels_of(spec, e)),
+                decode,
             )
             break
         except BadImage as error:
@@ -45,24 +57,60 @@ def check_example(
             f"{source_key}: none of the first {tried} can be read, from {records.name(0)} on "
             f"({first}): check the data, input.channels and {decode_key}"
         )
-    made = _call(transform_key, lambda: transform(rng, decoded, size=spec.size), transform)
-    arrays = made if isinstance(made, dict) else {spec.stream: made}
+    check_maps_are_named(transform, spec, transform_key)
+    given = _call(decode_key, lambda: with_fields(decoded, example, spec), decode)
+    made = _call(transform_key, lambda: transform(rng, given, size=size_of(spec)), transform)
+    arrays = made if isinstance(made, Mapping) else {spec.stream: made}
     where = f"{transform_key} ({title(transform)}) gives"
-    for name, shape in output_shapes(transform, spec).items():
-        if name not in arrays:
-            raise DataError(f"{where} {', '.join(arrays)} and not {name!r}")
-        array = np.asarray(arrays[name])
-        if array.shape != tuple(shape):
+    for name, expected in output_shapes(transform, spec).items():
+        _check(arrays, name, expected, spec, (where, transform_key, decode_key))
+
+
+def check_labels(records: Records, spec: Spec) -> None:
+    """Raise DataError where the data lack a label set that the method learns from, or exceed it.
+
+    A class beyond the declared ones has no place in what the method learns, and its loss would not
+    be a number.
+    """
+    for name, classes in spec.labels.items():
+        if name not in records.labels:
             raise DataError(
-                f"{where} {name!r} of shape {array.shape} where the config wants {tuple(shape)}: "
-                f"check {transform_key}, {decode_key} and input"
+                f"input.labels has {name!r}, the training data have "
+                f"{', '.join(sorted(records.labels)) or 'no labels'}: declare one of these, or use "
+                "a method that needs no labels"
             )
-        if not np.can_cast(array.dtype, np.dtype(spec.dtype), "same_kind"):
+        known = len(records.labels[name])
+        if classes < known:
             raise DataError(
-                f"{where} {name!r} of type {array.dtype} where input.dtype is {spec.dtype}: check "
-                f"{transform_key} and {decode_key}, or change input.dtype"
+                f"input.labels.{name} is {classes}, but {name!r} has {known} classes: set "
+                f"input.labels.{name}={known}"
             )
-        check_type(array, np.dtype(spec.dtype))
+
+
+def _check(
+    arrays: Mapping[str, Any], name: str, expected: Field, spec: Spec, words: tuple[str, str, str]
+) -> None:
+    """Raise DataError where an array is missing, or its shape, dtype or values do not fit.
+
+    words: how sentences begin, and the keys of the transform and the decoder.
+    """
+    where, transform_key, decode_key = words
+    if name not in arrays:
+        raise DataError(f"{where} {', '.join(arrays)} and not {name!r}")
+    array, shape = as_declared(arrays[name], expected, name, spec), tuple(expected.shape)
+    if array.shape != shape:
+        raise DataError(
+            f"{where} {name!r} of shape {array.shape} where the config wants {shape}: "
+            f"check {transform_key}, {decode_key} and input"
+        )
+    key = key_of(name, spec)
+    kinds = {array.dtype.kind, np.dtype(expected.dtype).kind}
+    if len(kinds) > 1 and kinds != {"i", "u"}:
+        raise DataError(
+            f"{where} {name!r} of type {array.dtype} where {key} is {expected.dtype}: check "
+            f"{transform_key} and {decode_key}, or change {key}"
+        )
+    check_array(array, expected, name, spec)
 
 
 def _call(key: str, act: Callable[[], Any], brick: Callable | None = None) -> Any:

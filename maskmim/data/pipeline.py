@@ -1,34 +1,42 @@
 """Batches for training and for evaluation, from any source, through grain.
 
-The training stream is endless: its element g is record `order(seed, g // n)[g % n]` of n records,
-augmented with random numbers that depend only on (seed, g). Global batch b is the elements
-b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p of P gets the
-p-th of P equal, contiguous parts of it. The batches do not depend on the number of processes,
-workers and threads, and starting at batch k costs nothing, so the state of the data loader is one
-integer.
+The training stream is endless: its element g is record `order(seed, r // n)[r % n]` of n records
+with r = g // repeats, augmented with random numbers that depend only on (seed, g). Global batch b
+is the elements b * batch_size ... (b + 1) * batch_size - 1, so batches may span epochs; process p
+of P gets the p-th of P equal, contiguous parts of it. The batches do not depend on the number of
+processes, workers and threads, and starting at batch k costs nothing, so the state of the data
+loader is one integer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 from absl import flags
 
-from maskmim.config.facts import bound_keywords, facts_of
 from maskmim.data.bad_files import BadFiles
+from maskmim.data.batch_arrays import (
+    channels_of,
+    check_array,
+    made,
+    output_shapes,
+    size_of,
+    with_fields,
+)
 from maskmim.data.decode import picture
 from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
 from maskmim.data.workers import live_with_parent, restart_dead_workers
 from maskmim.errors import count_of
-from maskmim.types import Spec
+from maskmim.types import Field, Spec
 
 __all__ = ["BadFiles", "eval_batches", "output_shapes", "train_batches"]
 
@@ -48,6 +56,7 @@ def train_batches(
     seed: int,
     augment: Transform,
     decode: Decode = picture,
+    repeats: int = 1,
     start_batch: int = 0,
     workers: int = 0,
     threads: int = 4,
@@ -58,34 +67,41 @@ def train_batches(
 
     spec: of an example. batch_size: of all processes together.
     decode:  brick `(rng, encoded, channels) -> array`, from a record to an array: an image
-             u8[h, w, C], frames of a clip, a waveform.
+             u8[h, w, C], frames of a clip, a waveform. Where encoded is a mapping, channels is
+             {stream: channels}, and the result {name: array}, see `decode_each`.
     augment: brick `(rng, array, size) -> array of spec.shape and spec.dtype`, or a dict of
-             several arrays, see `output_shapes`. decode and augment draw from one Generator of this
+             several arrays, see `output_shapes`. Of several streams or fields array and size are
+             mappings, see `batch_arrays`. decode and augment draw from one Generator of this
              example alone.
+    repeats: each record is decoded once and augmented this many times; these examples stand side
+             by side in one batch, each with its own random numbers. A decoder that draws, draws
+             once for all of them.
     workers: data loader processes, 0 for none. threads: in each worker, or in this process.
 
     A batch holds, for b = batch_size / process_count:
-      spec.stream ('image')  spec.dtype[b, *spec.shape], or the arrays that augment makes
+      spec.stream ('image')  spec.dtype[b, *spec.shape]; of other streams and of fields too; or
+               the arrays that augment makes
       'label'  {label set: i32[b]}, {} without labels
       'record' i64[b] the index of the record that was due
       'bad'    i64[b] that index where the record could not be read, else -1; picture and labels
                are then those of the next readable record (index + 1, ..., then from 0).
       'reason' tuple of b texts: why it could not be read, '' where it could.
-    Each epoch takes each record once, in a new order.
-    Raises DataError for fewer records than batch_size, a batch size that does not divide among the
-    processes, a negative seed; while iterating TooManyBadImages where 64 records in a row cannot be
-    read, and WorkersDied where workers die repeatedly (they restart after a single death, see
-    `workers`).
+    Each epoch takes each record once (repeats times side by side), in a new order.
+    Raises DataError for fewer examples than batch_size, a batch size that does not divide among the
+    processes and repeats, a negative seed; for an array that does not fit; while iterating
+    TooManyBadImages where 64 records in a row cannot be read, and WorkersDied where workers die
+    repeatedly (they restart after a single death, see `workers`).
     """
     slots = _slots(batch_size, process_index, process_count)
-    check_batch_size(records, batch_size)
+    check_repeats(batch_size, repeats, process_count)
+    check_batch_size(records, batch_size, repeats)
     if seed < 0:
         raise DataError(f"the seed must be 0 or more, got {seed}")
     # grain shuffles epoch e with seed + e: unless seeds are spread, 0 and 1 share their orders.
     shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
     reader = _Reader(records, spec, decode, augment, seed, threads)
-    load = _TrainBatch(reader, order, batch_size, slots)
+    load = _TrainBatch(reader, order, batch_size, slots, repeats)
 
     def begin(number: int) -> Iterator[Batch]:
         batches = grain.MapDataset.range(sys.maxsize // batch_size)[number:].map(load)
@@ -94,13 +110,27 @@ def train_batches(
     return restart_dead_workers(begin, start_batch) if workers else begin(start_batch)
 
 
-def check_batch_size(records: Records, batch_size: int) -> None:
-    """Raise DataError where the records are fewer than one batch."""
-    if len(records) < batch_size:
+def check_batch_size(records: Records, batch_size: int, repeats: int = 1) -> None:
+    """Raise DataError where the records, each taken `repeats` times, are fewer than one batch."""
+    examples = len(records) * repeats
+    if examples < batch_size:
         verb = "is" if len(records) == 1 else "are"
+        times = f", {repeats} times each," if repeats > 1 else ""
         raise DataError(
-            f"{count_of(len(records), 'image')} {verb} fewer than one batch of {batch_size:,}: "
-            f"lower train.batch_size to {len(records)} or less, or add images"
+            f"{count_of(len(records), 'image')}{times} {verb} fewer than one batch of "
+            f"{batch_size:,}: lower train.batch_size to {examples} or less, or add images"
+        )
+
+
+def check_repeats(batch_size: int, repeats: int, processes: int = 1) -> None:
+    """Raise DataError where data.repeats does not divide the batch of each process."""
+    share = batch_size // processes
+    if share % repeats:
+        of_each = f" ({share:,} for each of {processes} processes)" if processes > 1 else ""
+        raise DataError(
+            f"data.repeats={repeats} does not divide train.batch_size={batch_size:,}{of_each}: the "
+            "crops of a record stand in one batch; choose a multiple of "
+            f"{repeats * processes} as train.batch_size"
         )
 
 
@@ -129,17 +159,6 @@ def eval_batches(
     reader = _Reader(records, spec, decode, transform, 0, threads)
     batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
     return iter(_prefetch(batches, workers=0))
-
-
-def output_shapes(augment: Transform, spec: Spec) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the arrays that an augmentation makes of one example, by name.
-
-    One array, {spec.stream: spec.shape}, unless `Facts.makes` of the augmentation says otherwise.
-    """
-    shapes = facts_of(augment).makes
-    if shapes is None:
-        return {spec.stream: spec.shape}
-    return shapes(spec.size, spec.channels, **bound_keywords(augment))
 
 
 def _slots(batch_size: int, index: int, count: int) -> range:
@@ -176,72 +195,73 @@ class _Reader:
     seed: int
     threads: int
 
-    def batch(self, positions: Sequence[int], indices: Sequence[int]) -> Batch:
-        """Return the batch of records `indices`, with the randomness of the stream `positions`."""
+    def batch(self, positions: Sequence[int], indices: Sequence[int], repeats: int = 1) -> Batch:
+        """Return the batch of records `indices`, with the randomness of the stream `positions`.
+
+        positions: `repeats` of them for each record, one after the other.
+        """
         count = len(positions)
-        arrays = {
-            name: np.zeros((count, *shape), self.spec.dtype)
-            for name, shape in output_shapes(self.transform, self.spec).items()
-        }
+        shapes = output_shapes(self.transform, self.spec)
+        arrays = {name: np.zeros((count, *one.shape), one.dtype) for name, one in shapes.items()}
+        records = np.repeat(np.asarray(indices, np.int64), repeats)
         batch: Batch = {
             **arrays,
             "label": {name: np.full(count, -1, np.int32) for name in self.records.labels},
-            "record": np.asarray(indices, np.int64),
+            "record": records,
             "bad": np.full(count, -1, np.int64),
         }
 
         reasons = [""] * count
 
-        def fill(slots: Iterable[int]) -> None:
-            for slot in slots:
-                error = self._fill(arrays, batch["label"], slot, positions[slot], indices[slot])
+        def fill(groups: Iterable[int]) -> None:
+            for group in groups:
+                slots = range(group * repeats, (group + 1) * repeats)
+                error = self._fill(batch, shapes, slots, positions[slots.start], indices[group])
                 if error is not None:
-                    batch["bad"][slot], reasons[slot] = indices[slot], error.reason
+                    for slot in slots:
+                        batch["bad"][slot], reasons[slot] = indices[group], error.reason
 
         # Several images per task: submitting a task costs a tenth of decoding a small image.
-        step = max(1, count // (4 * max(1, self.threads)))
-        tasks = [range(i, min(i + step, count)) for i in range(0, count, step)]
+        groups = len(indices)
+        step = max(1, groups // (4 * max(1, self.threads)))
+        tasks = [range(i, min(i + step, groups)) for i in range(0, groups, step)]
         for _ in _pool(max(1, self.threads)).map(fill, tasks):
             pass
         return batch | {"reason": tuple(reasons)}
 
     def _fill(
-        self,
-        arrays: dict[str, np.ndarray],
-        labels: dict[str, np.ndarray],
-        slot: int,
-        position: int,
-        index: int,
+        self, batch: Batch, shapes: dict[str, Field], slots: range, position: int, index: int
     ) -> BadImage | None:
-        """Fill one slot of a batch; return why the record that was due could not be used."""
-        # A counter-based generator: every (seed, position) is an independent stream, at no cost.
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
-        decoded, example_labels, error = self._readable(rng, index)
-        outputs = self.transform(rng, decoded, size=self.spec.size)
-        if not isinstance(outputs, dict):
-            outputs = {self.spec.stream: outputs}
-        for name, array in arrays.items():
-            check_type(outputs[name], array.dtype)
-            array[slot] = outputs[name]
-        for name, column in labels.items():
-            column[slot] = example_labels[name]
-        return error
+        """Fill the slots of one record; return why the record that was due could not be used."""
+        rng = _generator(self.seed, position)
+        read = self._readable(rng, index)
+        with self._naming(read.index):
+            for number, slot in enumerate(slots):
+                if number:
+                    rng = _generator(self.seed, position + number)
+                outputs = self.transform(rng, read.arrays, size=size_of(self.spec))
+                if not isinstance(outputs, Mapping):
+                    outputs = {self.spec.stream: outputs}
+                for name, shape in shapes.items():
+                    batch[name][slot] = check_array(made(outputs, name), shape, name, self.spec)
+                for name, column in batch["label"].items():
+                    column[slot] = read.labels[name]
+        return read.error
 
-    def _readable(
-        self, rng: np.random.Generator, index: int
-    ) -> tuple[np.ndarray, dict[str, int], BadImage | None]:
-        """Return array and labels of the first readable record from `index` on.
-
-        The last part says why record `index` itself cannot be read, None where it can.
-        """
+    def _readable(self, rng: np.random.Generator, index: int) -> _Read:
+        """Return the first readable record from `index` on."""
         total = len(self.records)
         first: BadImage | None = None
         for offset in range(min(TRIES, total)):
             used = (index + offset) % total
             try:
-                example = self.records[used]
-                decoded = self.decode(rng, example.encoded, channels=self.spec.channels)
-                return decoded, example.labels, first
+                with self._naming(used):
+                    example = self.records[used]
+                    decoded = self.decode(
+                        rng, example.encoded, channels=channels_of(self.spec, example.encoded)
+                    )
+                    arrays = with_fields(decoded, example, self.spec)
+                return _Read(arrays, example.labels, used, first)
             except BadImage as error:
                 first = first or error
         raise TooManyBadImages(
@@ -249,17 +269,26 @@ class _Reader:
             f"on ({first}): check the data, input.channels and data.decode"
         )
 
+    @contextlib.contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Name the record in a DataError."""
+        try:
+            yield
+        except DataError as error:
+            error.args = (f"{self.records.name(index)}: {error}",)
+            raise
 
-def check_type(values: np.ndarray, expected: np.dtype) -> None:
-    """Raise DataError where levels of 8 bits stand for real numbers, or the other way round."""
-    if np.asarray(values).dtype.kind == expected.kind:
-        return
-    raise DataError(
-        f"data.decode and data.augment give {np.asarray(values).dtype} where input.dtype is "
-        f"{expected}: use maskmim.data.decode.picture with input.dtype=uint8, and "
-        "maskmim.data.decode.scaled or .as_stored with input.dtype=float32, in data.decode and in "
-        "evals.decode"
-    )
+
+class _Read(NamedTuple):
+    """A record that was read: its index, arrays and labels.
+
+    error: why the record that was due could not be read, None where this is it.
+    """
+
+    arrays: Any
+    labels: dict[str, int]
+    index: int
+    error: BadImage | None
 
 
 @dataclass(frozen=True)
@@ -270,10 +299,13 @@ class _TrainBatch:
     order: Any
     batch_size: int
     slots: range
+    repeats: int
 
     def __call__(self, number: int) -> Batch:
         positions = [int(number) * self.batch_size + slot for slot in self.slots]
-        return self.reader.batch(positions, [int(self.order[g]) for g in positions])
+        firsts = positions[:: self.repeats]
+        indices = [int(self.order[first // self.repeats]) for first in firsts]
+        return self.reader.batch(positions, indices, self.repeats)
 
 
 @dataclass(frozen=True)
@@ -300,6 +332,14 @@ class _EvalBatch:
             "reason": (*batch["reason"], *[""] * absent),
         }
         return padded | {"valid": (padded["record"] >= 0) & (padded["bad"] < 0)}
+
+
+def _generator(seed: int, position: int) -> np.random.Generator:
+    """Return the random numbers of an element of the stream.
+
+    The generator counts: every (seed, position) is an independent stream, at no cost.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed, position]))
 
 
 def _pad_column(column: np.ndarray, absent: int) -> np.ndarray:

@@ -47,12 +47,14 @@ class Example(NamedTuple):
     """One record as it is stored.
 
     encoded: bytes of an image, video or sound file, or the pixels u8[H, W, C], frames or a
-             `sound.Sound` themselves.
+             `sound.Sound` themselves; {name: encoded} of several streams and fields.
     labels:  {label set: class index}, empty where there are none.
+    fields:  {name: array} of what needs no decoding, such as boxes.
     """
 
-    encoded: bytes | np.ndarray | Sound
+    encoded: bytes | np.ndarray | Sound | Mapping[str, bytes | np.ndarray | Sound]
     labels: dict[str, int]
+    fields: Mapping[str, np.ndarray] = {}
 
 
 @runtime_checkable
@@ -106,11 +108,14 @@ def _content_digest(records: Records, index: int) -> str:
         content = records[index].encoded
     except Exception:  # whatever a source raises: the training reports what it cannot read
         return ""
-    if not isinstance(content, bytes):
+    parts = [content[key] for key in sorted(content)] if isinstance(content, dict) else [content]
+    if not all(isinstance(part, bytes) for part in parts):
         return ""
-    digest = hashlib.sha256(f"{len(content)}\n".encode())
-    digest.update(content[:SAMPLED_BYTES])
-    digest.update(content[-SAMPLED_BYTES:])
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}\n".encode())
+        digest.update(part[:SAMPLED_BYTES])
+        digest.update(part[-SAMPLED_BYTES:])
     return digest.hexdigest()
 
 

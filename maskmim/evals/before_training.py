@@ -2,61 +2,76 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from maskmim.config.facts import facts_of
 from maskmim.config.parse import ConfigError
 from maskmim.config.patterns import without_match
 from maskmim.data.decoder_check import check_same_meaning
-from maskmim.data.image_check import check_same_scale, range_remarks
-from maskmim.data.one_example import check_example
+from maskmim.data.image_check import check_same_scale, stream_remarks
+from maskmim.data.one_example import check_example, check_labels
 from maskmim.data.pipeline import check_batch_size
 from maskmim.data.records import Records
 from maskmim.data.workers import check_workers
 from maskmim.errors import count_of
+from maskmim.evals.drawable import check_pictures, picture_remarks
+from maskmim.evals.evaluation import evaluated_shapes, left_out
+from maskmim.evals.failures import RECONSTRUCTION
 from maskmim.evals.features import pooling_by_name
-from maskmim.evals.run import check_classes
+from maskmim.evals.needs import unmet
+from maskmim.evals.run import check_classes, split_names, with_monitors
 from maskmim.training import sharding
 from maskmim.training.build import Assembly
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Array, Encoded, Variables
+from maskmim.types import Array, Batch, Encoded, Variables
 
-RECONSTRUCTION = "reconstruction"
 NO_LABELS = "evals.train and evals.test name no labelled examples"
 
 
 def check_names(config: ConfigDict) -> None:
     """Raise ConfigError for an evaluation that the config does not define."""
-    check_evaluations(config, config.evals.at_end, "evals.at_end")
-    check_evaluations(config, config.evals.during, "evals.during", probes_only=True)
-
-
-def check_evaluations(
-    config: ConfigDict, names: Sequence[str], key: str, *, probes_only: bool = False
-) -> None:
-    """Raise ConfigError for a name that is no probe of the config and not 'reconstruction'."""
-    known = [*config.evals.probes] if probes_only else [RECONSTRUCTION, *config.evals.probes]
-    for name in names:
-        if name == RECONSTRUCTION and probes_only:
+    probes, measures = config.evals.probes, config.evals.measures
+    for name in measures:
+        if name in probes or name == RECONSTRUCTION:
             raise ConfigError(
-                f"{key}: {name} is drawn and measured every log.pictures_every_epochs; name probes "
+                f"evals.measures has {name!r}, which is another evaluation's name: choose another"
+            )
+    check_evaluations(config, config.evals.at_end, "evals.at_end")
+    _check_known(config.evals.during, "evals.during", [*probes, *measures])
+    _check_known(config.evals.monitors, "evals.monitors", [*measures])
+
+
+def check_evaluations(config: ConfigDict, names: Sequence[str], key: str) -> None:
+    """Raise ConfigError for a name that is no probe or measure and not 'reconstruction'."""
+    _check_known(names, key, [RECONSTRUCTION, *config.evals.probes, *config.evals.measures])
+
+
+def _check_known(names: Sequence[str], key: str, known: Sequence[str]) -> None:
+    for name in names:
+        if name in known:
+            continue
+        if name == RECONSTRUCTION:
+            raise ConfigError(
+                f"{key}: {name} is drawn and measured every log.pictures_every_epochs; name others "
                 f"here ({', '.join(known)})"
             )
-        if name not in known:
-            raise ConfigError(
-                f"{key}: there is no evaluation {name!r}; known are {', '.join(known)}"
-            )
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"{key}: there is no evaluation {name!r}; known are {', '.join(known)}{hint}"
+        )
 
 
-def probes_of(config: ConfigDict) -> list[str]:
-    """Return the names of the probes that a training runs, each once."""
+def evaluations_of(config: ConfigDict, parts: Assembly) -> list[str]:
+    """Return the names of the probes and measures that a training runs, each once."""
     during = config.evals.during if config.evals.every_epochs else ()
-    return [n for n in dict.fromkeys([*during, *config.evals.at_end]) if n != RECONSTRUCTION]
+    names = with_monitors([*during, *config.evals.at_end], config.evals.monitors, parts)
+    return [name for name in names if name != RECONSTRUCTION]
 
 
 def check_training(config: ConfigDict, parts: Assembly, records: Records) -> list[str]:
@@ -67,40 +82,20 @@ def check_training(config: ConfigDict, parts: Assembly, records: Records) -> lis
     workers.
     Raises ConfigError, DataError or another UserError for what would end the run later.
     """
-    check_batch_size(records, config.train.batch_size)
-    check_condition(config, records)
+    check_batch_size(records, config.train.batch_size, config.data.repeats)
+    check_labels(records, parts.spec)
     check_same_meaning(parts.data.decode, parts.evals.decode)
     keys = "data.train", "data.decode", "data.augment"
     check_example(records, parts.data.decode, parts.data.augment, parts.spec, keys)
     check_evaluated_data(parts, records)
     check_same_scale(parts.data.decode, parts.evals.decode)
-    remarks = range_remarks(records, parts.data.decode, parts.spec.channels)
+    remarks = stream_remarks(records, parts.data.decode, parts.spec)
     parameters = [name for name, _ in named_leaves(parts.shapes.params)]
     remarks += without_match(config.optim, "optim", parameters)
     remarks += check_workers(config.data.workers)
-    return [*remarks, *check_probes(config, parts, probes_of(config))]
-
-
-def check_condition(config: ConfigDict, records: Records) -> None:
-    """Raise ConfigError where a model is conditioned on labels that the data lack, or on too few.
-
-    A class beyond the table of their embeddings has none, and its loss is not a number.
-    """
-    if "condition" not in config or not config.condition.classes:
-        return
-    name, classes = config.condition.label, config.condition.classes
-    if name not in records.labels:
-        raise ConfigError(
-            f"condition.label is {name!r}, the data have "
-            f"{', '.join(sorted(records.labels)) or 'no labels'}: name one of these, or set "
-            "condition.classes=0"
-        )
-    known = len(records.labels[name])
-    if classes < known:
-        raise ConfigError(
-            f"condition.classes is {classes}, but {name!r} has {known} classes: set "
-            f"condition.classes={known}, or 0 for a model without classes"
-        )
+    check_pictures(parts)
+    remarks += picture_remarks(parts)
+    return [*remarks, *check_evaluators(config, parts, evaluations_of(config, parts))]
 
 
 def check_evaluated_data(parts: Assembly, records: Records | None = None) -> None:
@@ -119,15 +114,29 @@ def check_evaluated_data(parts: Assembly, records: Records | None = None) -> Non
         check_example(records, evals.decode, evals.transform, parts.spec, keys)
 
 
-def check_probes(config: ConfigDict, parts: Assembly, probes: Sequence[str]) -> list[str]:
-    """Check data, batch size and pooling of some probes; return sentences about skipped ones.
+def check_evaluators(config: ConfigDict, parts: Assembly, names: Sequence[str]) -> list[str]:
+    """Check data, batch size and pooling of some evaluations; return sentences about skipped ones.
 
+    names: of probes and measures.
     Raises ConfigError, DataError, ShardingError or FeatureError.
     """
+    probes, measures = split_names(names, parts.evals.measures)
+    if probes or measures:
+        check_eval_batch(parts, config.evals.batch_size)
+        check_pooling(config, parts)
+    return [*check_probes(parts, probes), *skipped_measures(parts, measures)]
+
+
+def skipped_measures(parts: Assembly, measures: Sequence[str]) -> list[str]:
+    """Return a sentence for each measure that lacks what it needs."""
+    bricks = {name: parts.evals.measures[name] for name in measures}
+    return [f"{name} will be skipped: {why}" for name, why in unmet(bricks, parts).items()]
+
+
+def check_probes(parts: Assembly, probes: Sequence[str]) -> list[str]:
+    """Check the data of some probes; return sentences about skipped ones."""
     if not probes:
         return []
-    check_eval_batch(parts, config.evals.batch_size)
-    check_pooling(config, parts)
     if not (parts.evals.train and parts.evals.test):
         return [f"{', '.join(probes)} will be skipped: {NO_LABELS}"]
     train, test = parts.evals.train(), parts.evals.test()
@@ -153,11 +162,12 @@ def check_pooling(config: ConfigDict, parts: Assembly) -> None:
     """Trace the encoder with its pooling; raise FeatureError where they do not fit."""
     pool, encode = pooling_by_name(config.evals.pooling), parts.method.apply["encode"]
 
-    def pooled(variables: Variables, images: Array) -> Array:
-        encoded: Encoded = encode(variables, {parts.spec.stream: images})
+    def pooled(variables: Variables, arrays: Batch) -> Array:
+        encoded: Encoded = encode(variables, arrays)
         return pool(encoded)
 
     variables = Variables(parts.shapes.params, parts.shapes.extra, parts.frozen_shapes)
-    shape = config.evals.batch_size, *parts.spec.shape
-    images = jax.ShapeDtypeStruct(shape, np.dtype(parts.spec.dtype))
-    jax.eval_shape(sharding.on_mesh(pooled, parts.mesh), variables, images)
+    without = left_out(config, parts.spec)
+    shapes = evaluated_shapes(parts, config.evals.batch_size)
+    arrays = {name: shape for name, shape in shapes.items() if name not in without}
+    jax.eval_shape(sharding.on_mesh(pooled, parts.mesh), variables, arrays)

@@ -7,19 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
+from maskmim.data.batch_arrays import output_shapes
 from maskmim.evals.features import pooled_encoder
 from maskmim.training import sharding
-from maskmim.training.build import Assembly, init_sharded
-from maskmim.types import Variables
+from maskmim.training.build import Assembly, evaluated_streams, init_sharded
+from maskmim.types import Spec, Variables
 
 
 class Evaluation(NamedTuple):
     """A method with variables of a step, ready to be probed and drawn.
 
     workdir: folder for results and pictures.
-    encode: (variables, images) -> pooled features, jitted; `make_encoder` makes it once a run.
+    encode: (variables, arrays of a batch) -> pooled features, jitted; `make_encoder` makes it once
+            a run.
     """
 
     config: ConfigDict
@@ -31,22 +35,40 @@ class Evaluation(NamedTuple):
 
     @property
     def encoder(self) -> Callable:
-        """Return images -> pooled features, with the variables of the step."""
+        """Return arrays of a batch -> pooled features, with the variables of the step."""
         return functools.partial(self.encode, self.variables)
 
     @property
     def untrained_encoder(self) -> Callable:
-        """Return images -> pooled features, with the variables before training."""
+        """Return arrays of a batch -> pooled features, with the variables before training."""
         state, frozen = init_sharded(self.parts, self.config.seed)
         variables = Variables(state.params, state.extra, frozen)
         return functools.partial(self.encode, variables)
 
 
 def make_encoder(config: ConfigDict, parts: Assembly) -> Callable:
-    """Return (variables, images) -> pooled features, jitted, over the mesh."""
+    """Return (variables, arrays of a batch) -> pooled features, jitted, over the mesh.
+
+    Streams that `evals.streams` does not name are left out.
+    """
     return pooled_encoder(
         parts.method.apply["encode"],
         pooling=config.evals.pooling,
         place=sharding.by_example(parts.mesh),
-        stream=parts.spec.stream,
+        without=left_out(config, parts.spec),
     )
+
+
+def left_out(config: ConfigDict, spec: Spec) -> tuple[str, ...]:
+    """Return the streams that do not enter the encoder of an evaluation."""
+    chosen = evaluated_streams(config, spec)
+    return tuple(name for name in spec.arrays if name not in chosen)
+
+
+def evaluated_shapes(parts: Assembly, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return shapes and dtypes of the arrays of a batch that `evals.transform` makes."""
+    shapes = output_shapes(parts.evals.transform, parts.spec)
+    return {
+        name: jax.ShapeDtypeStruct((examples, *each.shape), np.dtype(each.dtype))
+        for name, each in shapes.items()
+    }

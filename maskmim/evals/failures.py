@@ -10,6 +10,7 @@ from pathlib import Path
 from maskmim.errors import FAILED, UserError, first_line
 from maskmim.runtime import processes
 
+RECONSTRUCTION = "reconstruction"
 PICTURES = "pictures"
 
 

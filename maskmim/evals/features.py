@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,10 +11,11 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from maskmim.errors import UserError
+from maskmim.training.example_spec import RESERVED
 from maskmim.training.sharding import on_mesh
 from maskmim.types import Array, Encoded, Tree
 
-Encode = Callable[[np.ndarray], Array]
+Encode = Callable[[Mapping[str, np.ndarray]], Array]
 
 
 class FeatureError(UserError, ValueError):
@@ -85,16 +86,16 @@ def extract(encode: Encode, batches: Iterable[Mapping], *, name: str = "encoder"
     return extract_all({name: encode}, batches)[name]
 
 
-def extract_all(
-    encoders: Mapping[str, Encode], batches: Iterable[Mapping], *, stream: str = "image"
-) -> dict[str, Split]:
+def extract_all(encoders: Mapping[str, Encode], batches: Iterable[Mapping]) -> dict[str, Split]:
     """Return the features by several encoders, in one pass over the batches: images decode once.
 
-    encoders: {name: encode}, encode [b, *size, C] -> f32[b, D], jitted and without masking. This
-              process must be able to read the full result, see `pooled_encoder`.
-    batches:  {stream: [b, *size, C], 'label': {label set: i32[b]}, 'valid': bool[b]} as numpy;
-              every batch has the same b, so that encoders are compiled once. Rows that are not
-              valid are padding and are dropped. All processes must see the same batches.
+    encoders: {name: encode}, encode {name: [b, ...]} -> f32[b, D] of the arrays of a batch, jitted
+              and without masking. This process must be able to read the full result, see
+              `pooled_encoder`.
+    batches:  as of `data.pipeline.eval_batches`, {name: [b, ...], 'label': {label set: i32[b]},
+              'valid': bool[b]} as numpy; every batch has the same b, so that encoders are compiled
+              once. Rows that are not valid are padding and are dropped. All processes must see the
+              same batches.
     Returns {name: Split} in the order of the batches, in host memory. One batch is read while the
     device works on the next.
     Raises FeatureError where the batches have no image and where a feature is not finite.
@@ -104,7 +105,8 @@ def extract_all(
     pending: tuple[dict[str, Array], np.ndarray] | None = None
     for batch in batches:
         valid = np.asarray(batch["valid"], bool)
-        started = ({name: run(batch[stream]) for name, run in encoders.items()}, valid)
+        arrays = {name: array for name, array in batch.items() if name not in RESERVED}
+        started = ({name: run(arrays) for name, run in encoders.items()}, valid)
         labels.append({s: np.asarray(v, np.int32)[valid] for s, v in batch["label"].items()})
         _collect(rows, pending)
         pending = started
@@ -171,9 +173,9 @@ def pooled_encoder(
     *,
     pooling: str,
     place: NamedSharding | None = None,
-    stream: str = "image",
-) -> Callable[[Tree, np.ndarray], Array]:
-    """Return a jitted (variables, arrays [b, *size, C]) -> f32[b, D] of `apply['encode']`.
+    without: Collection[str] = (),
+) -> Callable[[Tree, Mapping[str, np.ndarray]], Array]:
+    """Return a jitted (variables, arrays {name: [b, ...]}) -> f32[b, D] of `apply['encode']`.
 
     Build it once per run and bind the current variables with functools.partial: they are an
     argument, so evaluating again does not compile again.
@@ -183,20 +185,26 @@ def pooled_encoder(
     place:   the sharding of a batch (`sharding.by_example(mesh)`); the features are then
              replicated, so that every process reads all of them. Each process passes the same
              global batch. None runs on the default device.
-    stream:  the key of the arrays in the encoder's batch.
+    without: names of arrays that are left out, such as streams that do not enter the encoder.
     """
     pool = pooling_by_name(pooling)
 
-    def pooled(variables: Tree, images: Array) -> Array:
-        return pool(encode(variables, {stream: images}))
+    def pooled(variables: Tree, arrays: Mapping[str, Array]) -> Array:
+        return pool(encode(variables, arrays))
+
+    def left(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: array for name, array in arrays.items() if name not in without}
 
     if place is None:
-        return jax.jit(pooled)
+        run_here = jax.jit(pooled)
+        return lambda variables, arrays: run_here(variables, left(arrays))
     replicated = NamedSharding(place.mesh, PartitionSpec())
     run = jax.jit(on_mesh(pooled, place.mesh), out_shardings=replicated)
 
-    def run_sharded(variables: Tree, images: np.ndarray) -> Array:
-        sharded = jax.make_array_from_callback(images.shape, place, lambda index: images[index])
-        return run(variables, sharded)
+    def put(array: np.ndarray) -> Array:
+        return jax.make_array_from_callback(array.shape, place, lambda index: array[index])
+
+    def run_sharded(variables: Tree, arrays: Mapping[str, np.ndarray]) -> Array:
+        return run(variables, jax.tree.map(put, left(arrays)))
 
     return run_sharded

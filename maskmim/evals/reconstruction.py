@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,53 +20,103 @@ from maskmim.types import Array, Batch, Mask, Method, Net, Randomness, Variables
 ROUNDING = 1 / (12 * 255**2)
 
 
+class Reconstruction(NamedTuple):
+    """What a method predicts of a batch, and how far off that is.
+
+    errors:   {name: f32[]} means over the examples with a hidden patch: 'reconstruction/mse' and
+              the others of `reconstruction_errors`, of a stream of classes
+              'reconstruction/accuracy' alone. Where several streams are predicted,
+              'reconstruction/<stream>/mse' and so on.
+    pictures: {stream: pictures}, see `paste_predictions`.
+    """
+
+    errors: dict[str, Array]
+    pictures: dict[str, dict[str, Array]]
+
+
 def reconstruction(
     method: Method,
+    nets: Mapping[str, Net],
     variables: Variables,
     batch: Batch,
     randomness: Randomness,
     *,
+    classes: Mapping[str, int] = MappingProxyType({}),
     place: NamedSharding | None = None,
-) -> dict[str, Array]:
+) -> Reconstruction:
     """Return the errors of a reconstruction, those of simple guesses, and pictures.
 
-    f32[] means over the images of the batch, see `reconstruction_errors`: 'reconstruction/mse',
-    'reconstruction/psnr', 'reconstruction/mse_nearest_visible', 'reconstruction/mse_mean_visible',
-    'reconstruction/mse_own_mean'; pictures u8[B, *size, C], see `paste_predictions`: 'image',
-    'masked', 'restored', 'raw'; and 'hidden' bool[B, N].
-    place: the sharding of the results, replicated where several processes read them.
-    Raises Unsuitable for a method that predicts no pixels.
+    nets:    {stream: the network narrowed to it} of the streams that can be restored, the main one
+             first, see `drawable.restorable_streams`; others are left out.
+    classes: {stream: number of classes} of the streams whose values are indices.
+    place:   the sharding of the results, replicated where several processes read them.
+    Raises Unsuitable for a method that predicts no pixels of these streams.
     """
-    if "reconstruct" not in method.apply:
+    if "reconstruct" not in method.apply or not nets:
         raise Unsuitable(
             "this method predicts no pixels to reconstruct: remove 'reconstruction' from evals, or "
             "use an objective with pixels"
         )
-    run = jax.jit(functools.partial(_reconstruction, method), out_shardings=place)
-    return run(variables, batch, randomness)
+    compute = functools.partial(_reconstruction, method, nets, classes)
+    return jax.jit(compute, out_shardings=place)(variables, batch, randomness)
 
 
 def _reconstruction(
-    method: Method, variables: Variables, batch: Batch, randomness: Randomness
-) -> dict[str, Array]:
+    method: Method,
+    nets: Mapping[str, Net],
+    classes: Mapping[str, int],
+    variables: Variables,
+    batch: Batch,
+    randomness: Randomness,
+) -> Reconstruction:
     outputs = method.apply["reconstruct"](variables, batch, randomness)
-    pictures = paste_predictions(method.net, outputs)
-    errors = reconstruction_errors(method.net, outputs)
-    means = {f"reconstruction/{name}": jnp.mean(values) for name, values in errors.items()}
-    return means | pictures | {"hidden": outputs["mask"].hidden}
+    errors, pictures = {}, {}
+    by_stream = outputs_by_stream(outputs, next(iter(nets)))
+    several = len(by_stream) > 1
+    for name in (name for name in nets if name in by_stream):
+        own = by_stream[name]
+        has_classes = classes.get(name, 0) > 0
+        measured = class_accuracy(own) if has_classes else reconstruction_errors(nets[name], own)
+        prefix = f"reconstruction/{name}" if several else "reconstruction"
+        hidden = own["mask"].hidden.any(axis=1)
+        errors |= {f"{prefix}/{key}": _mean_of(hidden, each) for key, each in measured.items()}
+        pictures[name] = paste_predictions(nets[name], own)
+    return Reconstruction(errors, pictures)
+
+
+def outputs_by_stream(outputs: Mapping[str, Any], main: str) -> dict[str, Mapping[str, Any]]:
+    """Return what 'reconstruct' gives for each stream: of all in 'streams', or of the only one."""
+    return dict(outputs["streams"]) if "streams" in outputs else {main: outputs}
+
+
+def _mean_of(counted: Array, values: Array) -> Array:
+    """Return the mean of values f32[B] over the examples in counted bool[B], 0 for none."""
+    total = jnp.sum(jnp.where(counted, values, 0.0))
+    some = total / jnp.maximum(jnp.sum(counted), 1).astype(jnp.float32)
+    # The same sum, divided as XLA divides by a constant.
+    return jnp.where(jnp.all(counted), jnp.mean(values), some)
+
+
+def class_accuracy(outputs: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the share f32[B] of the hidden and predicted values whose class is right."""
+    mask = outputs["mask"]
+    right = (outputs["pixels"] == outputs["target"]).astype(jnp.float32).mean(axis=-1)
+    counted = jnp.take_along_axis(mask.hidden, mask.predict, axis=1).astype(jnp.float32)
+    return {"accuracy": jnp.sum(right * counted, -1) / jnp.maximum(counted.sum(-1), 1)}
 
 
 def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:
-    """Return pictures u8[B, H, W, C] with the predictions pasted over the hidden patches.
+    """Return pictures u8[B, *size, C] with the predictions pasted over the hidden patches.
 
-    outputs: of a method's 'reconstruct'.
+    outputs: of a method's 'reconstruct', or of one stream of it.
     'image':    the input.
     'masked':   the input with hidden patches grey.
     'restored': predictions in the units of the input ('pixels'); for targets of normalised patches,
                 with the true patch's mean and variance restored.
     'raw':      predictions as the network outputs them, as MAE's demo pastes them.
-    Visible patches are always those of the input, even if predicted; hidden patches that were not
-    predicted stay grey.
+    'hidden':   bool[B, N]. 'unknown': those that are hidden and not predicted, grey in 'restored'
+                and 'raw'.
+    Visible patches are always those of the input, even if predicted.
     """
     mask, inputs = outputs["mask"], outputs["inputs"]
     patches = net.patchify(inputs)
@@ -82,6 +133,8 @@ def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:
         "masked": _paint_grey(net, image, ~mask.hidden, patches),
         "restored": paste(outputs["pixels"]),
         "raw": paste(outputs["prediction"]),
+        "hidden": mask.hidden,
+        "unknown": ~known,
     }
 
 
@@ -106,7 +159,7 @@ def reconstruction_errors(net: Net, outputs: Mapping[str, Any]) -> dict[str, Arr
     true = _take_tokens(patches, mask.predict)
     true_mean = jnp.broadcast_to(true.mean(-1, keepdims=True), true.shape)
     image = _displayed(net, patches)
-    grid = net.grids[next(iter(net.grids))]
+    grid = next(iter(net.grids.values()))
     guesses = {
         "mse": _take_tokens(
             _displayed(net, _replace_predicted(patches, outputs["pixels"], mask)), mask.predict
@@ -132,15 +185,16 @@ def reconstruction_errors(net: Net, outputs: Mapping[str, Any]) -> dict[str, Arr
 def nearest_visible(image: Array, mask: Mask, grid: tuple[int, ...]) -> Array:
     """Return, for each predicted patch, the mean of the nearest visible patches on the grid.
 
-    image: f32[B, N, V]; distances are Euclidean, in patches. Returns f32[B, P, V].
+    image: f32[B, N, V]; distances are Euclidean, in patches. Returns f32[B, P, V], 0 where nothing
+    is visible.
     """
     axes = jnp.meshgrid(*map(jnp.arange, grid), indexing="ij")
     positions = jnp.stack(axes, -1).reshape(-1, len(grid))
     squared = jnp.sum((positions[:, None] - positions[None]) ** 2, -1)
     far = jnp.iinfo(jnp.int32).max
     distance = jnp.where(mask.hidden[:, None], far, squared[mask.predict])
-    nearest = distance == distance.min(-1, keepdims=True)
-    weight = nearest / nearest.sum(-1, keepdims=True)
+    nearest = (distance == distance.min(-1, keepdims=True)) & (distance < far)
+    weight = nearest / jnp.maximum(nearest.sum(-1, keepdims=True), 1)
     exact = jax.lax.Precision.HIGHEST
     return jnp.einsum("bpn,bnv->bpv", weight, image, precision=exact)
 
@@ -177,5 +231,5 @@ def _replace_predicted(patches: Array, values: Array, mask: Mask) -> Array:
 
 def _paint_grey(net: Net, picture: Array, known: Array, patches: Array) -> Array:
     """Paint the patches of a picture grey where known bool[B, N] is False."""
-    veil = net.restore(jnp.where(known[..., None], 0.0, jnp.ones_like(patches)))
+    veil = net.restore(jnp.where(known[..., None], jnp.zeros_like(patches), jnp.ones_like(patches)))
     return jnp.where(veil > 0, jnp.uint8(GREY), picture)

@@ -99,6 +99,18 @@ def probe_table(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measure_lines(results: Results) -> list[str]:
+    """Return what measures found, as lines of at most 80 columns: `Measurements.as_results`."""
+    lines = []
+    if results["texts"]:
+        lines += ["", *textwrap.wrap(f"Measured: {'; '.join(results['texts'])}", WIDTH)]
+    for name, reason in results["skipped"].items():
+        lines += ["", *textwrap.wrap(f"{name} skipped: {reason}", WIDTH)]
+    for warning in results["warnings"]:
+        lines += ["", *textwrap.wrap(f"warning: {warning}", WIDTH)]
+    return lines
+
+
 def _columns(results: Results) -> list[tuple[str, str]]:
     """Return (evaluator, label set) of every top-1 that any encoder has."""
     classes = results["protocol"]["classes"]

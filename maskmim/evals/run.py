@@ -1,4 +1,4 @@
-"""Evaluates a method: probes beside baselines, reconstruction errors, pictures, the table."""
+"""Evaluates a method: probes beside baselines, measures, reconstruction errors, pictures."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ from maskmim.data.class_lists import check_classes
 from maskmim.data.pipeline import eval_batches
 from maskmim.errors import count_of
 from maskmim.evals import baselines, report
+from maskmim.evals.drawable import restorable_streams
 from maskmim.evals.evaluation import Evaluation
-from maskmim.evals.failures import PICTURES, describe, noted
+from maskmim.evals.failures import PICTURES, RECONSTRUCTION, describe, noted
+from maskmim.evals.features import Split
+from maskmim.evals.measures import Measurements, run_measures
 from maskmim.evals.method_pictures import draw_reconstruction, draw_sheets
+from maskmim.evals.needs import OF_METHOD, unmet
 from maskmim.evals.suite import run_probes
+from maskmim.evals.trained import trained_of
 from maskmim.reporting import loss_curve
 from maskmim.runtime import activity, processes
+from maskmim.training.build import Assembly
 
 Results = dict[str, Any]
+# Features that probes have computed, {encoder: (train, test)}.
+Seen = dict[str, tuple[Split, Split]]
 RESULTS = "results.json"
 OURS = "this encoder"
 # Errors of evals.reconstruction, and what is guessed for hidden patches.
 GUESSES = {
-    "reconstruction/mse": "prediction, patch statistics put back",
-    "reconstruction/mse_own_mean": "each hidden patch's own mean",
-    "reconstruction/mse_mean_visible": "mean of the visible patches",
-    "reconstruction/mse_nearest_visible": "copy of the nearest visible patch",
+    "mse": "prediction, patch statistics put back",
+    "mse_own_mean": "each hidden patch's own mean",
+    "mse_mean_visible": "mean of the visible patches",
+    "mse_nearest_visible": "copy of the nearest visible patch",
 }
+CLASSES = {"accuracy": "prediction"}
 
 
 class Unwritten(errors.UserError):
@@ -53,29 +62,36 @@ def finish(
 ) -> Finished:
     """Evaluate, write the results, the last pictures and the loss curve, and print the table.
 
-    names: 'reconstruction' and probes of `config.evals.probes`. file: in `evaluation.workdir`.
-    rows: of the run's metrics.jsonl, for the loss curve.
+    names: 'reconstruction', and probes and measures of `config.evals`. file: in
+    `evaluation.workdir`. rows: of the run's metrics.jsonl, for the loss curve and the first values.
     One evaluation that fails leaves the others.
     """
     config, workdir, parts, _, step, _ = evaluation
     started = time.perf_counter()
     results: Results = {"step": step, "images_seen": step * config.train.batch_size}
     failed: dict[str, str] = {}
-    probes = [name for name in names if name != "reconstruction"]
-    if "reconstruction" in names and "reconstruct" in parts.method.apply:
+    seen: Seen = {}
+    probes, measures = split_names(names, parts.evals.measures)
+    if RECONSTRUCTION in names and restorable_streams(parts):
         what = "measuring the reconstruction of hidden patches"
-        with activity.during(what), noted(failed, "reconstruction"):
-            results["reconstruction"] = draw_reconstruction(evaluation).errors
+        with activity.during(what), noted(failed, RECONSTRUCTION):
+            results[RECONSTRUCTION] = draw_reconstruction(evaluation).errors
     with activity.during("drawing pictures"), noted(failed, PICTURES):
         draw_sheets(evaluation)
     if probes and parts.evals.train and parts.evals.test:
         with noted(failed, *probes):
-            results["probes"] = compare(evaluation, probes)
+            results["probes"] = compare(evaluation, probes, seen)
             failed |= results["probes"].pop("failed")
     elif probes:
         results["skipped"] = (
             f"{', '.join(probes)} skipped: evals.train and evals.test name no labelled images"
         )
+    if measures:
+        with noted(failed, *measures):
+            found = measure(evaluation, measures, seen=seen, start=first_values(rows))
+            bricks = {name: parts.evals.measures[name] for name in measures}
+            results["measures"] = found.as_results(bricks)
+            failed |= found.failed
     results["seconds"] = round(time.perf_counter() - started, 1)
     if failed:
         results["failed"] = failed
@@ -110,38 +126,107 @@ def write_results(
 
 
 def flat_metrics(results: Results) -> dict[str, float]:
-    """Return this encoder's metrics and the errors of reconstruction, {name: value}."""
-    metrics = dict(results.get("reconstruction", {}))
+    """Return this encoder's metrics, the errors of reconstruction and measures, {name: value}."""
+    metrics = dict(results.get(RECONSTRUCTION, {}))
     if "probes" in results:
         metrics |= results["probes"]["encoders"][OURS]["metrics"]
-    return metrics
+    return metrics | results.get("measures", {}).get("metrics", {})
 
 
-def compare(evaluation: Evaluation, probes: Sequence[str]) -> dict[str, Any]:
-    """Probe this encoder beside raw pixels, colours and the encoder before training."""
+def with_monitors(
+    names: Sequence[str], monitors: Sequence[str], parts: Assembly
+) -> tuple[str, ...]:
+    """Return the names of evaluations with those of monitors behind them, each once.
+
+    Monitors are the same for all methods: those that the method has nothing for are left out.
+    """
+    lacking = unmet({name: parts.evals.measures[name] for name in monitors}, parts, OF_METHOD)
+    return tuple(dict.fromkeys([*names, *(name for name in monitors if name not in lacking)]))
+
+
+def split_names(
+    names: Sequence[str], measures: Mapping[str, Callable]
+) -> tuple[list[str], list[str]]:
+    """Return the names of the probes among some evaluations, and those of the measures."""
+    probes = [name for name in names if name != RECONSTRUCTION and name not in measures]
+    return probes, [name for name in names if name in measures]
+
+
+def first_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the first value of every metric in the rows of a metrics.jsonl."""
+    first: dict[str, float] = {}
+    for row in rows:
+        first |= {n: v for n, v in row.items() if n not in first and v is not None}
+    return first
+
+
+def measure(
+    evaluation: Evaluation,
+    names: Sequence[str],
+    *,
+    seen: Mapping[str, tuple[Split, Split]],
+    start: Mapping[str, float],
+) -> Measurements:
+    """Run the named measures of the config; write their pictures to images/<metric>-<step>.png.
+
+    seen: features that probes have computed, by encoder. start: see `Trained.start`.
+    """
+    bricks = {name: evaluation.parts.evals.measures[name] for name in names}
+    features = seen[OURS][1].features if OURS in seen else None
+    trained = trained_of(evaluation, seen=features, start=start)
+    found = run_measures(trained, bricks, skipped=unmet(bricks, evaluation.parts))
+    for metric, picture in found.pictures.items():
+        if processes.is_main():
+            name = f"{metric.replace('/', '-')}-{evaluation.step}.png"
+            with contextlib.suppress(OSError):  # a picture must not end anything
+                files.save_png(evaluation.workdir / "images" / name, picture)
+    return found
+
+
+def compare(evaluation: Evaluation, probes: Sequence[str], seen: Seen) -> dict[str, Any]:
+    """Probe this encoder beside raw pixels, colours and the encoder before training.
+
+    seen: takes the features in.
+    """
+    parts = evaluation.parts
     encoders = {
-        **baselines.untrained_encoders(evaluation.parts.spec),
+        **baselines.untrained_encoders(parts.spec, parts.modalities[parts.spec.stream]),
         "random init": evaluation.untrained_encoder,
         OURS: evaluation.encoder,
     }
-    return probe(evaluation, encoders, probes)
+    return probe(evaluation, encoders, probes, seen)
 
 
-def probe_during_training(evaluation: Evaluation) -> tuple[dict[str, float], dict[str, str]]:
-    """Probe this encoder alone, as `config.evals.during` names.
+def evaluate_during_training(
+    evaluation: Evaluation, names: Sequence[str], start: Mapping[str, float]
+) -> Measurements:
+    """Run probes, on this encoder alone, and measures; the metrics of both in one.
 
-    Returns {metric: value}, and {probe: why} of those that failed.
+    start: see `Trained.start`. Probes without labelled images are left out.
     """
-    encoders = {OURS: evaluation.encoder}
-    probes = evaluation.config.evals.during
-    results = probe(evaluation, encoders, probes)
-    return dict(results["encoders"][OURS]["metrics"]), results["failed"]
+    evals = evaluation.parts.evals
+    probes, measures = split_names(names, evals.measures)
+    seen: Seen = {}
+    metrics: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    if probes and evals.train and evals.test:
+        with noted(failed, *probes):
+            results = probe(evaluation, {OURS: evaluation.encoder}, probes, seen)
+            metrics |= results["encoders"][OURS]["metrics"]
+            failed |= results["failed"]
+    found = Measurements.none()
+    with noted(failed, *measures):
+        found = measure(evaluation, measures, seen=seen, start=start)
+    texts = [*filter(None, [metrics_line(metrics)]), *found.texts]
+    return found._replace(
+        metrics=metrics | found.metrics, texts=texts, failed=failed | found.failed
+    )
 
 
 def probe(
-    evaluation: Evaluation, encoders: Mapping[str, Callable], probes: Sequence[str]
+    evaluation: Evaluation, encoders: Mapping[str, Callable], probes: Sequence[str], seen: Seen
 ) -> dict[str, Any]:
-    """Run the named probes of the config on the features of some encoders."""
+    """Run the named probes of the config on the features of some encoders; seen takes them in."""
     config, parts = evaluation.config, evaluation.parts
     train, test = parts.evals.train(), parts.evals.test()
     check_classes(train, test)
@@ -166,7 +251,7 @@ def probe(
         batches(test),
         train.labels,
         {name: parts.evals.probes[name] for name in probes},
-        stream=parts.spec.stream,
+        seen=seen,
     )
 
 
@@ -175,16 +260,32 @@ def results_table(results: Mapping[str, Any]) -> str:
     steps, images = count_of(results["step"], "step"), count_of(results["images_seen"], "image")
     lines = [f"After {steps} ({images})"]
     mean_errors = results.get("reconstruction", {})
-    if mean_errors:
-        lines += ["", "Squared error of hidden pixels, in [0, 1]", ""]
-        lines += [f"{label:<44}{_shown(mean_errors[name])}" for name, label in GUESSES.items()]
+    lines += _error_lines("Squared error of hidden pixels, in [0, 1]", mean_errors, GUESSES)
+    lines += _error_lines("Share of hidden classes that are predicted right", mean_errors, CLASSES)
     if "probes" in results:
         lines += ["", report.probe_table(results["probes"])]
     if "skipped" in results:
         lines += ["", results["skipped"]]
+    if "measures" in results:
+        lines += report.measure_lines(results["measures"])
     for name, why in results.get("failed", {}).items():
         lines += ["", f"{name} failed: {why}"]
     return "\n".join(lines)
+
+
+def _error_lines(
+    heading: str, mean_errors: Mapping[str, float | None], labels: Mapping[str, str]
+) -> list[str]:
+    """Return the errors of reconstruction that have a label, stream by stream where it is named."""
+    rows = []
+    for prefix in dict.fromkeys(name.rpartition("/")[0] for name in mean_errors):
+        stream = prefix.removeprefix(RECONSTRUCTION).removeprefix("/")
+        known = {key: label for key, label in labels.items() if f"{prefix}/{key}" in mean_errors}
+        for key, label in known.items():
+            text = f"{stream}: {label}" if stream else label
+            rows.append((text, _shown(mean_errors[f"{prefix}/{key}"])))
+    width = max([44, *(len(text) + 1 for text, _ in rows)])
+    return ["", heading, "", *(f"{text:<{width}}{value}" for text, value in rows)] if rows else []
 
 
 def _shown(value: float | None) -> str:

@@ -26,18 +26,19 @@ def run_probes(
     classes: Mapping[str, tuple[str, ...]],
     evaluators: Mapping[str, Evaluator],
     *,
-    stream: str = "image",
+    seen: dict[str, tuple[Split, Split]] | None = None,
 ) -> Results:
     """Run every evaluator on the features of every encoder; see report.build_results.
 
-    encoders:   {name: encode}, [b, *size, C] -> f32[b, D], in the order of the table's rows.
+    encoders:   {name: encode}, {name: [b, ...]} -> f32[b, D] of the arrays of a batch, in the order
+                of the table's rows.
     train_batches, test_batches: each called once for one pass over the images; for the batches see
                 features.extract_all.
     classes:    {label set: names}, {} for images without labels: evaluators with `needs_labels`
                 are then skipped, with a sentence in the results; no image is read where none is
                 left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
-    stream:     the key of the examples in batches, see types.Spec.
+    seen:       a dict that takes in {encoder: (train, test)}, where any features are computed.
     Skips an evaluator that raises Unsuitable for any encoder. One that fails otherwise leaves the
     others, and is in 'failed', {evaluator: why}.
     """
@@ -46,7 +47,9 @@ def run_probes(
     seconds: dict[str, float] = {}
     failed: dict[str, str] = {}
     with _timed(seconds, "features"):
-        splits = _extract_both(encoders, train_batches, test_batches, stream) if active else {}
+        splits = _extract_both(encoders, train_batches, test_batches) if active else {}
+    if seen is not None:
+        seen.update(splits)
     metrics: dict[str, dict[str, float]] = {name: {} for name in encoders}
     for name, brick in active.items():
         scores: dict[str, dict[str, float]] = {}
@@ -80,12 +83,11 @@ def _extract_both(
     encoders: Mapping[str, Encode],
     train: Batches,
     test: Batches,
-    stream: str,
 ) -> dict[str, tuple[Split, Split]]:
     with activity.during("features of the training images"):
-        train_splits = extract_all(encoders, train(), stream=stream)
+        train_splits = extract_all(encoders, train())
     with activity.during("features of the test images"):
-        test_splits = extract_all(encoders, test(), stream=stream)
+        test_splits = extract_all(encoders, test())
     return {name: (train_splits[name], test_splits[name]) for name in encoders}
 
 

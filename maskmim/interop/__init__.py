@@ -1,1 +1,1 @@
-"""Weights in the layouts of other codebases."""
+"""Weights in the layouts of other codebases, and the weights that a run begins from."""

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from maskmim.config import facts
 from maskmim.config.ranges import Fraction, PositiveFraction
-from maskmim.masks.core import MaskError, keep_strongest, positions
+from maskmim.masks.core import MaskError, keep_strongest, nothing_hidden, positions
 from maskmim.types import Array, Context, Mask, Randomness
 
 Sampler = Callable[[Randomness, Context], Mask]
+
+
+def _every_token(grid: tuple[int, ...]) -> tuple[int, int]:
+    return math.prod(grid), math.prod(grid)
+
+
+@facts.sampler(counts=_every_token)
+def everything(randomness: Randomness, context: Context) -> Mask:
+    """Hide nothing: every token is visible and predicted, with weight 1.
+
+    For methods that learn from labels or reconstruct what they see, such as tokenizers.
+    """
+    return nothing_hidden(len(randomness.slots), context.length)
 
 
 def in_place(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +14,13 @@ from maskmim.config.describe import needs_of, title
 from maskmim.config.returned import returned
 from maskmim.errors import UserError
 from maskmim.models.calls import with_calls
+from maskmim.models.running_norms import (
+    carried_sums,
+    check_part_names,
+    initial_norms,
+    updated_norms,
+    with_norms,
+)
 from maskmim.types import (
     Apply,
     Array,
@@ -41,12 +48,16 @@ class MethodError(UserError, ValueError):
 
 
 class Parts(NamedTuple):
-    """The built bricks of a masked method; objectives and teachers by name."""
+    """The built bricks of a masked method; objectives and teachers by name.
+
+    labels: classes of each set of labels, see `Spec.labels`.
+    """
 
     net: Net
     mask: Callable[[Randomness, Context], Mask]
     objectives: Mapping[str, Objective]
     teachers: Mapping[str, Teacher]
+    labels: Mapping[str, int]
 
 
 def masked(
@@ -77,10 +88,16 @@ def masked(
         mask,
         built(objectives, Objective, "objectives"),
         built(teachers, Teacher, "teachers"),
+        spec.labels,
     )
     check_hints(mask, parts.objectives, parts.teachers)
     check_calls(parts.net, {"objectives": parts.objectives, "teachers": parts.teachers})
-    apply: Apply = {"encode": partial(_encode, parts), "mask": partial(_mask, parts)}
+    check_part_names({**parts.objectives, **parts.teachers})
+    apply: Apply = {
+        "encode": partial(_encode, parts),
+        "evaluated": with_norms,
+        "mask": partial(_mask, parts),
+    }
     if any(objective.pixels for objective in parts.objectives.values()):
         apply["reconstruct"] = partial(_reconstruct, parts)
     drawable = {name: term for name, term in parts.objectives.items() if term.shows}
@@ -110,7 +127,7 @@ def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
         name: teacher.init(jax.random.fold_in(key, number), parts.net, params)
         for number, (name, teacher) in enumerate(parts.teachers.items(), start=1)
     }
-    return params, extra
+    return params, {**extra, **initial_norms(parts.net)}
 
 
 def _freeze(parts: Parts) -> Tree:
@@ -118,20 +135,30 @@ def _freeze(parts: Parts) -> Tree:
 
 
 def _forward(
-    parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
+    parts: Parts,
+    variables: Variables,
+    batch: Batch,
+    randomness: Randomness,
+    progress: Array,
+    *,
+    drops: bool = True,
 ) -> View:
-    """Run teachers, sampler, encoder and predictor on a batch."""
+    """Run teachers, sampler, encoder and predictor on a batch.
+
+    drops: whether the network drops paths and values, as in training.
+    """
     net = parts.net
     inputs = net.inputs(batch)
     params = jax.lax.stop_gradient(variables.params)
-    context = Context(batch, net.grids, {}, progress, params=params)
+    context = Context(batch, net.grids, {}, progress, params=params, labels=parts.labels)
     early = {name: teacher for name, teacher in parts.teachers.items() if not teacher.sees_mask}
     late = {name: teacher for name, teacher in parts.teachers.items() if teacher.sees_mask}
     context = add_hints(early, net, variables, context, None)
     mask = returned(parts.mask(randomness, context), Mask, "mask.brick", parts.mask)
     context = add_hints(late, net, variables, context, mask)
-    encoded = net.encode(variables.params, inputs, mask, randomness=randomness)
-    outputs = net.predict(variables.params, encoded, mask, randomness=randomness)
+    dropped = randomness if drops else None
+    encoded = net.encode(variables.params, inputs, mask, randomness=dropped)
+    outputs = net.predict(variables.params, encoded, mask, randomness=dropped)
     return View(
         net,
         context,
@@ -148,7 +175,9 @@ def _forward(
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    return sum_objectives(parts.objectives, _forward(parts, variables, batch, randomness, progress))
+    view = _forward(parts, variables, batch, randomness, progress)
+    losses = sum_objectives(parts.objectives, view)
+    return losses._replace(carry={**losses.carry, **carried_sums(view.encoded)})
 
 
 def sum_objectives(objectives: Mapping[str, Objective], view: View) -> Losses:
@@ -181,39 +210,57 @@ def check_loss_shape(key: str, per_token: Array, weight: Array) -> None:
 
 
 def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:
-    return {
+    teachers = {
         name: teacher.refresh(variables.extra[name], variables.params, carry, progress)
         for name, teacher in parts.teachers.items()
     }
+    return {**teachers, **updated_norms(parts.net, variables.extra, carry)}
 
 
 def _encode(
     parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
 ) -> Encoded:
-    return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
+    params = with_norms(variables).params
+    return parts.net.encode(params, parts.net.inputs(batch), None, capture=capture)
+
+
+def _evaluated(parts: Parts, variables: Variables, batch: Batch, randomness: Randomness) -> View:
+    """Return the view of a batch as evaluation computes it, without drops."""
+    evaluated = with_norms(variables)
+    return _forward(parts, evaluated, batch, randomness, jnp.float32(0.0), drops=False)
 
 
 def _mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    view = _forward(parts, variables, batch, randomness, jnp.float32(0.0))
+    view = _evaluated(parts, variables, batch, randomness)
     return {"mask": view.mask, "inputs": view.inputs}
 
 
 def _reconstruct(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    """Return the mask, the inputs and the pixels of the first objective that has them."""
-    view = _forward(parts, variables, batch, randomness, jnp.float32(0.0))
-    name = next(name for name, each in parts.objectives.items() if each.pixels)
-    pixels = parts.objectives[name].pixels(for_objective(view, name))
-    return {"mask": view.mask, "inputs": view.inputs, **pixels}
+    """Return the mask, the inputs and the pixels of the first objective that has them.
+
+    Of objectives on single streams, under 'streams', those of the first on each stream.
+    """
+    view = _evaluated(parts, variables, batch, randomness)
+    drawn = {name: each.pixels for name, each in parts.objectives.items() if each.pixels}
+    found = [pixels(for_objective(view, name)) for name, pixels in drawn.items()]
+    return {"mask": view.mask, "inputs": view.inputs, **merge_pixels(found)}
+
+
+def merge_pixels(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries of the first; 'streams' gets the streams that only others have too."""
+    by_stream = [one["streams"] for one in found if "streams" in one]
+    streams = {name: each for one in reversed(by_stream) for name, each in one.items()}
+    return {**found[0], "streams": streams} if streams else dict(found[0])
 
 
 def _sheet(
     parts: Parts, term: Objective, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Array]:
-    return term.shows(_forward(parts, variables, batch, randomness, jnp.float32(0.0)))
+    return term.shows(_evaluated(parts, variables, batch, randomness))
 
 
 def check_hints(

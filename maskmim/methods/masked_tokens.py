@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypedDict
 import jax.numpy as jnp
 
 from maskmim.config.describe import title
-from maskmim.config.ranges import NonNegativeInt
 from maskmim.config.returned import returned
 from maskmim.errors import UserError
 from maskmim.generate.repaint import blend_repainted, tokens_in_box
@@ -40,25 +39,25 @@ from maskmim.types import (
 
 
 class LabelError(UserError, ValueError):
-    """Labels that the data do not have."""
+    """A label set that the config does not declare."""
 
 
 class Condition(TypedDict):
-    """What codes are conditioned on: a label set, and its number of classes, 0 for nothing."""
+    """What codes are conditioned on: the name of a label set, '' for nothing."""
 
     label: str
-    classes: NonNegativeInt
 
 
 class Parts(NamedTuple):
-    """The built bricks of the method, see `masked_tokens`."""
+    """The built bricks of the method, see `masked_tokens`; the label set and its classes."""
 
     tokenizer: PictureCodes
     model: TokenModel
     mask: Callable[[Randomness, Context], Mask]
     loss: Callable[[Array, Array], Array]
     decode: Callable[..., Array]
-    condition: Condition
+    label: str
+    classes: int
 
     @property
     def net(self) -> Net:
@@ -88,21 +87,21 @@ def masked_tokens(
     model:      brick, (codes, classes, tokens) -> TokenModel.
     mask:       sampler brick; hidden tokens are unknown to the model.
     token_loss: brick, (logits f32[B, N, codes], codes i32[B, N]) -> f32[B, N].
-    condition:  {'label': name of a label set, 'classes': their number}; 0 classes for an
-                unconditional model. A batch without labels, such as pictures for sheets, has no
-                class.
+    condition:  {'label': name of a set of spec.labels}, '' for an unconditional model. A batch
+                without labels, such as pictures for sheets, has no class.
     generation: brick as `generate.parallel.decode`.
 
     The loss is averaged over the hidden tokens of an example and then over examples, so that every
     example has the same weight, except those that hide nothing, which have none.
     `apply` has 'codes', 'draw' and 'generate', which fills in tokens equal to `TokenModel.mask_id`.
-    Raises LabelError for a batch whose labels lack the set.
+    Raises LabelError for a set that spec.labels lacks.
     """
     frozen = returned(tokenizer(spec), PictureCodes, "tokenizer.brick", tokenizer)
     (grid,) = frozen.net.grids.values()
-    network = model(frozen.codes, condition["classes"], grid[0] * grid[1])
+    classes = _classes(spec, condition["label"])
+    network = model(frozen.codes, classes, grid[0] * grid[1])
     network = returned(network, TokenModel, "model.brick", model)
-    parts = Parts(frozen, network, mask, token_loss, generation, condition)
+    parts = Parts(frozen, network, mask, token_loss, generation, condition["label"], classes)
     return Method(
         net=frozen.net,
         init=lambda key: (network.init(key), ()),
@@ -127,6 +126,17 @@ def masked_tokens(
     )
 
 
+def _classes(spec: Spec, label: str) -> int:
+    """Return the number of classes of a label set, 0 for the set ''."""
+    if label and label not in spec.labels:
+        raise LabelError(
+            f"condition.label is {label!r}, input.labels has {sorted(spec.labels) or 'no sets'}: "
+            f"declare the number of its classes, as by --config.input.labels.{label}=1000, or set "
+            "condition.label= for a model without classes"
+        )
+    return spec.labels[label] if label else 0
+
+
 def _codes(parts: Parts, variables: Variables, batch: Batch) -> Array:
     return codes_of(parts.net, variables.frozen, parts.net.inputs(batch))
 
@@ -137,15 +147,9 @@ def _draw(parts: Parts, variables: Variables, codes: Array) -> Array:
 
 def _labels(parts: Parts, batch: Batch, examples: int) -> Array:
     """Return the class of each example, -1 for none: i32[B]."""
-    name = parts.condition["label"]
-    if not parts.condition["classes"] or "label" not in batch:
+    if not parts.label or "label" not in batch:
         return jnp.full((examples,), -1, jnp.int32)
-    if name not in batch["label"]:
-        raise LabelError(
-            f"condition.label is {name!r}, the data have {sorted(batch['label']) or 'no labels'}: "
-            "name one of these, or set condition.classes to 0"
-        )
-    return batch["label"][name]
+    return batch["label"][parts.label]
 
 
 def _loss(
@@ -213,7 +217,7 @@ def _samples(
     net, unknown = parts.net, parts.model.mask_id
     inputs, codes = net.inputs(batch), _codes(parts, variables, batch)
     height, width = inputs.shape[1:3]
-    classes = parts.condition["classes"]
+    classes = parts.classes
     label = randomness.slots.astype(jnp.int32) % classes if classes else jnp.full(len(codes), -1)
     box = (0, width // 2, height, width - width // 2)
     right = tokens_in_box(box, size=(height, width), grid=parts.grid, margin=0)

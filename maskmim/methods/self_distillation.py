@@ -21,6 +21,7 @@ from maskmim.losses.self_distillation import (
 from maskmim.methods.masked import MethodError, check_hints
 from maskmim.models.layers.patches import gather
 from maskmim.models.other_size import resize_net
+from maskmim.models.running_norms import refuse_norms
 from maskmim.types import (
     Array,
     Batch,
@@ -78,6 +79,7 @@ def self_distillation(
     Difference: teacher temperatures change every step, in the official code every epoch.
     """
     net = returned(model(spec), Net, "model.brick", model)
+    refuse_norms(net, "self_distillation")
     averaged = returned(teacher(), Teacher, "teacher.brick", teacher)
     parts = Parts(spec, model, net, mask, averaged, distillation())
     check_hints(mask, {}, {"teacher": parts.teacher})

@@ -13,17 +13,18 @@ from jax.lax import stop_gradient
 from maskmim.config.describe import title
 from maskmim.config.returned import returned
 from maskmim.masks.core import nothing_hidden
+from maskmim.masks.roles import everything
 from maskmim.methods.masked import add_hints, built, masked, sum_objectives
 from maskmim.models.vq_vit import Tokenizer
 from maskmim.quantize.ema_codebook import Codebook
 from maskmim.quantize.vector_quantize import straight_through
-from maskmim.targets.codes import palette, repeat_to_pixels
+from maskmim.reporting.palette import palette
+from maskmim.targets.codes import repeat_to_pixels
 from maskmim.types import (
     Array,
     Batch,
     Context,
     Losses,
-    Mask,
     Method,
     Objective,
     Randomness,
@@ -77,7 +78,7 @@ def vq_kd(
     composed = masked(
         spec,
         model=lambda spec: tokenizer.net,
-        mask=all_visible,
+        mask=everything,
         objectives={name: partial(_prebuilt, term) for name, term in parts.objectives.items()},
         teachers={name: partial(_prebuilt, each) for name, each in parts.teachers.items()},
     )
@@ -105,11 +106,6 @@ def _codes(parts: Parts, variables: Variables, batch: Batch) -> Array:
 
 def _codebook(parts: Parts, variables: Variables) -> Array:
     return parts.codebook.codes(variables.extra["codebook"])
-
-
-def all_visible(randomness: Randomness, context: Context) -> Mask:
-    """Return a mask in which every token is visible and predicted; a sampler."""
-    return nothing_hidden(len(randomness.slots), context.length)
 
 
 def _prebuilt(part: Objective | Teacher) -> Objective | Teacher:
@@ -148,6 +144,7 @@ def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
     view, codes = _forward(parts, variables, batch, progress)
+    view = view._replace(params=variables.params, randomness=randomness.inside("objectives"))
     losses = sum_objectives(parts.objectives, view)
     extra = variables.extra["codebook"]
     usage = {f"codes/{key}": value for key, value in parts.codebook.metrics(extra).items()}

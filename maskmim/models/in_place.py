@@ -71,10 +71,10 @@ def in_place_net(
         predictor=LinearHeads(widths, dtype),
         says=(("encoder", says), ("decoder", f"linear heads: {describe_heads(widths)} values")),
     )
-    return _require_every_token(net, math.prod(token_grid(spec.size, patch)))
+    return require_every_token(net, math.prod(token_grid(spec.size, patch)))
 
 
-def _require_every_token(net: Net, length: int) -> Net:
+def require_every_token(net: Net, length: int) -> Net:
     """Return the network with an `encode` that refuses fewer than `length` visible tokens."""
 
     def encode(params: Tree, inputs: Array, mask: Mask | None, **options: Any) -> Encoded:

@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import PositiveInt, Sizes
+from maskmim.config.ranges import Fraction, PositiveInt, Sizes
 from maskmim.errors import count_of
 from maskmim.models.layers import constraints
 from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import describe_heads
 from maskmim.models.layers.patches import patchify, unpatchify
+from maskmim.models.running_norms import apply_encoder, check_declared, running_norms
 from maskmim.models.vit import Encoder, Stack, describe_blocks
-from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
+from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree, random_key
 
 # Inputs other than pixels are shown from -1.5 (black) to 1.5 (white) in their normalised units.
 SPREAD = 3.0
@@ -51,6 +52,7 @@ def picture_net(
     encoder: BaseEncoder,
     predictor: nn.Module,
     captures: tuple[str, ...] = (),
+    norms: Fraction | None = None,
     says: tuple[tuple[str, str], ...] = (),
 ) -> Net:
     """Build the network whose params are {'encoder': ..., 'decoder': ...}.
@@ -61,27 +63,34 @@ def picture_net(
     predictor: module (Encoded, Mask) -> {head: f32[B, P, values]}; one that drops paths also takes
                `randomness`, a Randomness for it alone, or None.
     captures:  what the encoder always captures, because the predictor reads it.
+    norms:     of an encoder with batch norms the share of their running averages that a step keeps,
+               0.9 in torch (whose momentum is 1 minus this); None for an encoder without. Those of
+               a predictor use their batch in evaluation too.
     says:      lines for people, see `Net.says`.
     Raises ModelError where patches do not fill the input, and in `inputs` for a batch of another
     shape.
     """
     grid = token_grid(spec.size, patch)
-    inputs, display = _input_conversions(spec)
+    inputs, display = input_conversions(spec)
+
+    token = jnp.zeros((1, 1), jnp.int32)
+
+    def init_encoder(key: Array) -> tuple[Encoded, Tree]:
+        blank = patchify(jnp.zeros((1, *spec.shape)), patch)
+        hidden = jnp.zeros((1, math.prod(grid)), bool)
+        return encoder.init_with_output(key, blank, token, hidden, captures)
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
-        length = math.prod(grid)
-        blank = patchify(jnp.zeros((1, *spec.shape)), patch)
-        token = jnp.zeros((1, 1), jnp.int32)
-        mask = Mask(token, token, jnp.zeros((1, length), bool), jnp.ones((1, 1)))
-        encoded, encoder_variables = encoder.init_with_output(
-            first, blank, token, mask.hidden, captures
-        )
+        encoded, encoder_variables = init_encoder(first)
+        check_declared(encoder_variables, norms)
+        mask = Mask(token, token, jnp.zeros((1, math.prod(grid)), bool), jnp.ones((1, 1)))
         predictor_variables = predictor.init(second, encoded, mask)
-        return {
-            "encoder": encoder_variables["params"],
-            "decoder": predictor_variables["params"],
-        }
+        made = {"encoder": encoder_variables, "decoder": predictor_variables}
+        return {name: variables["params"] for name, variables in made.items() if variables}
+
+    def shapes() -> Tree:
+        return jax.eval_shape(init_encoder, random_key(0))[1]
 
     return Net(
         grids={spec.stream: grid},
@@ -94,6 +103,7 @@ def picture_net(
         restore=lambda patches: unpatchify(patches, patch, grid),
         display=display,
         says=says,
+        norms=None if norms is None else running_norms("encoder", shapes, momentum=norms),
     )
 
 
@@ -110,7 +120,7 @@ def vit_net(spec: Spec, *, patch: Sizes, encoder: Encoder, decoder: Stack) -> Ne
     )
 
 
-def _input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
+def input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
     """Return `Net.inputs` and `Net.display`: into normalised units and back."""
     channels = (*[1] * (len(spec.size) + 1), -1)
     mean = jnp.asarray(spec.mean, jnp.float32).reshape(channels)
@@ -149,8 +159,8 @@ def _make_encode(
         visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
         capture = tuple(dict.fromkeys((*captures, *capture)))
         patches = constraints.constrain_examples(patchify(inputs, patch))
-        variables = {"params": params["encoder"]}
-        return encoder.apply(variables, patches, visible, hidden, capture, randomness)
+        arguments = patches, visible, hidden, capture, randomness
+        return apply_encoder(encoder, params, *arguments, part="encoder")
 
     return encode
 
@@ -162,7 +172,7 @@ def _make_predict(predictor: nn.Module) -> Callable[..., dict[str, Array]]:
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
     ) -> dict[str, Array]:
-        variables = {"params": params["decoder"]}
+        variables = {"params": params["decoder"]} if "decoder" in params else {}
         mask = jax.tree.map(constraints.constrain_examples, mask)
         if takes_randomness and randomness is not None:
             apart = randomness.inside("predictor")

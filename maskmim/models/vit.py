@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -125,13 +125,17 @@ class Encoder(UniformEncoder, Stack):
             positions = jnp.asarray(positions).at[visible].get(mode="promise_in_bounds")
             hidden = jnp.take_along_axis(hidden, visible, axis=1)
         width = self.size.width
-        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
-        tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
+        tokens = constraints.embed_tokens(self._embedding(), patches)
         if self.mask_token:
             filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
             if hidden is not None:
                 tokens = jnp.where(hidden[..., None], filling, tokens)
         return tokens + positions.astype(self.dtype).reshape(-1, *tokens.shape[1:])
+
+    def _embedding(self) -> Callable[[Array], Array]:
+        """Return the layer from the values of patches [B, n, V] to tokens [B, n, D]."""
+        embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        return lambda patches: embed(patches.astype(self.dtype))
 
     def _positions(self) -> Array:
         width = self.size.width

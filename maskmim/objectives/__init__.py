@@ -1,8 +1,26 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
+from maskmim.objectives.class_maps import classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
+from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.in_stream import in_stream
+from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match
+from maskmim.objectives.pairs import agree_hidden, cosine_pair
 
-__all__ = ["absolute", "accuracy", "classify", "fit_prototypes", "match", "relative"]
+__all__ = [
+    "absolute",
+    "accuracy",
+    "agree_hidden",
+    "classify",
+    "classify_map",
+    "cosine_pair",
+    "fit_prototypes",
+    "in_stream",
+    "info_nce",
+    "label",
+    "match",
+    "relative",
+]

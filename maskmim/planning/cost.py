@@ -14,11 +14,11 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind
-from maskmim.data.pipeline import output_shapes
+from maskmim.data.batch_arrays import output_shapes
 from maskmim.planning.arithmetic import matrix_flops
 from maskmim.training import sharding
 from maskmim.training.build import Assembly, build_method, init_sharded, jitted_step, spec_of
-from maskmim.types import Batch, Method, Randomness, Tree, Variables, random_key
+from maskmim.types import Batch, Mask, Method, Randomness, Tree, Variables, random_key
 
 
 class Tokens(NamedTuple):
@@ -29,14 +29,21 @@ class Tokens(NamedTuple):
     predicted: int
 
 
-def batch_shapes(config: ConfigDict, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes of the arrays that the input pipeline puts on the devices."""
+def batch_shapes(config: ConfigDict, examples: int) -> dict[str, Tree]:
+    """Return shapes and dtypes of what the input pipeline puts on the devices.
+
+    An array for each stream and field, and {'label': {set: i32[examples]}} where the config
+    declares label sets: the tree that `train_loop.place_on_mesh` makes of a batch.
+    """
     spec = spec_of(config)
-    shapes = output_shapes(bind(config.data.augment), spec)
-    return {
-        name: jax.ShapeDtypeStruct((examples, *shape), jnp.dtype(spec.dtype))
-        for name, shape in shapes.items()
-    }
+
+    def shaped(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((examples, *shape), jnp.dtype(dtype))
+
+    arrays = output_shapes(bind(config.data.augment), spec)
+    batch = {name: shaped(*array) for name, array in arrays.items()}
+    labels = {name: shaped((), "int32") for name in spec.labels}
+    return batch | ({"label": labels} if labels else {})
 
 
 def variables_shapes(parts: Assembly) -> Variables:
@@ -50,15 +57,19 @@ def count_parameters(tree: Tree) -> int:
 
 
 def tokens_per_example(method: Method, variables: Variables, batch: Batch) -> Tokens:
-    """Count an example's tokens from shapes alone, without computing a mask."""
+    """Count an example's tokens, of all its views, from shapes alone, without computing a mask."""
     examples = jax.tree.leaves(batch)[0].shape[0]
 
-    def sample_mask(variables: Variables, batch: Batch) -> object:
+    def sample_masks(variables: Variables, batch: Batch) -> tuple[Mask, ...]:
         randomness = Randomness.of(random_key(0), examples)
-        return method.apply["mask"](variables, batch, randomness)["mask"]
+        drawn = method.apply["mask"](variables, batch, randomness)
+        return drawn["masks"] if "masks" in drawn else (drawn["mask"],)
 
-    mask = jax.eval_shape(sample_mask, variables, batch)
-    return Tokens(mask.hidden.shape[1], mask.visible.shape[1], mask.predict.shape[1])
+    masks = jax.eval_shape(sample_masks, variables, batch)
+    counts = [(each.hidden, each.visible, each.predict) for each in masks]
+    return Tokens(
+        *(sum(array.shape[1] for array in arrays) for arrays in zip(*counts, strict=True))
+    )
 
 
 def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int = 8) -> float:
@@ -129,10 +140,9 @@ def step_seconds(
     """
     state, frozen = init_sharded(parts, config.seed)
     shapes = batch_shapes(config, config.train.batch_size)
-    batch = {
-        name: sharding.put(np.zeros(shape.shape, shape.dtype), parts.mesh)
-        for name, shape in shapes.items()
-    }
+    batch = jax.tree.map(
+        lambda shape: sharding.put(np.zeros(shape.shape, shape.dtype), parts.mesh), shapes
+    )
     state, metrics = step(state, frozen, batch)
     jax.block_until_ready(metrics)
     began = time.perf_counter()

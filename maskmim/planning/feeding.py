@@ -10,9 +10,10 @@ import simplejpeg
 from ml_collections import ConfigDict
 
 from maskmim.config.bricks import bind
+from maskmim.data.batch_arrays import channels_of, size_of, with_fields
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
-from maskmim.data.records import BadImage
+from maskmim.data.records import BadImage, Example
 from maskmim.errors import count_of, first_line
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.training.build import spec_of
@@ -40,12 +41,15 @@ IMAGENET = DataSet(TRAIN_IMAGES, f"ImageNet-1k's {TRAIN_IMAGES:,} images")
 
 
 def training_set(config: ConfigDict) -> DataSet:
-    """Return the size of a config's training data; ImageNet-1k's where they are not here."""
+    """Return the size of an epoch of a config; ImageNet-1k's where its data are not here."""
+    repeats = config.data.repeats
     try:
         images = len(bind(config.data.train)())
+        text = f"{count_of(images, 'image')} of {config.data.train.brick}"
     except Exception:  # a source may fail in many ways where its data are missing
-        return IMAGENET
-    return DataSet(images, f"{count_of(images, 'image')} of {config.data.train.brick}")
+        images, text = IMAGENET
+    times = f", {repeats} times each" if repeats > 1 else ""
+    return DataSet(images * repeats, f"{text}{times}")
 
 
 def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
@@ -56,15 +60,15 @@ def decode_rate(config: ConfigDict, *, examples: int = 48) -> Rate:
     """
     try:
         records = bind(config.data.train)()
-        encoded = [records[index].encoded for index in range(min(examples, len(records)))]
-        files = f"{count_of(len(encoded), 'record')} of {config.data.train.brick}"
+        read = [records[index] for index in range(min(examples, len(records)))]
+        files = f"{count_of(len(read), 'record')} of {config.data.train.brick}"
     except Exception as error:  # a source may fail in many ways where its data are missing
         if config.data.decode.brick != "maskmim.data.decode.picture":
             reason = first_line(error)[:120]
             return Rate(0.0, f"unknown, without the data ({reason}): give --decode-rate")
-        encoded = typical_photographs(examples)
+        read = [Example(file, {}) for file in typical_photographs(examples)]
         files = f"{examples} JPEG files of 500 x 375 pixels, without the data"
-    return Rate(_measure_rate(config, encoded), f"measured here on {files}")
+    return Rate(_measure_rate(config, read), f"measured here on {files}")
 
 
 def typical_photographs(examples: int) -> list[bytes]:
@@ -82,20 +86,22 @@ def typical_photographs(examples: int) -> list[bytes]:
     return files
 
 
-def _measure_rate(config: ConfigDict, encoded: list) -> float:
-    """Return the records decoded and augmented per second of CPU time."""
-    spec = spec_of(config)
+def _measure_rate(config: ConfigDict, read: list[Example]) -> float:
+    """Return the images per second of CPU time, each record decoded and augmented as configured."""
+    spec, repeats = spec_of(config), config.data.repeats
     unpack, augment = bind(config.data.decode), bind(config.data.augment)
 
-    def prepare(number: int, record: object) -> None:
+    def prepare(number: int, example: Example) -> None:
         rng = np.random.default_rng(number)
         try:
-            augment(rng, unpack(rng, record, channels=spec.channels), size=spec.size)
+            decoded = unpack(rng, example.encoded, channels=channels_of(spec, example.encoded))
         except BadImage:
             return
+        for _ in range(repeats):
+            augment(rng, with_fields(decoded, example, spec), size=size_of(spec))
 
-    prepare(0, encoded[0])  # imports and tables
+    prepare(0, read[0])  # imports and tables
     began = time.process_time()
-    for number, record in enumerate(encoded):
-        prepare(number, record)
-    return len(encoded) / max(time.process_time() - began, 1e-9)
+    for number, example in enumerate(read):
+        prepare(number, example)
+    return len(read) * repeats / max(time.process_time() - began, 1e-9)

@@ -69,10 +69,11 @@ def decoder_warning(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]
 
 def schedule_rows(config: ConfigDict, parts: Assembly, examples: int) -> list[tuple[str, str]]:
     """Return the rows of data, batch size, peak learning rate and length."""
-    train = config.train
+    train, times = config.train, config.data.repeats
+    repeats = f", {times} crops of each" if times > 1 else ""
     scaled = f" = {config.optim.lr:g} x {train.batch_size} / {config.optim.lr_per}"
     return [
-        ("data", f"{config.data.train.brick} ({count_of(examples, 'image')})"),
+        ("data", f"{config.data.train.brick} ({count_of(examples, 'image')}{repeats})"),
         batch_row(config),
         ("learning rate", f"peak {parts.peak:.3g}{scaled if config.optim.lr_per else ''}"),
         ("length", f"{count_of(parts.span.steps, 'step')} ({count_of(train.epochs, 'epoch')})"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from maskmim.reporting.streams import colourise, grey_hidden, orient, sample_frames
+from maskmim.reporting.streams import sample_frames
 
 LIMITS = (128, 320)
 FRAME_LIMITS = (96, 128)
@@ -40,23 +40,30 @@ def scale_to_limits(images: np.ndarray, limits: tuple[int, int] = LIMITS) -> np.
 
 
 def draw_mask_sheet(
-    arrays: np.ndarray,
-    hidden: np.ndarray,
-    grid: tuple[int, ...],
+    streams: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    hidden: Mapping[str, np.ndarray],
     *,
     title: str,
-    stream: str = "image",
 ) -> np.ndarray:
-    """Draw each example beside what its mask leaves visible.
+    """Draw each example beside what its mask leaves visible, stream by stream.
 
-    arrays: u8[B, *size, C] for display. hidden: bool[B, N]. grid: tokens along each axis, which
-            divide the size.
-    title:  the sampler and its arguments; the numbers of hidden patches are appended.
-    Returns u8[height, width, 3]. Raises ValueError where mask and arrays do not fit.
+    streams: {stream: (the pictures, the same with hidden patches grey)}, see `draw_sheet`.
+    hidden:  {stream: bool[B, N of the stream]}.
+    title:   the sampler and its arguments; the numbers of hidden patches are appended.
+    Returns u8[height, width, 3].
     """
-    shown, hidden = colourise(stream, np.asarray(arrays)), np.asarray(hidden, bool)
-    columns = {stream: shown, "what the encoder may see": grey_hidden(shown, hidden, grid)}
-    return draw_sheet(columns, title=f"{title}\n{describe_hidden(hidden)}", stream=stream, groups=2)
+    columns = {}
+    for name, (shown, masked) in streams.items():
+        columns[name] = shown
+        columns[label_of(name, "what the encoder may see", streams)] = masked
+    counts = [label_of(name, describe_hidden(hidden[name]), streams) for name in streams]
+    groups = 2 if len(streams) == 1 else 1
+    return draw_sheet(columns, title="\n".join([title, *counts]), groups=groups)
+
+
+def label_of(stream: str, text: str, streams: Collection[str]) -> str:
+    """Return a text about one of some streams, with its name where there are several."""
+    return text if len(streams) == 1 else f"{stream}: {text}"
 
 
 def describe_hidden(hidden: np.ndarray) -> str:
@@ -85,20 +92,25 @@ def reconstruction_columns(
     return {**columns, "raw paste: predictions as output": raw_paste}
 
 
-def draw_sheet(
-    columns: Mapping[str, np.ndarray], *, title: str, stream: str = "image", groups: int = 1
-) -> np.ndarray:
+def draw_sheet(columns: Mapping[str, np.ndarray], *, title: str, groups: int = 1) -> np.ndarray:
     """Draw one example per row and its versions in columns; of clips, strips of frames.
 
-    columns: {title: u8[B, H, W, 3], of clips u8[B, T, H, W, 3]}, all with B examples.
+    columns: {title: u8[B, H, W, 3], of clips u8[B, T, H, W, 3]}, all with B examples; sizes and
+             numbers of frames may differ between columns.
     groups:  examples side by side, for pictures. Only the first CLIPS clips are drawn.
     Returns u8[height, width, 3].
     """
     if any(array.ndim == 5 for array in columns.values()):
-        clips = {name: sample_frames(array[:CLIPS]) for name, array in columns.items()}
-        return draw_strips(clips, title)
-    pictures = [scale_to_limits(orient(stream, np.asarray(array))) for array in columns.values()]
+        return draw_strips(
+            {name: _as_clips(array[:CLIPS]) for name, array in columns.items()}, title
+        )
+    pictures = [scale_to_limits(np.asarray(array)) for array in columns.values()]
     return _draw_grid(pictures, list(columns), title, groups=groups)
+
+
+def _as_clips(array: np.ndarray) -> np.ndarray:
+    """Return frames of clips that can be shown; a picture is a clip of one frame."""
+    return sample_frames(array) if array.ndim == 5 else array[:, None]
 
 
 def draw_strips(versions: Mapping[str, np.ndarray], title: str) -> np.ndarray:
@@ -110,23 +122,25 @@ def draw_strips(versions: Mapping[str, np.ndarray], title: str) -> np.ndarray:
         name: [scale_to_limits(clip, limits=FRAME_LIMITS) for clip in clips]
         for name, clips in versions.items()
     }
-    first = next(iter(strips.values()))
-    frames, height, width = first[0].shape[:3]
-    across = 2 * MARGIN + frames * (width + GAP) - GAP
+    shapes = {name: clips[0].shape[:3] for name, clips in strips.items()}
+    examples = len(next(iter(strips.values())))
+    longest = max(frames * (width + GAP) - GAP for frames, _, width in shapes.values())
+    across = 2 * MARGIN + longest
     heading = _wrap_text(title, TITLE_SIZE, across - 2 * MARGIN)
     top = MARGIN + _line_height(TITLE_SIZE) * len(heading) + GAP
-    strip_height = _line_height(LABEL_SIZE) + height + GAP
-    down = top + len(first) * (len(strips) * strip_height + GROUP_GAP) - GROUP_GAP + MARGIN
+    tall = sum(_line_height(LABEL_SIZE) + height + GAP for _, height, _ in shapes.values())
+    down = top + examples * (tall + GROUP_GAP) - GROUP_GAP + MARGIN
     canvas = Image.new("RGB", (across, down), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, MARGIN), "\n".join(heading), "black", _font(TITLE_SIZE), spacing=4)
-    for example in range(len(first)):
+    for example in range(examples):
         for label, clips in strips.items():
+            _, height, width = shapes[label]
             draw.text((MARGIN, top), label, "#444444", _font(LABEL_SIZE))
             for index, frame in enumerate(clips[example]):
                 corner = (MARGIN + index * (width + GAP), top + _line_height(LABEL_SIZE))
                 canvas.paste(Image.fromarray(frame), corner)
-            top += strip_height
+            top += _line_height(LABEL_SIZE) + height + GAP
         top += GROUP_GAP
     return np.asarray(canvas)
 
@@ -135,12 +149,15 @@ def _draw_grid(
     columns: Sequence[np.ndarray], labels: Sequence[str], title: str, *, groups: int
 ) -> np.ndarray:
     """Draw examples in rows, their versions in labelled columns, `groups` examples side by side."""
-    examples, height, width = columns[0].shape[:3]
+    examples = len(columns[0])
+    height, widths = max(each.shape[1] for each in columns), [each.shape[2] for each in columns]
     groups = min(groups, examples)
-    group_width = len(columns) * (width + GAP) - GAP
+    group_width = sum(widths) + GAP * (len(widths) - 1)
     across = groups * (group_width + GROUP_GAP) - GROUP_GAP + 2 * MARGIN
     heading = _wrap_text(title, TITLE_SIZE, across - 2 * MARGIN)
-    captions = [_wrap_text(label, LABEL_SIZE, width) for label in labels]
+    captions = [
+        _wrap_text(label, LABEL_SIZE, width) for label, width in zip(labels, widths, strict=True)
+    ]
     label_top = MARGIN + _line_height(TITLE_SIZE) * len(heading) + GAP
     top = label_top + _line_height(LABEL_SIZE) * max(map(len, captions)) + GAP
     down = top + -(-examples // groups) * (height + GAP) - GAP + MARGIN
@@ -148,13 +165,13 @@ def _draw_grid(
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, MARGIN), "\n".join(heading), "black", _font(TITLE_SIZE), spacing=4)
     for group in range(groups):
-        left = MARGIN + group * (group_width + GROUP_GAP)
+        x = MARGIN + group * (group_width + GROUP_GAP)
         for index, column in enumerate(columns):
-            x = left + index * (width + GAP)
             text = "\n".join(captions[index])
             draw.text((x, label_top), text, "#444444", _font(LABEL_SIZE), spacing=4)
             for row, picture in enumerate(column[group::groups]):
                 canvas.paste(Image.fromarray(picture), (x, top + row * (height + GAP)))
+            x += widths[index] + GAP
     return np.asarray(canvas)
 
 

@@ -1,8 +1,7 @@
-"""Conversion of images, spectrograms and clips to pictures that can be shown."""
+"""Arrays of a stream as RGB, with what a mask hides painted grey."""
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 
 GREY = 118
@@ -10,7 +9,7 @@ FRAMES = 8  # Frames shown of a clip, evenly spaced.
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """Return images u8[B, H, W, C] as u8[B, H, W, 3].
+    """Return images u8[B, *size, C] as u8[B, *size, 3].
 
     Takes the first three channels; of fewer, repeats the first one as grey.
     """
@@ -19,42 +18,42 @@ def as_rgb(images: np.ndarray) -> np.ndarray:
     return np.repeat(images[..., :1], 3, axis=-1)
 
 
-def colourise(stream: str, arrays: np.ndarray) -> np.ndarray:
-    """Return arrays of a stream as RGB: u8[B, *size, C] -> u8[B, *size, 3].
-
-    A spectrogram of one channel gets a colour map, so that grey can mean hidden.
-    """
-    if stream == "audio" and arrays.shape[-1] == 1:
-        palette = (matplotlib.colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8)
-        return palette[arrays[..., 0]]
-    return as_rgb(arrays)
-
-
-def orient(stream: str, pictures: np.ndarray) -> np.ndarray:
-    """Turn spectrograms so that time runs to the right and mel upwards; return others unchanged."""
-    if stream == "audio":
-        return np.ascontiguousarray(pictures.swapaxes(1, 2)[:, ::-1])
-    return pictures
-
-
 def grey_hidden(arrays: np.ndarray, hidden: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """Paint the hidden patches of arrays u8[B, *size, C] grey.
 
     hidden: bool[B, N] for the patches in row-major order on the grid.
     Raises ValueError where the grid does not divide the arrays or does not have N patches.
     """
-    size = arrays.shape[1:-1]
-    fits = len(grid) == len(size) and not any(n % c for n, c in zip(size, grid, strict=True))
-    if not fits or hidden.shape != (len(arrays), int(np.prod(grid))):
+    return paint_grey(arrays, hidden_values(hidden, grid, arrays.shape[:-1]))
+
+
+def hidden_values(hidden: np.ndarray, grid: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Return which values of arrays lie in hidden patches: bool[B, N] -> bool[B, *size].
+
+    hidden: for the patches in row-major order on the grid. shape: (B, *size).
+    Raises ValueError where the grid does not divide the arrays or does not have N patches.
+    """
+    examples, *size = shape
+    if not divides(grid, size) or hidden.shape != (examples, int(np.prod(grid))):
         raise ValueError(
             f"a mask {hidden.shape} on a grid {' x '.join(map(str, grid))} does not fit "
-            f"{len(arrays)} images of {' x '.join(map(str, size))}: give bool[B, prod(grid)] and a "
+            f"{examples} images of {' x '.join(map(str, size))}: give bool[B, prod(grid)] and a "
             "grid that divides the size"
         )
-    veil = hidden.reshape(-1, *grid)
+    values = hidden.reshape(-1, *grid)
     for axis, (length, count) in enumerate(zip(size, grid, strict=True), start=1):
-        veil = veil.repeat(length // count, axis=axis)
-    return np.where(veil[..., None], np.uint8(GREY), arrays)
+        values = values.repeat(length // count, axis=axis)
+    return values
+
+
+def divides(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Return whether a grid has the axes of a size and divides each of them."""
+    return len(grid) == len(size) and not any(n % c for n, c in zip(size, grid, strict=True))
+
+
+def paint_grey(pictures: np.ndarray, hidden: np.ndarray | None) -> np.ndarray:
+    """Return pictures u8[B, *size, C], grey where hidden bool[B, *size] is True; None: nowhere."""
+    return pictures if hidden is None else np.where(hidden[..., None], np.uint8(GREY), pictures)
 
 
 def sample_frames(clips: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.models.layers.patches import gather
-from maskmim.reporting.streams import GREY
 from maskmim.reporting.palette import palette
+from maskmim.reporting.streams import GREY
 from maskmim.targets.codes import repeat_to_pixels
 from maskmim.types import Array, View
 

@@ -7,12 +7,9 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.models.layers.patches import gather
+from maskmim.reporting.palette import palette
 from maskmim.reporting.streams import GREY
 from maskmim.types import Array, View
-
-# Steps of a sequence that fills the cube of colours evenly: the powers of the inverse of the
-# smallest root above 1 of x^4 = x + 1 (M. Roberts, 2018).
-STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
 
 
 def draw_codes(view: View, prediction: Array) -> dict[str, Array]:
@@ -49,13 +46,6 @@ def quantised(view: View) -> Array:
     Returns f32[B, P, width], the output 'quantised'; no gradient passes.
     """
     return jax.lax.stop_gradient(view.outputs["quantised"]).astype(jnp.float32)
-
-
-def palette(codes: Array) -> Array:
-    """Return a colour for each code: i32[...] -> u8[..., 3], the same for equal codes."""
-    turned = [codes.astype(jnp.float32) * step for step in STEPS]
-    turns = (jnp.stack(turned, axis=-1) + 0.5) % 1.0
-    return (32 + 223 * turns).astype(jnp.uint8)
 
 
 def repeat_to_pixels(values: Array, grid: tuple[int, ...], size: tuple[int, ...]) -> Array:

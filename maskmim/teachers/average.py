@@ -8,6 +8,7 @@ import jax
 
 from maskmim.config.facts import facts_of, function_of
 from maskmim.errors import UserError
+from maskmim.training.averaged import mixed
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
@@ -51,12 +52,7 @@ def average(
         return jax.lax.stop_gradient(find(net, extra, context))
 
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        share = momentum(progress)
-
-        def mix(old: Array, new: Array) -> Array:
-            return (share * old + (1.0 - share) * new).astype(old.dtype)
-
-        return jax.tree.map(mix, extra, _select_parts(params, parts))
+        return mixed(extra, _select_parts(params, parts), momentum(progress))
 
     return Teacher(gives, False, init, find_hints, refresh)
 

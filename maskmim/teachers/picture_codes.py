@@ -80,7 +80,7 @@ def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
 
     """
     tokenizer = load_trained(workdir)
-    missing = sorted(set(PARTS) - set(tokenizer.variables.params))
+    missing = sorted(set(PARTS) - set(tokenizer.evaluated.params))
     if missing:
         raise CodesError(
             f"the run {workdir} does not turn pictures into codes and back: its params have no "
@@ -91,6 +91,6 @@ def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
             f"the tokenizer {workdir} was trained on {tokenizer.spec}, this config's input is "
             f"{spec}: give both the same input section"
         )
-    params = {name: tokenizer.variables.params[name] for name in PARTS}
+    params = {name: tokenizer.evaluated.params[name] for name in PARTS}
     size = len(params["codebook"]["vectors"])
     return PictureCodes(tokenizer.method.net, size, lambda: params)

@@ -199,6 +199,8 @@ def _reader(
 def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
     """Return the encoder of a run of maskmim, from its newest checkpoint.
 
+    Its weights are those that the run is evaluated with, the averaged ones with `config.ema`.
+
     workdir: of that run, read once. Pictures have the size and normalisation of the run, so the
              student must have the same grid.
     layer:   as in `vit`.
@@ -229,4 +231,4 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
         tokens = encoded.layers[layer - 1]
         return Encoded(tokens[:, :prefix], tokens[:, prefix:])
 
-    return Frozen(patch, spec.mean, spec.std, lambda: trained.variables.params, encode)
+    return Frozen(patch, spec.mean, spec.std, lambda: trained.evaluated.params, encode)

@@ -1,10 +1,12 @@
-"""Attention and logits that an averaged model computes from whole pictures."""
+"""What an averaged model computes from whole pictures: attention, logits, projections."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.models.calls import call_of
+from maskmim.teachers.average import AverageError
 from maskmim.types import Array, Context, Mask, Net, Tree
 
 
@@ -29,3 +31,49 @@ def projected(net: Net, params: Tree, context: Context) -> dict[str, Array]:
         "class_logits": outputs["class"][:, 0],
         "token_logits": outputs["tokens"],
     }
+
+
+@facts.finder(gives=("projection",))
+def projected_mean(
+    net: Net, params: Tree, context: Context, *, project: str | None = "projector"
+) -> dict[str, Array]:
+    """Return the projection of the mean of all tokens of a whole example, without its prefix.
+
+    project: the name of a function under config.calls; None for the mean itself.
+    Gives 'projection' f32[B, values]. Raises AverageError where the average lacks the function.
+    Source: LUT, forward of models/models_lut.py with ema=True, naver-ai/lut.
+    """
+    encoded = net.encode(params, net.inputs(context.batch), None)
+    pooled = jnp.mean(encoded.tokens.astype(jnp.float32), axis=1)
+    return {"projection": _project(net, params, project, pooled)}
+
+
+@facts.finder(gives=("projection",))
+def projected_class(
+    net: Net, params: Tree, context: Context, *, project: str | None = "projector"
+) -> dict[str, Array]:
+    """Return the projection of the class token of a whole example.
+
+    project, what it gives and raises: as `projected_mean`; also raises AverageError where the model
+    has no class token.
+    """
+    prefix = net.encode(params, net.inputs(context.batch), None).prefix
+    if not prefix.shape[1]:
+        raise AverageError(
+            "projected_class needs a class token, which the model lacks: set "
+            "model.class_token=True, or find to maskmim.teachers.projections.projected_mean"
+        )
+    return {"projection": _project(net, params, project, prefix[:, 0].astype(jnp.float32))}
+
+
+def _project(net: Net, params: Tree, project: str | None, pooled: Array) -> Array:
+    """Return what a function of averaged params makes of features f32[B, D]."""
+    if project is None:
+        return pooled
+    function = call_of(net, project)
+    if project not in params:
+        raise AverageError(
+            f"the average has no params {project!r}, but {', '.join(sorted(params))}: add "
+            f"{project!r} to its `parts`"
+        )
+    return function(params, pooled).astype(jnp.float32)

@@ -16,10 +16,14 @@ from ml_collections import ConfigDict
 from maskmim.config.bricks import bind, resolve
 from maskmim.config.load import check_config
 from maskmim.config.returned import returned
-from maskmim.errors import UserError, count_of
+from maskmim.data.pipeline import check_repeats
+from maskmim.errors import UserError
+from maskmim.modalities import Modality
 from maskmim.optim.compose import peak_learning_rate
 from maskmim.schedules.warmup import Schedule, Span, Timed
 from maskmim.training import sharding
+from maskmim.training.averaged import averaged
+from maskmim.training.example_spec import spec_of
 from maskmim.training.train_step import TrainStep, initial_state, make_train_step
 from maskmim.types import Array, Method, Spec, State, Tree, random_key
 
@@ -48,6 +52,7 @@ class EvalBricks(NamedTuple):
     decode: Callable[..., Any]
     transform: Callable[..., Any]
     probes: Mapping[str, Callable[..., Any]]
+    measures: Mapping[str, Callable[..., Any]]
 
 
 class Assembly(NamedTuple):
@@ -59,6 +64,7 @@ class Assembly(NamedTuple):
     shapes, frozen_shapes: jax.ShapeDtypeStruct of the state and of the frozen variables.
     shardings: where each array of the state lies on the mesh.
     data, evals: bound bricks.
+    modalities: the kind of each stream by name, the main one first: how it is shown.
     """
 
     spec: Spec
@@ -73,27 +79,7 @@ class Assembly(NamedTuple):
     shardings: State
     data: DataBricks
     evals: EvalBricks
-
-
-def spec_of(config: ConfigDict) -> Spec:
-    """Return the shape and statistics of an example; UserError where they do not fit together."""
-    given = config.input
-    if given.dtype not in ("uint8", "float32"):
-        raise UserError(f"input.dtype is {given.dtype!r}: use 'uint8' or 'float32'")
-    if not len(given.mean) == len(given.std) == given.channels:
-        raise UserError(
-            f"input.mean has {count_of(len(given.mean), 'value')}, input.std {len(given.std)}, but "
-            f"input.channels is {given.channels}: give one of each for each channel"
-        )
-    names = tuple(map(str, given.channel_names))
-    if names and len(set(names)) != given.channels:
-        raise UserError(
-            f"input.channel_names has {count_of(len(set(names)), 'different name')} "
-            f"({', '.join(names)}), but input.channels is {given.channels}: name each channel "
-            "once, in the order of the file"
-        )
-    statistics = tuple(given.mean), tuple(given.std)
-    return Spec(tuple(given.size), given.channels, *statistics, given.stream, given.dtype, names)
+    modalities: Mapping[str, Modality]
 
 
 def picture_channels(config: ConfigDict, spec: Spec) -> tuple[int, ...]:
@@ -114,6 +100,32 @@ def picture_channels(config: ConfigDict, spec: Spec) -> tuple[int, ...]:
     return tuple(numbers[str(name)] for name in chosen)
 
 
+def evaluated_streams(config: ConfigDict, spec: Spec) -> tuple[str, ...]:
+    """Return the streams that enter the encoder of an evaluation, in the order of the spec.
+
+    Raises UserError for a name that is no stream of the input.
+    """
+    chosen = config.evals.streams or tuple(spec.arrays)
+    if unknown := [name for name in chosen if name not in spec.arrays]:
+        raise UserError(
+            f"evals.streams names {unknown[0]!r}, but the streams of the input are "
+            f"{', '.join(spec.arrays)}: name some of these, or () for all"
+        )
+    return tuple(name for name in spec.arrays if name in chosen)
+
+
+def build_modalities(config: ConfigDict, spec: Spec) -> dict[str, Modality]:
+    """Return the kind of each stream by name, the main one first."""
+    sections = {spec.stream: ("input.kind", config.input.kind)}
+    for name in sorted(spec.streams):
+        sections[name] = (f"input.streams.{name}.kind", config.input.streams[name].kind)
+    kinds = {}
+    for name, (key, section) in sections.items():
+        make = bind(section, key)
+        kinds[name] = returned(make(), Modality, f"{key}.brick", make)
+    return kinds
+
+
 def build_method(config: ConfigDict) -> tuple[Spec, Method]:
     """Build the method of a config: call its function with the sections that its keywords name.
 
@@ -129,16 +141,20 @@ def build_method(config: ConfigDict) -> tuple[Spec, Method]:
             raise UserError(f"{config.method} needs the section {name!r}, which the config lacks")
         sections[name] = bind(config[name], name)
     method = returned(compose(spec, **sections), Method, "method", compose)
+    if config.ema is not None:
+        method = averaged(method, bind(config.ema, "ema"))
     method.check_apply()
     return spec, method
 
 
 def span_of(config: ConfigDict, examples: int) -> Span:
-    """Return the length of a training; an epoch is every example exactly once.
+    """Return the length of a training; an epoch is every record once, `data.repeats` times.
+
+    examples: number of records.
 
     Raises UserError for more steps than an i32 counts.
     """
-    per_epoch = examples / config.train.batch_size
+    per_epoch = examples * config.data.repeats / config.train.batch_size
     steps = max(1, round(config.train.epochs * per_epoch))
     if steps > MOST_STEPS:
         raise UserError(
@@ -186,8 +202,10 @@ def assemble(
     range, for bricks that do not fit, and for parts that do not fit together.
     """
     check_config(config)
+    check_repeats(config.train.batch_size, config.data.repeats, jax.process_count())
     spec, method = build_method(config)
     picture_channels(config, spec)
+    evaluated_streams(config, spec)
     span = span_of(config, examples)
     schedule = build_schedule(config, span)
     optimiser = build_optimiser(config, examples)
@@ -201,9 +219,9 @@ def assemble(
     shardings = sharding.state_shardings(shapes, optimiser, build_rules(config), mesh)
     top = peak_learning_rate(config.optim.lr, config.optim.lr_per, config.train.batch_size)
     data, evals = bind_data(config), bind_evals(config)
-    return Assembly(
-        spec, method, optimiser, mesh, span, schedule, top, shapes, frozen, shardings, data, evals
-    )
+    kinds = build_modalities(config, spec)
+    layout = mesh, span, schedule, top, shapes, frozen, shardings
+    return Assembly(spec, method, optimiser, *layout, data, evals, kinds)
 
 
 def bind_data(config: ConfigDict) -> DataBricks:
@@ -221,6 +239,7 @@ def bind_evals(config: ConfigDict) -> EvalBricks:
         bind(config.data.decode if evals.decode is None else evals.decode),
         bind(evals.transform),
         bind(evals.probes),
+        bind(evals.measures, "evals.measures"),
     )
 
 

@@ -50,7 +50,7 @@ def transformer() -> Rules:
         (r"first/kernel$", ("fsdp", "tensor")),
         (r"second/kernel$", ("tensor", "fsdp")),
         (r"kernel$", ("fsdp",)),
-        (r"(bias|scale|positions|token|registers|mix)$", ()),
+        (r"(bias|scale|positions|token|registers|mix|embedding)$", ()),
     )
 
 

@@ -9,7 +9,7 @@ from maskmim.types.arrays import Array, Batch, Tree
 from maskmim.types.losses import Losses, Mean
 from maskmim.types.masks import Context, Mask
 from maskmim.types.method import Apply, Method
-from maskmim.types.nets import Encoded, LearnedFunction, Net
+from maskmim.types.nets import Encoded, LearnedFunction, Net, RunningNorms
 from maskmim.types.objectives import Objective, PairObjective, View
 from maskmim.types.randomness import Randomness, random_key
 from maskmim.types.spec import Field, Spec
@@ -32,6 +32,7 @@ __all__ = [
     "Objective",
     "PairObjective",
     "Randomness",
+    "RunningNorms",
     "Spec",
     "State",
     "Teacher",

@@ -38,6 +38,7 @@ class Context:
     progress: f32[] share of training that is done, in [0, 1).
     classes:  of hints that are indices of classes, how many classes there are; static.
     params:   the model's parameters, without a gradient; () where nothing is trained.
+    labels:   of each set of labels in batch['label'], how many classes it has; static.
     """
 
     batch: Batch
@@ -46,6 +47,7 @@ class Context:
     progress: Array | float = 0.0
     classes: Mapping[str, int] = field(default_factory=dict)
     params: Tree = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def grid(self) -> tuple[int, ...]:

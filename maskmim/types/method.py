@@ -22,9 +22,15 @@ class Apply(TypedDict, total=False):
     encode:         (variables, batch, *, capture=()) -> Encoded of whole examples, without a mask;
                     capture as in `Net.encode`, for methods whose encoder is `Method.net`.
     encode_student: as encode, by the student where 'encode' is its average.
-    mask:           (variables, batch, randomness) -> {'mask': Mask, 'inputs': f32[B, ...]}.
+    evaluated:      variables -> variables with the params that evaluation reads: averaged weights,
+                    running averages of batch norms. The other functions here do so by themselves;
+                    `Method.loss` of held-out examples takes these.
+    mask:           (variables, batch, randomness) -> {'mask': Mask, 'inputs': f32[B, ...]}; of
+                    several views those of one, and 'masks': the Mask of each.
     reconstruct:    (variables, batch, randomness) -> the entries of 'mask' and those of
-                    `Objective.pixels`.
+                    `Objective.pixels`. Of several streams 'inputs' is {stream: array}, and in place
+                    of those entries there is 'streams': {stream: what a method of this stream alone
+                    would return, its mask in the stream's own numbers}.
     codes:          (variables, batch) -> i32[B, N] codes of whole examples.
     codebook:       variables -> f32[codes, D] vectors of the codes.
     draw:           (variables, codes i32[B, N]) -> u8[B, H, W, C] the pictures of codes.
@@ -34,6 +40,7 @@ class Apply(TypedDict, total=False):
 
     encode: Callable[..., Encoded]
     encode_student: Callable[..., Encoded]
+    evaluated: Callable[[Variables], Variables]
     mask: Callable[[Variables, Batch, Randomness], dict[str, Any]]
     reconstruct: Callable[[Variables, Batch, Randomness], dict[str, Any]]
     codes: Callable[[Variables, Batch], Array]

@@ -21,6 +21,7 @@ class Encoded(NamedTuple):
     embedded:  f32[B, R + K, D] what enters the first block; None unless captured.
     given:     what else the predictor may know of the example, by name: places of tokens in space,
                the tokens of another view, padding.
+    sums:      of batch norms, in training, see `RunningNorms`; {} where there are none.
     """
 
     prefix: Array
@@ -29,6 +30,21 @@ class Encoded(NamedTuple):
     attention: Array | None = None
     embedded: Array | None = None
     given: Mapping[str, Array] = {}
+    sums: Mapping[str, Tree] = {}
+
+
+class RunningNorms(NamedTuple):
+    """Averages of batch statistics that the norms of a network keep for evaluation.
+
+    A method keeps them in `extra` by the functions of `models.running_norms`; a network whose
+    params hold them reads them in place of its batch's statistics.
+
+    init:   () -> the averages before the first step.
+    update: (averages, sums of `Encoded.sums`) -> the averages after a step.
+    """
+
+    init: Callable[[], Tree]
+    update: Callable[[Tree, Tree], Tree]
 
 
 class Net(NamedTuple):
@@ -45,13 +61,16 @@ class Net(NamedTuple):
                'embedded'. randomness: of dropped paths; without it nothing is dropped.
     predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
                randomness as for encode, where the predictor drops paths.
-    patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order.
+    patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order. Of several
+               streams {stream: inputs} -> {stream: patches}, also of some of them; so do restore
+               and display, see `models.streams.stream_net`.
     restore:   the inverse of patchify; None where tokens are not parts of a picture.
     display:   f32[B, ...] inputs -> u8 of the same shape to be looked at, the inverse of the
                normalisation; None for what has no picture.
     says:      short lines for people: ('encoder', ...), ('decoder', ...).
     calls:     further functions (params, ...) -> arrays by name, which objectives and teachers
                call: 'project', 'classify', 'denoise'; see `LearnedFunction`.
+    norms:     its running averages of batch norms; None for a network without such norms.
     """
 
     grids: Mapping[str, tuple[int, ...]]
@@ -65,6 +84,7 @@ class Net(NamedTuple):
     display: Callable[[Tree], Array] | None
     says: tuple[tuple[str, str], ...] = ()
     calls: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    norms: RunningNorms | None = None
 
 
 class LearnedFunction(NamedTuple):

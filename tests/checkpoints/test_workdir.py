@@ -38,11 +38,14 @@ FREE = (
     "data.workers=2",
     "data.threads=2",
     "data.max_bad_share=0.5",
+    "input.kind.brick=maskmim.modalities.unseen",
 )
+OF_STREAMS = ("input.streams.depth.kind.brick=maskmim.modalities.unseen",)
 FIXED = (
     "train.batch_size=32",
     "data.train.split=test",
     "data.augment.brick=maskmim.data.transforms.resize_center_crop",
+    "begin.workdir=runs/a",
     "seed=1",
     "input.size=64,64",
     "model.decoder_depth=2",
@@ -86,6 +89,14 @@ def test_what_changes_no_result_may_change_and_is_said(config, change, tmp_path)
     assert line.startswith(f"{key}: ") and line.endswith(f"({find_rule(key).why})")
 
 
+@pytest.mark.parametrize("change", OF_STREAMS)
+def test_the_kind_of_a_stream_may_change(config, change, tmp_path):
+    streams = override(config, ["input.streams.depth.channels=3"])
+    save_config(tmp_path, streams)
+    (line,) = check_config(tmp_path, override(streams, [change]))
+    assert line.startswith("input.streams.depth.kind.brick: ")
+
+
 @pytest.mark.parametrize("change", FIXED)
 def test_what_changes_results_may_not(config, change, tmp_path):
     save_config(tmp_path, config)
@@ -97,7 +108,9 @@ def test_what_changes_results_may_not(config, change, tmp_path):
 
 
 def test_every_rule_was_tried_and_is_in_the_table():
-    tried = {find_rule(change.partition("=")[0]) for change in (*FREE, *FIXED, *PLACES)}
+    tried = {
+        find_rule(change.partition("=")[0]) for change in (*FREE, *OF_STREAMS, *FIXED, *PLACES)
+    }
     assert tried == {*RULES, module.REST}
     assert {find_rule(change.partition("=")[0]).free for change in FREE} == {True}
     assert len(continuation_table().splitlines()) == 2 + len(RULES) + 1

@@ -97,8 +97,8 @@ def test_sizes_that_do_not_go_together(capsys, change, expected):
     [
         (
             "maskgit:tiny",
-            ["condition.label=coarse", "condition.classes=7"],
-            "'coarse' has 43 classes",
+            ["condition.label=coarse", "input.labels.coarse=7"],
+            "'coarse' has 43 classes: set input.labels.coarse=43",
         ),
         ("mae:tiny", ["mesh.rules=maskmim.masks.uniform.random"], "expected sharding rules"),
         ("mae:tiny", ["method=os.system"], "expected a method"),

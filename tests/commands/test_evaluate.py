@@ -39,11 +39,59 @@ def test_probes_during_after_and_again(tmp_path):
     assert set(results["reconstruction"]) >= {"reconstruction/mse", "reconstruction/psnr"}
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert any("knn/fine/top1" in row for row in rows)
+    check_monitors(result, results, rows)
 
     again = run("evaluate", f"--workdir={workdir}", "--evals=knn", **as_tests())
     assert again.returncode == 0, again.stderr
     assert json.loads((workdir / "results.json").read_text()) == results  # nothing is lost
     alone = json.loads((workdir / "results-knn.json").read_text())
+    assert "measures" not in alone
     for name, encoder in alone["probes"]["encoders"].items():
         for metric, value in encoder["metrics"].items():
             assert value == encoders[name]["metrics"][metric], (name, metric)
+
+
+def check_monitors(result, results, rows):
+    """Monitors are in the notes, in the rows from step 0 on, in the table and in the results."""
+    steps = [row["step"] for row in rows if "held_out/loss" in row]
+    assert steps[0] == 0 and len(steps) > 2 and steps[-1] == results["step"]
+    first, *_, last = (row for row in rows if "held_out/loss" in row)
+    assert first["held_out/loss"] != last["held_out/loss"] and first["effective_rank"] > 1
+    found = results["measures"]
+    assert found["metrics"] == {name: last[name] for name in found["metrics"]}
+    assert found["skipped"] == {} and found["warnings"] == []
+    for text in ("rank ", "std ", "held-out loss "):
+        assert text in result.stdout and f"step 0: {found['texts'][0][:4]}" in result.stderr
+        assert any(text in line and "knn/" in line for line in result.stderr.splitlines())
+
+
+CURVE = (
+    "--config=configs/mae.py:tiny",
+    "--config.evals.during=",
+    "--config.evals.at_end=",
+    "--config.evals.every_epochs=0.1",
+    "--config.evals.measures.effective_rank.least=1.0",
+)
+
+
+def test_the_held_out_curve_is_the_same_to_the_bit_and_stored_runs_are_measured(tmp_path):
+    curves = []
+    for name, flags in {"a": [], "b": ["--config.evals.batch_size=64"]}.items():
+        workdir = tmp_path / name
+        result = run("train", *CURVE, *flags, f"--workdir={workdir}", **as_tests())
+        assert result.returncode == 0, result.stderr
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        rows = [row for row in map(json.loads, lines) if "held_out/loss" in row]
+        curves.append([(row["step"], row["held_out/loss"]) for row in rows])
+    assert curves[0] == curves[1] and len({loss for _, loss in curves[0]}) > 2
+    assert "warning: the features may have collapsed: their effective rank is " in result.stderr
+    results = json.loads((workdir / "results.json").read_text())
+    assert "collapsed" in results["measures"]["warnings"][0] and "warning:" in result.stdout
+
+    stored = json.loads((workdir / "config.json").read_text())
+    del stored["evals"]["measures"], stored["evals"]["monitors"]
+    (workdir / "config.json").write_text(json.dumps(stored))
+    again = run("evaluate", f"--workdir={workdir}", **as_tests())
+    assert again.returncode == 0, again.stderr
+    measured = json.loads((workdir / "results.json").read_text())["measures"]
+    assert measured["metrics"] == results["measures"]["metrics"] and not measured["warnings"]

@@ -76,6 +76,32 @@ def test_a_config_is_measured_by_its_name(capsys):
     assert "--config.input.channels=3" in capsys.readouterr().out
 
 
+def test_a_stream_of_a_config_is_measured_by_its_name(tmp_path, capsys):
+    for seed in range(3):
+        depth = np.random.default_rng(seed).integers(500, 900, (9, 7), np.uint16)
+        files.write(tmp_path, {f"depth/a/{seed}.png": files.encoded(depth, "PNG")})
+        files.write(tmp_path, {f"rgb/a/{seed}.png": files.encoded(files.picture(seed), "PNG")})
+    (tmp_path / "two.py").write_text(
+        "from maskmim.config import base, brick\n"
+        "from maskmim.config.defaults import stream\n"
+        "from maskmim.data import stream_folders\n\n\n"
+        "def get_config(arg=''):\n"
+        "    config = base()\n"
+        "    config.input.streams = {'depth': stream()}\n"
+        "    folders = {'image': 'rgb', 'depth': 'depth'}\n"
+        f"    config.data.train = brick(stream_folders.labelled, path={str(tmp_path)!r},\n"
+        "                              streams=folders)\n"
+        "    return config\n"
+    )
+    name = ["--config", str(tmp_path / "two.py")]
+    assert stats.main([*name, "--stream", "depth"]) == 0
+    text = capsys.readouterr().out
+    assert "--config.input.streams.depth.channels=1" in text and "uint16" in text
+    assert "--config.data.decode.streams.depth.brick=maskmim.data.decode.scaled" in text
+    assert stats.main(name) == 0
+    assert "--config.input.channels=3" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -85,6 +111,10 @@ def test_a_config_is_measured_by_its_name(capsys):
         (["--path", "EMPTY/../one.png"], "is one image: give the folder"),
         (["--config", "videomae:tiny"], "reads video, not images"),
         (["--config", "nosuch"], "nosuch"),
+        (["--path", "EMPTY", "--stream", "depth"], "give --config NAME too"),
+        (["--config", "mae:tiny", "--stream", "depth"], "no such stream; it has image"),
+        (["--config", "multimae:tiny", "--stream", "colours"], "colours has indices of classes"),
+        (["--config", "multimae:tiny", "--stream", "grey"], "no files of it to measure"),
         (["--path", "EMPTY", "--workers", "1025"], "expected a whole number from 1 to 1024"),
     ],
 )

@@ -43,7 +43,7 @@ HERE = __name__
 NAN, INF = float("nan"), float("inf")
 # Rooms whose functions configs name.
 ROOMS = "data evals generate losses masks methods models objectives optim quantize schedules"
-ROOMS += " targets teachers training"
+ROOMS += " modalities targets teachers training"
 # Names of the positional arguments of bricks, as in docs/architecture.md, and of what they take.
 BRICKS = {
     (), ("spec",), ("codes", "classes", "length"), ("width",), ("randomness", "context"),
@@ -125,6 +125,7 @@ def test_every_key_of_a_new_config_declares_what_it_takes():
 def test_the_package_has_the_rooms_of_this_test():
     rooms = {entry.name for entry in pkgutil.iter_modules(maskmim.__path__) if entry.ispkg}
     others = {"checkpoints", "config", "interop", "mask_tools", "planning", "reporting", "runtime"}
+    others |= {"types"}
     assert rooms - others == set(ROOMS.split())
 
 

@@ -1,70 +1,60 @@
-from __future__ import annotations
+"""The untrained encoders of a stream's kind, on the arrays of a batch."""
 
 import numpy as np
 import pytest
 
-from maskmim.evals.baselines import colour_histogram, raw_pixels, untrained_encoders
-from maskmim.evals.features import FeatureError
+from maskmim import modalities
+from maskmim.evals.baselines import untrained_encoders
 from maskmim.types import Spec
 
 
-def pictures(height: int, width: int, channels: int = 3, count: int = 3) -> np.ndarray:
-    rng = np.random.default_rng(height * width)
-    return rng.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+def spec_of(size, channels, dtype="uint8", **more):
+    return Spec(size, channels, (0.0,) * channels, (1.0,) * channels, dtype=dtype, **more)
 
 
-def test_shrinking_by_a_whole_factor_is_the_mean_of_blocks():
-    images = pictures(12, 20)
-    blocks = images.reshape(3, 4, 3, 5, 4, 3).mean(axis=(2, 4)) / 255
-    found = raw_pixels(images, size=(4, 5))
-    np.testing.assert_allclose(found, blocks.reshape(3, -1), atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(16, 7), (5, 29), (36, 1)])
-def test_shrinking_by_any_factor_averages_exact_areas(size):
-    images = pictures(37, 29)
-    fine = images.repeat(size[0], axis=1).repeat(size[1], axis=2).astype(np.float64)
-    means = fine.reshape(3, size[0], 37, size[1], 29, 3).mean(axis=(2, 4)) / 255
-    np.testing.assert_allclose(raw_pixels(images, size=size), means.reshape(3, -1), atol=1e-6)
-
-
-def test_raw_pixels_default_is_as_wide_as_vit_base_and_errors_when_it_would_enlarge():
-    assert raw_pixels(pictures(96, 96)).shape == (3, 768)
-    with pytest.raises(FeatureError, match=r"\(16, 16\).*8 x 96"):
-        raw_pixels(pictures(8, 96))
-
-
-@pytest.mark.parametrize(("channels", "bins"), [(3, 4), (1, 16), (4, 3)])
-def test_histogram_agrees_with_numpy(channels, bins):
-    images = pictures(9, 11, channels)
-    found = np.asarray(colour_histogram(images, bins=bins))
-    assert found.shape == (3, bins**channels)
-    for image, row in zip(images, found, strict=True):
-        pixels = image.reshape(-1, channels)
-        edges = [np.arange(bins + 1) * 256 / bins] * channels
-        counts, _ = np.histogramdd(pixels, bins=edges)
-        np.testing.assert_allclose(row, np.sqrt(counts.ravel() / len(pixels)), atol=1e-6)
-
-
-def test_histogram_ignores_places_and_has_unit_length():
-    images = pictures(8, 8)
-    flipped = images[:, ::-1, ::-1]
-    np.testing.assert_array_equal(colour_histogram(images), colour_histogram(flipped))
-    lengths = np.linalg.norm(np.asarray(colour_histogram(images)), axis=1)
-    np.testing.assert_allclose(lengths, 1.0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("channels", "bins"), [(3, 1), (3, 41), (13, 8)])
-def test_histograms_of_absurd_size_are_errors(channels, bins):
-    with pytest.raises(FeatureError, match=f"bins = {bins} of {channels} channels"):
-        colour_histogram(pictures(4, 4, channels), bins=bins)
+def names(spec, modality):
+    return list(untrained_encoders(spec, modality))
 
 
 @pytest.mark.parametrize("channels, dtype", [(13, "uint8"), (3, "float32"), (1, "float32")])
 def test_images_without_joint_levels_have_statistics_of_channels(channels, dtype):
-    spec = Spec((4, 6), channels, (0.0,) * channels, (1.0,) * channels, dtype=dtype)
-    encode = untrained_encoders(spec)["channel statistics"]
+    spec = spec_of((4, 6), channels, dtype)
+    encoders = untrained_encoders(spec, modalities.image())
     images = np.random.default_rng(0).uniform(0, 99, (2, 4, 6, channels)).astype(dtype)
     expected = np.concatenate([images.mean((1, 2)), images.std((1, 2))], -1)
-    assert np.abs(encode(images) - expected).max() < 1e-3
-    assert set(untrained_encoders(spec)) == {"raw pixels", "channel statistics"}
+    found = encoders["channel statistics"]({"image": images, "depth": None})
+    assert np.abs(found - expected).max() < 1e-3
+    assert list(encoders) == ["raw pixels", "channel statistics"]
+
+
+def test_each_kind_has_the_encoders_that_the_name_of_its_stream_had():
+    photo, video = spec_of((16, 16), 3), spec_of((4, 16, 16), 3, stream="video")
+    sound = spec_of((32, 16), 1, "float32", stream="audio")
+    assert names(photo, modalities.image()) == ["raw pixels", "colour histogram"]
+    assert names(video, modalities.clip()) == ["raw pixels", "colour histogram"]
+    assert names(sound, modalities.spectrogram()) == ["log-mel statistics"]
+    labels = spec_of((16, 16), 1, classes=5)
+    assert names(labels, modalities.class_map()) == ["class shares"]
+    assert names(photo, modalities.unseen()) == []
+
+
+def test_a_kind_for_other_sizes_has_no_encoders():
+    assert names(spec_of((64,), 1, "int32"), modalities.image()) == []
+
+
+def test_clips_have_the_pixels_of_the_middle_frame_and_the_colours_of_all():
+    clips = np.random.default_rng(0).integers(0, 256, (2, 5, 16, 16, 3), np.uint8)
+    encoders = untrained_encoders(spec_of((5, 16, 16), 3, stream="video"), modalities.clip())
+    found = encoders["raw pixels"]({"video": clips})
+    np.testing.assert_allclose(found, clips[:, 2].reshape(2, -1) / 255, atol=1e-6)
+    shuffled = clips[:, [3, 1, 0, 2, 4]]
+    colours = encoders["colour histogram"]
+    np.testing.assert_array_equal(colours({"video": clips}), colours({"video": shuffled}))
+
+
+def test_sounds_have_the_statistics_of_their_bands():
+    sound = np.random.default_rng(0).normal(size=(2, 32, 4, 1)).astype(np.float32)
+    spec = spec_of((32, 4), 1, "float32", stream="audio")
+    found = untrained_encoders(spec, modalities.spectrogram())["log-mel statistics"]
+    expected = np.concatenate([sound.mean(1)[..., 0], sound.std(1)[..., 0]], -1)
+    np.testing.assert_allclose(found({"audio": sound}), expected, atol=1e-5)

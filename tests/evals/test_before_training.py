@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,13 +16,16 @@ from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.before_training import (
     NO_LABELS,
     check_evaluated_data,
+    check_evaluators,
     check_names,
-    check_probes,
+    check_pooling,
     check_training,
-    probes_of,
+    evaluations_of,
 )
 from maskmim.evals.features import FeatureError
+from maskmim.modalities import Modality, ModalityError, unseen
 from maskmim.training.build import assemble
+from maskmim.types import Encoded
 from tests.tiny import SPEC
 
 KEYS = "evals.test", "evals.decode", "evals.transform"
@@ -62,10 +66,19 @@ def test_unknown_evaluations_are_refused(config, change, words):
         check_names(override(config, [change]))
 
 
-def test_probes_during_training_count_where_there_are_any(config):
-    at_end = override(config, ["evals.at_end=reconstruction,linear_probe", "evals.during=knn"])
-    assert probes_of(at_end) == ["linear_probe"]
-    assert probes_of(override(at_end, ["evals.every_epochs=1"])) == ["knn", "linear_probe"]
+def test_probes_during_training_count_where_there_are_any(config, parts):
+    flags = ["evals.at_end=reconstruction,linear_probe", "evals.during=knn", "evals.monitors="]
+    at_end = override(config, flags)
+    assert evaluations_of(at_end, parts) == ["linear_probe"]
+    assert evaluations_of(override(at_end, ["evals.every_epochs=1"]), parts) == [
+        "knn",
+        "linear_probe",
+    ]
+    assert evaluations_of(override(at_end, ["evals.monitors=held_out,agreement,lidar"]), parts) == [
+        "linear_probe",
+        "held_out",
+        "lidar",
+    ]
 
 
 def test_a_sound_training_passes(config, parts):
@@ -87,12 +100,14 @@ def test_fewer_examples_than_a_batch_are_refused(config, parts):
 def test_data_without_labels_are_told(config, parts):
     unlabelled = with_evals(parts, train=lambda: records(labels=False), test=parts.evals.test)
     with pytest.raises(DataError, match="evals"):
-        check_probes(config, unlabelled, ["knn"])
+        check_evaluators(config, unlabelled, ["knn"])
     unlabelled = with_evals(unlabelled, test=lambda: records(labels=False))
     sentence = f"knn, linear_probe will be skipped: {NO_LABELS}"
-    assert check_probes(config, unlabelled, ["knn", "linear_probe"]) == [sentence]
-    assert check_probes(config, with_evals(parts, test=None), ["knn", "linear_probe"]) == [sentence]
-    assert check_probes(config, with_evals(parts, test=None), []) == []
+    assert check_evaluators(config, unlabelled, ["knn", "linear_probe"]) == [sentence]
+    assert check_evaluators(config, with_evals(parts, test=None), ["knn", "linear_probe"]) == [
+        sentence
+    ]
+    assert check_evaluators(config, with_evals(parts, test=None), []) == []
 
 
 @pytest.mark.parametrize("size", [0, -2])
@@ -100,13 +115,15 @@ def test_batch_sizes_of_evaluations_are_checked(config, parts, size):
     changed = override(config, [])
     changed.evals.batch_size = size
     with pytest.raises(ConfigError, match=rf"evals.batch_size={size} .* multiple of 1"):
-        check_probes(changed, parts, ["knn"])
+        check_evaluators(changed, parts, ["knn"])
 
 
 def test_evaluated_batches_spread_over_the_devices_of_the_data(config, parts):
     mesh = SimpleNamespace(shape={"data": 4, "fsdp": 2, "sequence": 1, "tensor": 1})
     with pytest.raises(ConfigError, match="over 8 devices: use a multiple of 8, for example 256"):
-        check_probes(override(config, ["evals.batch_size=257"]), parts._replace(mesh=mesh), ["knn"])
+        check_evaluators(
+            override(config, ["evals.batch_size=257"]), parts._replace(mesh=mesh), ["knn"]
+        )
 
 
 def test_a_pooling_without_its_token_is_refused(config, parts):
@@ -118,9 +135,9 @@ def test_a_pooling_without_its_token_is_refused(config, parts):
         return encoded._replace(prefix=encoded.prefix[:, :0])
 
     method = parts.method._replace(apply={**parts.method.apply, "encode": encode})
-    check_probes(changed, parts, ["knn"])
+    check_evaluators(changed, parts, ["knn"])
     with pytest.raises(FeatureError, match=r"evals\.pooling"):
-        check_probes(changed, parts._replace(method=method), ["knn"])
+        check_evaluators(changed, parts._replace(method=method), ["knn"])
 
 
 def test_transforms_are_tried(parts):
@@ -184,3 +201,31 @@ def test_some_unreadable_examples_are_left_to_the_training():
     assert len(tried) == 2
     with pytest.raises(DataError, match=r"evals\.test has no examples"):
         check_example(records(0), picture, resize_center_crop, SPEC, KEYS)
+
+
+def test_pictures_are_tried_and_those_that_are_skipped_are_said(config, parts):
+    broken = Modality(lambda arrays, hidden: arrays[..., :1])
+    with pytest.raises(ModalityError, match=r"input.kind: the picture function returned uint8"):
+        check_training(config, parts._replace(modalities={"image": broken}), records(16))
+    remarks = check_training(config, parts._replace(modalities={"image": unseen()}), records(16))
+    assert "pictures of 'image' are skipped: input.kind has no picture" in remarks
+
+
+def test_the_pooling_is_tried_with_the_streams_of_the_evaluation(config, parts):
+    seen = []
+
+    def encode(variables, batch):
+        seen.append({name: (array.shape, str(array.dtype)) for name, array in batch.items()})
+        return Encoded(jnp.zeros((4, 1, 2)), jnp.zeros((4, 3, 2)))
+
+    depth = SPEC._replace(channels=1, stream="depth", dtype="float32")
+    both = SPEC._replace(streams={"depth": depth})
+    with_streams = parts._replace(spec=both, method=parts.method._replace(apply={"encode": encode}))
+    for names in ((), ("depth",)):
+        chosen = override(config, ["evals.batch_size=4"])
+        chosen.evals.streams = names
+        check_pooling(chosen, with_streams)
+    assert seen == [
+        {"image": ((4, 32, 24, 3), "uint8"), "depth": ((4, 32, 24, 1), "float32")},
+        {"depth": ((4, 32, 24, 1), "float32")},
+    ]

@@ -28,7 +28,7 @@ def encode(variables, batch):
 
 images, labels = pictures(21)
 spread = functools.partial(pooled_encoder(encode, pooling="mean", place=place), jnp.float32(2))
-output = spread(images[:16])
+output = spread({"image": images[:16]})
 assert output.sharding.is_fully_replicated and len(output.sharding.device_set) == 8
 found = extract(spread, batches_of(images, labels, 8))
 np.testing.assert_allclose(found.features, 2 * images.mean(axis=(1, 2)), rtol=1e-5)

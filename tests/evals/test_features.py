@@ -39,8 +39,8 @@ def pictures(count: int, seed: int = 0) -> tuple[np.ndarray, dict]:
     return images, {"kind": rng.integers(0, 4, count).astype(np.int32)}
 
 
-def channel_means(images):
-    return images.astype(jnp.float32).mean(axis=(1, 2))
+def channel_means(arrays):
+    return arrays["image"].astype(jnp.float32).mean(axis=(1, 2))
 
 
 @pytest.mark.parametrize("count", [1, SIZE, 13, 2 * SIZE])
@@ -56,13 +56,13 @@ def test_every_image_once_in_order_and_padding_dropped(count):
 def test_an_encoder_is_traced_once_for_all_batches():
     traces = []
 
-    def encode(images):
-        traces.append(images.shape)
-        return channel_means(images)
+    def encode(arrays):
+        traces.append({name: array.shape for name, array in arrays.items()})
+        return channel_means(arrays)
 
     images, labels = pictures(13)
     extract(jax.jit(encode), batches_of(images, labels))
-    assert traces == [(SIZE, SIDE, SIDE, 3)]
+    assert traces == [{"image": (SIZE, SIDE, SIDE, 3)}]
 
 
 def test_several_encoders_read_the_images_once():
@@ -97,8 +97,8 @@ def test_no_image_and_diverged_encoders_are_errors():
 def test_non_finite_features_of_padding_do_not_matter():
     images, labels = pictures(7)
 
-    def encode(batch):
-        means = np.array(channel_means(jnp.asarray(batch)))
+    def encode(arrays):
+        batch, means = arrays["image"], np.array(channel_means(arrays))
         means[(batch == batch[0]).all(axis=(1, 2, 3)) & (np.arange(SIZE) > 1)] = np.nan
         return means
 
@@ -160,6 +160,25 @@ def test_pooled_encoder_compiles_once_for_changing_variables():
     run = pooled_encoder(encode, pooling="mean")
     images, _ = pictures(SIZE)
     for scale in (1.0, 3.0):
-        found = run(jnp.float32(scale), images)
+        found = run(jnp.float32(scale), {"image": images})
         np.testing.assert_allclose(found, scale * images.mean(axis=(1, 2)), rtol=1e-5)
     assert traces == [1]
+
+
+def test_streams_that_are_left_out_do_not_reach_the_encoder():
+    seen = []
+
+    def encode(variables, batch):
+        seen.append(sorted(batch))
+        tokens = batch["depth"].astype(jnp.float32).reshape(len(batch["depth"]), -1, 1)
+        return Encoded(tokens[:, :1], tokens)
+
+    run = pooled_encoder(encode, pooling="mean", without=("image",))
+    images, labels = pictures(7)
+    batches = [
+        {**batch, "depth": batch["image"][..., :1], "bad": batch["valid"], "reason": ()}
+        for batch in batches_of(images, labels)
+    ]
+    found = extract(lambda arrays: run((), arrays), batches)
+    np.testing.assert_allclose(found.features[:, 0], images[..., 0].mean(axis=(1, 2)), rtol=1e-6)
+    assert seen == [["depth"]]

@@ -9,6 +9,7 @@ import pytest
 
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.reconstruction import GREY, reconstruction
+from maskmim.evals.run import results_table
 from maskmim.types import Mask, Method, Net, Randomness
 
 SIZE, PATCH, GRID = 16, 4, (4, 4)
@@ -63,8 +64,9 @@ def evaluate(images, mask, pixels, prediction=None):
         return {"mask": mask, "inputs": inputs, "target": None, "pixels": pixels, "prediction": raw}
 
     method = Method(net, None, None, None, None, {"reconstruct": reconstruct}, ())
-    found = reconstruction(method, (), {}, Randomness.of(jax.random.key(0), len(images)))
-    return {name: np.asarray(value) for name, value in found.items()}
+    randomness = Randomness.of(jax.random.key(0), len(images))
+    found = reconstruction(method, {"image": net}, (), {}, randomness)
+    return jax.tree.map(np.asarray, found.errors | found.pictures["image"])
 
 
 def truth(images, mask):
@@ -178,4 +180,78 @@ def test_patches_that_are_predicted_but_visible_or_hidden_but_not_predicted():
 def test_a_method_without_pixels_is_refused():
     method = Method(None, None, None, None, None, {}, ())
     with pytest.raises(Unsuitable, match="predicts no pixels"):
-        reconstruction(method, (), {}, Randomness.of(jax.random.key(0), 1))
+        reconstruction(method, {"image": None}, (), {}, Randomness.of(jax.random.key(0), 1))
+
+
+def test_examples_without_hidden_patches_do_not_count():
+    images, mask = draw(examples=2)
+    noise = np.random.default_rng(1).normal(0, 0.3, truth(images, mask).shape)
+    predicted = jnp.asarray((truth(images, mask) + noise).astype(np.float32))
+    open_first = mask._replace(hidden=mask.hidden.at[0].set(False))
+    both, second = evaluate(images, open_first, predicted), None
+    alone = jax.tree.map(lambda array: array[1:], mask)
+    second = evaluate(images[1:], alone, predicted[1:])
+    for name in ("mse", "psnr", "mse_mean_visible", "mse_nearest_visible", "mse_own_mean"):
+        key = f"reconstruction/{name}"
+        assert both[key] == pytest.approx(second[key], rel=1e-5)
+
+
+def test_where_nothing_is_visible_the_copy_of_a_visible_patch_is_black():
+    images, mask = draw(examples=1)
+    hidden = np.ones((1, 16), bool)
+    all_hidden = mask._replace(hidden=jnp.asarray(hidden))
+    found = evaluate(images, all_hidden, jnp.asarray(truth(images, mask)))
+    patches = np.asarray(cut(images))[0][np.asarray(mask.predict)[0]] / 255
+    black = (patches**2).mean()
+    for name in ("mse_nearest_visible", "mse_mean_visible"):
+        assert found[f"reconstruction/{name}"] == pytest.approx(black, rel=1e-4)
+
+
+def of_streams(outputs, classes):
+    """`reconstruction` of a method that gives these outputs for each stream."""
+    net = Net({"image": GRID}, 0, None, None, None, None, cut, join, display)
+    method = Method(net, None, None, None, None, {"reconstruct": lambda *_: outputs}, ())
+    randomness = Randomness.of(jax.random.key(0), 3)
+    return reconstruction(
+        method, {"image": net, "labels": net}, (), {}, randomness, classes=classes
+    )
+
+
+def test_each_of_several_streams_has_its_own_errors_and_pictures():
+    images, mask = draw()
+    inputs = jnp.asarray(normalised(images.astype(np.float32)))
+    wrong = jnp.asarray(truth(images, mask)) + 0.2
+    own = {"mask": mask, "inputs": inputs, "target": None, "prediction": wrong, "pixels": wrong}
+    maps = np.random.default_rng(0).integers(0, 5, images.shape).astype(np.int32)
+    true = np.stack([r[t] for r, t in zip(np.asarray(cut(maps)), mask.predict, strict=True)])
+    guess = np.where(np.arange(true.shape[-1]) % 4 == 0, true, 7)
+    labels = {**own, "inputs": jnp.asarray(maps), "target": true, "prediction": guess}
+    labels["pixels"] = jnp.asarray(guess)
+    outputs = {"mask": None, "inputs": None, "streams": {"image": own, "labels": labels}}
+    found = of_streams(outputs, {"image": 0, "labels": 5})
+    assert found.errors["reconstruction/labels/accuracy"] == pytest.approx(0.25)
+    alone = evaluate(images, mask, wrong)
+    for name in ("mse", "psnr", "mse_own_mean", "mse_mean_visible", "mse_nearest_visible"):
+        assert found.errors[f"reconstruction/image/{name}"] == alone[f"reconstruction/{name}"]
+    assert len(found.errors) == 6 and set(found.pictures) == {"image", "labels"}
+    np.testing.assert_array_equal(found.pictures["image"]["restored"], alone["restored"])
+
+    only = of_streams({**outputs, "streams": {"image": own}}, {"image": 0})
+    assert "reconstruction/mse" in only.errors and set(only.pictures) == {"image"}
+
+
+def test_the_table_has_the_errors_of_each_stream_and_classes_apart():
+    errors = {
+        "reconstruction/image/mse": 0.25,
+        "reconstruction/image/psnr": 6.0,
+        "reconstruction/labels/accuracy": 0.75,
+    }
+    lines = results_table({"step": 1, "images_seen": 2, "reconstruction": errors}).splitlines()
+    at = lines.index("image: prediction, patch statistics put back 0.2500")
+    assert lines[at - 2].startswith("Squared error")
+    at = lines.index(f"{'labels: prediction':<44}0.7500")
+    assert lines[at - 2].startswith("Share of hidden classes")
+    alone = results_table(
+        {"step": 1, "images_seen": 2, "reconstruction": {"reconstruction/mse": 1}}
+    )
+    assert f"{'prediction, patch statistics put back':<44}1.0000" in alone and "Share" not in alone

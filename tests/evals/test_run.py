@@ -38,13 +38,13 @@ def test_classes_that_mean_something_else_are_refused(test):
         check_classes(records(kind=("a", "b")), records(**test))
 
 
-MSE = dict.fromkeys(run.GUESSES, 0.5)
+MSE = {f"reconstruction/{name}": 0.5 for name in run.GUESSES}
 
 
 @pytest.fixture
 def evaluation(tmp_path, monkeypatch):
     """Return an evaluation at step 3 whose parts are replaced by tests."""
-    source = SimpleNamespace(train=lambda: None, test=lambda: None)
+    source = SimpleNamespace(train=lambda: None, test=lambda: None, measures={})
     parts = SimpleNamespace(evals=source, method=SimpleNamespace(apply={"reconstruct": None}))
     config = SimpleNamespace(train=SimpleNamespace(batch_size=8))
     probes = {
@@ -52,6 +52,7 @@ def evaluation(tmp_path, monkeypatch):
         "protocol": {"classes": {"kind": 2}, "test_images": 9, "train_images": 9},
         "skipped": {},
     }
+    monkeypatch.setattr(run, "restorable_streams", lambda _: {"image": None})
     monkeypatch.setattr(run, "draw_reconstruction", lambda _: SimpleNamespace(errors=MSE))
     monkeypatch.setattr(run, "draw_sheets", lambda _: {})
     monkeypatch.setattr(run, "compare", lambda *_: {**probes, "failed": {}})
@@ -139,7 +140,7 @@ def test_results_that_cannot_be_written_are_printed(
 
 
 def test_numbers_that_are_not_finite_are_written_and_shown(evaluation, tmp_path, monkeypatch):
-    errors_of_nan = SimpleNamespace(errors=dict.fromkeys(run.GUESSES, float("nan")))
+    errors_of_nan = SimpleNamespace(errors=dict.fromkeys(MSE, float("nan")))
     monkeypatch.setattr(run, "draw_reconstruction", lambda _: errors_of_nan)
     assert finish(evaluation, ["reconstruction"]).error is None
     assert stored_table(tmp_path).count("not finite") == len(run.GUESSES)

@@ -6,11 +6,11 @@ import json
 import jax
 import numpy as np
 
-from maskmim.evals.baselines import raw_pixels
 from maskmim.evals.knn import knn
 from maskmim.evals.linear_probe import linear_probe
 from maskmim.evals.report import as_json, probe_table
 from maskmim.evals.suite import brick_protocol, run_probes
+from maskmim.modalities import baselines
 from tests.evals.test_features import batches_of
 
 CLASSES = {"hue": ("red", "green", "blue")}
@@ -36,8 +36,12 @@ def counted(images, labels, size=32):
     return batches, calls
 
 
-def blind(images):
-    return jax.random.normal(jax.random.key(0), (len(images), 48))
+def raw_pixels(arrays, size=(16, 16)):
+    return baselines.raw_pixels(arrays["image"], size=size)
+
+
+def blind(arrays):
+    return jax.random.normal(jax.random.key(0), (len(arrays["image"]), 48))
 
 
 def test_every_encoder_meets_every_evaluator_and_images_are_read_once():

@@ -28,7 +28,7 @@ from tests.masks.every import (
 pytestmark = pytest.mark.full
 
 # Samplers whose mask is intentionally the same for every example.
-DETERMINISTIC = {"video.causal_frame"}
+DETERMINISTIC = {"roles.everything", "video.causal_frame"}
 RATIOS = st.floats(0.05, 0.95)
 SETTINGS = {
     "deadline": None,

@@ -9,7 +9,8 @@ from tests.tiny import tiny_method
 
 def test_a_method_of_the_package_has_known_entries():
     method = tiny_method()
-    assert {"encode", "mask", "reconstruct"} == set(method.apply) <= set(Apply.__annotations__)
+    entries = {"encode", "evaluated", "mask", "reconstruct"}
+    assert entries == set(method.apply) <= set(Apply.__annotations__)
     method.check_apply()
 
 

@@ -57,10 +57,11 @@ def method_of(classes=0, mask=None, steps=4, dropout=0.1, **changes):
         "model": partial(bert, variant="2x32x2", dropout=dropout),
         "mask": mask or partial(per_example, scores=random_scores, law=along),
         "token_loss": smoothed,
-        "condition": {"label": "kind", "classes": classes},
+        "condition": {"label": "kind" if classes else ""},
         "generation": partial(decode, steps=steps),
     }
-    return masked_tokens(SPEC, **{**settings, **changes})
+    spec = SPEC._replace(labels={"kind": classes} if classes else {})
+    return masked_tokens(spec, **{**settings, **changes})
 
 
 def mirrors(examples, seed=0):
@@ -168,9 +169,11 @@ def test_classes_come_from_the_label_set():
     batch = {"image": mirrors(4), "label": {"kind": jnp.array([0, 1, 2, 0]), "other": jnp.zeros(4)}}
     method.loss(variables, batch, randomness, 0.0)
     np.testing.assert_array_equal(classes, [[0, 1, 2, 0]])
-    batch = {"image": mirrors(4), "label": {"coarse": jnp.zeros(4, jnp.int32)}}
-    with pytest.raises(LabelError, match=r"'kind', the data have \['coarse'\]"):
-        method.loss(variables, batch, randomness, 0.0)
+    method.loss(variables, {"image": mirrors(4)}, randomness, 0.0)  # pictures without labels
+    np.testing.assert_array_equal(classes[1], [-1] * 4)
+    said = r"'coarse', input.labels has \['kind'\].*--config.input.labels.coarse="
+    with pytest.raises(LabelError, match=said):
+        method_of(classes=3, condition={"label": "coarse"})
 
 
 def test_a_run_that_is_no_tokenizer_is_an_error(monkeypatch):
@@ -208,7 +211,7 @@ def test_the_published_recipe(monkeypatch):
     assert (optim.lr, optim.lr_per, optim.b1, optim.b2) == (1e-4, 0, 0.9, 0.96)
     assert optim.weight_decay == 0.045 and config.train.batch_size == 256
     assert (config.model.variant, config.model.dropout) == ("24x768x16", 0.1)
-    assert config.token_loss.smoothing == 0.1 and config.condition.classes == 1000
+    assert config.token_loss.smoothing == 0.1 and config.input.labels["class"] == 1000
     assert config.generation.temperature == 4.5
     _, method = build_method(config)
     params, _ = jax.eval_shape(method.init, jax.random.key(0))

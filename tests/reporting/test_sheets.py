@@ -12,7 +12,7 @@ from maskmim.reporting.sheets import (
     draw_sheet,
     reconstruction_columns,
 )
-from maskmim.reporting.streams import GREY, grey_hidden
+from maskmim.reporting.streams import GREY, as_rgb, grey_hidden
 
 
 def photos(examples, height=32, width=32, channels=3, seed=0):
@@ -55,9 +55,15 @@ def test_a_mask_that_does_not_fit_is_refused(grid, tokens):
         grey_hidden(np.zeros((1, 4, 6, 3), np.uint8), np.zeros((1, tokens), bool), grid)
 
 
+def masks_of(images, hidden, grid=(4, 4)):
+    """The pictures of one stream for a sheet of masks."""
+    shown = as_rgb(images)
+    return {"image": (shown, grey_hidden(shown, hidden, grid))}
+
+
 def test_a_mask_sheet_shows_each_image_left_of_what_is_visible_of_it():
     images, hidden = photos(5), halves(5)
-    drawn = draw_mask_sheet(images, hidden, (4, 4), title="random")
+    drawn = draw_mask_sheet(masks_of(images, hidden), {"image": hidden}, title="random")
     assert drawn.dtype == np.uint8
     places = []
     for image, masked in zip(images, grey_hidden(images, hidden, (4, 4)), strict=True):
@@ -98,7 +104,8 @@ def test_equal_pastes_are_shown_once():
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2])])
 def test_any_number_of_channels(channels, shown):
     images = photos(1, channels=channels)
-    drawn = draw_mask_sheet(images, halves(1), (4, 4), title="random")
+    hidden = halves(1)
+    drawn = draw_mask_sheet(masks_of(images, hidden), {"image": hidden}, title="random")
     assert len(find(drawn, large(images[0][..., shown]))) == 1
 
 
@@ -140,21 +147,26 @@ def test_long_clips_show_eight_frames_from_the_first_to_the_last():
     assert sum(seen) == 8 and seen[0] == seen[-1] == 1
 
 
-def test_spectrograms_stand_upright_and_hidden_patches_are_grey():
-    sound = np.zeros((1, 32, 16, 1), np.uint8)
-    sound[0, -4:, -4:] = 255  # The end of the time, the highest bands.
-    hidden = np.zeros((1, 8), bool)
-    hidden[0, 0] = True  # The beginning of the time, the lower half of the bands.
-    drawn = draw_mask_sheet(sound, hidden, (4, 2), title="random", stream="audio")
-    dark = np.argwhere((drawn == [0, 0, 3]).all(-1))
-    bright = np.argwhere((drawn == [251, 252, 191]).all(-1))
-    grey = np.argwhere((drawn == GREY).all(-1))
-    top, bottom = bright.min(0)[0], dark.max(0)[0]
-    grey = grey[grey[:, 0] >= top]  # Letters above the pictures have grey edges.
-    assert len(bright) and len(grey)
-    assert bright.max(0)[0] < (top + bottom) / 2 < grey.min(0)[0]
-    first = dark[:, 1] < drawn.shape[1] / 2
-    assert bright[bright[:, 1] < drawn.shape[1] / 2].min(0)[1] > dark[first].mean(0)[1]
+def test_streams_of_several_sizes_stand_beside_each_other():
+    left, right = photos(2), photos(2, height=64, width=16, seed=1)
+    hidden = {"image": halves(2), "depth": halves(2)}
+    pictures = {"image": (left, left // 2), "depth": (right, right // 2)}
+    drawn = draw_mask_sheet(pictures, hidden, title="random")
+    for row in range(2):
+        versions = (left[row], left[row] // 2, right[row], right[row] // 2)
+        shown = [sheets.scale_to_limits(each[None])[0] for each in versions]
+        places = [find(drawn, part) for part in shown]
+        assert [len(place) for place in places] == [1] * 4
+        flat = [place[0] for place in places]
+        assert flat == sorted(flat, key=lambda place: place[1]) and len({y for y, _ in flat}) == 1
+
+
+def test_a_picture_beside_clips_is_a_strip_of_one_frame():
+    clips, picture = photos(2 * 3).reshape(2, 3, 32, 32, 3), photos(2, seed=9)
+    drawn = draw_sheet({"clip": clips, "map": picture}, title="step 7")
+    for example in range(2):
+        assert len(find(drawn, large(picture[example], 3))) == 1
+        assert all(len(find(drawn, large(frame, 3))) == 1 for frame in clips[example])
 
 
 def test_saving_makes_the_folder_and_leaves_one_file(tmp_path):

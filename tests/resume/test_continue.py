@@ -70,6 +70,7 @@ def test_the_last_results_are_in_the_log_and_in_tensorboard(finished):
     last = read_metrics(finished / "metrics.jsonl")[-1]
     results = json.loads((finished / "results.json").read_text())
     metrics = results["probes"]["encoders"]["this encoder"]["metrics"]
+    metrics |= results["measures"]["metrics"]
     assert last == {"step": STEPS, **results["reconstruction"], **metrics}
     for name, value in metrics.items():
         assert scalars(finished)[name, STEPS] == pytest.approx(value)

@@ -59,10 +59,20 @@ SLOW = {
     "swin": case("simmim.py:model=swin,tiny", [], PRODUCTS),
     "mvit": case("maskfeat_video.py:tiny", [], PRODUCTS),
 }
+SLOW["cropmae"] = case("cropmae.py:tiny", ["optim.lr=0.02"], FEW)
 for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
 for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio"):
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
+LUT = ["model.variant=2x32x4", "model.decoder_heads=4"]
+SLOW["lut"] = case("lut.py:tiny", LUT, FEW)
+# Negatives of the whole batch, and a queue of 24 of the 32 keys of a step.
+CONTRAST = ["pairs.context.brick=maskmim.objectives.info_nce", "pairs.context.queue=24"]
+SLOW["lut info_nce"] = case("lut.py:tiny", [*LUT, *CONTRAST], FEW)
+# Keys have biases without gradients, which Adam moves by rounding: a smaller rate.
+STREAMS = ["model.variant=2x32x4", "model.decoder_heads=4", "optim.lr=0.005"]
+PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
+SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
 # losses agree to 6e-7 all the same.
 SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)

@@ -24,6 +24,7 @@ from maskmim.config.serialize import to_json
 from maskmim.planning.cost import batch_shapes
 from maskmim.training import sharding
 from maskmim.training.build import assemble, init_sharded, jitted_step
+from tests.batches import random_batch
 from tests.training import mesh_cases
 
 EXAMPLES = 296
@@ -54,16 +55,7 @@ class Training:
         return state, losses
 
     def batch(self, number):
-        rng = np.random.default_rng(number)
-        shapes = batch_shapes(self.config, self.config.train.batch_size)
-        return {name: sharding.put(drawn(rng, s), self.parts.mesh) for name, s in shapes.items()}
-
-
-def drawn(rng, shape):
-    """Random values as the pipeline makes them."""
-    if shape.dtype == np.uint8:
-        return rng.integers(0, 256, shape.shape, np.uint8)
-    return rng.standard_normal(shape.shape).astype(shape.dtype)
+        return random_batch(self.config, np.random.default_rng(number), self.parts.mesh)
 
 
 def move(first, second, steps):

@@ -61,6 +61,16 @@ def sincos_exchanged(width: int, grid: tuple[int, ...]) -> np.ndarray:
     return sincos(width, grid[::-1])
 
 
+def sincos_rows_first(width: int, grid: tuple[int, ...]) -> np.ndarray:
+    """Return `sincos` with its parts in the other order: the first axis takes the first part.
+
+    Source: build_2d_sincos_posemb of MoCo v3 (vits.py) and MultiMAE (multimae_utils.py), on square
+    grids; on others their table assigns the positions of columns x rows.
+    """
+    parts = np.split(sincos(width, grid), len(grid), axis=1)
+    return np.concatenate(parts[::-1], axis=1)
+
+
 # Tables that are computed, not learnt, by name.
 # Names of position tables, and of these with the learned one.
 FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged"]

@@ -1,0 +1,75 @@
+"""The accuracy of the method's own classifier, which it learns while it is trained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from maskmim.config import facts
+from maskmim.config.ranges import PositiveInt
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.measures import Measured
+from maskmim.evals.trained import Trained
+from maskmim.training import sharding
+from maskmim.types import Array
+
+
+@facts.measure(needs=("features", "labels"))
+def label_accuracy(
+    trained: Trained,
+    *,
+    labels: str,
+    call: str = "classify",
+    pooling: Literal["mean", "class"] = "mean",
+    images: PositiveInt = 1_000_000,
+) -> Iterator[Measured]:
+    """Yield the accuracy of the network's function of logits on whole test images.
+
+    labels:  the set of labels. call: a name of `Net.calls`. pooling: of the features that it gets.
+             As of `objectives.label`, which trains it on visible tokens.
+    images:  at most so many test images, spread evenly; by default all.
+    Yields ('label_accuracy/<labels>', share of correct images in [0, 1]); images without a class
+    (-1) do not count.
+    Raises Unsuitable for a function, a label set or classes that do not exist.
+    """
+    calls, source = trained.method.net.calls, trained.test
+    if call not in calls:
+        raise Unsuitable(
+            f"the network has no function {call!r}, but {', '.join(sorted(calls)) or 'none'}: add "
+            f"a brick config.calls.{call}, or set its `call`"
+        )
+    if labels not in source.records.labels:
+        known = ", ".join(sorted(source.records.labels))
+        raise Unsuitable(f"evals.test has no labels {labels!r}, but {known}: set its `labels`")
+    split = trained._replace(pooling=pooling).features_by(
+        trained.method.apply["encode"], trained.variables, source.batches(images)
+    )
+    logits = _logits(calls[call], trained.mesh)(trained.evaluated.params, split.features)
+    share = accuracy(np.asarray(logits), split.labels[labels])
+    yield Measured(f"label_accuracy/{labels}", share, f"{labels} {100 * share:.1f} %")
+
+
+def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
+    """Return the share of f32[n, C] whose highest logit is the class i32[n]; -1 does not count.
+
+    Raises Unsuitable where no image has a class, or one has a class beyond C.
+    """
+    known = classes >= 0
+    if not known.any():
+        raise Unsuitable("no test image has a class")
+    if classes.max() >= logits.shape[-1]:
+        raise Unsuitable(
+            f"the function tells {logits.shape[-1]} classes apart, the test images have "
+            f"{classes.max() + 1}"
+        )
+    return float(np.mean(np.argmax(logits[known], axis=-1) == classes[known]))
+
+
+@functools.lru_cache(maxsize=4)
+def _logits(call: Callable[..., Array], mesh: Mesh) -> Callable[..., Array]:
+    return jax.jit(call, out_shardings=sharding.replicated(mesh))

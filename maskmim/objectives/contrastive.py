@@ -1,0 +1,127 @@
+"""InfoNCE: the views of an example find each other among those of other examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from maskmim.config.describe import title
+from maskmim.config.ranges import NonNegative, NonNegativeInt, Positive
+from maskmim.models.calls import call_of
+from maskmim.objectives.pairs import called, check_widths, mean_tokens, spread, view_pairs
+from maskmim.quantize.vector_quantize import l2_normalise
+from maskmim.types import Array, Mean, Net, PairObjective, Randomness, Tree, View
+
+
+def info_nce(
+    *,
+    source: Callable[[View], Array] = mean_tokens,
+    project: str | None = "projector",
+    predict: str | None = None,
+    hint: str | None = None,
+    temperature: Positive = 0.1,
+    symmetric: bool = True,
+    queue: NonNegativeInt = 0,
+    scale: NonNegative = 1.0,
+) -> PairObjective:
+    """Find the other view of an example among the other views of all examples, by cross-entropy.
+
+    source, project, predict, hint: as of `pairs.cosine_pair`; the query goes through both
+                 functions, the key is the hint or the other view's projection. Gradients pass to
+                 keys that are no hints.
+    temperature: divides the cosines.
+    symmetric:   every view is the query for every other; otherwise only view 0 is a query.
+    queue:       earlier keys that are further negatives, 0 for none. The queue starts as random
+                 unit vectors; a step puts its keys at the end, without gradients, and takes as
+                 many of the oldest away. Of more keys than the queue holds the first ones enter,
+                 in the order of the examples.
+    Negatives are the keys of all other examples of the global batch, equal on any mesh, and the
+    queue. With micro-batches they are those of the micro-batch: the loss depends on their number.
+    Metrics: 'accuracy', the share of queries whose own key is the nearest, and `pairs.spread`.
+    Source: arXiv 1807.03748; SimCLR (arXiv 2002.05709), MoCo (arXiv 1911.05722). Differences: for
+    SimCLR the same view of other examples is a negative too; MoCo has the queue's alone.
+    """
+
+    def find(views: Sequence[View], extra: Tree):
+        projected = [called(view, project, source(view)) for view in views]
+        queries = [called(v, predict, p) for v, p in zip(views, projected, strict=True)]
+        keys = projected if hint is None else [view.context.hints[hint] for view in views]
+        pairs = view_pairs(len(views), symmetric)
+        losses, right = [], []
+        for one, other in pairs:
+            check_widths("info_nce", queries[one], keys[other], hint)
+            loss, hit = contrast(
+                queries[one], keys[other], extra["keys"] if queue else None, temperature
+            )
+            losses.append(loss)
+            right.append(hit)
+        loss = jnp.mean(jnp.stack(losses), axis=0)
+        hits = jnp.sum(jnp.stack(right).astype(jnp.float32))
+        metrics = {
+            "accuracy": Mean(hits, jnp.float32(len(pairs) * len(loss))),
+            "spread": spread(queries[0]),
+        }
+        used = [keys[view] for view in sorted({other for _, other in pairs})]
+        carry = keys_to_queue(used, views[0].randomness, queue) if queue else ()
+        return loss, jnp.ones_like(loss), metrics, carry
+
+    def init(key: Array, net: Net, params: Tree) -> Tree:
+        width = key_width(net, params, project)
+        return {"keys": l2_normalise(jax.random.normal(key, (queue, width), jnp.float32))}
+
+    negatives = f", a queue of {queue:,}" if queue else ""
+    objective = PairObjective(
+        needs=() if hint is None else (hint,),
+        scale=scale,
+        find=find,
+        says=f"InfoNCE at temperature {temperature:g}, {title(source)}{negatives}",
+        calls=tuple(name for name in (project, predict) if name),
+    )
+    return objective._replace(init=init, refresh=queue_of_keys) if queue else objective
+
+
+def contrast(
+    queries: Array, keys: Array, queue: Array | None, temperature: float
+) -> tuple[Array, Array]:
+    """Compare queries f32[B, D] with keys f32[B, D] and a queue f32[Q, D] of further negatives.
+
+    Returns the cross-entropy f32[B] of finding one's own key, and whether it is the nearest.
+    """
+    queries, keys = l2_normalise(queries), l2_normalise(keys)
+    negatives = keys if queue is None else jnp.concatenate([keys, queue])
+    exact = jax.lax.Precision.HIGHEST
+    logits = jnp.matmul(queries, negatives.T, precision=exact) / jnp.float32(temperature)
+    own = jnp.arange(len(queries))
+    loss = jax.nn.logsumexp(logits, axis=-1) - logits[own, own]
+    return loss, jnp.argmax(logits, axis=-1) == own
+
+
+def keys_to_queue(keys: Sequence[Array], randomness: Randomness, queue: int) -> Tree:
+    """Return this batch's keys where they enter the queue, as sums that add over micro-batches.
+
+    keys: f32[B, D] of each view. Returns {'keys': f32[queue, D], 'count': i32[]}: rows in the
+    order of the examples' slots in the global batch, then of the views; zeros where none enters.
+    """
+    slots = randomness.slots.astype(jnp.int32)[:, None] * jnp.int32(len(keys))
+    places = (slots + jnp.arange(len(keys), dtype=jnp.int32)[None]).reshape(-1)
+    units = l2_normalise(jax.lax.stop_gradient(jnp.stack(keys, axis=1)))
+    rows = jnp.zeros((queue, units.shape[-1]), jnp.float32)
+    rows = rows.at[places].add(units.reshape(len(places), -1), mode="drop")
+    return {"keys": rows, "count": jnp.sum(places < queue, dtype=jnp.int32)}
+
+
+def queue_of_keys(extra: Tree, carry: Tree) -> Tree:
+    """Return the queue after a step: `count` of the oldest keys leave, as many enter at the end."""
+    both = jnp.concatenate([extra["keys"], carry["keys"]])
+    kept = jax.lax.dynamic_slice_in_dim(both, carry["count"], len(extra["keys"]))
+    return {"keys": kept}
+
+
+def key_width(net: Net, params: Tree, project: str | None) -> int:
+    """Return the values of a key: of the projector, or the encoder's width without one."""
+    if project is None:
+        return net.width
+    pooled = jax.ShapeDtypeStruct((2, net.width), jnp.float32)
+    return jax.eval_shape(call_of(net, project), params, pooled).shape[-1]
