@@ -30,6 +30,7 @@ from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import stream
 from maskmim.data import decode, derived_streams, joint_crop, label_maps, stream_folders
 from maskmim.data.decode_each import each
+from maskmim.data.grocery import grocery
 from maskmim.data.transforms import random_resized_crop_flip, resize_center_crop
 from maskmim.losses import absolute_error, squared_error
 from maskmim.masks import modalities
@@ -171,7 +172,7 @@ def small(config: ConfigDict) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    config.data.train = brick("maskmim.data.grocery.grocery", split="val")
+    config.data.train = brick(grocery, split="val")
     config.model = brick(
         multimae,
         variant="nano",

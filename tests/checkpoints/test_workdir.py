@@ -56,7 +56,8 @@ FIXED = (
     "objectives.pixels.loss.brick=maskmim.losses.absolute_error",
     "method=maskmim.methods.ratio_buckets.masked_in_buckets",
 )
-
+# A brick in place of None, which takes two flags.
+AVERAGE = "ema.brick=maskmim.teachers.momentum.constant", "ema.value=0.9"
 
 # Where data and weights of others lie: what is read there decides, see test_continuation.py.
 PLACES = (
@@ -107,10 +108,17 @@ def test_what_changes_results_may_not(config, change, tmp_path):
     assert load_config(tmp_path) == config
 
 
+def test_an_average_of_the_weights_begins_with_the_run(config, tmp_path):
+    averaged = override(config, AVERAGE)
+    for stored, asked in ((config, averaged), (averaged, config)):
+        save_config(tmp_path, stored)
+        with pytest.raises(ConfigError, match=r"ema.*the average begins with the run"):
+            check_config(tmp_path, asked)
+
+
 def test_every_rule_was_tried_and_is_in_the_table():
-    tried = {
-        find_rule(change.partition("=")[0]) for change in (*FREE, *OF_STREAMS, *FIXED, *PLACES)
-    }
+    changes = (*FREE, *OF_STREAMS, *FIXED, *PLACES, *AVERAGE)
+    tried = {find_rule(change.partition("=")[0]) for change in changes}
     assert tried == {*RULES, module.REST}
     assert {find_rule(change.partition("=")[0]).free for change in FREE} == {True}
     assert len(continuation_table().splitlines()) == 2 + len(RULES) + 1

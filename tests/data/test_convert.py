@@ -13,7 +13,7 @@ from maskmim.data import shard_format, shard_writer
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
 from maskmim.data.folder import labelled
-from maskmim.data.records import DataError
+from maskmim.data.records import DataError, Example
 from tests.data import files
 from tests.data.deep_files import numbers, png16, tiff
 from tests.running import ROOT, environment
@@ -350,7 +350,7 @@ def test_a_record_is_what_its_description_says():
     length = int.from_bytes(record[:4], "little")
     assert json.loads(record[4 : 4 + length]) == {"name": "näme.png", "labels": {"class": 3}}
     assert record[4 + length :] == b"\x00bytes"
-    assert shard_format.unpack(record) == ("näme.png", (b"\x00bytes", {"class": 3}))
+    assert shard_format.unpack(record) == ("näme.png", Example(b"\x00bytes", {"class": 3}))
 
 
 @pytest.mark.parametrize("record", [b"", b"abc", b"\x02\x00\x00\x00{}", b"\xff\xff\xff\xffx"])

@@ -9,7 +9,7 @@ import pytest
 
 from maskmim.data import cifar10
 from maskmim.data.decode import decode
-from maskmim.data.records import DataError, Records
+from maskmim.data.records import DataError, Example, Records
 from maskmim.data.tfds_source import tfds
 from maskmim.data.tiny_imagenet import tiny_imagenet
 from tests.data import files
@@ -104,9 +104,9 @@ def test_tiny_imagenet(tmp_path):
         ("train/n02/images/n02_1.JPEG", 0),
     ]
     assert [val[i] for i in range(3)] == [
-        (jpeg[4], {"class": 1}),
-        (jpeg[2], {"class": 0}),
-        (jpeg[3], {"class": 0}),
+        Example(jpeg[4], {"class": 1}),
+        Example(jpeg[2], {"class": 0}),
+        Example(jpeg[3], {"class": 0}),
     ]
     assert train.fingerprint != val.fingerprint
 

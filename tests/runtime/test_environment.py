@@ -38,7 +38,9 @@ def calls_of_random():
 
 def test_keys_are_made_by_one_function():
     made = [where for where, name, _ in calls_of_random() if name in ("key", "PRNGKey")]
-    assert len(made) == 1 and made[0].startswith("types.py"), "use maskmim.types.random_key"
+    assert len(made) == 1 and made[0].startswith("types/randomness.py"), (
+        "use maskmim.types.random_key"
+    )
 
 
 def test_every_draw_names_its_dtype():
