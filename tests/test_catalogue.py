@@ -29,14 +29,14 @@ OTHERS = [
 # These train in the default tier: together they have every kind of method, network and stream.
 DOZEN = {
     "audio_mae",
-    "beit_v2",
     "capi",
     "colormae",
     "convnext_v2",
-    "crossmae",
     "hpm",
+    "lut",
     "mae",
     "maskgit",
+    "multimae",
     "simmim",
     "videomae",
     "vq_kd",

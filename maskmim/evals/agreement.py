@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config import facts
@@ -19,7 +20,8 @@ def agreement(trained: Trained, *, images: PositiveInt = 2048) -> Iterator[Measu
     """Yield the mean cosine of a student's pooled features and those of its averaged weights.
 
     images: at most so many test images, spread evenly (ours); of the training data without.
-    Yields ('teacher_agreement', mean over images, in [-1, 1]); 1 before training.
+    Yields ('teacher_agreement', mean over images, in [-1, 1]); nothing where both have the same
+    weights, as before training, and always for a teacher that copies the student.
     The pair is `apply['encode_student']` and `apply['encode']`; or, for methods whose encoder is
     the student, 'encode' with the params and with those that a teacher averages, see `averaged`.
     """
@@ -28,7 +30,10 @@ def agreement(trained: Trained, *, images: PositiveInt = 2048) -> Iterator[Measu
         encode = method.apply["encode_student"]
     else:
         encode = method.apply["encode"]
-        variables = variables._replace(params=averaged(variables.params, variables.extra))
+        average = averaged(variables.params, variables.extra)
+        if _are_equal(average, variables.params):
+            return
+        variables = variables._replace(params=average)
     others = trained.features_by(encode, variables, trained.images.batches(images))
     value = mean_cosine(trained.features(images), others.features)
     yield Measured("teacher_agreement", value, f"teacher agreement {value:.3f}")
@@ -56,6 +61,12 @@ def _repeats(params: Mapping[str, Tree], entry: Mapping[str, Tree]) -> bool:
         return False
     pairs = zip(jax.tree.leaves(same), jax.tree.leaves(dict(entry)), strict=True)
     return all(a.shape == b.shape for a, b in pairs)
+
+
+def _are_equal(one: Tree, other: Tree) -> bool:
+    """Return whether two trees of the same structure hold the same values."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(a is b or bool(jnp.array_equal(a, b)) for a, b in pairs)
 
 
 def mean_cosine(first: np.ndarray, second: np.ndarray) -> float:

@@ -68,7 +68,8 @@ def even_part(count: int, most: int, shares: int) -> int:
 def valid_batches(batches: Iterable[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
     """Yield the valid rows of some batches in order, `size` at a time; the last batch has the rest.
 
-    The texts of 'reason' are left out.
+    A rest of one row joins the batch before it: alone it has no other to be normalised or compared
+    with, where a network has batch norms. The texts of 'reason' are left out.
     """
     kept: dict[str, Any] | None = None
     for batch in batches:
@@ -76,7 +77,7 @@ def valid_batches(batches: Iterable[Mapping[str, Any]], size: int) -> Iterator[d
         rows = {name: value for name, value in batch.items() if name != "reason"}
         rows = jax.tree.map(lambda array, valid=valid: np.asarray(array)[valid], rows)
         kept = rows if kept is None else jax.tree.map(_joined, kept, rows)
-        while len(kept["valid"]) >= size:
+        while len(kept["valid"]) > size + 1:
             yield jax.tree.map(lambda array: array[:size], kept)
             kept = jax.tree.map(lambda array: array[size:], kept)
     if kept is not None and len(kept["valid"]):

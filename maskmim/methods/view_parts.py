@@ -20,6 +20,9 @@ from maskmim.types import (
     Teacher,
 )
 
+# What a reader finds in `Encoded.given` of the view that it reads.
+MEMORIES = "memory", "memory_places"
+
 
 class Parts(NamedTuple):
     """The built bricks of the method; objectives, pairs and teachers by name."""
@@ -62,6 +65,12 @@ def check_parts(parts: Parts) -> None:
                 f"reads has ({reader}, {read}): a view that predicts reads one other view; "
                 f"predicts is {parts.predicts}"
             )
+    if parts.reads and not set(parts.net.reads) & set(MEMORIES):
+        raise MethodError(
+            f"reads is {parts.reads}, but the predictor of the model reads no other view: use one "
+            "that does, such as maskmim.models.siamese.vit_siamese, or set reads=() (a model of "
+            "your own says so by Net.reads=('memory',))"
+        )
 
 
 def chain_of(parts: Parts) -> tuple[tuple[str, str], ...]:

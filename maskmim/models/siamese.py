@@ -230,7 +230,7 @@ def vit_siamese(
         f"{vit.describe_blocks(decoder)}, cross-attention to another view, dropout {dropout:g}, "
         f"heads: {describe_heads(decoder.heads)} values"
     )
-    return picture_net(
+    net = picture_net(
         spec,
         patch=patch,
         width=encoder.size.width,
@@ -238,3 +238,4 @@ def vit_siamese(
         predictor=decoder,
         says=(("encoder", vit.describe_blocks(encoder)), ("decoder", words)),
     )
+    return net._replace(reads=(MEMORY,))

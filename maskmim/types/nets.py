@@ -71,6 +71,7 @@ class Net(NamedTuple):
     calls:     further functions (params, ...) -> arrays by name, which objectives and teachers
                call: 'project', 'classify', 'denoise'; see `LearnedFunction`.
     norms:     its running averages of batch norms; None for a network without such norms.
+    reads:     names of what its predictor reads of `Encoded.given`, which a method must put there.
     """
 
     grids: Mapping[str, tuple[int, ...]]
@@ -85,6 +86,7 @@ class Net(NamedTuple):
     says: tuple[tuple[str, str], ...] = ()
     calls: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     norms: RunningNorms | None = None
+    reads: tuple[str, ...] = ()
 
 
 class LearnedFunction(NamedTuple):

@@ -115,8 +115,7 @@ def test_agreement_of_a_teacher_that_averages(method, variables):
     (found,) = agreement(given)
     assert found.value == pytest.approx(expected, rel=REORDERED) and found.value < 0.99
     same = Variables(variables.params, {"ema": variables.params}, variables.frozen)
-    (found,) = agreement(trained(method, same, features=ours.astype(np.float32)))
-    assert found.value == pytest.approx(1.0, abs=REORDERED)
+    assert not list(agreement(trained(method, same, features=ours.astype(np.float32))))
 
 
 def test_the_accuracy_of_the_methods_own_classifier(method, variables):

@@ -113,7 +113,7 @@ def given_memory(net, record):
         shift = jnp.mean(encoded.given["memory"], axis=(1, 2))
         return {name: values + shift[:, None, None] for name, values in outputs.items()}
 
-    return net._replace(predict=predict)
+    return net._replace(predict=predict, reads=("memory",))
 
 
 def test_a_reader_gets_the_tokens_of_the_other_view_and_gradients_pass():
@@ -296,6 +296,7 @@ def test_what_compares_no_examples_is_independent_of_micro_batches():
         ({"predicts": (0, 0)}, "names a view twice"),
         ({"reads": ((0, 0),)}, r"reads has \(0, 0\)"),
         ({"reads": ((1, 0),)}, r"reads has \(1, 0\): a view that predicts"),
+        ({"predicts": (1,), "reads": ((1, 0),)}, "the predictor of the model reads no other view"),
         ({"pairs": {"pixels": partial(cosine_pair, project=None, predict=None)}}, "share a name"),
         ({"pairs": {"pair": cosine_pair}}, r"pairs\.pair calls predictor, projector"),
         (
