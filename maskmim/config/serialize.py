@@ -81,10 +81,15 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Return the differing keys, a line each: 'optim.lr: 0.1 -> 0.2', '(absent)' for none."""
+    """Return the differing keys, a line each: 'optim.lr: 0.1 -> 0.2', '(absent)' for none.
+
+    Where None stands for a section on the other side, the lines are those of the section's keys.
+    """
     before, after = dict(leaves(old)), dict(leaves(new))
+    paths = before.keys() | after.keys()
+    sections = {path[:end] for path in paths for end, sign in enumerate(path) if sign == "."}
     lines = []
-    for path in sorted(before.keys() | after.keys()):
+    for path in sorted(paths - sections):
         pair = [_shown(side, path) for side in (before, after)]
         if pair[0] != pair[1]:
             lines.append(f"{path}: {pair[0]} -> {pair[1]}")

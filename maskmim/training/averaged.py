@@ -10,7 +10,12 @@ import jax
 
 from maskmim.config.describe import title
 from maskmim.config.returned import returned
+from maskmim.errors import UserError
 from maskmim.types import Array, Batch, Encoded, Losses, Method, Randomness, Tree, Variables
+
+
+class AveragedError(UserError, ValueError):
+    """An average of weights that evaluation would not read."""
 
 
 def averaged(method: Method, momentum: Callable[[Array], Array]) -> Method:
@@ -23,14 +28,20 @@ def averaged(method: Method, momentum: Callable[[Array], Array]) -> Method:
     the params of that step: average = momentum * average + (1 - momentum) * params. A step that
     changes no params, as it was not finite, leaves it.
     `extra` is {'average': params, 'method': extra of the other method}. Every function of `apply`
-    and every sheet reads the average; apply['encode_student'] encodes with the trained params where
-    the other method has no such function. Running averages of batch norms stay those of the
+    and every sheet reads the average, but apply['encode_student'], which encodes with the trained
+    params. Running averages of batch norms stay those of the
     trained params, while timm's ModelEma averages them too.
+    Raises AveragedError for a method that is evaluated with averaged weights already.
     Source: Polyak averaging; ModelEma of timm.
     """
+    if "encode_student" in method.apply:
+        raise AveragedError(
+            "ema: this method is evaluated with its own teacher's averaged weights, which another "
+            "average would not change: leave config.ema at None"
+        )
     apply: Any = {name: _with_average(function) for name, function in method.apply.items()}
     apply["evaluated"] = partial(_evaluated, method)
-    if "encode" in method.apply and "encode_student" not in method.apply:
+    if "encode" in method.apply:
         apply["encode_student"] = _with_params(method.apply["encode"])
     return method._replace(
         init=partial(_init, method),

@@ -76,5 +76,11 @@ def test_differences_are_readable_lines():
     other = override(base(), [f"mask.brick={HERE}.folder", "mask.path=x"])
     assert "mask.block: None -> (absent)" in differences(base(), other)
     assert "mask.path: (absent) -> 'x'" in differences(base(), other)
+    path = "maskmim.teachers.momentum.constant"
+    averaged = override(base(), [f"ema.brick={path}", "ema.value=0.9"])
+    assert differences(averaged, base()) == [
+        f"ema.brick: {path!r} -> (absent)",
+        "ema.value: 0.9 -> (absent)",
+    ]
     nan = ConfigDict({"x": math.nan})
     assert differences(nan, from_json(to_json(nan))) == []

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from maskmim.config import base, to_json
 from maskmim.config.upgrade import upgrade
 from maskmim.teachers.momentum import constant, cosine
-from maskmim.training.averaged import averaged
+from maskmim.training.averaged import AveragedError, averaged
 from maskmim.training.train_step import initial_state, make_train_step
 from maskmim.types import Losses, Mean, Method, Variables
 from tests.tolerances import REORDERED
@@ -128,13 +128,9 @@ def test_evaluation_and_pictures_read_the_average_and_the_students_entry_the_tra
     assert student == variables.params["slope"] != slope and updates == STEPS
 
 
-def test_a_students_entry_of_the_method_is_kept_and_reads_the_average():
-    method = averaged(
-        line(encode_student=lambda variables, batch: variables.params["offset"]),
-        partial(constant, value=0.9),
-    )
-    variables = variables_of(method)
-    assert method.apply["encode_student"](variables, {}) == variables.extra["average"]["offset"]
+def test_a_method_that_evaluates_its_own_teacher_is_refused():
+    with pytest.raises(AveragedError, match="its own teacher's averaged weights"):
+        averaged(line(encode_student=lambda variables, batch: 0), partial(constant, value=0.9))
 
 
 def test_a_loss_on_held_out_examples_is_that_of_the_average():
