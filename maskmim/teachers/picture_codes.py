@@ -72,12 +72,16 @@ def fresh(spec: Spec, *, model: Callable[[Spec], Net], seed: Seed = 0) -> Pictur
     return PictureCodes(net, size, lambda: jax.jit(net.init)(random_key(seed)))
 
 
+def _pictures_of(spec: Spec) -> Spec:
+    """Return a spec without what is no picture: labels and fields."""
+    return spec._replace(labels={}, fields={})
+
+
 def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
     """Return a tokenizer trained with maskmim, from the newest checkpoint of its run.
 
     Raises CodesError where the params of the run are not such an autoencoder's, or the size or
     normalisation of its pictures differs.
-
     """
     tokenizer = load_trained(workdir)
     missing = sorted(set(PARTS) - set(tokenizer.evaluated.params))
@@ -86,7 +90,7 @@ def of_run(spec: Spec, *, workdir: str) -> PictureCodes:
             f"the run {workdir} does not turn pictures into codes and back: its params have no "
             f"{', '.join(missing)}; name the run of a tokenizer such as configs/vqgan.py"
         )
-    if tokenizer.spec != spec:
+    if _pictures_of(tokenizer.spec) != _pictures_of(spec):
         raise CodesError(
             f"the tokenizer {workdir} was trained on {tokenizer.spec}, this config's input is "
             f"{spec}: give both the same input section"

@@ -77,8 +77,8 @@ def test_differences_are_readable_lines():
     assert "mask.block: None -> (absent)" in differences(base(), other)
     assert "mask.path: (absent) -> 'x'" in differences(base(), other)
     path = "maskmim.teachers.momentum.constant"
-    averaged = override(base(), [f"ema.brick={path}", "ema.value=0.9"])
-    assert differences(averaged, base()) == [
+    averaged = ConfigDict({"ema": {"brick": path, "value": 0.9}})
+    assert differences(averaged, ConfigDict({"ema": None})) == [
         f"ema.brick: {path!r} -> (absent)",
         "ema.value: 0.9 -> (absent)",
     ]

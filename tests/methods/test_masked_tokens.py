@@ -180,13 +180,13 @@ def test_a_run_that_is_no_tokenizer_is_an_error(monkeypatch):
     spec = Spec((8, 8), 3, (0.0,) * 3, (1.0,) * 3)
 
     class run:
-        variables = Variables({"encoder": {}, "decoder": {}}, (), ())
+        evaluated = Variables({"encoder": {}, "decoder": {}}, (), ())
 
     monkeypatch.setattr("maskmim.teachers.picture_codes.load_trained", lambda workdir: run)
     with pytest.raises(CodesError, match=r"runs/mae does not turn pictures.*no codebook"):
         of_run(spec, workdir="runs/mae")
-    run.variables = Variables({"encoder": {}, "decoder": {}, "codebook": {}}, (), ())
-    run.spec = spec._replace(size=(16, 16))
+    run.evaluated = Variables({"encoder": {}, "decoder": {}, "codebook": {}}, (), ())
+    run.spec = spec._replace(size=(16, 16), labels={"class": 3})
     with pytest.raises(CodesError, match="give both the same input section"):
         of_run(spec, workdir="runs/vq")
 

@@ -133,7 +133,7 @@ def test_a_run_of_ours_teaches(tmp_path, monkeypatch):
     class Given:
         spec = SPEC
         method = method()
-        variables = method.variables(jax.random.key(1))
+        variables = evaluated = method.variables(jax.random.key(1))
 
     monkeypatch.setattr(pretrained, "load_trained", lambda workdir: Given)
     net, params = Given.method.net, Given.variables.params
