@@ -1,5 +1,6 @@
-"""The worked example of docs/add_a_method.md: it trains, and the page quotes it as it is."""
+"""The worked examples of docs/add_a_method.md: they train, and the page quotes them as they are."""
 
+import ast
 import importlib
 import json
 import re
@@ -21,11 +22,21 @@ EXAMPLES = ROOT / "docs" / "examples"
 PAGE = (ROOT / "docs" / "add_a_method.md").read_text(encoding="utf-8")
 
 
+SERIES = [EXAMPLES / "series_bricks.py", EXAMPLES / "series.py"]
+
+
 @pytest.fixture
 def bricks(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield importlib.import_module("point_groups")
     sys.modules.pop("point_groups", None)
+
+
+@pytest.fixture
+def series(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield importlib.import_module("series_bricks")
+    sys.modules.pop("series_bricks", None)
 
 
 def quoted(text):
@@ -40,6 +51,68 @@ def test_the_page_quotes_the_files_as_they_are():
     for block in blocks:
         assert block.strip() in whole, f"not in docs/examples:\n{block}"
     assert all(f"docs/examples/{path.name}" in PAGE for path in EXAMPLES.glob("*.py"))
+
+
+def code_lines(path):
+    """Return the lines of a file that are neither blank nor of a docstring."""
+    text = path.read_text(encoding="utf-8")
+    words = set()
+    for node in ast.walk(ast.parse(text)):
+        described = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if described and ast.get_docstring(node):
+            words |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    numbered = enumerate(text.splitlines(), start=1)
+    return [line for number, line in numbered if line.strip() and number not in words]
+
+
+def test_the_first_example_is_60_lines_and_the_page_has_all_of_them():
+    lines = [line for path in SERIES for line in code_lines(path)]
+    assert len(lines) <= 60 and f"{len(lines)} lines in two files" in PAGE
+    shown = [line for block in quoted(PAGE) for line in block.splitlines()]
+    assert not set(lines) - set(shown)
+
+
+def test_series_are_what_their_labels_say(series):
+    records = series.Waves(count=90, seed=3)
+    names = records.labels["form"]
+    amounts = {name: [] for name in names}
+    for example in (records[index] for index in range(90)):
+        assert example.encoded.shape == (512, 1) and example.encoded.dtype == np.float32
+        amounts[names[example.labels["form"]]].append(np.mean(example.encoded**2))
+    # The powers of the forms, and of noise whose deviation is 0.2.
+    for form, power in {"sine": 1 / 2, "square": 1, "sawtooth": 1 / 3}.items():
+        assert np.mean(amounts[form]) == pytest.approx(power + 0.04, abs=0.03)
+    np.testing.assert_array_equal(records[7].encoded, series.Waves(count=8, seed=3)[7].encoded)
+    assert records.fingerprint != series.Waves(count=90, seed=4).fingerprint
+
+
+def test_a_series_is_drawn_as_a_line_without_what_is_hidden(series):
+    values = np.array([[0, 255, 255, 4, 200, 8]], np.uint8)[..., None]
+    ends = [(63, 63), (0, 63), (0, 0), (0, 62), (13, 62), (13, 61)]
+    drawn = series.plot().draw(values)
+    assert drawn.shape == (1, 64, 6, 3)
+    for column, (top, bottom) in enumerate(ends):
+        black = np.flatnonzero((drawn[0, :, column] == 0).all(-1))
+        np.testing.assert_array_equal(black, np.arange(top, bottom + 1))
+    hidden = np.array([[False, False, True, True, False, False]])
+    masked = series.plot().draw(values, hidden)
+    assert (masked[:, :, 2:4] == 118).all()
+    np.testing.assert_array_equal(masked[:, :, [0, 1, 5]], drawn[:, :, [0, 1, 5]])
+    other = np.where(hidden[..., None], 90, values).astype(np.uint8)
+    np.testing.assert_array_equal(series.plot().draw(other, hidden), masked)
+
+
+def test_the_series_are_planned_with_pictures_and_compared_with_raw_values(series):
+    config = load(str(EXAMPLES / "series.py"))
+    parts = assemble(config, 2048)
+    assert picture_remarks(parts) == []
+    assert parts.method.net.grids == {"series": (16,)}
+    shapes = cost.variables_shapes(parts)
+    assert cost.tokens_per_example(parts.method, shapes, cost.batch_shapes(config, 2)) == (16, 8, 8)
+    ((name, encode),) = parts.modalities["series"].baselines(parts.spec).items()
+    assert name == "raw values"
+    values = np.arange(12, dtype=np.float32).reshape(2, 6, 1)
+    np.testing.assert_array_equal(encode(values), values[..., 0])
 
 
 def neighbours(cloud, groups, size):
@@ -104,8 +177,8 @@ def test_what_is_hidden_plays_no_part_but_for_its_centre(bricks):
     assert np.abs(predict(inputs._replace(points=seen)) - found).max() > 1e-3
 
 
-@pytest.mark.full
-def test_the_example_trains_and_is_evaluated_from_the_command_line(tmp_path):
+def trained(folder, example, *further):
+    """Train an example for three steps of eight from the command line; return output, results."""
     small = [
         "train.epochs=1",
         "train.batch_size=8",
@@ -113,22 +186,40 @@ def test_the_example_trains_and_is_evaluated_from_the_command_line(tmp_path):
         "evals.train.count=24",
         "evals.test.count=24",
         "schedule.warmup_epochs=0.1",
-        "evals.at_end=knn",
         "evals.batch_size=24",
-        "model.depth=1",
-        "model.width=8",
         "log.pictures_every_epochs=0.5",
+        *further,
     ]
     flags = [f"--config.{text}" for text in small]
     done = run(
         "train",
-        *("--config", EXAMPLES / "points.py", "--workdir", tmp_path, *flags),
+        *("--config", EXAMPLES / example, "--workdir", folder, *flags),
         **{**as_tests(), "PYTHONPATH": f"{EXAMPLES}:{ROOT}"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("pictures of 'points' are skipped") == 1
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
     assert results["step"] == 3 and "failed" not in results
+    return done.stdout, results
+
+
+@pytest.mark.full
+def test_the_example_trains_and_is_evaluated_from_the_command_line(tmp_path):
+    small = "evals.at_end=knn", "model.depth=1", "model.width=8"
+    output, results = trained(tmp_path, "points.py", *small)
+    assert output.count("pictures of 'points' are skipped") == 1
     metrics = results["probes"]["encoders"]["this encoder"]["metrics"]
     assert 0 < metrics["knn/shape/top1"] <= 1
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["loss.png"]
+
+
+@pytest.mark.full
+def test_the_series_train_and_are_drawn_from_the_command_line(tmp_path):
+    small = "evals.at_end=knn", "evals.monitors=()", "model.variant=1x16x2", "input.size=32"
+    output, results = trained(tmp_path, "series.py", *small)
+    assert "are skipped" not in output
+    encoders = results["probes"]["encoders"]
+    assert list(encoders) == ["raw values", "random init", "this encoder"]
+    assert encoders["raw values"]["dimensions"] == 32
+    assert all(0 < each["metrics"]["knn/form/top1"] <= 1 for each in encoders.values())
+    drawn = {path.name for path in (tmp_path / "images").iterdir()}
+    assert {"loss.png", "masks.png", "reconstruction-2.png"} <= drawn
