@@ -44,13 +44,7 @@ def check_parts(parts: Parts) -> None:
     sections = {"objectives": parts.objectives, PAIRS: parts.pairs, "teachers": parts.teachers}
     check_calls(parts.net, sections)
     check_part_names({**terms, **parts.teachers})
-    if shared := sorted(set(parts.objectives) & set(parts.pairs)):
-        raise MethodError(
-            f"objectives.{shared[0]} and pairs.{shared[0]} share a name, which terms of the loss "
-            "must not: rename one of them"
-        )
-    if PAIRS in parts.teachers:
-        raise MethodError(f"teachers.{PAIRS}: this name is taken by the pairs: choose another")
+    _check_names(parts)
     if parts.objectives and not parts.predicts:
         raise MethodError(
             f"objectives has {', '.join(parts.objectives)}, but predicts is empty: name the views "
@@ -71,6 +65,29 @@ def check_parts(parts: Parts) -> None:
             "that does, such as maskmim.models.siamese.vit_siamese, or set reads=() (a model of "
             "your own says so by Net.reads=('memory',))"
         )
+
+
+def _check_names(parts: Parts) -> None:
+    """Raise MethodError for names that two bricks share, for no term, and for several streams."""
+    if shared := sorted(set(parts.objectives) & set(parts.pairs)):
+        raise MethodError(
+            f"objectives.{shared[0]} and pairs.{shared[0]} share a name, which terms of the loss "
+            "must not: rename one of them"
+        )
+    if shared := sorted(set(parts.teachers) & set(parts.pairs)):
+        raise MethodError(
+            f"teachers.{shared[0]} and pairs.{shared[0]} share a name, under which both would keep "
+            "their arrays: rename one of them"
+        )
+    if len(parts.net.grids) > 1:
+        raise MethodError(
+            f"the model has the streams {', '.join(parts.net.grids)}, but views are of one stream: "
+            "use a model of one stream, or the method maskmim.methods.masked.masked"
+        )
+    if not parts.objectives and not parts.pairs:
+        raise MethodError("objectives and pairs are both empty: name a term of the loss")
+    if PAIRS in parts.teachers:
+        raise MethodError(f"teachers.{PAIRS}: this name is taken by the pairs: choose another")
 
 
 def chain_of(parts: Parts) -> tuple[tuple[str, str], ...]:

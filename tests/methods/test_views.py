@@ -22,6 +22,7 @@ from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.planning.cost import tokens_per_example
 from maskmim.targets.pixels import patches
 from maskmim.teachers.average import average
+from maskmim.teachers.features import last_tokens
 from maskmim.teachers.momentum import constant
 from maskmim.teachers.projections import projected_mean
 from maskmim.training.train_step import make_train_step
@@ -289,11 +290,20 @@ def test_what_compares_no_examples_is_independent_of_micro_batches():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=REORDERED)
 
 
+UNPROJECTED = partial(cosine_pair, project=None, predict=None)
+AVERAGE = partial(average, find=last_tokens, momentum=partial(constant, value=0.9))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"predicts": ()}, "objectives has pixels, but predicts is empty"),
         ({"predicts": (0, 0)}, "names a view twice"),
+        ({"objectives": {}}, "objectives and pairs are both empty"),
+        (
+            {"pairs": {"ema": UNPROJECTED}, "teachers": {"ema": AVERAGE}},
+            r"teachers\.ema and pairs\.ema share a name",
+        ),
         ({"reads": ((0, 0),)}, r"reads has \(0, 0\)"),
         ({"reads": ((1, 0),)}, r"reads has \(1, 0\): a view that predicts"),
         ({"predicts": (1,), "reads": ((1, 0),)}, "the predictor of the model reads no other view"),
