@@ -86,6 +86,7 @@ def evaluate_run(options: argparse.Namespace) -> int:
     file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
     folder, file = place_of_results(options.out, workdir, file)
     evaluation = restore(config, workdir)._replace(workdir=folder)
+    wanted = tuple(names)
     if not asked:
         names = with_monitors(names, config.evals.monitors, evaluation.parts)
     evaluators = [name for name in names if name != RECONSTRUCTION]
@@ -95,7 +96,7 @@ def evaluate_run(options: argparse.Namespace) -> int:
         processes.print_once(line)
     processes.print_once(f"{workdir}: step {evaluation.step}")
     rows = read_metrics(workdir / "metrics.jsonl")
-    problem = finish(evaluation, names, file=file, rows=rows).error
+    problem = finish(evaluation, names, file=file, rows=rows, asked=wanted).error
     if problem is not None:
         raise problem
     return errors.DONE

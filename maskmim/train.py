@@ -158,7 +158,7 @@ def train(
         evaluation = Evaluation(config, workdir, parts, variables, step, encode)
         rows = read_metrics(workdir / "metrics.jsonl")
         names = with_monitors(config.evals.at_end, config.evals.monitors, parts)
-        results, problem = finish(evaluation, names, rows=rows)
+        results, problem = finish(evaluation, names, rows=rows, asked=config.evals.at_end)
         log_results(workdir, step, results, rows)
     goodput.write()
     processes.print_once("\n" + goodput.table())

@@ -69,6 +69,7 @@ class Measurements(NamedTuple):
             "texts": self.texts,
             "warnings": self.warnings,
             "skipped": self.skipped,
+            "failed": self.failed,
             "protocol": {name: brick_protocol(brick) for name, brick in bricks.items()},
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
         }

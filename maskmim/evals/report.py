@@ -106,6 +106,8 @@ def measure_lines(results: Results) -> list[str]:
         lines += ["", *textwrap.wrap(f"Measured: {'; '.join(results['texts'])}", WIDTH)]
     for name, reason in results["skipped"].items():
         lines += ["", *textwrap.wrap(f"{name} skipped: {reason}", WIDTH)]
+    for name, reason in results["failed"].items():
+        lines += ["", *textwrap.wrap(f"{name} failed: {reason}", WIDTH)]
     for warning in results["warnings"]:
         lines += ["", *textwrap.wrap(f"warning: {warning}", WIDTH)]
     return lines
