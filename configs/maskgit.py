@@ -3,9 +3,10 @@
   python -m maskmim.train --config vqgan --workdir runs/tokenizer
   python -m maskmim.train --config maskgit:tokenizer=runs/tokenizer --workdir runs/it
 
-After the colon: tokenizer=WORKDIR, the run of configs/vqgan.py (tokenizer=fresh takes an untrained
-one, for plans and tests); variant=24x768x16 (depth x width x heads); shards=DIR (docs/data.md);
-small (64 pixels, the embedded photographs, minutes on a CPU); tiny (a few small steps on the same).
+After the colon: tokenizer=WORKDIR, the run of configs/vqgan.py, by default runs/tokenizer, or
+tokenizer=fresh, an untrained one for plans and tests, which is the default of tiny;
+variant=24x768x16 (depth x width x heads); shards=DIR (docs/data.md); small (64 pixels, the embedded
+photographs, minutes on a CPU); tiny (a few small steps on the same).
 
 Of 16 x 16 codes a share cos(pi/2 r), r uniform for each example, is hidden, and a transformer of 24
 post-norm blocks predicts them from the others and the class. Decoding starts with all codes hidden
@@ -49,7 +50,7 @@ SYSTEMS = (101,)
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(
-        arg, tokenizer="runs/tokenizer", variant="24x768x16", shards="", small=False, tiny=False
+        arg, tokenizer="", variant="24x768x16", shards="", small=False, tiny=False
     )
     config = base()
     config.method = public_path(masked_tokens.masked_tokens)
@@ -61,12 +62,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives = {}
     add(config, token_loss=brick(cross_entropy, smoothing=0.1))
     config.mesh.rules = public_path(token_transformer.rules)
+    tokenizer = choice["tokenizer"] or ("fresh" if choice["tiny"] else "runs/tokenizer")
     if choice["tiny"]:
-        tiny(config)
+        tiny(config, tokenizer)
     elif choice["small"]:
-        small(config, choice["tokenizer"])
+        small(config, tokenizer)
     else:
-        published(config, choice["variant"], choice["tokenizer"], choice["shards"])
+        published(config, choice["variant"], tokenizer, choice["shards"])
     return config
 
 
@@ -89,10 +91,10 @@ def small(config: ConfigDict, tokenizer: str) -> None:
     config.evals.at_end = ("knn", "linear_probe")
 
 
-def tiny(config: ConfigDict) -> None:
-    """Set a few steps of a very small model on the codes of an untrained tokenizer."""
+def tiny(config: ConfigDict, tokenizer: str) -> None:
+    """Set a few steps of a very small model, by default on the codes of an untrained tokenizer."""
     config.model = brick(token_transformer.bert, variant="nano")
-    add_codes(config, "fresh", pictures.TINY_AUTOENCODER, classes=0, steps=4)
+    add_codes(config, tokenizer, pictures.TINY_AUTOENCODER, classes=0, steps=4)
     pictures.tiny_pictures(config)
     optimiser(config, lr=1e-3, warmup_epochs=0.1)
 

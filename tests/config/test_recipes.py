@@ -67,6 +67,11 @@ def test_shards_of_imagenet_by_one_word(name):
     assert load(name).data.train.brick == "maskmim.data.tfds_source.tfds"
 
 
+@pytest.mark.parametrize("size", ["", "small,", "tiny,"])
+def test_a_tokenizer_that_is_named_is_read_at_every_size(size):
+    assert load(f"maskgit:{size}tokenizer=runs/it").tokenizer.workdir == "runs/it"
+
+
 def test_keywords_of_adamw_pass_through():
     config = base()
     adamw_cosine(config, lr=1e-3, clip_norm=3.0, warmup_epochs=10.0, final=0.1)
