@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from maskmim import errors
@@ -176,7 +177,8 @@ def log_results(
     written.
     """
     metrics = flat_metrics(results)
-    if metrics and not (rows and {"step": step, **metrics}.items() <= rows[-1].items()):
+    stored = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
+    if metrics and not (rows and {"step": step, **stored}.items() <= rows[-1].items()):
         with Log(workdir, step=step, enabled=processes.is_main()) as log:
             log.write(step, metrics)
 

@@ -22,11 +22,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from maskmim.errors import UserError
+
 Function = TypeVar("Function", bound=Callable)
 
 ANY_AXES = (1, 2, 3)
 # What a measure may need, see `maskmim.evals.needs`.
 MEASURE_NEEDS = ("features", "labels", "label_maps", "samples", "student", "test", "training")
+
+
+class FactsError(UserError, ValueError):
+    """A brick declares what does not exist."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +114,23 @@ def probe(*, needs_labels: bool) -> Callable[[Function], Function]:
 
 
 def measure(*, needs: tuple[str, ...] = ()) -> Callable[[Function], Function]:
-    """Declare what a measure needs, names of MEASURE_NEEDS; ValueError for another name."""
-    facts = Facts(needs=needs)
-    if unknown := sorted(set(needs) - set(MEASURE_NEEDS)):
-        raise ValueError(
-            f"a measure needs {', '.join(unknown)}; known are {', '.join(MEASURE_NEEDS)}"
-        )
-    return _attached(facts)
+    """Declare what a measure needs, names of MEASURE_NEEDS.
+
+    The decorator raises FactsError, which names the measure, for anything else.
+    """
+
+    def attach(function: Function) -> Function:
+        of_whom = f"the measure {function.__module__}.{function.__qualname__} has needs={needs!r}"
+        if not isinstance(needs, tuple | list):
+            raise FactsError(f"{of_whom}: give a tuple of names, ({needs!r},)")
+        if unknown := [str(need) for need in needs if need not in MEASURE_NEEDS]:
+            raise FactsError(
+                f"{of_whom}: there is no need {', '.join(unknown)}; known are "
+                f"{', '.join(MEASURE_NEEDS)}"
+            )
+        return _attached(Facts(needs=tuple(needs)))(function)
+
+    return attach
 
 
 def _attached(facts: Facts) -> Callable[[Function], Function]:

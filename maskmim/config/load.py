@@ -24,7 +24,8 @@ another brick there: hyperparameters that both have keep their values, the rest 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
@@ -95,7 +96,9 @@ def add(config: ConfigDict, **sections: Any) -> None:
     """Add sections to a locked config; raise ConfigError for one that exists."""
     for name in sections:
         if name in config:
-            raise ConfigError(f"the section {name!r} exists: assign to config.{name}")
+            raise ConfigError(
+                f"add makes new keys of a config, but {name!r} exists: assign to config.{name}"
+            )
     with config.unlocked():
         for name, section in sections.items():
             config[name] = section
@@ -201,13 +204,16 @@ def _to_set(config: ConfigDict, path: str) -> str:
 def _set(config: ConfigDict, path: str, text: str) -> None:
     """Set one value from text, in place."""
     section, name = _parent(config, path)
-    now = section[name]
+    now, annotation = section[name], annotation_at(config, path)
+    if isinstance(now, ConfigDict) and text == "None" and NoneType in get_args(annotation):
+        with section.ignore_type():
+            section[name] = None
+        return
     if isinstance(now, ConfigDict):
         inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
         if path.removeprefix("input.") in NEW_ENTRIES:
             inside = f"its entries, as in --config.{path}.NAME{ENTRY_ENDS[path[6:]]}"
         raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
-    annotation = annotation_at(config, path)
     try:
         value = parse(text, kinds_of(now, annotation), now)
     except ValueError as error:

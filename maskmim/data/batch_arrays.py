@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from maskmim.config.facts import bound_keywords, facts_of
+from maskmim.data.no_class import UnknownClass, settled
 from maskmim.data.records import DataError, Example
 from maskmim.types import Field, Spec
 
@@ -87,12 +89,19 @@ def made(arrays: Mapping[str, Any], name: str) -> Any:
     return arrays[name]
 
 
-def check_array(array: Any, expected: Field, name: str, spec: Spec) -> np.ndarray:
+def check_array(
+    array: Any,
+    expected: Field,
+    name: str,
+    spec: Spec,
+    voids: Mapping[str, int] = MappingProxyType({}),
+) -> np.ndarray:
     """Return an array of an example as it enters a batch; DataError where it does not fit.
 
+    voids: of the streams of classes that have pixels of no class, see `no_class.voids_of`.
     Shapes must be equal. Types must be of one kind: levels of 8 bits never stand for real numbers,
     nor the other way round. Whole numbers may be of another type where their values fit; those of
-    a stream of classes must be in 0 ... classes - 1.
+    a stream of classes must be in 0 ... classes - 1 or void.
     """
     array = as_declared(array, expected, name, spec)
     if array.shape != tuple(expected.shape):
@@ -100,9 +109,14 @@ def check_array(array: Any, expected: Field, name: str, spec: Spec) -> np.ndarra
             f"data.decode and data.augment give {name!r} of shape {array.shape} where "
             f"{tuple(expected.shape)} is declared: check input, data.decode and data.augment"
         )
-    check_type(array, np.dtype(expected.dtype), key_of(name, spec))
-    _check_values(array, np.dtype(expected.dtype), name, spec)
-    return array
+    dtype = np.dtype(expected.dtype)
+    check_type(array, dtype, key_of(name, spec))
+    if name not in voids:
+        _check_values(array, dtype, name, spec)
+        return array
+    void = array == voids[name]
+    _check_values(array[~void], dtype, name, spec)
+    return settled(array, void, dtype)
 
 
 def as_declared(array: Any, expected: Field, name: str, spec: Spec) -> np.ndarray:
@@ -142,7 +156,7 @@ def key_of(name: str, spec: Spec, key: str = "dtype") -> str:
 
 
 def _check_values(array: np.ndarray, expected: np.dtype, name: str, spec: Spec) -> None:
-    """Raise DataError where whole numbers are beyond their type or the classes of their stream."""
+    """Raise DataError where whole numbers are beyond their type, UnknownClass beyond classes."""
     one = spec.arrays.get(name)
     classes = one.classes if one else 0
     if not array.size or (np.can_cast(array.dtype, expected) and not classes):
@@ -150,12 +164,15 @@ def _check_values(array: np.ndarray, expected: np.dtype, name: str, spec: Spec) 
     if expected.kind not in "iu":
         return
     low, high = int(array.min()), int(array.max())
-    if classes and (low < 0 or high >= classes):
+    if classes and low < 0:
         raise DataError(
-            f"{name!r} has the value {low if low < 0 else high}, but "
-            f"{key_of(name, spec, 'classes')} is {classes}: indices are 0 ... {classes - 1}; "
-            "declare more classes, or change what decodes this stream"
+            f"{name!r} has the value {low}, but indices of {key_of(name, spec, 'classes')} are 0 "
+            f"... {classes - 1}: change what decodes this stream"
         )
+    if classes and high >= classes:
+        error = UnknownClass(high, classes)
+        error.stream = name
+        raise error
     limits = np.iinfo(expected)
     if low < limits.min or high > limits.max:
         raise DataError(

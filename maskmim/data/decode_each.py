@@ -9,7 +9,7 @@ import numpy as np
 
 from maskmim.config import kinds
 from maskmim.config.facts import bound_keywords, function_of
-from maskmim.data.records import BadImage, DataError
+from maskmim.data.records import DataError
 
 
 def each(
@@ -27,7 +27,7 @@ def each(
     streams:  {name of a stream or field: decoder brick}. They draw from the one generator, in the
               order of their names.
     What a record holds beside these is not decoded. Raises DataError where a record lacks one of
-    them, BadImage naming the stream where one cannot be read.
+    them. Whatever a decoder raises has the name of its stream in `stream`.
     """
     if not isinstance(encoded, Mapping):
         encoded = _alone(encoded, streams)
@@ -40,8 +40,9 @@ def each(
             )
         try:
             arrays[name] = streams[name](rng, encoded[name], channels=_channels(channels, name))
-        except BadImage as error:
-            raise BadImage(f"{name}: {error.reason}") from error
+        except Exception as error:  # whatever a decoder of the user raises
+            error.stream = name
+            raise
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""Whether training and evaluations read sounds and clips alike."""
+"""Whether training and evaluations read sounds, clips and maps of classes alike."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ MEANINGS = {
     "rate": "sounds at another pitch and speed",
     "stride": "clips at another speed",
     "frames": "clips of another length",
+    "void": "other pixels without a class",
 }
 
 

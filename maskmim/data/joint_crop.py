@@ -3,7 +3,8 @@
 Every brick is `(rng, arrays, *, size, ...) -> arrays`. arrays: {name: [h, w, C] or [h, w]} of the
 streams and fields of an example, at any resolutions, all of the same scene. size: {name: size} of
 each, of which the first two numbers are rows and columns. The first array that is cropped decides
-the part, which is the same share of height and width in all others.
+the part, which is the same share of height and width in all others. An array of another aspect
+ratio is a bad file, never stretched; its sides may be rounded by less than a pixel each (ours).
 
 How an array follows the crop, by keywords with names of arrays:
   (none)   amounts, u8 or f32: resized with Pillow's antialiased bicubic filter
@@ -28,7 +29,7 @@ from PIL import Image
 from maskmim.config.facts import bound_keywords
 from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
 from maskmim.data.batch_arrays import key_of
-from maskmim.data.records import DataError
+from maskmim.data.records import BadImage, DataError
 from maskmim.data.transforms import random_crop_box, resize
 from maskmim.types import Spec
 
@@ -103,7 +104,8 @@ def joint_crop(
 
     scale, ratio, flip: as of `transforms.random_resized_crop_flip`, which this equals for one
     array; the same numbers are drawn. nearest, flow, boxes, keep: names, see above.
-    Raises DataError for names that no array has and for arrays that cannot be cropped.
+    Raises DataError for names that no array has and for arrays that cannot be cropped, BadImage
+    for one whose aspect ratio is another than that of the first.
     Source: MultiMAE's DataAugmentationForMultiMAE (utils/datasets.py), which crops and flips all
     with one draw. Difference: parts are shares of the picture, so resolutions may differ.
     """
@@ -180,6 +182,8 @@ def _cropped(
             "crop; use an augmentation of this kind of data"
         )
     first = pictures[0]
+    for name in pictures[1:]:
+        _check_aspect(arrays[first].shape[:2], arrays[name].shape[:2], first, name)
     part = draw(arrays[first].shape[:2], tuple(size[first][:2]))
     cropped = {name: _resized(arrays[name], part, size[name], name, kinds) for name in pictures}
     cropped |= {name: _moved(arrays[name], part, name) for name in kinds.boxes}
@@ -193,6 +197,24 @@ def _check_picture(array: np.ndarray, size: tuple[int, ...], name: str) -> None:
             f"{name!r} of shape {array.shape} cannot be cropped to {tuple(size)}: name it in "
             "data.augment.keep, or use another augmentation"
         )
+
+
+def _check_aspect(whole: tuple[int, ...], other: tuple[int, ...], first: str, name: str) -> None:
+    """Raise BadImage where no scale makes (height, width) of one array that of the other.
+
+    A side may be rounded up or down, so it differs by less than a pixel from a share of the other:
+    some s has |h - s H| < 1 and |w - s W| < 1 for the smaller (h, w) and the larger (H, W).
+    """
+    (height, width), (rows, columns) = sorted((whole, other))
+    if abs(height * columns - width * rows) < rows + columns:
+        return
+    sizes = [f"{size[0]} x {size[1]}" for size in (other, whole)]
+    raise BadImage(
+        f"{sizes[0]} (height x width), but {first} is {sizes[1]}, and nothing is stretched: is one "
+        "turned by its EXIF orientation, or of another picture? (data.augment.keep has the names "
+        "of what is no map of the picture)",
+        stream=name,
+    )
 
 
 def _resized(

@@ -11,6 +11,7 @@ from maskmim.config.ranges import NonNegativeInt, PositiveInt
 from maskmim.data.decode import MAX_PIXELS, bad_images, read_deep_image
 from maskmim.data.deep_images import PNG, orientation_of
 from maskmim.data.geometry import check_size, undo_orientation
+from maskmim.data.no_class import UnknownClass
 from maskmim.data.records import BadImage, DataError
 from maskmim.data.tiff_header import TIFF, read_header
 
@@ -33,9 +34,11 @@ def label_map(
     encoded:  PNG or TIFF of one channel of up to 16 bits; of a palette its indices, never its
               colours. Or whole numbers [H, W] or [H, W, 1].
     channels: 1. classes: number of classes, 0 for any.
-    void:     an index beyond the classes that pixels of no class have, such as 255; it is kept.
-    Raises DataError for an index that is no class and for other channels, BadImage where the file
-    cannot be read, has colours, or is of a format that does not keep indices, such as JPEG.
+    void:     the index that pixels of no class have, such as 255. It is kept here; in a batch of a
+              stream of classes it is what `data.no_class` says, and counts nowhere.
+    Raises UnknownClass for an index that is neither a class nor void, DataError for other channels,
+    BadImage where the file cannot be read, has colours, or is of a format that does not keep
+    indices, such as JPEG.
     """
     if channels != 1:
         raise DataError(f"a map of indices has one channel, not {channels}: set channels=1")
@@ -51,16 +54,11 @@ def label_map(
 
 
 def _check(indices: np.ndarray, classes: int, void: int | None) -> None:
-    """Raise DataError for an index that is neither a class nor void."""
+    """Raise UnknownClass for an index that is neither a class nor void."""
     wrong = indices[indices >= classes]
     wrong = wrong if void is None else wrong[wrong != void]
     if wrong.size:
-        most = int(wrong.max())
-        advice = "" if void is not None else f", or void={most} if it stands for no class"
-        raise DataError(
-            f"a label map has the index {most}, but there are {classes} classes, 0 ... "
-            f"{classes - 1}: set the decoder's classes to {most + 1}{advice}"
-        )
+        raise UnknownClass(int(wrong.max()), classes)
 
 
 def _from_array(values: np.ndarray) -> np.ndarray:

@@ -19,9 +19,11 @@ from maskmim.data.batch_arrays import (
     size_of,
     with_fields,
 )
+from maskmim.data.example_errors import naming
 from maskmim.data.joint_crop import check_maps_are_named
+from maskmim.data.no_class import voids_of
 from maskmim.data.pipeline import TRIES
-from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
+from maskmim.data.records import BadImage, DataError, Example, Records, TooManyBadImages
 from maskmim.errors import count_of
 from maskmim.types import Field, Spec
 
@@ -36,34 +38,45 @@ def check_example(
     TooManyBadImages where none of the first TRIES records can be read, as the training would.
     Fewer that cannot be read are left to the training, which counts them.
     """
-    source_key, decode_key, transform_key = keys
+    source_key, decode_key, _ = keys
     if not len(records):
         raise DataError(f"{source_key} has no examples")
-    rng, first = np.random.default_rng(0), None
+    first = None
     for index in range(min(TRIES, len(records))):
         try:
-            example = _call(source_key, lambda i=index: records[i])
-            decoded = _call(
-                decode_key,
-                lambda e=example.encoded: decode(rng, e, channels=channels_of(spec, e)),
-                decode,
-            )
-            break
+            with naming(records, index, spec, decode, decode_key) as files:
+                example = _call(source_key, lambda i=index: records[i])
+                files.update(example.files)
+                _check_one(example, decode, transform, spec, keys)
+            return
         except BadImage as error:
             first = first or error
-    else:
-        tried = count_of(min(TRIES, len(records)), "record")
-        raise TooManyBadImages(
-            f"{source_key}: none of the first {tried} can be read, from {records.name(0)} on "
-            f"({first}): check the data, input.channels and {decode_key}"
-        )
+    tried = count_of(min(TRIES, len(records)), "record")
+    raise TooManyBadImages(
+        f"{source_key}: none of the first {tried} can be read, from {records.name(0)} on "
+        f"({first}): check the data, input.channels and {decode_key}"
+    )
+
+
+def _check_one(
+    example: Example,
+    decode: Callable,
+    transform: Callable,
+    spec: Spec,
+    keys: tuple[str, str, str],
+) -> None:
+    """Decode and transform an example, and check what comes out; raises as `check_example`."""
+    _, decode_key, transform_key = keys
+    rng, channels = np.random.default_rng(0), channels_of(spec, example.encoded)
+    decoded = _call(decode_key, lambda: decode(rng, example.encoded, channels=channels), decode)
     check_maps_are_named(transform, spec, transform_key)
     given = _call(decode_key, lambda: with_fields(decoded, example, spec), decode)
     made = _call(transform_key, lambda: transform(rng, given, size=size_of(spec)), transform)
     arrays = made if isinstance(made, Mapping) else {spec.stream: made}
-    where = f"{transform_key} ({title(transform)}) gives"
+    where, voids = f"{transform_key} ({title(transform)}) gives", voids_of(decode, spec, decode_key)
     for name, expected in output_shapes(transform, spec).items():
         _check(arrays, name, expected, spec, (where, transform_key, decode_key))
+        check_array(arrays[name], expected, name, spec, voids)
 
 
 def check_labels(records: Records, spec: Spec) -> None:
@@ -90,7 +103,7 @@ def check_labels(records: Records, spec: Spec) -> None:
 def _check(
     arrays: Mapping[str, Any], name: str, expected: Field, spec: Spec, words: tuple[str, str, str]
 ) -> None:
-    """Raise DataError where an array is missing, or its shape, dtype or values do not fit.
+    """Raise DataError where an array is missing, or its shape or dtype does not fit.
 
     words: how sentences begin, and the keys of the transform and the decoder.
     """
@@ -110,7 +123,6 @@ def _check(
             f"{where} {name!r} of type {array.dtype} where {key} is {expected.dtype}: check "
             f"{transform_key} and {decode_key}, or change {key}"
         )
-    check_array(array, expected, name, spec)
 
 
 def _call(key: str, act: Callable[[], Any], brick: Callable | None = None) -> Any:
@@ -122,7 +134,9 @@ def _call(key: str, act: Callable[[], Any], brick: Callable | None = None) -> An
             raise
         frame = traceback.extract_tb(error.__traceback__)[-1]
         name = f" ({title(brick)})" if brick else ""
-        raise DataError(
+        failed = DataError(
             f"{key}{name} fails on the first example: {type(error).__name__}: {error} "
             f"({Path(frame.filename).name}, line {frame.lineno})"
-        ) from error
+        )
+        failed.stream = getattr(error, "stream", "")
+        raise failed from error

@@ -10,7 +10,6 @@ loader is one integer.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +31,9 @@ from maskmim.data.batch_arrays import (
     with_fields,
 )
 from maskmim.data.decode import picture
-from maskmim.data.records import BadImage, DataError, Records, TooManyBadImages
+from maskmim.data.example_errors import naming
+from maskmim.data.no_class import voids_of
+from maskmim.data.records import BadImage, DataError, Example, Records, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
 from maskmim.data.workers import live_with_parent, restart_dead_workers
 from maskmim.errors import count_of
@@ -100,7 +101,7 @@ def train_batches(
     # grain shuffles epoch e with seed + e: unless seeds are spread, 0 and 1 share their orders.
     shuffle_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     order = grain.MapDataset.range(len(records)).shuffle(seed=shuffle_seed).repeat()
-    reader = _Reader(records, spec, decode, augment, seed, threads)
+    reader = _Reader(records, spec, decode, augment, seed, threads, "data.decode")
     load = _TrainBatch(reader, order, batch_size, slots, repeats)
 
     def begin(number: int) -> Iterator[Batch]:
@@ -156,7 +157,7 @@ def eval_batches(
     if not len(records):
         raise DataError("no images to evaluate: name a source with images in evals")
     count = -(-len(records) // batch_size)
-    reader = _Reader(records, spec, decode, transform, 0, threads)
+    reader = _Reader(records, spec, decode, transform, 0, threads, "evals.decode")
     batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
     return iter(_prefetch(batches, workers=0))
 
@@ -186,7 +187,10 @@ def _prefetch(batches: grain.MapDataset, workers: int) -> grain.IterDataset:
 
 @dataclass(frozen=True)
 class _Reader:
-    """A reader that turns records into arrays: reads, decodes and transforms them."""
+    """A reader that turns records into arrays: reads, decodes and transforms them.
+
+    key: of the decoder in the config.
+    """
 
     records: Records
     spec: Spec
@@ -194,6 +198,11 @@ class _Reader:
     transform: Transform
     seed: int
     threads: int
+    key: str
+
+    @functools.cached_property
+    def _voids(self) -> dict[str, int]:
+        return voids_of(self.decode, self.spec, self.key)
 
     def batch(self, positions: Sequence[int], indices: Sequence[int], repeats: int = 1) -> Batch:
         """Return the batch of records `indices`, with the randomness of the stream `positions`.
@@ -233,35 +242,27 @@ class _Reader:
         self, batch: Batch, shapes: dict[str, Field], slots: range, position: int, index: int
     ) -> BadImage | None:
         """Fill the slots of one record; return why the record that was due could not be used."""
-        rng = _generator(self.seed, position)
-        read = self._readable(rng, index)
-        with self._naming(read.index):
-            for number, slot in enumerate(slots):
-                if number:
-                    rng = _generator(self.seed, position + number)
-                outputs = self.transform(rng, read.arrays, size=size_of(self.spec))
-                if not isinstance(outputs, Mapping):
-                    outputs = {self.spec.stream: outputs}
-                for name, shape in shapes.items():
-                    batch[name][slot] = check_array(made(outputs, name), shape, name, self.spec)
-                for name, column in batch["label"].items():
-                    column[slot] = read.labels[name]
+        read = self._readable(shapes, range(position, position + len(slots)), index)
+        for slot, arrays in zip(slots, read.arrays, strict=True):
+            for name, array in arrays.items():
+                batch[name][slot] = array
+            for name, column in batch["label"].items():
+                column[slot] = read.labels[name]
         return read.error
 
-    def _readable(self, rng: np.random.Generator, index: int) -> _Read:
-        """Return the first readable record from `index` on."""
+    def _readable(self, shapes: dict[str, Field], positions: range, index: int) -> _Read:
+        """Return the arrays of the first readable record from `index` on, for each position."""
+        rng = _generator(self.seed, positions.start)
         total = len(self.records)
         first: BadImage | None = None
         for offset in range(min(TRIES, total)):
             used = (index + offset) % total
             try:
-                with self._naming(used):
+                with naming(self.records, used, self.spec, self.decode, self.key) as files:
                     example = self.records[used]
-                    decoded = self.decode(
-                        rng, example.encoded, channels=channels_of(self.spec, example.encoded)
-                    )
-                    arrays = with_fields(decoded, example, self.spec)
-                return _Read(arrays, example.labels, used, first)
+                    files.update(example.files)
+                    arrays = self._arrays(rng, example, shapes, positions)
+                return _Read(arrays, example.labels, first)
             except BadImage as error:
                 first = first or error
         raise TooManyBadImages(
@@ -269,25 +270,37 @@ class _Reader:
             f"on ({first}): check the data, input.channels and data.decode"
         )
 
-    @contextlib.contextmanager
-    def _naming(self, index: int) -> Iterator[None]:
-        """Name the record in a DataError."""
-        try:
-            yield
-        except DataError as error:
-            error.args = (f"{self.records.name(index)}: {error}",)
-            raise
+    def _arrays(
+        self, rng: np.random.Generator, example: Example, shapes: dict[str, Field], positions: range
+    ) -> list[dict[str, np.ndarray]]:
+        """Decode an example once, with rng, and transform it for each position."""
+        channels = channels_of(self.spec, example.encoded)
+        decoded = self.decode(rng, example.encoded, channels=channels)
+        given = with_fields(decoded, example, self.spec)
+        every = []
+        for position in positions:
+            if position != positions.start:
+                rng = _generator(self.seed, position)
+            outputs = self.transform(rng, given, size=size_of(self.spec))
+            if not isinstance(outputs, Mapping):
+                outputs = {self.spec.stream: outputs}
+            every.append(
+                {
+                    name: check_array(made(outputs, name), shape, name, self.spec, self._voids)
+                    for name, shape in shapes.items()
+                }
+            )
+        return every
 
 
 class _Read(NamedTuple):
-    """A record that was read: its index, arrays and labels.
+    """What was made of a record: its arrays for each position, and its labels.
 
-    error: why the record that was due could not be read, None where this is it.
+    error: why the record that was due could not be used, None where this is it.
     """
 
-    arrays: Any
+    arrays: list[dict[str, np.ndarray]]
     labels: dict[str, int]
-    index: int
     error: BadImage | None
 
 

@@ -18,10 +18,11 @@ SAMPLED_BYTES = 1 << 16
 class DataError(ValueError):
     """The data cannot be used as requested; the message says what to do.
 
-    exit_code: USAGE, see maskmim.errors.
+    exit_code: USAGE, see maskmim.errors. stream: which of several an example has is meant, or ''.
     """
 
     exit_code = 2
+    stream = ""
 
 
 class TooManyBadImages(DataError):
@@ -31,11 +32,14 @@ class TooManyBadImages(DataError):
 
 
 class BadImage(Exception):
-    """One image cannot be read; `reason` says why, in a few words."""
+    """One image cannot be read; `reason` says why, in a few words.
 
-    def __init__(self, reason: str):
+    stream: which of several an example has is meant, or ''.
+    """
+
+    def __init__(self, reason: str, stream: str = ""):
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.stream = reason, stream
 
     @classmethod
     def of(cls, error: Exception) -> BadImage:
@@ -50,11 +54,13 @@ class Example(NamedTuple):
              `sound.Sound` themselves; {name: encoded} of several streams and fields.
     labels:  {label set: class index}, empty where there are none.
     fields:  {name: array} of what needs no decoding, such as boxes.
+    files:   {stream: path} of a record that is several files, for messages.
     """
 
     encoded: bytes | np.ndarray | Sound | Mapping[str, bytes | np.ndarray | Sound]
     labels: dict[str, int]
     fields: Mapping[str, np.ndarray] = {}
+    files: Mapping[str, str] = {}
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maskmim.data import listing
 from maskmim.data.folder import SUFFIXES, FileRecords, list_classes, list_kinds
-from maskmim.data.records import BadImage, DataError, manifest_digest
+from maskmim.data.records import BadImage, DataError, Example, manifest_digest
 
 Files = list[tuple[str, int]]
 
@@ -21,7 +21,8 @@ class StreamRecords(FileRecords):
     """Records of the files of several folders that belong together; see `FileRecords`.
 
     files: for each stream (path below its folder, size in bytes), in the same order.
-    folders: of each stream. A record is called as its file of the first stream is.
+    folders: of each stream. A record is called as its file of the first stream is; sections of a
+             config are in the order of their names.
     """
 
     def __init__(
@@ -37,18 +38,24 @@ class StreamRecords(FileRecords):
             (f"{stream}/{name}", size) for stream, these in files.items() for name, size in these
         )
 
+    def __getitem__(self, index: int) -> Example:
+        example = super().__getitem__(index)
+        paths = self._paths(index).items()
+        return example._replace(files={name: listing.printable(str(path)) for name, path in paths})
+
+    def _paths(self, index: int) -> dict[str, Path]:
+        return {name: folder / self._files[name][index] for name, folder in self._folders.items()}
+
     def _content(self, index: int) -> dict[str, bytes]:
-        return {
-            stream: self._read(stream, folder / self._files[stream][index])
-            for stream, folder in self._folders.items()
-        }
+        return {stream: self._read(stream, path) for stream, path in self._paths(index).items()}
 
     @staticmethod
     def _read(stream: str, path: Path) -> bytes:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise BadImage(f"{stream}: {error.strerror or error}") from error
+            why = error.strerror or error
+            raise BadImage(f"{stream} ({listing.printable(str(path))}): {why}") from error
 
 
 def labelled(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from maskmim.config import facts
 from maskmim.config.ranges import Fraction, PositiveInt
-from maskmim.evals.features import Unsuitable
+from maskmim.evals.features import FeatureError, Unsuitable
 from maskmim.evals.measures import Measured
-from maskmim.evals.trained import Trained
+from maskmim.evals.trained import Trained, spread
 
 EPSILON = 1e-7
 
@@ -20,7 +20,7 @@ def effective_rank(
     trained: Trained,
     *,
     images: PositiveInt = 2048,
-    least: Fraction = 0.01,
+    least: Fraction = 0.001,
     least_of_start: Fraction = 0.1,
 ) -> Iterator[Measured]:
     """Yield RankMe, the effective rank of pooled features, without labels.
@@ -28,7 +28,7 @@ def effective_rank(
     images:         at most so many test images, spread evenly; a rank cannot exceed their number
                     (2048: ours, the paper has 25,600). Without test images, of the training data.
     least:          warn below 1 + least * (D - 1), with D the most that the rank can be.
-    least_of_start: warn below 1 + least_of_start * (rank - 1) of the run's first evaluation.
+    least_of_start: warn below 1 + least_of_start * (rank - 1) of the start, see `at_start`.
     Yields ('effective_rank', exp of the entropy of the normalised singular values).
     The thresholds are ours: a ViT of 192 dimensions trained by MAE has 9 after 92 steps and 29
     before them; features that are all the same have 1.
@@ -36,7 +36,7 @@ def effective_rank(
     """
     features = checked(trained.features(images))
     rank, most = rank_of(features), min(features.shape)
-    start = trained.start.get("effective_rank")
+    start = at_start(trained, "effective_rank", rank_of, images)
     warning = ""
     if trained.step and rank < 1 + least * (most - 1):
         warning = (
@@ -52,25 +52,49 @@ def effective_rank(
 
 @facts.measure(needs=("features",))
 def feature_std(
-    trained: Trained, *, images: PositiveInt = 2048, least: Fraction = 0.02
+    trained: Trained,
+    *,
+    images: PositiveInt = 2048,
+    least_of_start: Fraction = 0.1,
+    least: Fraction = 0.001,
 ) -> Iterator[Measured]:
     """Yield the standard deviation of l2-normalised pooled features, without labels.
 
-    images: as of `effective_rank`.
-    least:  warn below it (ours: untrained networks have 0.1 to 0.7).
+    images:         as of `effective_rank`.
+    least_of_start: warn below least_of_start * the deviation of the start, see `at_start`.
+    least:          warn below it where the start is not known (ours: untrained networks have 0.1 to
+                    0.7, but 0.01 and less where images are alike or a bias is large).
     Yields ('feature_std', mean over dimensions of the deviation over images, times sqrt(D)): 1 for
     directions that are spread evenly, 0 for features that are all the same.
     Source: SimSiam (arXiv 2011.10566), section 4.1, figure 2.
     """
     features = checked(trained.features(images))
     deviation = deviation_of(features)
+    start = at_start(trained, "feature_std", deviation_of, images)
+    limit = least if start is None else least_of_start * start
     warning = ""
-    if trained.step and deviation < least:
+    if trained.step and deviation < limit:
+        since = "" if start is None else f", after {start:.2g} at first"
         warning = (
             "the features may have collapsed: the standard deviation of their directions is "
-            f"{deviation:.2g}, where 1 is spread evenly and 0 is one point"
+            f"{deviation:.2g}{since}, where 1 is spread evenly and 0 is one point"
         )
-    yield Measured("feature_std", deviation, f"std {deviation:.2f}", explained(warning))
+    yield Measured("feature_std", deviation, f"std {deviation:.2g}", explained(warning))
+
+
+def at_start(
+    trained: Trained, metric: str, value_of: Callable[[np.ndarray], float], images: int
+) -> float | None:
+    """Return a metric of features at the start of the run, None where it is not known.
+
+    That of the run's first evaluation, else of the encoder before training where probes compared
+    with it.
+    """
+    if metric in trained.start:
+        return trained.start[metric]
+    if trained.untrained is None:
+        return None
+    return value_of(trained.untrained[spread(len(trained.untrained), images)])
 
 
 def rank_of(features: np.ndarray) -> float:
@@ -92,11 +116,16 @@ def deviation_of(features: np.ndarray) -> float:
 
 
 def checked(features: np.ndarray) -> np.ndarray:
-    """Return features; raise Unsuitable for fewer than two rows."""
+    """Return features; raise Unsuitable for fewer than two rows, FeatureError for NaN."""
     if len(features) < 2:
         raise Unsuitable(
             f"it compares images, and there is only {len(features)}: name a set with more in "
             "evals.test, or raise its `images`"
+        )
+    if bad := int((~np.isfinite(features)).any(axis=1).sum()):
+        raise FeatureError(
+            f"the features hold NaN or infinite numbers for {bad} of {len(features)} images: the "
+            "parameters may have diverged; evaluate an earlier checkpoint"
         )
     return features
 

@@ -40,12 +40,16 @@ def noted(failed: dict[str, str], *names: str) -> Iterator[None]:
         failed.update(dict.fromkeys(names, why))
 
 
-def describe(failed: dict[str, str], workdir: Path, file: Path) -> EvaluationFailed:
-    """Return an error that names the evaluations that failed, and how to repeat them alone."""
+def describe(failed: dict[str, str], run: Path | None, file: Path) -> EvaluationFailed:
+    """Return an error that names the evaluations that failed, and how to repeat them alone.
+
+    run: its work directory, where nothing but that was asked for; None for the same command.
+    file: of the results.
+    """
     names = [name for name in failed if name != PICTURES]
-    again = f"python -m maskmim.evaluate --workdir {workdir}"
+    again = f"python -m maskmim.evaluate --workdir {run}" if run else "the same command"
     if names:
-        again += f" --evals {','.join(names)}"
+        again += f"{'' if run else ' with'} --evals {','.join(names)}"
     return EvaluationFailed(
         f"{_listed(failed)} failed; the rest is in {file}. Only what failed again: {again}"
     )

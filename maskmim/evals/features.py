@@ -78,7 +78,7 @@ def _check_labels(title: str, split: Split, classes: Mapping[str, tuple[str, ...
             )
 
 
-def extract(encode: Encode, batches: Iterable[Mapping], *, name: str = "encoder") -> Split:
+def extract(encode: Encode, batches: Iterable[Mapping], *, name: str = "the encoder") -> Split:
     """Return the features of all valid images of the batches: `extract_all` for one encoder.
 
     name: of the encoder in error messages.
@@ -133,8 +133,9 @@ def _check_finite(name: str, features: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(features)).any(axis=1).sum())
     if bad:
         raise FeatureError(
-            f"{name} gives features that are not finite for {bad} of {len(features)} images: its "
-            "parameters may have diverged; evaluate an earlier checkpoint"
+            f"{name} gives features that hold NaN or infinite numbers for {bad} of "
+            f"{len(features)} images: its parameters may have diverged; evaluate an earlier "
+            "checkpoint"
         )
     return features
 

@@ -8,7 +8,7 @@ says by `@facts.measure(needs=...)` what it needs, see `needs.NEEDS`, and what i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,41 +16,20 @@ import numpy as np
 from maskmim.evals.failures import noted
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.suite import brick_protocol
-from maskmim.reporting.metrics_log import to_number
+from maskmim.evals.yielded import Measured, check_owner, hint_of_none, owner_of, values_of
 from maskmim.runtime import activity
-
-
-class Measured(NamedTuple):
-    """A number that a measure yields; a pair (name, value) stands for one without the rest.
-
-    name:    of the metric, in the log and in results.json.
-    text:    for people, in one line with those of other measures: 'rank 83 of 192'. None for the
-             name and the value; '' where the number is for the log alone.
-    warning: a sentence with values and a way out, '' where all is well.
-    picture: u8[H, W, 3], of the metric's name.
-    """
-
-    name: str
-    value: float
-    text: str | None = None
-    warning: str = ""
-    picture: np.ndarray | None = None
-
-    @property
-    def shown(self) -> str:
-        """The text for people."""
-        return f"{self.name} {self.value:.4g}" if self.text is None else self.text
 
 
 class Measurements(NamedTuple):
     """What measures found.
 
-    texts, warnings: for people, see `Measured`. pictures: {metric: u8[H, W, 3]}.
-    skipped, failed: {measure: why}. seconds: {measure: wall time}.
+    texts, warnings: for people, see `Measured`. table: {metric: its text, or its value}.
+    pictures: {metric: u8[H, W, 3]}. skipped, failed: {measure: why}. seconds: {measure: wall time}.
     """
 
     metrics: dict[str, float]
     texts: list[str]
+    table: dict[str, str]
     warnings: list[str]
     pictures: dict[str, np.ndarray]
     skipped: dict[str, str]
@@ -60,13 +39,14 @@ class Measurements(NamedTuple):
     @classmethod
     def none(cls) -> Measurements:
         """Return what no measure found."""
-        return cls({}, [], [], {}, {}, {}, {})
+        return cls({}, [], {}, [], {}, {}, {}, {})
 
     def as_results(self, bricks: Mapping[str, Callable]) -> dict[str, Any]:
         """Return what results.json holds of them; bricks: the measures, by name."""
         return {
             "metrics": self.metrics,
             "texts": self.texts,
+            "table": self.table,
             "warnings": self.warnings,
             "skipped": self.skipped,
             "failed": self.failed,
@@ -76,43 +56,50 @@ class Measurements(NamedTuple):
 
 
 def run_measures(
-    trained: Any, bricks: Mapping[str, Callable], *, skipped: Mapping[str, str] = {}
+    trained: Any,
+    bricks: Mapping[str, Callable],
+    *,
+    skipped: Mapping[str, str] = {},
+    probes: Collection[str] = (),
+    logged: Collection[str] = (),
 ) -> Measurements:
     """Run measures one after the other; one that fails or does not suit leaves the others.
 
     trained: a `Trained`. bricks: bound to their hyperparameters, by name.
     skipped: {measure: why} of those that lack what they need, see `needs.unmet`.
+    probes, logged: names that metrics must not have, see `yielded.owner_of`. Of two measures that
+    yield one name, the second fails.
     """
     found = Measurements.none()
     found.skipped.update({name: why for name, why in skipped.items() if name in bricks})
+    owners: dict[str, str] = {}
     for name, brick in bricks.items():
         if name in skipped:
             continue
         started, values = time.perf_counter(), []
         with activity.during(f"measuring {name}"), noted(found.failed, name):
             try:
-                values = [_checked(name, item) for item in brick(trained)]
+                yielded = values_of(name, brick, trained)
+                for metric, *_ in yielded:
+                    owner = owner_of(metric, probes=probes, logged=logged, owners=owners)
+                    check_owner(name, metric, owner)
+                values = yielded
             except Unsuitable as reason:
                 found.skipped[name] = str(reason)
+        if name in found.failed:
+            found.failed[name] = hint_of_none(found.failed[name], brick, trained)
+        owners |= {measured.name: name for measured in values}
         _add(found, values)
         found.seconds[name] = time.perf_counter() - started
     return found
-
-
-def _checked(name: str, item: Sequence[Any]) -> Measured:
-    """Return what a measure yields as Measured; ValueError where it is something else."""
-    if not isinstance(item, tuple) or not 2 <= len(item) <= 5 or not isinstance(item[0], str):
-        raise ValueError(
-            f"evals.measures.{name} yields {item!r}: yield a name and a number, or a Measured"
-        )
-    measured = Measured(*item)
-    return measured._replace(value=float(to_number(measured.value)))
 
 
 def _add(found: Measurements, values: Iterable[Measured]) -> None:
     for measured in values:
         found.metrics[measured.name] = measured.value
         found.texts.extend(filter(None, [measured.shown]))
-        found.warnings.extend(filter(None, [measured.warning]))
+        if measured.shown:
+            found.table[measured.name] = measured.text or f"{measured.value:.4g}"
+        found.warnings.extend(measured.warnings)
         if measured.picture is not None:
             found.pictures[measured.name] = measured.picture

@@ -8,7 +8,8 @@ from maskmim.config.facts import facts_of
 from maskmim.evals.agreement import averaged
 from maskmim.training.build import Assembly
 
-NO_TEST = "evals.test names no images; name some there, labelled or not"
+NO_TEST = "evals.test names no images: name some, labelled or not (--config.evals.test.brick=...)"
+NO_TRAINING = "evals.train names no images: name some (--config.evals.train.brick=...)"
 
 
 def _labels(parts: Assembly) -> str:
@@ -56,7 +57,7 @@ NEEDS: Mapping[str, Callable[[Assembly], str]] = {
     # Test images, labelled or not.
     "test": lambda parts: "" if parts.evals.test else NO_TEST,
     # Images to train something on, with labels or not.
-    "training": lambda parts: "" if parts.evals.train else "evals.train names no images",
+    "training": lambda parts: "" if parts.evals.train else NO_TRAINING,
 }
 
 

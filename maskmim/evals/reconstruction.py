@@ -76,7 +76,11 @@ def _reconstruction(
     for name in (name for name in nets if name in by_stream):
         own = by_stream[name]
         has_classes = classes.get(name, 0) > 0
-        measured = class_accuracy(own) if has_classes else reconstruction_errors(nets[name], own)
+        measured = (
+            class_accuracy(own, classes[name])
+            if has_classes
+            else reconstruction_errors(nets[name], own)
+        )
         prefix = f"reconstruction/{name}" if several else "reconstruction"
         hidden = own["mask"].hidden.any(axis=1)
         errors |= {f"{prefix}/{key}": _mean_of(hidden, each) for key, each in measured.items()}
@@ -97,12 +101,16 @@ def _mean_of(counted: Array, values: Array) -> Array:
     return jnp.where(jnp.all(counted), jnp.mean(values), some)
 
 
-def class_accuracy(outputs: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the share f32[B] of the hidden and predicted values whose class is right."""
-    mask = outputs["mask"]
-    right = (outputs["pixels"] == outputs["target"]).astype(jnp.float32).mean(axis=-1)
-    counted = jnp.take_along_axis(mask.hidden, mask.predict, axis=1).astype(jnp.float32)
-    return {"accuracy": jnp.sum(right * counted, -1) / jnp.maximum(counted.sum(-1), 1)}
+def class_accuracy(outputs: Mapping[str, Any], classes: int) -> dict[str, Array]:
+    """Return the share f32[B] of the hidden and predicted values whose class is right.
+
+    Values beyond the classes are of none and count nowhere.
+    """
+    mask, target = outputs["mask"], outputs["target"]
+    hidden = jnp.take_along_axis(mask.hidden, mask.predict, axis=1)[..., None]
+    counted = (hidden & (target >= 0) & (target < classes)).astype(jnp.float32)
+    right = jnp.sum((outputs["pixels"] == target) * counted, axis=(1, 2))
+    return {"accuracy": right / jnp.maximum(jnp.sum(counted, axis=(1, 2)), 1)}
 
 
 def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:

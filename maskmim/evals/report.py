@@ -102,15 +102,33 @@ def probe_table(results: Results) -> str:
 def measure_lines(results: Results) -> list[str]:
     """Return what measures found, as lines of at most 80 columns: `Measurements.as_results`."""
     lines = []
-    if results["texts"]:
-        lines += ["", *textwrap.wrap(f"Measured: {'; '.join(results['texts'])}", WIDTH)]
+    if table := results.get("table"):  # results of earlier versions have none
+        lines += ["", "Measures, by metric; docs/evaluation.md explains them", ""]
+        lines += _text_rows(table)
     for name, reason in results["skipped"].items():
-        lines += ["", *textwrap.wrap(f"{name} skipped: {reason}", WIDTH)]
+        lines += ["", *wrapped(f"{name} skipped: {reason}")]
     for name, reason in results["failed"].items():
-        lines += ["", *textwrap.wrap(f"{name} failed: {reason}", WIDTH)]
+        lines += ["", *wrapped(f"{name} failed: {reason}")]
     for warning in results["warnings"]:
-        lines += ["", *textwrap.wrap(f"warning: {warning}", WIDTH)]
+        lines += ["", *wrapped(f"warning: {warning}")]
     return lines
+
+
+def wrapped(sentence: str) -> list[str]:
+    """Return a sentence as lines of at most 80 columns; paths and numbers stay whole."""
+    return textwrap.wrap(sentence, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def _text_rows(table: Mapping[str, str]) -> Iterator[str]:
+    """Yield rows of a name and a text, which is wrapped; a long name has a line of its own."""
+    width = min(max(map(len, table)), WIDTH // 2) + 2
+    for name, text in table.items():
+        head = f"{name:<{width}}"
+        if len(name) > width - 2:
+            yield name
+            head = " " * width
+        indent = " " * width
+        yield from textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent)
 
 
 def _columns(results: Results) -> list[tuple[str, str]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskmim import errors, files
+from maskmim.checkpoints.workdir import CONFIG
 from maskmim.data.class_lists import check_classes
 from maskmim.data.pipeline import eval_batches
 from maskmim.errors import count_of
@@ -23,18 +24,18 @@ from maskmim.evals.method_pictures import draw_reconstruction, draw_sheets
 from maskmim.evals.needs import OF_METHOD, unmet
 from maskmim.evals.suite import run_probes
 from maskmim.evals.trained import trained_of
+from maskmim.evals.unreadable import Unreadable, sentences, watched
 from maskmim.reporting import loss_curve
 from maskmim.runtime import activity, processes
 from maskmim.training.build import Assembly
 
 Results = dict[str, Any]
-# Features that probes have computed, {encoder: (train, test)}.
-Seen = dict[str, tuple[Split, Split]]
 RESULTS = "results.json"
 OURS = "this encoder"
+UNTRAINED = "random init"
 # Errors of evals.reconstruction, and what is guessed for hidden patches.
 GUESSES = {
-    "mse": "prediction, patch statistics put back",
+    "mse": "prediction",
     "mse_own_mean": "each hidden patch's own mean",
     "mse_mean_visible": "mean of the visible patches",
     "mse_nearest_visible": "copy of the nearest visible patch",
@@ -51,6 +52,21 @@ class Finished(NamedTuple):
 
     results: Results
     error: errors.UserError | None
+
+
+class Seen(NamedTuple):
+    """What the parts of an evaluation have read, for those that follow.
+
+    features: {encoder: (train, test)}, which probes have computed.
+    """
+
+    features: dict[str, tuple[Split, Split]]
+    unreadable: Unreadable
+
+    @classmethod
+    def nothing(cls) -> Seen:
+        """Return what no part has read."""
+        return cls({}, {})
 
 
 def finish(
@@ -73,7 +89,7 @@ def finish(
     started = time.perf_counter()
     results: Results = {"step": step, "images_seen": step * config.train.batch_size}
     failed: dict[str, str] = {}
-    seen: Seen = {}
+    seen = Seen.nothing()
     probes, measures = split_names(names, parts.evals.measures)
     if RECONSTRUCTION in names and restorable_streams(parts):
         what = "measuring the reconstruction of hidden patches"
@@ -91,11 +107,20 @@ def finish(
         )
     if measures:
         with noted(failed, *measures):
-            found = measure(evaluation, measures, seen=seen, start=first_values(rows))
+            earlier = [row for row in rows if row["step"] < step]
+            found = measure(
+                evaluation,
+                measures,
+                seen=seen,
+                start=first_values(earlier),
+                logged={name for row in rows if "lr" in row for name in row},
+            )
             bricks = {name: parts.evals.measures[name] for name in measures}
             results["measures"] = found.as_results(bricks)
             wanted = measures if asked is None else asked
             failed |= {name: why for name, why in found.failed.items() if name in wanted}
+    if unread := sentences(seen.unreadable):
+        results["unreadable"] = unread
     results["seconds"] = round(time.perf_counter() - started, 1)
     if failed:
         results["failed"] = failed
@@ -104,7 +129,8 @@ def finish(
     if problem is not None:
         return Finished(results, problem)
     processes.print_once(f"\n{file} and images/ are in {workdir}")
-    return Finished(results, describe(failed, workdir, workdir / file) if failed else None)
+    run = workdir if file == RESULTS and (workdir / CONFIG).exists() else None
+    return Finished(results, describe(failed, run, workdir / file) if failed else None)
 
 
 def write_results(
@@ -120,7 +146,8 @@ def write_results(
     except OSError as error:
         problem = Unwritten(
             f"the results could not be written to {folder / file} ({error.strerror or error}); "
-            "they are in the table above. python -m maskmim.evaluate --out DIR writes elsewhere"
+            "they are in the table above. python -m maskmim.evaluate --out DIR, or "
+            "--out NAME.json, writes elsewhere"
         )
         problem.exit_code = errors.STORAGE if error.errno in errors.NO_ROOM else errors.USAGE
         return problem
@@ -168,21 +195,35 @@ def measure(
     evaluation: Evaluation,
     names: Sequence[str],
     *,
-    seen: Mapping[str, tuple[Split, Split]],
+    seen: Seen,
     start: Mapping[str, float],
+    logged: Collection[str] = (),
 ) -> Measurements:
     """Run the named measures of the config; write their pictures to images/<metric>-<step>.png.
 
-    seen: features that probes have computed, by encoder. start: see `Trained.start`.
+    start: see `Trained.start`. logged: names that the training has logged.
     """
-    bricks = {name: evaluation.parts.evals.measures[name] for name in names}
-    features = seen[OURS][1].features if OURS in seen else None
-    trained = trained_of(evaluation, seen=features, start=start)
-    found = run_measures(trained, bricks, skipped=unmet(bricks, evaluation.parts))
+    parts = evaluation.parts
+    bricks = {name: parts.evals.measures[name] for name in names}
+    features = {name: test.features for name, (_, test) in seen.features.items()}
+    trained = trained_of(
+        evaluation,
+        seen=features.get(OURS),
+        untrained=features.get(UNTRAINED),
+        start=start,
+        unreadable=seen.unreadable,
+    )
+    found = run_measures(
+        trained,
+        bricks,
+        skipped=unmet(bricks, parts),
+        probes=parts.evals.probes,
+        logged={*logged, *parts.method.sheets},
+    )
     for metric, picture in found.pictures.items():
         if processes.is_main():
-            name = f"{metric.replace('/', '-')}-{evaluation.step}.png"
             with contextlib.suppress(OSError):  # a picture must not end anything
+                name = f"{metric}-{evaluation.step}.png"
                 files.save_png(evaluation.workdir / "images" / name, picture)
     return found
 
@@ -195,7 +236,7 @@ def compare(evaluation: Evaluation, probes: Sequence[str], seen: Seen) -> dict[s
     parts = evaluation.parts
     encoders = {
         **baselines.untrained_encoders(parts.spec, parts.modalities[parts.spec.stream]),
-        "random init": evaluation.untrained_encoder,
+        UNTRAINED: evaluation.untrained_encoder,
         OURS: evaluation.encoder,
     }
     return probe(evaluation, encoders, probes, seen)
@@ -210,7 +251,7 @@ def evaluate_during_training(
     """
     evals = evaluation.parts.evals
     probes, measures = split_names(names, evals.measures)
-    seen: Seen = {}
+    seen = Seen.nothing()
     metrics: dict[str, float] = {}
     failed: dict[str, str] = {}
     if probes and evals.train and evals.test:
@@ -223,7 +264,10 @@ def evaluate_during_training(
         found = measure(evaluation, measures, seen=seen, start=start)
     texts = [*filter(None, [metrics_line(metrics)]), *found.texts]
     return found._replace(
-        metrics=metrics | found.metrics, texts=texts, failed=failed | found.failed
+        metrics=metrics | found.metrics,
+        texts=texts,
+        warnings=[*found.warnings, *sentences(seen.unreadable)],
+        failed=failed | found.failed,
     )
 
 
@@ -235,27 +279,29 @@ def probe(
     train, test = parts.evals.train(), parts.evals.test()
     check_classes(train, test)
 
-    def batches(records: Any) -> Callable:
+    def batches(records: Any, source: str) -> Callable:
         size = config.evals.batch_size
-        return lambda: activity.counted(
-            eval_batches(
+        unread = seen.unreadable.setdefault(source, {})
+
+        def opened() -> Iterable[Mapping[str, Any]]:
+            read = eval_batches(
                 records,
                 spec=parts.spec,
                 batch_size=size,
                 decode=parts.evals.decode,
                 transform=parts.evals.transform,
-            ),
-            len(records),
-            size,
-        )
+            )
+            return activity.counted(watched(read, records, unread), len(records), size)
+
+        return opened
 
     return run_probes(
         encoders,
-        batches(train),
-        batches(test),
+        batches(train, "evals.train"),
+        batches(test, "evals.test"),
         train.labels,
         {name: parts.evals.probes[name] for name in probes},
-        seen=seen,
+        seen=seen.features,
     )
 
 
@@ -272,10 +318,12 @@ def results_table(results: Mapping[str, Any]) -> str:
         lines += ["", results["skipped"]]
     if "measures" in results:
         lines += report.measure_lines(results["measures"])
+    for sentence in results.get("unreadable", ()):
+        lines += ["", *report.wrapped(sentence)]
     shown = results["measures"]["failed"] if "measures" in results else {}
     for name, why in results.get("failed", {}).items():
         if name not in shown:
-            lines += ["", f"{name} failed: {why}"]
+            lines += ["", *report.wrapped(f"{name} failed: {why}")]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from maskmim.data.pipeline import eval_batches, output_shapes
 from maskmim.data.records import Records
 from maskmim.evals.evaluation import Evaluation, left_out
 from maskmim.evals.features import Split, Unsuitable, extract, pooled_encoder
+from maskmim.evals.unreadable import Unreadable, watched
 from maskmim.training import sharding
 from maskmim.training.example_spec import RESERVED
 from maskmim.types import Array, Batch, Method, Randomness, Spec, Tree, Variables, random_key
@@ -50,6 +51,7 @@ class Source(NamedTuple):
     open:      () -> its records; listing a large folder takes minutes, so the first use opens it.
     transform: of evaluation; augment: of training.
     size:      examples of a batch.
+    unread:    {name: why} of images that could not be read; every pass adds to it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Source(NamedTuple):
     transform: Callable[..., Any]
     augment: Callable[..., Any]
     size: int
+    unread: dict[str, str]
 
     @property
     def records(self) -> Records:
@@ -77,14 +80,15 @@ class Source(NamedTuple):
         that are not 'valid' are padding or stand for an unreadable image.
         """
         places = np.repeat(spread(len(self.records), most), copies)
+        chosen = Chosen(self.records, places)
         batches = eval_batches(
-            Chosen(self.records, places),
+            chosen,
             spec=self.spec,
             batch_size=self.size,
             decode=self.decode,
             transform=self.augment if augmented else self.transform,
         )
-        for batch in batches:
+        for batch in watched(batches, chosen, self.unread):
             yield batch | {"record": places[batch["record"]]}
 
     def as_trained(self) -> bool:
@@ -109,6 +113,8 @@ class Trained(NamedTuple):
               are those of the probes where these ran, and are computed once otherwise.
     start:    the metrics of the run's first evaluation, {} where there was none.
     without:  streams that do not enter the encoder, see `evals.streams`.
+    untrained: f32[n, D], features of all test images by the encoder before training, where probes
+              compared with it; None elsewhere.
     """
 
     method: Method
@@ -124,6 +130,7 @@ class Trained(NamedTuple):
     features: Callable[[int], np.ndarray]
     start: Mapping[str, float] = {}
     without: tuple[str, ...] = ()
+    untrained: np.ndarray | None = None
 
     @property
     def evaluated(self) -> Variables:
@@ -198,17 +205,25 @@ def trained_of(
     evaluation: Evaluation,
     *,
     seen: np.ndarray | None = None,
+    untrained: np.ndarray | None = None,
     start: Mapping[str, float] | None = None,
+    unreadable: Unreadable | None = None,
 ) -> Trained:
     """Return what the measures of an evaluation see.
 
-    seen:  f32[n, D] features of all images of `evals.test`, where probes ran.
-    start: see `Trained.start`.
+    seen:       f32[n, D] features of all images of `evals.test`, where probes ran.
+    untrained, start: see `Trained`.
+    unreadable: takes in images that cannot be read.
     """
     config, parts = evaluation.config, evaluation.parts
-    test, train = (
-        _source(evaluation, f"evals.{name}", open_records)
-        for name, open_records in (("test", parts.evals.test), ("train", parts.evals.train))
+    unreadable = {} if unreadable is None else unreadable
+    test, train, training = (
+        _source(evaluation, name, open_records, unreadable.setdefault(name, {}))
+        for name, open_records in (
+            ("evals.test", parts.evals.test),
+            ("evals.train", parts.evals.train),
+            ("data.train", parts.data.train),
+        )
     )
     trained = Trained(
         parts.method,
@@ -218,18 +233,22 @@ def trained_of(
         evaluation.step,
         test,
         train,
-        _source(evaluation, "data.train", parts.data.train),
+        training,
         config.train.batch_size // config.train.micro_batches,
         config.evals.pooling,
         lambda most: np.empty((0, 0), np.float32),
         start or {},
         left_out(config, parts.spec),
+        untrained,
     )
     return trained._replace(features=_features_once(evaluation, trained.images, seen))
 
 
 def _source(
-    evaluation: Evaluation, name: str, open_records: Callable[[], Records] | None
+    evaluation: Evaluation,
+    name: str,
+    open_records: Callable[[], Records] | None,
+    unread: dict[str, str],
 ) -> Source | None:
     if open_records is None:
         return None
@@ -242,6 +261,7 @@ def _source(
         parts.evals.transform,
         parts.data.augment,
         config.evals.batch_size,
+        unread,
     )
 
 

@@ -112,12 +112,13 @@ def _starts(grid: tuple[int, ...], unit: Unit, views: int) -> tuple[int, ...]:
 
 
 def complementary_counts(
-    grid: tuple[int, ...], *, ratio: OpenFraction, sampler: Sampler = uniform.random
+    grid: tuple[int, ...], *, ratio: OpenFraction, sampler: Sampler | None = None
 ) -> tuple[tuple[int, int], ...]:
     """Return the visible and hidden tokens of both views of `complementary`.
 
-    Raises MaskError where the sampler would show or hide nothing.
+    Raises MaskError where the sampler would show or hide nothing, and as `complementary`.
     """
+    sampler = _at_ratio(sampler, ratio)
     if counts := facts.facts_of(sampler).counts:
         visible, hidden = counts(grid, **{**facts.bound_keywords(sampler), "ratio": ratio})
     else:
@@ -131,16 +132,31 @@ def complementary(
     context: Context,
     *,
     ratio: OpenFraction,
-    sampler: Sampler = uniform.random,
+    sampler: Sampler | None = None,
 ) -> tuple[Mask, ...]:
     """Hide in the second of two views what the first shows, and show what it hides.
 
     ratio:   share of hidden tokens of the first view; that of the second is 1 - ratio.
-    sampler: brick, (randomness, context, ratio) -> Mask, draws the first view.
-    Returns (first, second). Raises MaskError where the sampler does not split the tokens in two.
+    sampler: brick, (randomness, context, ratio) -> Mask, draws the first view; None for
+             `uniform.random`. Its own ratio, where it has one, is the same.
+    Returns (first, second). Raises MaskError where the sampler does not split the tokens in two,
+    and where it has another ratio.
     """
-    first = sampler(randomness, context, ratio=ratio)
+    first = _at_ratio(sampler, ratio)(randomness, context, ratio=ratio)
     return first, complement(randomness, context, sampler=lambda *_: first)
+
+
+def _at_ratio(sampler: Sampler | None, ratio: float) -> Sampler:
+    """Return the sampler of a ratio, by default the uniform one; MaskError for another ratio."""
+    if sampler is None:
+        return uniform.random
+    own = facts.bound_keywords(sampler).get("ratio", ratio)
+    if own != ratio:
+        raise MaskError(
+            f"complementary views of ratio {ratio:g} are drawn by a sampler of ratio {own:g}: set "
+            "mask.sampler.ratio and mask.ratio to the same value"
+        )
+    return sampler
 
 
 def asymmetric_counts(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from maskmim.config.describe import needs_of, title
 from maskmim.config.returned import returned
 from maskmim.errors import UserError
-from maskmim.models.calls import with_calls
+from maskmim.models.calls import lacking_call, refuse_unused, watched, with_calls
 from maskmim.models.running_norms import (
     carried_sums,
     check_part_names,
@@ -34,6 +34,7 @@ from maskmim.types import (
     Method,
     Net,
     Objective,
+    PairObjective,
     Randomness,
     Spec,
     Teacher,
@@ -41,6 +42,9 @@ from maskmim.types import (
     Variables,
     View,
 )
+
+# Bricks that may call functions of a network.
+Caller = Objective | PairObjective | Teacher
 
 
 class MethodError(UserError, ValueError):
@@ -51,6 +55,7 @@ class Parts(NamedTuple):
     """The built bricks of a masked method; objectives and teachers by name.
 
     labels: classes of each set of labels, see `Spec.labels`.
+    undeclared: the functions of `config.calls` that no brick declares in its `calls`.
     """
 
     net: Net
@@ -58,6 +63,7 @@ class Parts(NamedTuple):
     objectives: Mapping[str, Objective]
     teachers: Mapping[str, Teacher]
     labels: Mapping[str, int]
+    undeclared: tuple[str, ...] = ()
 
 
 def masked(
@@ -80,7 +86,8 @@ def masked(
                 their parameters stand in the params under their names.
 
     Raises MethodError where a brick needs a hint that no teacher gives in time, or calls a function
-    that the network lacks.
+    that the network lacks, and where no term of the loss has a scale above 0; in `loss` also for an
+    objective on no tokens, and ModelError for a function of `calls` that nothing calls.
     """
     net = returned(model(spec), Net, "model.brick", model)
     parts = Parts(
@@ -91,7 +98,10 @@ def masked(
         spec.labels,
     )
     check_hints(mask, parts.objectives, parts.teachers)
-    check_calls(parts.net, {"objectives": parts.objectives, "teachers": parts.teachers})
+    sections = {"objectives": parts.objectives, "teachers": parts.teachers}
+    check_calls(parts.net, sections)
+    parts = parts._replace(undeclared=undeclared_calls(calls, sections))
+    check_terms({"objectives": parts.objectives})
     check_part_names({**parts.objectives, **parts.teachers})
     apply: Apply = {
         "encode": partial(_encode, parts),
@@ -175,19 +185,34 @@ def _forward(
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    view = _forward(parts, variables, batch, randomness, progress)
+    net, used = watched(parts.net)
+    view = _forward(parts._replace(net=net), variables, batch, randomness, progress)
     losses = sum_objectives(parts.objectives, view)
+    refuse_unused(parts.undeclared, used)
     return losses._replace(carry={**losses.carry, **carried_sums(view.encoded)})
 
 
-def sum_objectives(objectives: Mapping[str, Objective], view: View) -> Losses:
-    """Return the weighted sums of the objectives' losses, with metrics and carries by name."""
+def sum_objectives(
+    objectives: Mapping[str, Objective], view: View, number: int | None = None
+) -> Losses:
+    """Return the weighted sums of the objectives' losses, with metrics and carries by name.
+
+    number: of the view where there are several, for messages.
+    Raises MethodError for a loss of another shape than its weights, or without a value.
+    """
     terms: dict[str, Mean] = {}
     metrics: dict[str, Mean] = {}
     carry: dict[str, Tree] = {}
     for name, objective in objectives.items():
         per_token, weight, measured, carry[name] = objective.find(for_objective(view, name))
         check_loss_shape(f"objectives.{name}", per_token, weight)
+        if not jnp.size(weight):
+            where = "" if number is None else f" of view {number}"
+            way = "" if number is None else ", or leave the view out of predicts"
+            raise MethodError(
+                f"objectives.{name} is taken on no token{where}, as the sampler predicts none, so "
+                f"that nothing is trained: raise the ratio of the mask{way}"
+            )
         per_token = per_token.astype(jnp.float32)
         terms[name] = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
         metrics |= {f"{name}/{key}": value for key, value in measured.items()}
@@ -204,9 +229,28 @@ def check_loss_shape(key: str, per_token: Array, weight: Array) -> None:
     """Raise MethodError unless a loss has one value for each weight; key: where it comes from."""
     if jnp.shape(per_token) != jnp.shape(weight):
         raise MethodError(
-            f"{key}: the loss has the shape {jnp.shape(per_token)}, but the tokens, whose losses "
-            f"are averaged, {jnp.shape(weight)}: return one value for each token"
+            f"{key}: the loss has the shape {jnp.shape(per_token)}, but the weights, by which its "
+            f"values are averaged, {jnp.shape(weight)}: return one value for each example or token"
         )
+
+
+def check_terms(sections: Mapping[str, Mapping[str, Objective | PairObjective]]) -> None:
+    """Raise MethodError where the loss has no term, or only terms of scale 0, and trains nothing.
+
+    sections: objectives by the section of the config that they stand in, then by name.
+    """
+    if any(term.scale for section in sections.values() for term in section.values()):
+        return
+    keys = [f"{section}.{name}" for section, terms in sections.items() for name in terms]
+    if not keys:
+        raise MethodError(
+            f"{' and '.join(sections)} {'are both' if len(sections) > 1 else 'is'} empty: name a "
+            "term of the loss, such as config.objectives.pixels"
+        )
+    raise MethodError(
+        f"every term of the loss has the scale 0 ({', '.join(keys)}), so that nothing is trained: "
+        f"set {keys[0]}.scale above 0"
+    )
 
 
 def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:
@@ -287,16 +331,23 @@ def check_hints(
             )
 
 
-def check_calls(net: Net, sections: Mapping[str, Mapping[str, Objective | Teacher]]) -> None:
+def check_calls(net: Net, sections: Mapping[str, Mapping[str, Caller]]) -> None:
     """Raise MethodError where a brick of some sections calls a function that the network lacks."""
     for section, bricks in sections.items():
         for name, brick in bricks.items():
             if missing := sorted(set(brick.calls) - set(net.calls)):
                 raise MethodError(
-                    f"{section}.{name} calls {', '.join(missing)} of the network, which has "
-                    f"{', '.join(sorted(net.calls)) or 'no such functions'}: add a brick "
-                    f"config.calls.{missing[0]}, or use a model that has it"
+                    f"{section}.{name} calls {', '.join(missing)} of the network: "
+                    f"{lacking_call(missing[0], net.calls)}, or use a model that has it"
                 )
+
+
+def undeclared_calls(
+    calls: Mapping[str, Callable], sections: Mapping[str, Mapping[str, Caller]]
+) -> tuple[str, ...]:
+    """Return the functions of `config.calls` that no brick of some sections declares to call."""
+    bricks = [brick for section in sections.values() for brick in section.values()]
+    return tuple(sorted(set(calls) - {name for brick in bricks for name in brick.calls}))
 
 
 def add_hints(

@@ -20,6 +20,7 @@ from maskmim.losses.self_distillation import (
 )
 from maskmim.methods.masked import MethodError, check_hints
 from maskmim.models.layers.patches import gather
+from maskmim.models.net import array_of
 from maskmim.models.other_size import resize_net
 from maskmim.models.running_norms import refuse_norms
 from maskmim.types import (
@@ -147,7 +148,7 @@ def _hints_and_mask(
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    crops = batch["global"]
+    crops = array_of(batch, "global")
     examples, views = crops.shape[:2]
     pictures = {parts.spec.stream: crops.reshape(-1, *crops.shape[2:])}
     per_crop = crop_randomness(randomness, views)
@@ -253,7 +254,7 @@ def _encode_teacher(
 def _pictures(parts: Parts, batch: Batch) -> Batch:
     """Return the pictures of an evaluation batch, or the first large crops of a training batch."""
     stream = parts.spec.stream
-    return {stream: batch[stream] if stream in batch else batch["global"][:, 0]}
+    return {stream: batch[stream] if stream in batch else array_of(batch, "global")[:, 0]}
 
 
 def _mask(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from maskmim.methods.masked import check_loss_shape, for_objective
+from maskmim.methods.masked import MethodError, check_loss_shape, for_objective
 from maskmim.types import Losses, Mean, PairObjective, Tree, View
 
 PAIRS = "pairs"  # The part of `Variables.extra` that pair objectives keep.
@@ -23,6 +23,11 @@ def sum_pairs(pairs: Mapping[str, PairObjective], views: Sequence[View]) -> Loss
         kept = views[0].extra.get(PAIRS, {}).get(name, ())
         loss, weight, measured, carry[name] = pair.find(own, kept)
         check_loss_shape(f"{PAIRS}.{name}", loss, weight)
+        if not jnp.size(weight):
+            raise MethodError(
+                f"{PAIRS}.{name} compares no tokens, as the sampler predicts none, so that nothing "
+                "is trained: raise the ratio of the mask"
+            )
         terms[name] = Mean(jnp.sum(loss.astype(jnp.float32) * weight), jnp.sum(weight))
         metrics |= {f"{name}/{key}": value for key, value in measured.items()}
     scales = {name: pair.scale for name, pair in pairs.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from maskmim.config.describe import title
-from maskmim.methods.masked import MethodError, check_calls, check_hints
+from maskmim.methods.masked import MethodError, check_calls, check_hints, check_terms
 from maskmim.methods.view_losses import PAIRS
 from maskmim.models.running_norms import check_part_names
 from maskmim.types import (
@@ -25,7 +25,10 @@ MEMORIES = "memory", "memory_places"
 
 
 class Parts(NamedTuple):
-    """The built bricks of the method; objectives, pairs and teachers by name."""
+    """The built bricks of the method; objectives, pairs and teachers by name.
+
+    undeclared: the functions of `config.calls` that no brick declares in its `calls`.
+    """
 
     spec: Spec
     net: Net
@@ -35,14 +38,14 @@ class Parts(NamedTuple):
     teachers: Mapping[str, Teacher]
     predicts: tuple[int, ...]
     reads: tuple[tuple[int, int], ...]
+    undeclared: tuple[str, ...] = ()
 
 
 def check_parts(parts: Parts) -> None:
     """Raise MethodError where the bricks do not fit together."""
     terms = {**parts.objectives, **parts.pairs}
     check_hints(parts.mask, terms, parts.teachers)
-    sections = {"objectives": parts.objectives, PAIRS: parts.pairs, "teachers": parts.teachers}
-    check_calls(parts.net, sections)
+    check_calls(parts.net, callers(parts))
     check_part_names({**terms, **parts.teachers})
     _check_names(parts)
     if parts.objectives and not parts.predicts:
@@ -67,6 +70,11 @@ def check_parts(parts: Parts) -> None:
         )
 
 
+def callers(parts: Parts) -> dict[str, Mapping[str, Objective | PairObjective | Teacher]]:
+    """Return the bricks that may call functions of the network, by section and name."""
+    return {"objectives": parts.objectives, PAIRS: parts.pairs, "teachers": parts.teachers}
+
+
 def _check_names(parts: Parts) -> None:
     """Raise MethodError for names that two bricks share, for no term, and for several streams."""
     if shared := sorted(set(parts.objectives) & set(parts.pairs)):
@@ -84,8 +92,7 @@ def _check_names(parts: Parts) -> None:
             f"the model has the streams {', '.join(parts.net.grids)}, but views are of one stream: "
             "use a model of one stream, or the method maskmim.methods.masked.masked"
         )
-    if not parts.objectives and not parts.pairs:
-        raise MethodError("objectives and pairs are both empty: name a term of the loss")
+    check_terms({"objectives": parts.objectives, PAIRS: parts.pairs})
     if PAIRS in parts.teachers:
         raise MethodError(f"teachers.{PAIRS}: this name is taken by the pairs: choose another")
 

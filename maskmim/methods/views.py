@@ -20,10 +20,11 @@ from maskmim.methods.masked import (
     for_objective,
     merge_pixels,
     sum_objectives,
+    undeclared_calls,
 )
 from maskmim.methods.view_losses import PAIRS, merge_losses, sum_pairs
-from maskmim.methods.view_parts import Parts, chain_of, check_parts
-from maskmim.models.calls import with_calls
+from maskmim.methods.view_parts import Parts, callers, chain_of, check_parts
+from maskmim.models.calls import refuse_unused, watched, with_calls
 from maskmim.models.layers import constraints
 from maskmim.models.running_norms import (
     carried_sums,
@@ -90,8 +91,8 @@ def masked_views(
     `extra` holds the teachers' arrays by their names, and 'pairs' with those of pair objectives.
     `apply['mask']` and `apply['reconstruct']` are of the first view that predicts; 'masks' has the
     masks of all. `apply['encode']` sees whole examples, as of `methods.masked`.
-    Raises MethodError where bricks do not fit, as `methods.masked`, and for views that the sampler
-    does not draw.
+    Raises MethodError where bricks do not fit, as `methods.masked`, for views that the sampler does
+    not draw, and for a view of `predicts` of which the sampler predicts no token.
     """
     net = with_calls(returned(model(spec), Net, "model.brick", model), calls)
     parts = Parts(
@@ -105,6 +106,7 @@ def masked_views(
         tuple(tuple(pair) for pair in reads),
     )
     check_parts(parts)
+    parts = parts._replace(undeclared=undeclared_calls(calls, callers(parts)))
     apply: Apply = {
         "encode": partial(_encode, parts),
         "evaluated": with_norms,
@@ -240,9 +242,11 @@ def _with_memories(reads: tuple[tuple[int, int], ...], views: list[View]) -> lis
 def _loss(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> Losses:
-    views = _forward(parts, variables, batch, randomness, progress)
-    losses = [sum_objectives(parts.objectives, views[number]) for number in parts.predicts]
+    net, used = watched(parts.net)
+    views = _forward(parts._replace(net=net), variables, batch, randomness, progress)
+    losses = [sum_objectives(parts.objectives, views[number], number) for number in parts.predicts]
     merged = merge_losses([*losses, sum_pairs(parts.pairs, views)])
+    refuse_unused(parts.undeclared, used)
     sums = carried_sums(*(view.encoded for view in views))
     return merged._replace(carry={**merged.carry, **sums})
 

@@ -120,6 +120,18 @@ def vit_net(spec: Spec, *, patch: Sizes, encoder: Encoder, decoder: Stack) -> Ne
     )
 
 
+def array_of(batch: Batch, stream: str) -> Array:
+    """Return the array of a stream; raise ModelError, naming what there is, where it is missing."""
+    if stream in batch:
+        return batch[stream]
+    views = "views" in batch
+    raise ModelError(
+        f"the batch lacks {stream!r} and has {', '.join(sorted(batch)) or 'nothing'}: "
+        f"set data.augment (in evaluations evals.transform) to a brick that makes {stream!r}"
+        f"{', or use a method of views, maskmim.methods.views.masked_views' if views else ''}"
+    )
+
+
 def input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[Array], Array]]:
     """Return `Net.inputs` and `Net.display`: into normalised units and back."""
     channels = (*[1] * (len(spec.size) + 1), -1)
@@ -127,7 +139,7 @@ def input_conversions(spec: Spec) -> tuple[Callable[[Batch], Array], Callable[[A
     std = jnp.asarray(spec.std, jnp.float32).reshape(channels)
 
     def inputs(batch: Batch) -> Array:
-        values = batch[spec.stream]
+        values = array_of(batch, spec.stream)
         if values.shape[1:] != spec.shape:
             raise ModelError(
                 f"{spec.stream} inputs of shape {values.shape[1:]} meet a model for {spec.shape}"

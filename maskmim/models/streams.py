@@ -24,7 +24,7 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.patches import patchify, unpatchify
 from maskmim.models.layers.standardise import standardise_trimmed
-from maskmim.models.net import SPREAD, input_conversions, token_grid
+from maskmim.models.net import SPREAD, array_of, input_conversions, token_grid
 from maskmim.models.vit import Stack, make_blocks
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tree
 
@@ -168,7 +168,8 @@ def streams_net(
         if not found:
             raise ModelError(
                 f"the model is for the streams {', '.join(specs)}, but the batch has "
-                f"{', '.join(sorted(batch)) or 'nothing'}"
+                f"{', '.join(sorted(batch)) or 'nothing'}: set data.augment (in evaluations "
+                "evals.transform) to a brick that makes them"
             )
         return {name: conversions[name].inputs(array) for name, array in found.items()}
 
@@ -218,7 +219,7 @@ def _narrow(net: Net, stream: str) -> Net:
         return lambda array: function({stream: array})[stream]
 
     def inputs(batch: Batch) -> Array:
-        return net.inputs({stream: batch[stream]})[stream]
+        return net.inputs({stream: array_of(batch, stream)})[stream]
 
     def encode(params: Tree, inputs: Array, *arguments: object, **options: object) -> Encoded:
         return net.encode(params, {stream: inputs}, *arguments, **options)

@@ -21,7 +21,7 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import FIXED, FixedPositions, Positions
 from maskmim.models.mae_decoder import Decoder
-from maskmim.models.net import picture_net
+from maskmim.models.net import array_of, picture_net
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
 
 HEAD = "tokens"
@@ -188,7 +188,7 @@ def _index_net(spec: Spec, encoder: IndexEncoder, predictor: nn.Module, words: s
     )
 
     def inputs(batch: Batch) -> Array:
-        indices = batch[spec.stream]
+        indices = array_of(batch, spec.stream)
         if indices.shape[1:] != spec.shape or not jnp.issubdtype(indices.dtype, jnp.integer):
             raise ModelError(
                 f"{spec.stream} of {indices.dtype}{list(indices.shape[1:])} meets a model for "

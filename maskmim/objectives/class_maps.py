@@ -18,12 +18,14 @@ def classify_map(*, head: str, scale: NonNegative = 1.0) -> Objective:
 
     head:  name of a head f32[B, P, V * K] of K classes, in the order value, class.
     scale: factor in the sum of objectives.
-    The loss of a token is the mean cross-entropy of its V values, in float32. Metric 'accuracy':
-    the share of values whose likeliest class is right, weighted as the loss. Pictures show the
-    likeliest classes.
+    The loss of a token is the mean cross-entropy of its values of a class, in float32. A value
+    beyond the K classes is of none and has the weight 0: the weight of a token is multiplied by the
+    share of its values that count. Metric 'accuracy': the share of values whose likeliest class is
+    right, weighted as the loss. Pictures show the likeliest classes.
     Raises ModelError for a head that the network lacks or whose width is no multiple of V, and
     ClassMapError where inputs are no classes.
-    Source: MaskedCrossEntropyLoss of multimae/criterion.py (EPFL-VILAB/MultiMAE).
+    Source: MaskedCrossEntropyLoss of multimae/criterion.py (EPFL-VILAB/MultiMAE), which has no
+    values of no class.
     """
 
     def logits_of(view: View, target: Array) -> Array:
@@ -38,9 +40,16 @@ def classify_map(*, head: str, scale: NonNegative = 1.0) -> Objective:
 
     def find(view: View):
         target = classes(view)
-        logits, weight = logits_of(view, target), view.mask.weight
-        per_token = jnp.mean(cross_entropy(logits, target), axis=-1)
-        right = jnp.mean(accuracy(logits, target), axis=-1)
+        logits = logits_of(view, target)
+        known = (target >= 0) & (target < logits.shape[-1])
+        count = jnp.sum(known, axis=-1)
+
+        def mean(values: Array) -> Array:
+            return jnp.sum(jnp.where(known, values, 0.0), axis=-1) / jnp.maximum(count, 1)
+
+        weight = view.mask.weight * (count / target.shape[-1])
+        per_token = mean(cross_entropy(logits, jnp.where(known, target, 0)))
+        right = mean(accuracy(logits, target))
         share = Mean(jnp.sum(right * weight), jnp.sum(weight))
         return per_token, weight, {"accuracy": share}, ()
 

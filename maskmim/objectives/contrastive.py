@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from maskmim.config.describe import title
-from maskmim.config.ranges import NonNegative, NonNegativeInt, Positive
+from maskmim.config.ranges import NonNegative, NonNegativeInt, Positive, PositiveInt
 from maskmim.models.calls import call_of
+from maskmim.models.layers.errors import ModelError
+from maskmim.objectives.classification import ObjectiveError
 from maskmim.objectives.pairs import called, check_widths, mean_tokens, spread, view_pairs
 from maskmim.quantize.vector_quantize import l2_normalise
 from maskmim.types import Array, Mean, Net, PairObjective, Randomness, Tree, View
@@ -24,6 +26,7 @@ def info_nce(
     temperature: Positive = 0.1,
     symmetric: bool = True,
     queue: NonNegativeInt = 0,
+    values: PositiveInt | None = None,
     scale: NonNegative = 1.0,
 ) -> PairObjective:
     """Find the other view of an example among the other views of all examples, by cross-entropy.
@@ -37,8 +40,11 @@ def info_nce(
                  unit vectors; a step puts its keys at the end, without gradients, and takes as
                  many of the oldest away. Of more keys than the queue holds the first ones enter,
                  in the order of the examples.
+    values:      of a key in the queue; None for those that the functions make of the encoder's
+                 width. A source of another width needs it.
     Negatives are the keys of all other examples of the global batch, equal on any mesh, and the
     queue. With micro-batches they are those of the micro-batch: the loss depends on their number.
+    Raises ObjectiveError for a queue of keys of another width, and where its width is unknown.
     Metrics: 'accuracy', the share of queries whose own key is the nearest, and `pairs.spread`.
     Source: arXiv 1807.03748; SimCLR (arXiv 2002.05709), MoCo (arXiv 1911.05722). Differences: for
     SimCLR the same view of other examples is a negative too; MoCo has the queue's alone.
@@ -49,12 +55,12 @@ def info_nce(
         queries = [called(v, predict, p) for v, p in zip(views, projected, strict=True)]
         keys = projected if hint is None else [view.context.hints[hint] for view in views]
         pairs = view_pairs(len(views), symmetric)
+        negatives = extra["keys"] if queue else None
         losses, right = [], []
         for one, other in pairs:
             check_widths("info_nce", queries[one], keys[other], hint)
-            loss, hit = contrast(
-                queries[one], keys[other], extra["keys"] if queue else None, temperature
-            )
+            _check_queue(negatives, keys[other])
+            loss, hit = contrast(queries[one], keys[other], negatives, temperature)
             losses.append(loss)
             right.append(hit)
         loss = jnp.mean(jnp.stack(losses), axis=0)
@@ -68,7 +74,7 @@ def info_nce(
         return loss, jnp.ones_like(loss), metrics, carry
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
-        width = key_width(net, params, project)
+        width = values or key_width(net, params, (project, predict))
         return {"keys": l2_normalise(jax.random.normal(key, (queue, width), jnp.float32))}
 
     negatives = f", a queue of {queue:,}" if queue else ""
@@ -119,9 +125,29 @@ def queue_of_keys(extra: Tree, carry: Tree) -> Tree:
     return {"keys": kept}
 
 
-def key_width(net: Net, params: Tree, project: str | None) -> int:
-    """Return the values of a key: of the projector, or the encoder's width without one."""
-    if project is None:
-        return net.width
+def key_width(net: Net, params: Tree, names: Sequence[str | None]) -> int:
+    """Return the values of a key, which are those of a query: what functions make of a feature.
+
+    names: of the functions, one after the other, None for none; the feature has the encoder's
+    width. Raises ObjectiveError for a function that takes no feature of this width.
+    """
     pooled = jax.ShapeDtypeStruct((2, net.width), jnp.float32)
-    return jax.eval_shape(call_of(net, project), params, pooled).shape[-1]
+    for name in filter(None, names):
+        try:
+            pooled = jax.eval_shape(call_of(net, name), params, pooled)
+        except ModelError as error:
+            raise ObjectiveError(
+                f"the queue of info_nce cannot tell its width from the encoder's {net.width}, "
+                f"{error}; where the source hands over other values, set `values` of info_nce to "
+                "those of its keys"
+            ) from error
+    return pooled.shape[-1]
+
+
+def _check_queue(queue: Array | None, keys: Array) -> None:
+    """Raise ObjectiveError where a queue, if there is one, holds keys of another width."""
+    if queue is not None and queue.shape[-1] != keys.shape[-1]:
+        raise ObjectiveError(
+            f"the queue of info_nce has keys of {queue.shape[-1]} values, but a key has "
+            f"{keys.shape[-1]}: set `values` of info_nce to {keys.shape[-1]}"
+        )

@@ -134,8 +134,9 @@ def agree_hidden(
     loss: brick, (prediction, prediction of the other view) f32[B, N, V] -> f32[B, N].
     Every view is compared with every later one, at the tokens that both hide and predict; the loss
     is the mean over these tokens. Gradients pass to both views. The metric 'tokens' is their number
-    in an example.
-    Raises ObjectiveError for a view on which no predictor runs.
+    in an example. Where no example of a batch has such a token, as with `views.complementary`, the
+    loss and its weight are 0: the metric 'tokens' is 0, and the batch trains the other terms alone.
+    Raises ObjectiveError for a view on which no predictor runs or of which no token is predicted.
     """
 
     def find(views: Sequence[View], extra: Tree):
@@ -160,6 +161,11 @@ def _on_grid(view: View, number: int, head: str) -> tuple[Array, Array]:
             f"agree_hidden compares predictions, but view {number} has none: add it to predicts"
         )
     outputs, mask = head_output(view.outputs, head), view.mask
+    if not mask.predict.shape[1]:
+        raise ObjectiveError(
+            f"agree_hidden compares hidden tokens, but the sampler hides none of view {number}, so "
+            "that nothing is compared: raise the ratio of its mask, or use another objective"
+        )
     examples = jnp.arange(outputs.shape[0])[:, None]
     table = jnp.zeros((*mask.hidden.shape, outputs.shape[-1]), outputs.dtype)
     table = table.at[examples, mask.predict].set(outputs)

@@ -95,10 +95,10 @@ def _measure_rate(config: ConfigDict, read: list[Example]) -> float:
         rng = np.random.default_rng(number)
         try:
             decoded = unpack(rng, example.encoded, channels=channels_of(spec, example.encoded))
+            for _ in range(repeats):
+                augment(rng, with_fields(decoded, example, spec), size=size_of(spec))
         except BadImage:
             return
-        for _ in range(repeats):
-            augment(rng, with_fields(decoded, example, spec), size=size_of(spec))
 
     prepare(0, read[0])  # imports and tables
     began = time.process_time()

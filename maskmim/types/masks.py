@@ -10,6 +10,15 @@ from typing import NamedTuple
 from maskmim.types.arrays import Array, Batch, Tree
 
 
+class ContextError(ValueError):
+    """What a brick asks of a batch that has something else; shown as a `UserError` is.
+
+    A `UserError` itself would need maskmim.errors, which stands on the same floor.
+    """
+
+    exit_code = 2  # errors.USAGE
+
+
 class Mask(NamedTuple):
     """What an encoder sees, what is withheld and what is predicted: three different things.
 
@@ -51,10 +60,13 @@ class Context:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """The grid of the only stream; ValueError where there are several."""
+        """The grid of the only stream; ContextError where there are several."""
         if len(self.grids) != 1:
-            raise ValueError(
-                f"one stream expected, got {sorted(self.grids)}: name the one you mean"
+            raise ContextError(
+                f"a brick reads the token grid of one stream, but an example has "
+                f"{', '.join(self.grids) or 'none'}: give a sampler for each stream by "
+                "maskmim.masks.combine.per_stream, take an objective on one stream by "
+                "maskmim.objectives.in_stream, or read Context.grids in a brick of your own"
             )
         return next(iter(self.grids.values()))
 

@@ -8,6 +8,7 @@ import pytest
 
 from maskmim.config import facts
 from maskmim.config.describe import needs_of, title
+from maskmim.errors import UserError
 
 
 def counts(grid, *, ratio):
@@ -60,6 +61,22 @@ def test_text_in_place_of_a_tuple_of_names_is_an_error(field):
         facts.Facts(**{field: "flow"})
 
 
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (("test", "pixels"), "there is no need pixels; known are features, labels, label_maps"),
+        ((3,), "there is no need 3; known are features"),
+        ("labels", "give a tuple of names, ('labels',)"),
+        (None, "give a tuple of names"),
+    ],
+)
+def test_a_measure_with_a_need_that_does_not_exist_is_refused_by_name(needs, words):
+    with pytest.raises(UserError) as error:
+        facts.measure(needs=needs)(counts)
+    assert words in str(error.value)
+    assert f"the measure {__name__}.counts has needs={needs!r}: " in str(error.value)
+
+
 def test_each_kind_declares_its_facts():
     make = lambda *_: {}  # noqa: E731
     cases = [
@@ -68,6 +85,7 @@ def test_each_kind_declares_its_facts():
         (facts.target(pixels=make), {"pixels": make}),
         (facts.finder(gives=("features",)), {"gives": ("features",)}),
         (facts.augmentation(makes=make), {"makes": make}),
+        (facts.measure(needs=["test"]), {"needs": ("test",)}),
         (facts.probe(needs_labels=True), {"needs_labels": True}),
     ]
     for decorate, fields in cases:

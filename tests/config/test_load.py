@@ -5,7 +5,9 @@ import math
 import pytest
 from ml_collections import ConfigDict
 
+from maskmim.config import defaults
 from maskmim.config.load import add, override
+from maskmim.config.parse import ConfigError
 from tests.config.examples import (
     HERE,
     base,
@@ -108,6 +110,13 @@ def test_another_brick_that_needs_a_value_asks_for_it():
     assert "--config.mask.path=..." in said
     new = override(base(), [f"mask.brick={HERE}.folder", "mask.path=12"])
     assert (new.mask.path, new.mask.ratio) == ("12", 0.75)
+
+
+def test_a_section_that_may_be_absent_is_taken_away_by_none():
+    config = override(defaults.base(), ["evals.test=None"])
+    assert config.evals.test is None
+    with pytest.raises(ConfigError, match="model is a section, not a value"):
+        override(defaults.base(), ["model=None"])
 
 
 def test_a_brick_that_does_not_exist_names_the_nearest():

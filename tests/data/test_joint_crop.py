@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from maskmim.data.joint_crop import check_maps_are_named, joint_center_crop, joint_crop
-from maskmim.data.records import DataError
+from maskmim.data.records import BadImage, DataError
 from maskmim.data.transforms import random_crop_box, random_resized_crop_flip, resize_center_crop
 from maskmim.types import Field, Spec
 
@@ -131,7 +131,7 @@ def test_maps_without_channels_stay_without():
     [
         ({}, {"nearest": ("mpa",)}, r"nearest has 'mpa', the example has image, depth, map, flow"),
         ({}, {"nearest": ("map",), "keep": ("map",)}, r"keep has 'map', as nearest has"),
-        ({"map": np.zeros((9, 9, 1), np.int32)}, {}, r"'map' has numbers of type int32.*nearest"),
+        ({"map": np.zeros((12, 15, 1), np.int32)}, {}, r"'map' has numbers of type int32.*nearest"),
         ({"map": np.zeros(12, np.uint8)}, {}, r"'map' of shape \(12,\).*data.augment.keep"),
         ({}, {"flow": ("depth",)}, r"'depth' of float32 and 1 channels is no flow"),
         ({}, {"boxes": ("map",)}, r"'map' of uint8\[48, 60, 1\] has no boxes"),
@@ -142,6 +142,30 @@ def test_maps_without_channels_stay_without():
 def test_what_cannot_be_cropped_is_a_sentence(changes, options, words):
     with pytest.raises(DataError, match=words):
         joint_crop(np.random.default_rng(0), {**example(), **changes}, SIZE, **options)
+
+
+@pytest.mark.parametrize(
+    "shape", [(48, 60), (24, 30), (96, 120), (47, 60), (16, 20), (7, 9), (7, 8)]
+)
+def test_a_map_of_any_scale_may_be_rounded_by_less_than_a_pixel(shape):
+    arrays = {"image": example()["image"], "map": np.zeros((*shape, 1), np.uint8)}
+    assert (
+        joint_crop(np.random.default_rng(0), arrays, SIZE, nearest=("map",))["map"].shape[0] == 12
+    )
+
+
+@pytest.mark.parametrize("crop", [joint_crop, joint_center_crop])
+@pytest.mark.parametrize("shape", [(60, 48), (24, 24), (48, 57), (240, 280)])
+@pytest.mark.parametrize("kind", ["nearest", "amounts"])
+def test_a_map_of_another_aspect_is_a_bad_image(crop, shape, kind):
+    arrays = {"image": example()["image"], "map": np.zeros((*shape, 1), np.uint8)}
+    names = ("map",) if kind == "nearest" else ()
+    rows, columns = shape
+    words = rf"^{rows} x {columns} \(height x width\), but image is 48 x 60.*EXIF"
+    with pytest.raises(BadImage, match=words) as caught:
+        crop(np.random.default_rng(0), arrays, SIZE, nearest=names)
+    assert caught.value.stream == "map"
+    assert "map" in crop(np.random.default_rng(0), arrays, SIZE, keep=("map",))
 
 
 def test_maps_must_be_named_before_the_first_step():

@@ -33,6 +33,7 @@ def test_partners_are_one_record(root):
     for index, name in enumerate(("a/1", "a/deep/3", "b/2")):
         example = source[index]
         assert example.labels == {"class": int(name[0] == "b")}
+        assert example.files["depth"] == str(root / f"depth/{name}.png")
         assert example.encoded == {
             "image": (root / f"rgb/{name}.jpg").read_bytes(),
             "depth": (root / f"depth/{name}.png").read_bytes(),
@@ -62,7 +63,7 @@ def test_what_lies_in_any_stream_is_part_of_the_manifest(root):
 def test_a_file_that_went_away_is_a_bad_record(root):
     source = stream_folders.labelled(path=str(root), streams=STREAMS)
     (root / "depth/a/1.png").unlink()
-    with pytest.raises(BadImage, match="depth: No such file"):
+    with pytest.raises(BadImage, match=rf"depth \({root}/depth/a/1.png\): No such file"):
         source[0]
 
 

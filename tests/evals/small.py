@@ -20,7 +20,7 @@ def source_of(images, size=8, augment=random_resized_crop_flip, records=None) ->
     held = ArrayRecords(images, {"kind": kinds}, classes={"kind": ("a", "b")}, title="pictures")
     held = records or held
     transforms = resize_center_crop, augment
-    return Source("evals.test", lambda: held, SPEC, picture, *transforms, size)
+    return Source("evals.test", lambda: held, SPEC, picture, *transforms, size, {})
 
 
 def trained_on(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from maskmim.evals.effective_rank import deviation_of, effective_rank, feature_std, rank_of
-from maskmim.evals.features import Unsuitable
+from maskmim.evals.features import FeatureError, Unsuitable
+from maskmim.evals.trained import spread
 from tests.evals.small import trained_on
 
 
@@ -78,6 +79,40 @@ def test_a_rank_that_falls_far_below_the_first_is_warned_of():
     for start in ({"effective_rank": 4.0}, {}):
         assert next(effective_rank(trained_on(features, start=start))).warning == ""
     assert next(effective_rank(trained_on(features), least=0.5)).warning != ""
+
+
+def test_a_spread_is_judged_by_the_start_where_it_is_known():
+    narrow, value = collapsed(1e-3), deviation_of(collapsed(1e-3))
+    assert next(feature_std(trained_on(narrow))).warning == "" and value > 1e-3
+    wide = {"start": {"feature_std": 20 * value}}
+    words = f"is {value:.2g}, after {20 * value:.2g} at first, where 1"
+    assert words in next(feature_std(trained_on(narrow, **wide))).warning
+    assert next(feature_std(trained_on(narrow, **wide), least_of_start=0.01)).warning == ""
+    # A network whose features are as close before training has not collapsed.
+    closer = collapsed(1e-5)
+    assert next(feature_std(trained_on(closer))).warning != ""
+    start = {"feature_std": deviation_of(closer)}
+    assert next(feature_std(trained_on(closer, start=start))).warning == ""
+    assert next(feature_std(trained_on(closer, untrained=closer))).warning == ""
+    untrained = collapsed(1.0)
+    assert "at first" in next(feature_std(trained_on(closer, untrained=untrained))).warning
+    assert next(feature_std(trained_on(closer, untrained=untrained, start=start))).warning == ""
+
+
+def test_a_rank_is_judged_by_the_untrained_encoder_without_a_first_evaluation():
+    features, untrained = directions(200, 32, [1.0] * 2), directions(200, 32, [1.0] * 15)
+    (found,) = effective_rank(trained_on(features, untrained=untrained), images=20)
+    start = rank_of(untrained[spread(200, 20)])
+    assert f"effective rank is 1.9 of at most 20, after {start:.1f} at first" in found.warning
+
+
+@pytest.mark.parametrize("measure", [effective_rank, feature_std])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_named(measure, value):
+    features = collapsed(1.0)
+    features[[3, 5], 2] = value
+    with pytest.raises(FeatureError, match="NaN or infinite numbers for 2 of 200 images"):
+        next(measure(trained_on(features)))
 
 
 def test_texts_name_the_most_that_is_possible():

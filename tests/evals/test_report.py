@@ -6,7 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from maskmim.evals.report import as_json, build_results, probe_table, standard_error
+from maskmim.evals.report import (
+    as_json,
+    build_results,
+    measure_lines,
+    probe_table,
+    standard_error,
+)
 
 ROWS = ("raw pixels", "colour histogram", "random init", "this encoder")
 
@@ -100,3 +106,16 @@ def test_json_holds_metrics_and_protocol_and_gives_the_same_table():
 def test_numbers_that_json_lacks_are_null():
     read = json.loads(as_json(results({"this encoder": {"knn/fine/top1": math.nan}})))
     assert read["encoders"]["this encoder"]["metrics"] == {"knn/fine/top1": None}
+
+
+def test_measures_stand_in_rows_of_at_most_eighty_columns():
+    long = "group/" + 44 * "n"
+    table = {"rank": "rank 14.8 of 32", "note": "words " * 30, long: "1.5"}
+    found = {"table": table, "skipped": {}, "failed": {"odd": "why " * 40}, "warnings": []}
+    lines = measure_lines(found)
+    assert lines[1] == "Measures, by metric; docs/evaluation.md explains them"
+    assert lines[3] == f"{'rank':<42}rank 14.8 of 32" and lines[5].startswith(" " * 42 + "words")
+    assert f"\n{long}\n{' ' * 42}1.5\n" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80 and any(line.startswith("odd failed: why") for line in lines)
+    assert measure_lines({**found, "table": {}, "failed": {}}) == []
+    assert measure_lines({"texts": [], "skipped": {}, "failed": {}, "warnings": []}) == []

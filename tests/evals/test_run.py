@@ -3,12 +3,14 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from maskmim import errors
 from maskmim.data.records import DataError
 from maskmim.evals import failures, run
 from maskmim.evals.evaluation import Evaluation
+from maskmim.evals.features import Split
 from maskmim.evals.run import (
     check_classes,
     finish,
@@ -18,6 +20,10 @@ from maskmim.evals.run import (
     stored_table,
     write_results,
 )
+from tests.evals.small import source_of
+from tests.evals.test_lidar import OneBad
+from tests.evals.test_trained import colours, evaluation_of
+from tests.tiny import pictures
 
 
 def records(**labels):
@@ -44,6 +50,7 @@ MSE = {f"reconstruction/{name}": 0.5 for name in run.GUESSES}
 @pytest.fixture
 def evaluation(tmp_path, monkeypatch):
     """Return an evaluation at step 3 whose parts are replaced by tests."""
+    (tmp_path / "config.json").touch()
     source = SimpleNamespace(train=lambda: None, test=lambda: None, measures={})
     parts = SimpleNamespace(evals=source, method=SimpleNamespace(apply={"reconstruct": None}))
     config = SimpleNamespace(train=SimpleNamespace(batch_size=8))
@@ -102,6 +109,69 @@ def test_one_that_fails_loses_no_other(
     printed = capsys.readouterr()
     assert f"{failed[0]} failed: " in printed.out
     assert ("Traceback" in printed.err) == (fault is out_of_memory)
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_what_was_asked_for_by_flags_is_repeated_with_them(
+    evaluation, tmp_path, monkeypatch, named
+):
+    monkeypatch.setattr(run, "compare", out_of_memory)
+    if named == "folder":
+        (tmp_path / "config.json").unlink()
+    file = "results.json" if named == "folder" else "results-knn.json"
+    error = finish(evaluation, ["knn"], file=file).error
+    assert str(error).endswith("Only what failed again: the same command with --evals knn")
+
+
+def bad(trained):
+    yield "bad", None
+
+
+def test_of_measures_only_the_guilty_ones_are_named(evaluation, monkeypatch):
+    def counted(trained):
+        yield "first", trained.start["first"]
+
+    measures = {"bad": bad, "counted": counted}
+    parts = evaluation.parts
+    parts.evals.measures, parts.evals.probes, parts.method.sheets = measures, {}, {}
+    monkeypatch.setattr(run, "unmet", lambda *_: {})
+    monkeypatch.setattr(run, "trained_of", lambda _, **given: SimpleNamespace(**given))
+    rows = [{"step": 1, "first": 7.0}, {"step": 3, "first": 5.0, "new": 2.0}]
+    results, error = finish(evaluation, list(measures), rows=rows)
+    assert results["measures"]["metrics"] == {"first": 7.0} and list(results["failed"]) == ["bad"]
+    assert str(error).startswith("bad (evals.measures.bad yields 'bad' with the value None")
+    assert str(error).endswith("--evals bad") and "counted" not in str(error)
+    assert finish(evaluation, list(measures), rows=rows, asked=["counted"]).error is None
+    # The values of this very step are no start, and what the training logs is no measure's name.
+    assert "counted" in finish(evaluation, ["counted"], rows=rows[1:]).results["failed"]
+    training = [*rows, {"step": 2, "lr": 0.1, "first": 3.0}]
+    (why,) = finish(evaluation, ["counted"], rows=training).results["failed"].values()
+    assert "'first', a name that the training has" in why
+
+
+def test_what_probes_and_measures_cannot_read_is_told():
+    sound = source_of(pictures(11), size=4)
+    torn = OneBad(sound.records)
+
+    def narrow(features):
+        yield "images", len(features.test.features)
+
+    def reading(trained):
+        yield "read", sum(batch["valid"].sum() for batch in trained.test.batches(11))
+        yield "untrained", -1 if trained.untrained is None else len(trained.untrained)
+
+    evaluation = evaluation_of(sound._replace(open=lambda: torn), colours)
+    evals = evaluation.parts.evals
+    evals.train, evals.probes, evals.measures = sound.open, {"p": narrow}, {"m": reading}
+    evaluation.parts.method.sheets = {}
+    for names in (["p"], ["m"]):
+        found = run.evaluate_during_training(evaluation, names, {})
+        assert found.failed == {} and 10 in found.metrics.values()
+        (told,) = found.warnings
+        assert told.startswith("1 image of evals.test cannot be read")
+    rows = Split(np.zeros((9, 2), np.float32), {})
+    seen = run.Seen({run.OURS: (rows, rows), run.UNTRAINED: (rows, rows)}, {})
+    assert run.measure(evaluation, ["m"], seen=seen, start={}).metrics["untrained"] == 9
 
 
 def test_one_probe_that_fails_is_named(evaluation, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from maskmim.evals.held_out import even_part, valid_batches
 from maskmim.evals.trained import spread, trained_of
+from maskmim.evals.unreadable import sentences
 from tests.evals.small import source_of, trained_on
 from tests.evals.test_lidar import OneBad, two_crops
 from tests.tiny import pictures
@@ -45,6 +46,22 @@ def test_valid_rows_come_in_order_and_padding_never(size):
     sizes = [len(batch["image"]) for batch in batches]
     assert set(sizes[:-1]) <= {size} and (size == 1 or sizes[-1] > 1)
     assert all(batch["valid"].all() and len(batch["label"]["kind"]) for batch in batches)
+
+
+def test_images_that_cannot_be_read_are_counted_once():
+    sound = source_of(pictures(11), size=4)
+    torn = source_of(pictures(11), size=4, records=OneBad(sound.records))
+    for most in (11, 11, 2):
+        assert len(list(torn.batches(most))) == -(-most // 4)
+    assert list(torn.unread) == ["2"]
+    (told,) = sentences({"data.train": {}, "evals.test": torn.unread})
+    name, why = next(iter(torn.unread.items()))
+    assert told == (
+        f"1 image of evals.test cannot be read and does not count, such as {name} ({why})"
+    )
+    (told,) = sentences({"evals.test": torn.unread | {"b": "torn"}})
+    assert told.startswith("2 images of evals.test cannot be read and do not count")
+    assert not sound.unread and sentences({"evals.test": sound.unread}) == []
 
 
 def test_batches_without_a_rest_are_preferred():
@@ -101,6 +118,11 @@ def test_features_are_computed_once_and_without_padding(test):
 
 def test_features_that_probes_have_computed_are_taken():
     seen = np.arange(22, dtype=np.float32).reshape(11, 2)
-    trained = trained_of(evaluation_of(source_of(pictures(11)), None), seen=seen)
+    unreadable = {}
+    evaluation = evaluation_of(source_of(pictures(11)), None)
+    trained = trained_of(evaluation, seen=seen, untrained=seen + 1, unreadable=unreadable)
+    np.testing.assert_array_equal(trained.untrained, seen + 1)
+    trained.images.unread["torn"] = "why"
+    assert unreadable == {"evals.test": {"torn": "why"}, "evals.train": {}, "data.train": {}}
     np.testing.assert_array_equal(trained.features(4), seen[spread(11, 4)])
     np.testing.assert_array_equal(trained.features(99), seen)

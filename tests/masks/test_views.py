@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from maskmim.config import brick
+from maskmim.config.bricks import bind
 from maskmim.mask_tools.statistics import coverage_chi_square
-from maskmim.masks import units, views
+from maskmim.masks import uniform, units, views
 from maskmim.masks.core import MaskError, split_counts
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of, draw
@@ -123,6 +125,10 @@ def test_views_too_small_to_cover_are_an_error():
     assert views.covering_counts((14, 14), ratio=0.51) == ((96, 100),) * 2
 
 
+def draw_complementary(grid, **options):
+    return views.complementary(Randomness.of(jax.random.key(0), 3), context_of(grid), **options)
+
+
 def test_complementary_views_see_what_the_other_hides():
     (one, two), masks = draw_views("complementary", ratio=0.75, count=50)
     np.testing.assert_array_equal(one, ~two)
@@ -139,9 +145,19 @@ def test_the_complement_of_another_sampler():
     assert (one.sum(1) == 120).all()
     counts = views.complementary_counts((14, 14), ratio=0.6, sampler=sampler)
     assert counts == ((76, 120), (120, 76))
-    bound = functools.partial(units.random, ratio=0.9, unit=7)
+    bound = functools.partial(units.random, ratio=0.6, unit=7)
     counts = views.complementary_counts((14, 14), ratio=0.6, sampler=bound)
     assert counts == ((49, 147), (147, 49))
+
+
+def test_complementary_views_need_no_sampler_and_refuse_one_of_another_ratio():
+    drawn = bind(brick(views.complementary, ratio=0.5))
+    mask, _ = drawn(Randomness.of(jax.random.key(0), 3), context_of((14, 14)))
+    check_split(mask, 98, 98)
+    other = functools.partial(uniform.random, ratio=0.75)
+    for call in (draw_complementary, views.complementary_counts):
+        with pytest.raises(MaskError, match=r"ratio 0\.5 .* sampler of ratio 0\.75: set mask"):
+            call((14, 14), ratio=0.5, sampler=other)
 
 
 @pytest.mark.proves(67, "2 of 196 patches are visible at 0.985, the other view is whole")

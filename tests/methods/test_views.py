@@ -34,6 +34,7 @@ from tests.tolerances import REORDERED
 pytestmark = pytest.mark.full
 
 EXAMPLES = 4
+AT_HALF = partial(constant, value=0.5)
 RANDOMNESS = Randomness.of(jax.random.key(3), EXAMPLES)
 PIXELS = partial(match, head="pixels", target=patches, loss=squared_error)
 
@@ -206,7 +207,7 @@ def test_a_teacher_is_asked_for_each_view():
 
         return lambda: Objective(("brightness",), 1.0, find, "nothing")
 
-    teacher = partial(average, find=brightness, momentum=partial(constant, value=0.5))
+    teacher = partial(average, find=brightness, momentum=AT_HALF)
     for number in range(2):
         made = method(
             objectives={"x": recorder(number)}, teachers={"mean": teacher}, predicts=(number,)
@@ -300,6 +301,10 @@ AVERAGE = partial(average, find=last_tokens, momentum=partial(constant, value=0.
         ({"predicts": ()}, "objectives has pixels, but predicts is empty"),
         ({"predicts": (0, 0)}, "names a view twice"),
         ({"objectives": {}}, "objectives and pairs are both empty"),
+        (
+            {"objectives": {"pixels": partial(PIXELS, scale=0.0)}},
+            r"the scale 0 \(objectives\.pixels\).*objectives\.pixels\.scale above 0",
+        ),
         (
             {"pairs": {"ema": UNPROJECTED}, "teachers": {"ema": AVERAGE}},
             r"teachers\.ema and pairs\.ema share a name",

@@ -79,6 +79,7 @@ def test_classes_have_colours_of_their_own_none_of_which_looks_hidden(size):
     colours = every.reshape(256, 3).astype(int)
     assert len(np.unique(colours, axis=0)) == 256
     assert np.abs(colours - GREY).max(axis=1).min() > 10
+    assert not colours[255].any() and colours[:255].max(axis=1).min() > 31  # No class is black.
     np.testing.assert_array_equal(drawn, colours[maps[..., 0]])
     hidden = hidden_of(2, *size)
     assert (modalities.class_map().draw(maps, hidden)[hidden] == GREY).all()

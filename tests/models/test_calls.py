@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maskmim.config.bricks import BrickError
-from maskmim.models.calls import call_of, with_calls
+from maskmim.models.calls import call_of, refuse_unused, watched, with_calls
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.prototypes import prototypes
 from maskmim.types import LearnedFunction, Net
@@ -77,6 +77,30 @@ def test_names_that_are_taken_are_refused():
         with_calls(net(loss=lambda params: params), {"loss": scaled})
     with pytest.raises(ModelError, match=r"parameters 'encoder' already: rename calls\.encoder"):
         with_calls(net(), {"encoder": scaled}).init(jax.random.key(0))
+
+
+def test_the_name_of_running_norms_is_refused():
+    """Parameters of that name would be taken for averages, and the encoder would read them."""
+    with pytest.raises(ModelError, match=r"calls\.norms has the name of the running averages"):
+        with_calls(net(), {"norms": scaled})
+
+
+@pytest.mark.parametrize("calls", [{}, {"project": scaled}])
+def test_a_function_that_there_is_not_is_named_with_the_nearest(calls):
+    made = with_calls(net(projector=lambda params: params), calls)
+    with pytest.raises(ModelError, match=r"no function 'projectr', but pro.*mean 'projector'\?"):
+        made.calls["projectr"]
+    with pytest.raises(ModelError, match=r"'denoise', but .*: add a brick config\.calls\.denoise"):
+        made.calls["denoise"]
+    assert "denoise" not in made.calls and "projector" in made.calls
+
+
+def test_functions_that_nothing_looks_up_are_refused():
+    made, used = watched(with_calls(net(), {"project": scaled, "other": scaled}))
+    made.calls["project"](made.init(jax.random.key(0)), jnp.ones(WIDTH))
+    refuse_unused(["project"], used)
+    with pytest.raises(ModelError, match=r"calls\.other is called by no objective"):
+        refuse_unused(["project", "other"], used)
 
 
 def test_a_brick_that_makes_no_function_is_refused():

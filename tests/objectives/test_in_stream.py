@@ -16,7 +16,7 @@ from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.matching import match
 from maskmim.targets.class_maps import ClassMapError
 from maskmim.targets.pixels import patches
-from maskmim.types import Context, Mask, Net, View
+from maskmim.types import Context, Mask, Mean, Net, View
 from tests.tolerances import PARITY
 
 GRIDS = {"image": (2, 2), "depth": (3,), "map": (2, 2)}
@@ -122,6 +122,44 @@ def test_classes_of_a_map_against_numpy():
     right = (by_value.argmax(-1) == target).mean(axis=-1)
     accuracy = objective.find(seen)[2]["accuracy"].value
     assert float(accuracy) == pytest.approx(right[here].mean(), rel=PARITY)
+
+
+VOIDS = {"some": np.index_exp[:, :3, 0], "an example": np.index_exp[0], "all": np.index_exp[:]}
+
+
+@pytest.mark.parametrize("where", VOIDS)
+@pytest.mark.parametrize("per_example", [False, True])
+def test_values_of_no_class_weigh_nothing(where, per_example):
+    logits = np.random.default_rng(3).standard_normal((3, 4, 6)).astype(np.float32)
+    given = view({})
+    target = np.array(given.inputs["map"])
+    target[VOIDS[where]] = 255
+    inputs = {**given.inputs, "map": jnp.asarray(target)}
+    objective = in_stream(
+        stream="map", of=partial(classify_map, head="classes"), per_example=per_example
+    )
+
+    def found(logits):
+        seen = given._replace(inputs=inputs, outputs={"classes": logits})
+        per_token, weight, metrics, _ = objective.find(seen)
+        mean = Mean(jnp.sum(per_token * weight), jnp.sum(weight))
+        return mean.value, metrics["accuracy"].value
+
+    gradient, accuracy = jax.jit(jax.grad(found, has_aux=True))(jnp.asarray(logits))
+    loss, _ = found(jnp.asarray(logits))
+    by_value = logits.reshape(3, 4, 2, 3).astype(np.float64)
+    shifted = by_value - np.log(np.exp(by_value).sum(-1, keepdims=True))
+    known, hidden = target < 3, HIDDEN[:, 7:, None]
+    right_class = np.where(known, target, 0)
+    losses = -np.take_along_axis(shifted, right_class[..., None], axis=-1)[..., 0]
+    counted = known * hidden * (1 / hidden.sum((1, 2), keepdims=True) if per_example else 1.0)
+    total = max(counted.sum(), 1e-9)
+    assert float(loss) == pytest.approx((losses * counted).sum() / total, rel=PARITY)
+    right = (by_value.argmax(-1) == target) * counted
+    assert float(accuracy) == pytest.approx(right.sum() / total, rel=PARITY)
+    touched = np.any(np.asarray(gradient).reshape(3, 4, 2, 3), axis=-1)
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_array_equal(touched, known & hidden)
 
 
 def test_pictures_stand_under_the_name_of_the_stream():

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from maskmim.losses.regression import squared_error
 from maskmim.objectives.classification import ObjectiveError
 from maskmim.objectives.pairs import agree_hidden, class_token, cosine_pair, mean_tokens, spread
-from maskmim.types import Mask
+from maskmim.types import Mask, Mean
 from tests.objectives.views import WIDTH, features, net_of, views_of
 from tests.tolerances import PARITY
 
@@ -142,6 +142,30 @@ def test_agreement_sends_gradients_to_co_masked_tokens_of_both_views_alone():
         mask, reached = views[number].mask, np.any(np.asarray(gradient["pixels"]), axis=-1)
         both = np.take_along_axis(hidden[0] & hidden[1], mask.predict, axis=1)
         np.testing.assert_array_equal(reached, both)
+
+
+def test_agreement_without_common_hidden_tokens_is_zero_and_so_is_its_gradient():
+    first = hidden_sets((5,))[0]
+    hidden = np.stack([first, ~first])
+    outputs = np.random.default_rng(6).standard_normal((*hidden.shape, 3)).astype(np.float32)
+    views = masked_views(hidden, outputs)
+
+    def value(heads):
+        given = [v._replace(outputs=h) for v, h in zip(views, heads, strict=True)]
+        loss, weight, metrics, _ = agree_hidden(head="pixels").find(given, ())
+        return Mean(jnp.sum(loss * weight), jnp.sum(weight)).value, metrics["tokens"].value
+
+    (term, tokens), gradients = jax.value_and_grad(value, has_aux=True)([v.outputs for v in views])
+    assert float(term) == float(tokens) == 0
+    for gradient in jax.tree.leaves(gradients):
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_a_view_that_predicts_no_token_is_refused():
+    hidden = np.stack([np.zeros((4, 9), bool), hidden_sets((5,))[0]])
+    views = masked_views(hidden, np.zeros((*hidden.shape, 3), np.float32))
+    with pytest.raises(ObjectiveError, match="the sampler hides none of view 0"):
+        agree_hidden(head="pixels").find(views, ())
 
 
 def test_views_without_predictions_are_refused():

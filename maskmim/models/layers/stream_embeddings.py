@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
@@ -26,7 +27,8 @@ class AmountEmbedding(nn.Module):
 class ClassEmbedding(nn.Module):
     """A learned vector for each class, then one dense layer on the vectors of a patch.
 
-    classes: how many there are. size: values of a class's vector.
+    classes: how many there are. size: values of a class's vector. Any other index stands for no
+    class, and its vector is zeros (ours).
     Source: SemSegInputAdapter of multimae/input_adapters.py (EPFL-VILAB/MultiMAE).
     """
 
@@ -38,12 +40,14 @@ class ClassEmbedding(nn.Module):
     @nn.compact
     def __call__(self, patches: Array) -> Array:
         """Map indices i32[B, n, V] -> [B, n, width]."""
-        vectors = nn.Embed(
+        known = (patches >= 0) & (patches < self.classes)
+        table = nn.Embed(
             self.classes,
             self.size,
             embedding_init=small_normal,
             dtype=self.dtype,
             name="classes",
-        )(patches)
+        )
+        vectors = jnp.where(known[..., None], table(jnp.where(known, patches, 0)), 0)
         dense = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="patches")
         return constraints.embed_tokens(dense, vectors.reshape(*patches.shape[:2], -1))
