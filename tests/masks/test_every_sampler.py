@@ -29,6 +29,8 @@ pytestmark = pytest.mark.full
 
 # Samplers whose mask is intentionally the same for every example.
 DETERMINISTIC = {"roles.everything", "video.causal_frame"}
+# Below half, two views are neither disjoint nor cover the grid; 0.02 is for rounding.
+LEAST = {"views.disjoint": 0.52, "views.covering": 0.52}
 RATIOS = st.floats(0.05, 0.95)
 SETTINGS = {
     "deadline": None,
@@ -89,7 +91,7 @@ def promise_or_refuse(sampler, grid, ratio: float, seed: int, slots: list[int]) 
     try:
         check_promises(sampler, grid, ratio, seed, slots)
     except MaskError as error:
-        if grid == main_grid(sampler) and 0.3 <= ratio <= 0.8:
+        if grid == main_grid(sampler) and LEAST.get(sampler.name, 0.3) <= ratio <= 0.8:
             raise
         assert len(str(error)) > 40, "an error message names the cause and the way out"
 
