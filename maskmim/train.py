@@ -68,6 +68,10 @@ from maskmim.train_loop import Run, fit
 from maskmim.training.build import Assembly, assemble, freeze, init_state
 from maskmim.types import State, Tree, Variables
 
+# What becomes of a run that a signal stops.
+CONTINUES = "the same command continues"
+NOTHING_SAVED = "nothing is saved yet, the same command begins anew"
+
 OPTIONS = {"profile": "STEPS: trace this many steps into WORKDIR/profile, for XProf"}
 
 
@@ -134,6 +138,8 @@ def train(
     """Train to the end or to a polite stop, then evaluate; return an exit code."""
     keep_programs(config, workdir)
     parts, records, checkpoints = open_run(config, workdir, shutdown)
+    is_new = checkpoints.latest is None  # asked here: a folder that hangs must delay no signal
+    stop.outcome = lambda: NOTHING_SAVED if is_new and not has_saved(stop.timeline) else CONTINUES
     state, frozen, origin = begin_or_continue(config, parts, checkpoints, records)
     step, total = int(state.step), parts.span.steps
     if step >= total and stored_step(workdir) == step:
@@ -150,7 +156,8 @@ def train(
     step = int(state.step)
     if step < total:
         who = stop.requested or "another process"
-        processes.print_once(f"{who}: step {step} of {total} is saved; the same command continues")
+        saved = f"step {step} of {total} is saved; {CONTINUES}" if step else NOTHING_SAVED
+        processes.print_once(f"{who}: {saved}")
         return errors.SAVED
     report_bad_files(workdir)
     variables = Variables(state.params, state.extra, frozen)
@@ -166,6 +173,11 @@ def train(
     if problem is not None:
         raise problem
     return errors.DONE
+
+
+def has_saved(timeline: Timeline) -> bool:
+    """Return whether this process has begun to save a checkpoint."""
+    return timeline.seconds()["checkpoint"] > 0
 
 
 def log_results(
@@ -203,6 +215,7 @@ def open_run(
         for line in check_config(workdir, config):
             if not (is_over and line.startswith("train.epochs:")):
                 processes.print_once(f"changed for the rest of the run: {line}")
+    initial_weights.check_selection(config, parts)
     with activity.during("trying an example of each data set"):
         remarks = check_training(config, parts, records)
     with activity.during("counting tokens and FLOPs"):

@@ -164,25 +164,30 @@ def set_earlier_run_aside(workdir: Path) -> list[str]:
 def load_config(workdir: Path) -> ConfigDict:
     """Return the config of a run, upgraded to this version.
 
-    Where config.json is lost or damaged, that of the newest checkpoint is read, with a warning.
-    Raises ConfigError without any.
+    Where config.json is lost, damaged or of another program, that of the newest checkpoint is read,
+    with a warning. Raises ConfigError without any.
     """
     path = Path(workdir) / CONFIG
     try:
-        return upgrade(from_json(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, ConfigError, UnicodeDecodeError) as error:
-        text = newest_config(workdir)
-        is_lost = isinstance(error, FileNotFoundError | NotADirectoryError)
-        if not text and is_lost:
-            raise ConfigError(
-                f"{workdir} holds no run ({CONFIG} is missing): give the --workdir of a training"
-            ) from None
-        if not text:
-            raise ConfigError(f"{path} is damaged ({error}): restore a copy") from None
-        log.warning(
-            "%s is %s: read from the newest checkpoint", path, "lost" if is_lost else "damaged"
+        config = from_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        what = "lost"
+        problem = f"{workdir} holds no run ({CONFIG} is missing): give the --workdir of a training"
+    except (ConfigError, UnicodeDecodeError) as error:
+        what, problem = "damaged", f"{path} is damaged ({error}): restore a copy"
+    else:
+        if "method" in config:
+            return upgrade(config)
+        what = "of another program"
+        problem = (
+            f"{workdir} is no run of maskmim: its {CONFIG} names no method. To begin from weights "
+            f"of transformers use --config.begin.file={workdir}"
         )
-        return upgrade(from_json(text))
+    text = newest_config(workdir)
+    if not text:
+        raise ConfigError(problem)
+    log.warning("%s is %s: read from the newest checkpoint", path, what)
+    return upgrade(from_json(text))
 
 
 def continuation_table() -> str:

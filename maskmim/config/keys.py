@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ml_collections import ConfigDict
 
+from maskmim.config.check import kind_at
+from maskmim.config.sections import annotation_at, takes_bricks
+
 # Other codebases' names of keys.
 ALIASES = {
     "accum_iter": "micro_batches",
@@ -76,17 +79,31 @@ def _likeliest(paths: Iterable[str]) -> list[str]:
 
 def unknown_key(config: ConfigDict, path: str) -> str:
     """Return what is wrong with a key that the config lacks: the nearest, and what there is."""
-    section, inside = config, ""
-    for step in path.split(".")[:-1]:
+    section, inside, name = config, "", path
+    for step in path.split("."):
+        name = step
         if step not in section or not isinstance(section[step], ConfigDict):
             break
         section, inside = section[step], f"{inside}{step}."
+    problem = f"the config has no key {path!r}"
+    if name in section and kind_at(annotation_at(config, f"{inside}{name}")):
+        return f"{problem}: {inside}{name} is None, --config.{inside}{name}.brick=PATH sets a brick"
+    if inside and takes_bricks(config, inside[:-1]):
+        return problem + _unknown_entry(section, inside, path)
     hint = did_you_mean(find_keys(config, path))
-    problem = f"the config has no key {path!r}{hint}"
     if hint and not inside:
-        return problem
-    owner = f"{inside.rstrip('.')} has" if inside else "its sections are"
-    return f"{problem}{'' if hint else ';'} {owner} {', '.join(section) or 'no keys'}"
+        return f"{problem}{hint}"
+    owner = f"{inside[:-1]} has" if inside else "its sections are"
+    return f"{problem}{hint or ';'} {owner} {', '.join(section) or 'no keys'}"
+
+
+def _unknown_entry(section: ConfigDict, inside: str, path: str) -> str:
+    """Return the nearest entry of a section of bricks, those that it has, and how to add one."""
+    name, dot, rest = path.removeprefix(inside).partition(".")
+    near = difflib.get_close_matches(name, section, 1, 0.6)
+    hint = did_you_mean([f"{inside}{each}{dot}{rest}" for each in near])
+    there = f"{inside[:-1]} has {', '.join(section) or 'no entries'}"
+    return f"{hint or ';'} {there}; --config.{inside}{name}.brick=PATH adds {name}"
 
 
 def did_you_mean(keys: Sequence[str], prefix: str = "", end: str = "") -> str:

@@ -19,6 +19,8 @@ use `with config.unlocked():`, in which `config.train.epcohs = 800` would quietl
 
 On the command line `--config.mask.ratio=0.6` changes one value. `--config.mask.brick=PATH` puts
 another brick there: hyperparameters that both have keep their values, the rest are its defaults.
+In sections that hold bricks by name, such as `objectives`, `teachers`, `calls` and `evals.probes`,
+`--config.calls.NAME.brick=PATH` makes a new one.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ from maskmim.config.bricks import (
 from maskmim.config.check import kind_at, of_another_kind
 from maskmim.config.defaults import field, stream
 from maskmim.config.keys import unknown_key
+from maskmim.config.kinds import Kind, suggestion
 from maskmim.config.parse import ConfigError, kinds_of, parse
 from maskmim.config.python_file import run_file
-from maskmim.config.sections import annotation_at, wrong_values
+from maskmim.config.sections import annotation_at, takes_bricks, wrong_values
 from maskmim.config.upgrade import COMPUTE
 
 # Keys that have a number for each axis of space.
@@ -50,8 +53,6 @@ PER_AXIS = ("size", "patch")
 # Sections of `input` to which flags may add entries, and what makes one: a label set has a number.
 NEW_ENTRIES = {"streams": stream, "fields": field, "labels": lambda: None}
 ENTRY_ENDS = {"streams": ".channels=1", "fields": ".shape=32,32", "labels": "=10"}
-# Sections to which flags may add a brick under a new name.
-NEW_BRICKS = ("evals.probes", "evals.measures")
 
 
 def load(argument: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -183,13 +184,10 @@ def _open(config: ConfigDict, path: str) -> None:
 
 
 def _open_brick(config: ConfigDict, path: str) -> None:
-    """Make the entry of `evals.probes` or `.measures` that a flag puts a brick into, in place."""
-    for section in NEW_BRICKS:
-        name, _, rest = path.removeprefix(f"{section}.").partition(".")
-        if path.startswith(f"{section}.") and rest == "brick":
-            holder = config.evals[section.removeprefix("evals.")]
-            if name not in holder:
-                holder[name] = None
+    """Make the entry that a flag puts a brick into, such as `calls.classify`, in place."""
+    section, _, name = path.removesuffix(".brick").rpartition(".")
+    if path.endswith(".brick") and takes_bricks(config, section) and name not in config[section]:
+        config[section][name] = None
 
 
 def _unlocked(value: Any) -> Any:
@@ -211,6 +209,8 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
         return
     if isinstance(now, ConfigDict):
         inside = ", ".join(f"{path}.{key}" for key in now) or "nothing yet"
+        if takes_bricks(config, path):
+            inside = f"its bricks, as in --config.{path}.NAME.brick=PATH"
         if path.removeprefix("input.") in NEW_ENTRIES:
             inside = f"its entries, as in --config.{path}.NAME{ENTRY_ENDS[path[6:]]}"
         raise ConfigError(f"{path} is a section, not a value: set one of {inside}")
@@ -218,13 +218,21 @@ def _set(config: ConfigDict, path: str, text: str) -> None:
         value = parse(text, kinds_of(now, annotation), now)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    if kind_at(annotation) and isinstance(value, str):
-        raise ConfigError(f"{path} takes a brick: put it there with --config.{path}.brick={value}")
+    if (kind := kind_at(annotation)) and value is not None:
+        raise ConfigError(_takes_a_brick(path, value, kind))
     with section.ignore_type():
         if name == "size" and now is None:  # a stream of the size of the main one until now
             now = config.input.size
         per_axis = name in PER_AXIS and isinstance(value, tuple) and isinstance(now, tuple)
         section[name] = _for_all_axes(path, value, now) if per_axis else value
+
+
+def _takes_a_brick(path: str, value: Any, kind: Kind) -> str:
+    """Return how to put a brick where a flag gave a value, and which bricks there are."""
+    put = f"put it there with --config.{path}.brick="
+    if isinstance(value, str):
+        return f"{path} takes a brick: {put}{value}"
+    return f"{path} takes a brick, not {value}: {put}PATH{suggestion(kind, '')}"
 
 
 def _for_all_axes(path: str, value: tuple, now: tuple) -> tuple:

@@ -8,7 +8,7 @@ import linecache
 import os
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from maskmim.config import bricks
 from maskmim.config.beside import importable
 from maskmim.config.parse import ConfigError, describe, parse
+from maskmim.config.sections import takes_names
 
 # Frames of these files are not where the mistake is, only where it was noticed.
 _INNER = (
@@ -199,7 +200,7 @@ def _located(error: Exception, path: Path, argument: str) -> Exception:
     source = linecache.getline(file, line).strip()
     shown = f"\n  {source}" if source else ""
     if outer[-1] is not frames[-1]:
-        text = _section_mistake(error, frames[-1][0])
+        text = _section_mistake(error, frames[-1][0], outer[-1][0])
         if text:
             return ConfigError(f"{place}: {text}{shown}")
     elif isinstance(error, ConfigError):  # the file says itself what is wrong
@@ -217,8 +218,11 @@ def _short(file: str) -> str:
     return str(Path(file).relative_to(here)) if Path(file).is_relative_to(here) else file
 
 
-def _section_mistake(error: Exception, frame: FrameType) -> str | None:
-    """Return what a ConfigDict refused, in words; None where it did not raise the error."""
+def _section_mistake(error: Exception, frame: FrameType, caller: FrameType) -> str | None:
+    """Return what a ConfigDict refused, in words; None where it did not raise the error.
+
+    frame, caller: of the ConfigDict's method, and of the line in the file that called it.
+    """
     names = frame.f_locals
     section = names.get("self")
     if not isinstance(section, ConfigDict):
@@ -233,4 +237,27 @@ def _section_mistake(error: Exception, frame: FrameType) -> str | None:
     kept = sorted(section.keys())
     near = difflib.get_close_matches(str(key), kept, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"there is no key {key!r}{hint} Its section has {', '.join(kept) or 'none'}"
+    there = f"there is no key {key!r}{hint} Its section has {', '.join(kept) or 'none'}"
+    place = _place_to_add(section, caller) if "value" in names else ""
+    return f"{there}; add({place}, {key}=...) makes a new key" if place else there
+
+
+def _place_to_add(section: ConfigDict, caller: FrameType) -> str:
+    """Return what a file calls a section that takes keys of any name, 'config.objectives'.
+
+    Returns '' for other sections, and where no variable of the file leads to it.
+    """
+    for variable, root in caller.f_locals.items():
+        if isinstance(root, ConfigDict):
+            for path, inner in _sections(root):
+                if inner is section and takes_names(root, path):
+                    return ".".join(filter(None, (variable, path)))
+    return ""
+
+
+def _sections(config: ConfigDict, path: str = "") -> Iterator[tuple[str, ConfigDict]]:
+    """Yield (dotted path, section) of a config and of every section in it."""
+    yield path, config
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _sections(value, f"{path}.{name}".lstrip("."))

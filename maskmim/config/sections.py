@@ -209,6 +209,22 @@ def annotation_at(config: ConfigDict, path: str) -> Any:
     return next(found, Any)
 
 
+def takes_bricks(config: ConfigDict, path: str) -> bool:
+    """Return whether a section takes bricks under any name, as `objectives` and `calls` do."""
+    inner = check.values_of_mapping(annotation_at(config, path))
+    return inner is not None and check.kind_at(inner) is not None
+
+
+def takes_names(config: ConfigDict, path: str) -> bool:
+    """Return whether a section of a config takes keys of any name; '' is the config itself.
+
+    A section in place of the config, which lacks its method, takes none.
+    """
+    if not path:
+        return "method" in config
+    return check.values_of_mapping(annotation_at(config, path)) is not None
+
+
 def wrong_values(config: ConfigDict) -> list[str]:
     """Return a sentence for each value of a config that is not allowed at its key.
 

@@ -51,9 +51,17 @@ def held_out(trained: Trained, *, images: PositiveInt = 512) -> Iterator[Measure
             _add(sums, getattr(losses, name))
     if not scales:
         raise Unsuitable(f"no image of {source.name} can be read")
+    unweighted = [name for name, term in parts["terms"].items() if scales[name] and not term.weight]
+    warning = (
+        f"the loss of {', '.join(unweighted)} has no weight on these images, as where every value "
+        "of a map is void: it is 0 and says nothing"
+    )
     for name, value in step_metrics(Losses(scales=scales, carry=(), **_rounded(parts))).items():
-        text = f"held-out loss {float(value):.4g}" if name == "loss" else ""
-        yield Measured(f"held_out/{name}", float(value), text)
+        is_loss = name == "loss"
+        text = f"held-out loss {float(value):.4g}" if is_loss else ""
+        yield Measured(
+            f"held_out/{name}", float(value), text, warning * (is_loss and bool(unweighted))
+        )
 
 
 def even_part(count: int, most: int, shares: int) -> int:

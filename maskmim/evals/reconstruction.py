@@ -23,7 +23,8 @@ ROUNDING = 1 / (12 * 255**2)
 class Reconstruction(NamedTuple):
     """What a method predicts of a batch, and how far off that is.
 
-    errors:   {name: f32[]} means over the examples with a hidden patch: 'reconstruction/mse' and
+    errors:   {name: f32[]} means over the examples with a hidden patch, of classes with a labelled
+              hidden value, NaN where there is none: 'reconstruction/mse' and
               the others of `reconstruction_errors`, of a stream of classes
               'reconstruction/accuracy' alone. Where several streams are predicted,
               'reconstruction/<stream>/mse' and so on.
@@ -82,8 +83,10 @@ def _reconstruction(
             else reconstruction_errors(nets[name], own)
         )
         prefix = f"reconstruction/{name}" if several else "reconstruction"
-        hidden = own["mask"].hidden.any(axis=1)
-        errors |= {f"{prefix}/{key}": _mean_of(hidden, each) for key, each in measured.items()}
+        counted = own["mask"].hidden.any(axis=1)
+        if has_classes:
+            counted = labelled(own, classes[name]).any(axis=(1, 2))
+        errors |= {f"{prefix}/{key}": _mean_of(counted, each) for key, each in measured.items()}
         pictures[name] = paste_predictions(nets[name], own)
     return Reconstruction(errors, pictures)
 
@@ -94,23 +97,25 @@ def outputs_by_stream(outputs: Mapping[str, Any], main: str) -> dict[str, Mappin
 
 
 def _mean_of(counted: Array, values: Array) -> Array:
-    """Return the mean of values f32[B] over the examples in counted bool[B], 0 for none."""
+    """Return the mean of values f32[B] over the examples in counted bool[B], NaN for none."""
     total = jnp.sum(jnp.where(counted, values, 0.0))
-    some = total / jnp.maximum(jnp.sum(counted), 1).astype(jnp.float32)
+    some = total / jnp.sum(counted).astype(jnp.float32)
     # The same sum, divided as XLA divides by a constant.
     return jnp.where(jnp.all(counted), jnp.mean(values), some)
 
 
 def class_accuracy(outputs: Mapping[str, Any], classes: int) -> dict[str, Array]:
-    """Return the share f32[B] of the hidden and predicted values whose class is right.
+    """Return the share f32[B] of the `labelled` values whose class is right, 0 without any."""
+    counted = labelled(outputs, classes).astype(jnp.float32)
+    right = jnp.sum((outputs["pixels"] == outputs["target"]) * counted, axis=(1, 2))
+    return {"accuracy": right / jnp.maximum(jnp.sum(counted, axis=(1, 2)), 1)}
 
-    Values beyond the classes are of none and count nowhere.
-    """
+
+def labelled(outputs: Mapping[str, Any], classes: int) -> Array:
+    """Return bool[B, P, V]: the hidden and predicted values that are of one of the classes."""
     mask, target = outputs["mask"], outputs["target"]
     hidden = jnp.take_along_axis(mask.hidden, mask.predict, axis=1)[..., None]
-    counted = (hidden & (target >= 0) & (target < classes)).astype(jnp.float32)
-    right = jnp.sum((outputs["pixels"] == target) * counted, axis=(1, 2))
-    return {"accuracy": right / jnp.maximum(jnp.sum(counted, axis=(1, 2)), 1)}
+    return hidden & (target >= 0) & (target < classes)
 
 
 def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:

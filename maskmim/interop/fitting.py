@@ -5,6 +5,7 @@ Paths are those of params, 'encoder/class_token', and of extra after 'extra/'.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from maskmim.tree_paths import grouped_paths
 
 EXTRA = "extra/"
 MOST_LINES = 6  # Of a message that lists arrays.
+MOST_NAMES = 12  # Of a message that lists the names of a section.
 MOST_FRESH = 4  # Places that a message offers to leave fresh.
 # Tables with a row for each step along one axis, by their last name.
 ALONG_AXIS = ("time_positions", "row_positions", "column_positions")
@@ -118,20 +120,44 @@ def fit(
 
 def check_patterns(selection: Selection, shapes: Shapes, arrays: Iterable[str], where: str) -> None:
     """Raise WeightsError for a pattern that matches no path of the network, or none of both."""
+    check_names(selection, shapes)
     held = set(arrays)
+    for pattern in selection.take:
+        if not any(matches(pattern, path) for path in shapes if path in held):
+            raise WeightsError(
+                f"begin.take has {pattern!r}, but {where} has only "
+                f"{', '.join(top_names(held))}: leave {pattern!r} out of begin.take"
+            )
+
+
+def check_names(selection: Selection, shapes: Iterable[str]) -> None:
+    """Raise WeightsError for a pattern that matches no path of the network."""
+    paths = list(shapes)
     for key, patterns in selection._asdict().items():
         for pattern in patterns:
-            found = [path for path in shapes if matches(pattern, path)]
-            if not found:
+            if not any(matches(pattern, path) for path in paths):
                 raise WeightsError(
-                    f"begin.{key} has {pattern!r}, which matches nothing of this network: it has "
-                    f"{', '.join(top_names(shapes))}; names below are separated by '/'"
+                    f"begin.{key} has {pattern!r}, which matches nothing of this network: "
+                    f"{_names_near(pattern, paths)}; names below are separated by '/'"
                 )
-            if key == "take" and not held & set(found):
-                raise WeightsError(
-                    f"begin.take has {pattern!r}, but {where} has only "
-                    f"{', '.join(top_names(held))}: leave {pattern!r} out of begin.take"
-                )
+
+
+def _names_near(pattern: str, paths: Iterable[str]) -> str:
+    """Return what stands below the longest beginning of a pattern that exists, the nearest first.
+
+    'below encoder it has embed, stack' for 'encoder/embd'.
+    """
+    parts = pattern.rstrip("/").split("/")
+    depth, names, where = 0, top_names(paths), "it"
+    for end in range(1, len(parts)):
+        prefix = "/".join(parts[:end])
+        inside = [path for path in paths if path.startswith(f"{prefix}/")]
+        if inside:
+            depth, where = end, f"below {prefix} it"
+            names = sorted({path.split("/")[end] for path in inside})
+    nearest = difflib.get_close_matches(parts[depth], names, len(names), 0.0)
+    more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
+    return f"{where} has {', '.join(nearest[:MOST_NAMES])}{more}"
 
 
 def top_names(paths: Iterable[str]) -> list[str]:

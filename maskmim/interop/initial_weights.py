@@ -19,8 +19,8 @@ from maskmim.checkpoints.continuation import BEGAN, digest_arrays
 from maskmim.config.parse import ConfigError
 from maskmim.errors import count_of
 from maskmim.interop.begin_file import Model, of_file
-from maskmim.interop.fitting import EXTRA, Selection, Taken, condensed, fit, matches
-from maskmim.interop.source import TRAINED, Source, averages, geometry_of, of_run
+from maskmim.interop.fitting import EXTRA, Selection, Taken, check_names, condensed, fit, matches
+from maskmim.interop.source import TRAINED, Source, averages, geometry_of, of_run, weights_title
 from maskmim.reporting.progress import format_rows
 from maskmim.training.build import Assembly
 from maskmim.training.given_arrays import state_with
@@ -29,6 +29,8 @@ from maskmim.types import State, random_key
 
 # Runs that a line names, of those that one began from after another.
 MOST_LINKS = 4
+# What the record keeps of weights of a run, for a line about them.
+OF_RUN = "run", "step", "weights"
 
 
 class Beginning(NamedTuple):
@@ -75,14 +77,22 @@ def check_begin(config: ConfigDict, workdir: Path) -> None:
         )
 
 
+def check_selection(config: ConfigDict, parts: Assembly) -> None:
+    """Raise WeightsError for a pattern of `begin` that matches nothing of the network."""
+    check_names(_selection(config), _shapes(parts))
+
+
+def _selection(config: ConfigDict) -> Selection:
+    return Selection(tuple(config.begin.take), tuple(config.begin.fresh))
+
+
 def begin(config: ConfigDict, parts: Assembly) -> Beginning:
     """Return the first state of a run, with the weights that `config.begin` names in it.
 
     Raises UserErrors (WeightsError, ConfigError, CheckpointError) for a source that cannot be read
     or does not fit the network.
     """
-    shapes = _shapes(parts)
-    selection = Selection(tuple(config.begin.take), tuple(config.begin.fresh))
+    shapes, selection = _shapes(parts), _selection(config)
     source = _read(config, parts, selection)
     here = geometry_of(parts.spec, parts.method.net)
     taken = fit(source.arrays, shapes, selection, source.geometry, here, where=source.title)
@@ -139,7 +149,8 @@ def describe(record: Mapping[str, Any]) -> str:
     """Return in a line what a run began from, and what that began from in turn."""
     words, link, count = [], record, 0
     while link and count < MOST_LINKS:
-        words.append(f"{link['run']}, step {link['step']}" if "run" in link else link["file"])
+        of_run = "run" in link
+        words.append(weights_title(*(link[key] for key in OF_RUN)) if of_run else link["file"])
         link, count = link.get(BEGAN), count + 1
     more = ", which began from more" if link else ""
     chain = ", which began from ".join(words)
@@ -156,7 +167,9 @@ def _sheet(source: Source, taken: Taken, shapes: Mapping[str, Any], parts: Assem
     repeats = [f"{EXTRA}{name}" for name in averages(parts.shapes.params, parts.shapes.extra)]
     copies = [part for part in repeats if not any(matches(part, path) for path in taken.arrays)]
     fresh = [p for p in taken.fresh if not any(matches(part, p) for part in copies)]
-    left = [name for name in (condensed(taken.unused, source.arrays), *source.left) if name]
+    average = f"{source.average}/" if source.average else ()
+    unused = [path for path in taken.unused if not path.startswith(average)]
+    left = [name for name in (condensed(unused, source.arrays), *source.left) if name]
     rows = [
         ("taken", f"{condensed(taken.arrays, shapes)} ({counts})"),
         ("resized", "; ".join((*taken.resized, "bicubic, antialiased")) if taken.resized else ""),

@@ -30,6 +30,7 @@ class Source(NamedTuple):
     record:   what checkpoints keep of it: its place, step, method.
     remarks:  lines for people about what may be meant otherwise.
     left:     names in a file that the network has no place for.
+    average:  path of the average whose arrays stand for those of the params, 'extra/teacher'.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -38,6 +39,7 @@ class Source(NamedTuple):
     record: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    average: str = ""
 
 
 def geometry_of(spec: Spec, net: Net) -> Geometry:
@@ -64,8 +66,8 @@ def of_run(workdir: str, weights: str, spec: Spec) -> Source:
         trained = load_trained(workdir)
     except ConfigError as error:
         raise ConfigError(f"begin.workdir: {error}") from error
-    title = f"{workdir}, step {trained.step}"
     params, words = _weights(trained, weights, workdir)
+    title = weights_title(workdir, trained.step, words)
     arrays = dict(named_leaves(params))
     arrays |= {f"{EXTRA}{name}": leaf for name, leaf in named_leaves(trained.variables.extra)}
     place = str(Path(workdir).expanduser().absolute())
@@ -73,7 +75,14 @@ def of_run(workdir: str, weights: str, spec: Spec) -> Source:
     kept = {name: trained.origin[name] for name in KEPT if name in trained.origin}
     remarks = [*_averages_remark(trained, weights), *_inputs_remarks(trained.spec, spec)]
     geometry = geometry_of(trained.spec, trained.method.net)
-    return Source(arrays, geometry, title, {**record, **kept}, tuple(remarks))
+    average = "" if words == TRAINED else f"{EXTRA}{words}"
+    record |= kept
+    return Source(arrays, geometry, title, record, tuple(remarks), average=average)
+
+
+def weights_title(run: str, step: int, weights: str) -> str:
+    """Return weights of a run for people: 'runs/a, step 5', "runs/a, step 5, average 'teacher'"."""
+    return f"{run}, step {step}" + ("" if weights == TRAINED else f", average {weights!r}")
 
 
 def _weights(trained: TrainedRun, weights: str, workdir: str) -> tuple[Tree, str]:

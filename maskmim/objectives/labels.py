@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Literal
 
@@ -67,9 +68,11 @@ def _classes(view: View, labels: str) -> int:
     declared = view.context.labels
     if labels not in declared:
         there = ", ".join(f"{name} ({count} classes)" for name, count in declared.items())
+        near = difflib.get_close_matches(labels, declared, 1, 0.6)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise ObjectiveError(
-            f"the labels {labels!r} are not declared; input.labels has {there or 'none'}: set "
-            f"--config.input.labels.{labels}=CLASSES"
+            f"the labels {labels!r} are not declared; {hint}input.labels has {there or 'none'}"
+            f"{'; to declare them' if near else ':'} set --config.input.labels.{labels}=CLASSES"
         )
     return declared[labels]
 

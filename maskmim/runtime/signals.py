@@ -24,6 +24,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Phases that may be cut off at any point.
 INTERRUPTIBLE_PHASES = ("init", "compile", "pictures", "evaluation")
 POLL_SECONDS = 0.2
+# What becomes of a run whose folder is not opened yet.
+UNOPENED = "no step is lost, the same command starts again"
 
 
 class StopRequested(Exception):
@@ -40,10 +42,12 @@ class StopSignals:
     it (nohup).
 
     requested: name of the signal that requested the stop, '' until then.
+    outcome:   () -> what becomes of the run, for the message; may be set later.
     """
 
     def __init__(self, timeline: Timeline, end_process: Callable[[str], object]) -> None:
         self.requested = ""
+        self.outcome: Callable[[], str] = lambda: UNOPENED
         self.timeline, self._end_process = timeline, end_process
         self._old_handlers: dict[signal.Signals, object] = {}
         self._raises = False
@@ -101,5 +105,6 @@ class StopSignals:
                     exits.print_stderr("interrupted twice: leaving without saving")
                     exits.exit_now(errors.INTERRUPTED)
             if self.requested and self.timeline.now.name in INTERRUPTIBLE_PHASES:
-                self._end_process(f"{self.requested} during {self.timeline.now.name!r}")
+                phase = self.timeline.now.name
+                self._end_process(f"{self.requested} during {phase!r}: {self.outcome()}")
                 return

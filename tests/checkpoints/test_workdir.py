@@ -176,6 +176,18 @@ def test_a_lost_or_damaged_config_is_that_of_the_newest_checkpoint(config, tmp_p
     assert load_config(tmp_path) == config and "is lost: read from" in caplog.text
 
 
+def test_the_config_of_another_program_is_none(config, tmp_path, caplog):
+    (tmp_path / "config.json").write_text('{"model_type": "vit_mae", "hidden_size": 16}')
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path)
+    assert f"{tmp_path} is no run of maskmim" in str(error.value)
+    assert f"use --config.begin.file={tmp_path}" in str(error.value)
+    item = tmp_path / "checkpoints" / "7" / "config"
+    item.mkdir(parents=True)
+    (item / "metadata").write_text(to_json(config))
+    assert load_config(tmp_path) == config and "is of another program: read from" in caplog.text
+
+
 def test_the_files_of_a_run_that_is_begun_anew_are_kept(tmp_path):
     names = ["config.json", "metrics.jsonl", "bad_files.txt", "bad_steps-1.jsonl", "results-a.json"]
     for name in names:

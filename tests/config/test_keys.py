@@ -81,6 +81,12 @@ def test_an_unknown_key_lists_those_of_its_section():
     assert "did you mean 'optim.lr'? optim has b1" in text
     text = said("--config=quickstart", "--config.zz.q=1")
     assert "its sections are begin, calls, checkpoint" in text
+    text = said("--config=quickstart", "--config.objectives.pixel.scale=2")
+    assert "did you mean 'objectives.pixels.scale'? objectives has pixels" in text
+    text = said("--config=quickstart", "--config.calls.classify.classes=10")
+    assert "; calls has no entries; --config.calls.classify.brick=PATH adds classify" in text
+    text = said("--config=quickstart", "--config.ema.value=0.9")
+    assert text.endswith("'ema.value': ema is None, --config.ema.brick=PATH sets a brick")
 
 
 @pytest.mark.parametrize(

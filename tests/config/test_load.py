@@ -119,6 +119,37 @@ def test_a_section_that_may_be_absent_is_taken_away_by_none():
         override(defaults.base(), ["model=None"])
 
 
+NEW_BRICKS = (
+    "calls.classify.brick=maskmim.models.classifiers.linear",
+    "calls.classify.classes=10",
+    "objectives.label.brick=maskmim.objectives.label",
+    "objectives.label.labels=fine",
+    "evals.probes.near.brick=maskmim.evals.knn.knn",
+    "evals.probes.near.k=3",
+)
+
+
+def test_flags_add_bricks_to_sections_of_any_names():
+    config = override(defaults.base(), NEW_BRICKS)
+    for text in NEW_BRICKS:
+        path, value = text.split("=")
+        assert str(config[path]) == value
+    assert set(config.objectives) == {"pixels", "label"}
+    said = message(override, defaults.base(), NEW_BRICKS[:1])
+    assert "add --config.calls.classify.classes=..." in said
+    said = message(override, defaults.base(), ["calls.x.brick=maskmim.objectives.label"])
+    assert "calls.x.brick: maskmim.objectives.label does not fit" in said
+    said = message(override, defaults.base(), ["calls=3"])
+    assert "set one of its bricks, as in --config.calls.NAME.brick=PATH" in said
+    assert "no key 'mask.of'" in message(override, defaults.base(), [f"mask.of.brick={HERE}.noise"])
+
+
+def test_a_number_in_place_of_a_brick_lists_the_bricks():
+    said = message(override, defaults.base(), ["ema=0.99"])
+    assert said.startswith("ema takes a brick, not 0.99: put it there with --config.ema.brick=PATH")
+    assert "there are maskmim.teachers.momentum.constant, maskmim.teachers.momentum.cosine" in said
+
+
 def test_a_brick_that_does_not_exist_names_the_nearest():
     said = message(override, base(), [f"mask.brick={HERE}.samplr"])
     assert said.startswith("mask.brick: ")

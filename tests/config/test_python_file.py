@@ -57,6 +57,25 @@ def test_a_mistake_in_a_file_names_line_and_nearest_key(write, line, words):
     assert all(word in said for word in [*words, line]), said
 
 
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("config.fresh = 3", "; add(config, fresh=...) makes a new key\n"),
+        ("section = config.mask; section.x = 1", "ratio\n"),
+        (
+            "config.calls.classify = 3",
+            "has none; add(config.calls, classify=...) makes a new key\n",
+        ),
+        ("config.input.labels['fine'] = 3", "; add(config.input.labels, fine=...) makes"),
+        ("config.train.foo = 3", "micro_batches\n"),
+        ("config.calls.classify", "has none\n"),
+    ],
+)
+def test_a_section_of_any_names_says_how_to_add_one(write, line, way_out):
+    body = f"from maskmim.config import base as whole\nconfig = whole()\n{line}"
+    assert way_out in message(load, write(body), [])
+
+
 def test_a_misspelt_key_of_a_new_brick_is_caught_too(write):
     said = message(load, write(f"config.mask = brick('{HERE}.noise')\nconfig.mask.rtio = 1"), [])
     assert f":{FIRST_LINE}: there is no key 'rtio'; did you mean 'ratio'?" in said

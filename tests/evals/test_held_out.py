@@ -90,6 +90,18 @@ def test_an_unreadable_image_does_not_count(method, variables):
     assert found == pytest.approx(expected(method, variables, left), rel=REORDERED)
 
 
+def test_a_loss_without_weight_is_told(method, variables):
+    def weightless(*arguments):
+        losses = method.loss(*arguments)
+        return losses._replace(
+            terms={"pixels": jax.tree.map(jnp.zeros_like, losses.terms["pixels"])}
+        )
+
+    told = [each.warning for each in held_out(trained(method._replace(loss=weightless), variables))]
+    assert told[0].startswith("the loss of pixels has no weight on these images")
+    assert not any(each.warning for each in held_out(trained(method, variables)))
+
+
 def test_missing_labels_are_told(method, variables):
     spec = trained(method, variables).spec._replace(labels={"sort": 3})
     with pytest.raises(Unsuitable, match="learns from the labels sort"):

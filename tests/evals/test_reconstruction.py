@@ -236,6 +236,15 @@ def test_each_of_several_streams_has_its_own_errors_and_pictures():
     assert len(found.errors) == 6 and set(found.pictures) == {"image", "labels"}
     np.testing.assert_array_equal(found.pictures["image"]["restored"], alone["restored"])
 
+    void = labels | {"target": np.where(np.arange(3)[:, None, None] == 0, 255, true)}
+    void["target"][1, :, 4:] = 255  # its values that count: 1 of 4 is right, as of the others
+    streams = {"image": own, "labels": void}
+    found = of_streams({**outputs, "streams": streams}, {"image": 0, "labels": 5})
+    assert found.errors["reconstruction/labels/accuracy"] == pytest.approx(0.25)
+    void["target"] = np.full_like(true, 255)
+    found = of_streams({**outputs, "streams": streams}, {"image": 0, "labels": 5})
+    assert np.isnan(found.errors["reconstruction/labels/accuracy"])
+
     only = of_streams({**outputs, "streams": {"image": own}}, {"image": 0})
     assert "reconstruction/mse" in only.errors and set(only.pictures) == {"image"}
 

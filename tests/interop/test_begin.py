@@ -14,7 +14,7 @@ from maskmim.config.parse import ConfigError
 from maskmim.config.serialize import to_json
 from maskmim.errors import UserError
 from maskmim.interop.difference import WeightsError
-from maskmim.interop.initial_weights import begin, check_begin, describe
+from maskmim.interop.initial_weights import begin, check_begin, check_selection, describe
 from maskmim.interop.layout import write_arrays
 from maskmim.training.build import assemble, init_state
 from maskmim.tree_paths import named_leaves
@@ -138,11 +138,16 @@ def test_the_average_of_a_run_is_taken_on_request(tmp_path):
     state = saved_run(tmp_path / "a", config, change=trained)
     source = f"begin.workdir={tmp_path / 'a'}"
     mae = config_of("mae", *DECODER, source)
-    average = begun(override(mae, ["begin.weights=average"]))[0].state.params
+    averaged = begun(override(mae, ["begin.weights=average"]))[0]
     extra = flat(state.extra)
-    for path, array in flat(average).items():
+    for path, array in flat(averaged.state.params).items():
         np.testing.assert_array_equal(array, extra[f"average/{path}"], err_msg=path)
+    title = f"{tmp_path / 'a'}, step 5, average 'average'"
+    assert f"beginning from {title}\n" in averaged.sheet
+    assert f"begun from {title} (" in describe(averaged.record)
+    assert "extra/average" not in averaged.sheet
     plain = begun(mae)[0]
+    assert "extra/average" in plain.sheet.partition("left in the source")[2]
     assert "--config.begin.weights=average takes them" in " ".join(plain.sheet.split())
     with pytest.raises(WeightsError, match=r"no such average .* use 'trained' or 'average'"):
         begun(override(mae, ["begin.weights=teacher"]))
@@ -313,10 +318,17 @@ def test_keys_that_do_not_fit_together_are_refused(tmp_path):
     assert "a file has one kind of weights" in said("begin.file=b", "begin.weights=average")
     assert "cannot begin from itself" in said(f"begin.workdir={tmp_path}", workdir=tmp_path)
     check_begin(config_of("mae"), tmp_path)
+    parts = assemble(config_of("mae", *DECODER), 296)
+    with pytest.raises(WeightsError, match=r"'encoder/embd', .* below encoder it has embed,"):
+        check_selection(config_of("mae", *DECODER, "begin.fresh=encoder/embd"), parts)
 
 
 def test_folders_that_are_no_source_are_refused(tmp_path, mae_run, timm_arrays):
     run, _ = mae_run
+    foreign = tmp_path / "vit-mae"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"model_type": "vit_mae"}')
+    assert f"use --config.begin.file={foreign}" in said(f"begin.workdir={foreign}")
     missing = said(f"begin.workdir={tmp_path / 'none'}")
     assert "begin.workdir: " in missing and "holds no run" in missing
     (tmp_path / "empty").mkdir()

@@ -127,7 +127,12 @@ def test_windows_of_the_same_size_stay_as_they_are():
             r"(?s)decoder/embed/kernel: \(4, 6\) in the source, \(4, 8\) here.*"
             r"--config.begin.fresh=decoder$",
         ),
-        (SHAPES, {"take": ("encodr",)}, "'encodr', which matches nothing .* decoder, encoder"),
+        (SHAPES, {"take": ("encodr",)}, "'encodr', which matches nothing .* it has encoder, dec"),
+        (
+            SHAPES,
+            {"fresh": ("encoder/position/x",)},
+            "nothing of this network: below encoder it has positions, class_token;",
+        ),
         (SHAPES, {"fresh": ("head",)}, "begin.fresh has 'head', which matches nothing"),
         ({"head/kernel": (2, 2)}, {}, "nothing to begin with: it has decoder, encoder, extra/code"),
         (

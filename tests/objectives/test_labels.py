@@ -97,6 +97,8 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         find(view_of(declared={"fine": 4}))
     with pytest.raises(ObjectiveError, match=r"input\.labels has none"):
         find(view_of(declared={}))
+    with pytest.raises(ObjectiveError, match=r"did you mean 'coarser'\? .* to declare them set"):
+        find(view_of(declared={"fine": 4, "coarser": 4}))
     with pytest.raises(ObjectiveError, match="needs a class token"):
         label(labels="coarse", pooling="class").find(view_of(prefix=PREFIX[:, :0]))
     with pytest.raises(ModelError, match="no function 'other'"):

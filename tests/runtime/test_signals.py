@@ -53,11 +53,12 @@ def test_a_signal_during_a_step_is_a_request_and_no_more(stopping, name):
 
 @pytest.mark.parametrize("phase", INTERRUPTIBLE_PHASES)
 def test_a_signal_in_an_interruptible_phase_ends_at_once(stopping, phase):
-    times, left, _ = stopping
+    times, left, stop = stopping
+    stop.outcome = lambda: "the outcome"
     with times.during(phase):
         send(signal.SIGTERM)
         assert left.event.wait(10)
-    assert left.why == f"SIGTERM during {phase!r}"
+    assert left.why == f"SIGTERM during {phase!r}: the outcome"
 
 
 def test_a_main_thread_deep_in_c_does_not_keep_the_signal_waiting(stopping):
