@@ -42,7 +42,7 @@ def classify_map(*, head: str, scale: NonNegative = 1.0) -> Objective:
         target = classes(view)
         logits = logits_of(view, target)
         known = (target >= 0) & (target < logits.shape[-1])
-        count = jnp.sum(known, axis=-1)
+        count = jnp.sum(known.astype(jnp.float32), axis=-1)
 
         def mean(values: Array) -> Array:
             return jnp.sum(jnp.where(known, values, 0.0), axis=-1) / jnp.maximum(count, 1)

@@ -17,7 +17,7 @@ from maskmim.quantize.ema_codebook import averaged
 from maskmim.teachers import tokenizers
 from maskmim.teachers.random_codes import random_projection
 from maskmim.teachers.tokenizers import TokenizerError, of_run
-from maskmim.types import Context, Spec, Variables
+from maskmim.types import Context, Objective, Spec, Variables
 from tests.compiling import quick_jit
 from tests.tiny import SPEC, pictures, tiny_method
 
@@ -33,7 +33,8 @@ def tokenizer():
     small = {"variant": "1x16x2", "width": 4, "features": 5, "decoder_depth": 1}
     model = partial(vq_vit, patch=(8, 8), **small)
     book = partial(averaged, size=SIZE)
-    method = vq_kd(spec, model=model, codebook=book, objectives={}, teachers={})
+    objectives = {"untrained": lambda: Objective((), 1.0, None, "never taken")}
+    method = vq_kd(spec, model=model, codebook=book, objectives=objectives, teachers={})
     params, extra = jax.tree.map(np.asarray, quick_jit(method.init)(jax.random.key(3)))
     config = SimpleNamespace(method="maskmim.methods.vq_kd.vq_kd")
     return TrainedRun(config, spec, method, Variables(params, extra, ()), 7)
