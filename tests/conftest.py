@@ -12,6 +12,9 @@ import sys
 import tempfile
 
 from tests.running import FLAGS, KEEP_ALL, LESS_OPTIMISED, ONE_THREAD, PROGRAMS, ROOT
+from tests.torchvision_operators import DefineBeforeImport
+
+sys.meta_path.insert(0, DefineBeforeImport())
 
 
 def knows(flags: str) -> bool:

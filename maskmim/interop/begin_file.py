@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim.interop import huggingface, mae_official, tables
+from maskmim.interop import huggingface, mae_official, own_layout, tables
 from maskmim.interop.difference import Shapes, WeightsError
 from maskmim.interop.fitting import Geometry, Selection
 from maskmim.interop.layout import Arrays, Entry, params_of, patch_of, read_arrays
@@ -68,12 +68,14 @@ class Facts(NamedTuple):
 
 
 def of_file(text: str, model: Model, selection: Selection) -> Source:
-    """Return the weights of a safetensors file, or of a folder of transformers, under our paths.
+    """Return the weights of a safetensors file, or of a folder with one, under our paths.
 
     Raises WeightsError for what is no such file, for a network that is no plain ViT on pictures,
     and where names or shapes of the parts that are taken differ.
     """
     files = find_files(text)
+    if own_layout.is_own(files[0]):
+        return own_layout.of_own_file(text, files[0], model.spec, model.net)
     arrays: Arrays = {}
     for file in files:
         arrays |= read_arrays(file)

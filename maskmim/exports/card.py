@@ -1,0 +1,159 @@
+"""The model card of an exported folder, README.md: how to load it, how it was trained, results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from maskmim import __version__
+from maskmim.checkpoints.continuation import BEGAN
+from maskmim.checkpoints.workdir import PLACES
+from maskmim.errors import count_of
+from maskmim.evals.report import probe_table
+from maskmim.exports.preprocessing import crop_fraction
+from maskmim.exports.provenance import Licence
+from maskmim.exports.subject import Subject
+from maskmim.interop.initial_weights import describe
+
+# Sections of the config that make the recipe, in the order of the computation.
+RECIPE = ("model", "mask", "teachers", "calls", "objectives", "pairs", "ema", "optim", "schedule")
+FOLDER = 'FOLDER = "path/to/this/folder"'
+BAR = r"\|"  # in a table of Markdown
+
+
+def card(
+    subject: Subject,
+    name: str,
+    library: str,
+    load: str,
+    remarks: Sequence[str],
+    licence: Licence,
+) -> str:
+    """Return the text of README.md, with YAML metadata in front.
+
+    name:    of the run. library: that loads the folder, as the metadata name it.
+    load:    lines of Python, in which FOLDER is the folder. remarks: about the conversion.
+    licence: of weights that the run began from.
+    """
+    parts = [
+        _metadata(subject, library, licence),
+        f"# {name}",
+        _summary(subject),
+        f"## Use\n\n```python\n{FOLDER}\n{load}\n```",
+        *(f"- {remark}" for remark in remarks),
+        f"## Input\n\n{_input(subject)}",
+        f"## Training\n\n{_table(_recipe(subject))}",
+        f"## Results\n\n{_results(subject)}",
+        f"## Provenance\n\n{_provenance(subject, licence)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metadata(subject: Subject, library: str, licence: Licence) -> str:
+    lines = ["---", f"library_name: {library}"]
+    if len(subject.spec.size) == 2 and subject.spec.dtype == "uint8":
+        lines.append("pipeline_tag: image-feature-extraction")
+    if licence.name:
+        lines.append(f"license: {json.dumps(licence.name)}")
+    method = subject.config.method.rpartition(".")[2]
+    tags = dict.fromkeys(("maskmim", "masked-image-modeling", method))
+    return "\n".join([*lines, "tags:", *(f"- {json.dumps(tag)}" for tag in tags), "---"])
+
+
+def _summary(subject: Subject) -> str:
+    seen = subject.step * subject.config.train.batch_size
+    kind = {"trained": "the trained ones"}.get(subject.weights, f"the average {subject.weights!r}")
+    return (
+        f"Exported by maskmim {__version__} from step {subject.step:,} of a training by masked "
+        f"modelling ({count_of(seen, 'example')} seen); the weights are {kind}, in float32."
+    )
+
+
+def _input(subject: Subject) -> str:
+    spec, fraction = subject.spec, crop_fraction(subject)
+    sides = "x".join(map(str, spec.size))
+    unit = "values in [0, 1]" if spec.dtype == "uint8" else f"{spec.dtype} values"
+    words = f"{sides}, {count_of(spec.channels, 'channel')}; {unit}, minus {spec.mean}, divided by "
+    crop = f" Evaluation crops the centre, {fraction:g} of the side, bicubic." if fraction else ""
+    return f"{words}{spec.std}.{crop}"
+
+
+def _recipe(subject: Subject) -> Iterator[tuple[str, str]]:
+    config, train = subject.config, subject.config.train
+    yield "method", config.method.removeprefix("maskmim.")
+    for name in (name for name in RECIPE if name in config):
+        if config[name]:
+            yield name, in_words(config[name])
+    yield "data", in_words(config.data.train)
+    yield "augmentation", in_words(config.data.augment)
+    yield "length", f"{train.epochs:g} epochs of batches of {train.batch_size}"
+    yield "seed", str(config.seed)
+
+
+def in_words(value: Any) -> str:
+    """Return a section as text: masks.uniform.random(ratio=0.75); places of files are left out."""
+    if not isinstance(value, ConfigDict):
+        return str(value)
+    keywords = {name: item for name, item in value.items() if name not in ("brick", *PLACES)}
+    inner = ", ".join(f"{name}={in_words(item)}" for name, item in keywords.items())
+    if "brick" in value:
+        return f"{value.brick.removeprefix('maskmim.')}({inner})"
+    return f"{{{inner}}}"
+
+
+def _table(rows: Iterator[tuple[str, str]]) -> str:
+    lines = [f"| {name} | `{text.replace('|', BAR)}` |" for name, text in rows]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _results(subject: Subject) -> str:
+    results = subject.results
+    parts = []
+    if results and results.get("step") != subject.step:
+        parts.append(f"Measured at step {results.get('step')}, not at that of these weights.")
+    probes = results.get("probes")
+    if probes:
+        parts.append(f"```\n{probe_table(probes).strip()}\n```")
+        parts.append(_protocol(probes["protocol"]))
+    for name in ("reconstruction", "measures"):
+        values = results.get(name) or {}
+        numbers = _numbers(values.get("metrics", values))
+        if numbers:
+            parts.append(f"{name.capitalize()}: {numbers}.")
+    return "\n\n".join(parts) or "None: the run has no results.json."
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    lines = []
+    for name, facts in protocol["evaluators"].items():
+        keywords = ", ".join(f"{key}={value}" for key, value in facts["keywords"].items())
+        lines.append(f"- {name}: `{facts['brick'].removeprefix('maskmim.')}({keywords})`")
+    return "\n".join(["Protocol, on frozen features:", "", *lines])
+
+
+def _numbers(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.rpartition('/')[2] if 'reconstruction' in name else name} {value:.4g}"
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    )
+
+
+def _provenance(subject: Subject, licence: Licence) -> str:
+    origin = subject.origin
+    lines = []
+    if BEGAN in origin:
+        began = describe(origin[BEGAN])
+        lines.append(f"{began[0].upper()}{began[1:]}.")
+        lines.append(licence.sentence)
+    else:
+        lines.append("The training began from random parameters.")
+    if "fingerprint" in origin:
+        count = count_of(origin["examples"], "example")
+        lines.append(f"Trained on {count}, fingerprint `{origin['fingerprint']}`.")
+    if not licence.name:
+        lines.append("Add `license:` to the metadata above before you publish this folder.")
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""What is exported of a run: its network in float32, the weights that were chosen, its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from maskmim.checkpoints.load_run import TrainedRun, load_trained
+from maskmim.config.bricks import public_path, resolve
+from maskmim.errors import UserError
+from maskmim.interop.source import averages
+from maskmim.models.layers.attention import assume_accelerators
+from maskmim.training.build import build_method
+from maskmim.tree_paths import leaf_path, named_leaves
+from maskmim.types import Net, Spec, Tree
+
+EVALUATED, TRAINED = "evaluated", "trained"
+
+
+class ExportError(UserError, ValueError):
+    """What cannot be exported as asked; the message says what can be had instead."""
+
+
+class Subject(NamedTuple):
+    """What is exported.
+
+    config:  of the run.
+    spec, net: its network, which computes in float32 and by no form of attention of this machine.
+    params:  nested dicts of numpy float32.
+    weights: which weights of the run they are: 'evaluated', 'trained' or the name of an average.
+    step:    of the checkpoint.
+    origin:  what the checkpoint records of its data and of what it began from.
+    results: content of results.json, {} without one.
+    """
+
+    config: ConfigDict
+    spec: Spec
+    net: Net
+    params: Tree
+    weights: str
+    step: int
+    origin: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+    @property
+    def brick(self) -> str:
+        """The dotted path of the network's brick, 'maskmim.models.masked_vit.vit_mae'."""
+        return public_path(resolve(self.config.model.brick))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The token grid of the only stream; ExportError where there are several."""
+        if len(self.net.grids) != 1:
+            raise ExportError(
+                f"the network sees several streams ({', '.join(self.net.grids)}), and exported "
+                "encoders see one: --to safetensors writes its parameters"
+            )
+        return next(iter(self.net.grids.values()))
+
+
+def read_subject(workdir: Path, weights: str | None = None) -> Subject:
+    """Read the newest sound checkpoint of a run; nothing in its folder is changed.
+
+    weights: 'evaluated' (None) for those that evaluation reads, averaged ones where the run has
+             some; 'trained'; or the name of an average that the run keeps, such as 'teacher'.
+    Raises ConfigError or CheckpointError where there is no run or no checkpoint that can be read,
+    ExportError for weights that the run lacks.
+    """
+    trained = load_trained(workdir)
+    params, name = _chosen(trained, weights or EVALUATED, workdir)
+    spec, net = exact_network(trained.config)
+    params = jax.tree.map(_as_float32, params)
+    results = _read_results(workdir / "results.json")
+    return Subject(trained.config, spec, net, params, name, trained.step, trained.origin, results)
+
+
+def exact_network(config: ConfigDict) -> tuple[Spec, Net]:
+    """Return the network of a config, computed in float32."""
+    config = ConfigDict(config.to_dict())
+    if "compute" in config.model:
+        config.model.compute.update(dtype="float32", remat="none")
+    with assume_accelerators():
+        spec, method = build_method(config.lock())
+    return spec, method.net
+
+
+def _as_float32(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.astype(np.float32) if jax.dtypes.issubdtype(array.dtype, np.floating) else array
+
+
+def _chosen(trained: TrainedRun, weights: str, workdir: Path) -> tuple[Tree, str]:
+    """Return the params that are meant, and their name."""
+    params, extra = trained.variables.params, trained.variables.extra
+    evaluated = trained.evaluated.params
+    # Running averages of batch norms, which evaluation adds, belong to any of the weights.
+    norms = {name: part for name, part in evaluated.items() if name not in params}
+    if weights == TRAINED:
+        return {**params, **norms}, TRAINED
+    own_teacher = "encode_student" in trained.method.apply and trained.config.ema is None
+    if weights == EVALUATED and not own_teacher:
+        return evaluated, "average" if trained.config.ema is not None else TRAINED
+    copies = averages(params, extra)
+    name = next(iter(copies), weights) if weights == EVALUATED and len(copies) == 1 else weights
+    if name not in copies:
+        known = ", ".join(map(repr, (EVALUATED, TRAINED, *copies)))
+        raise ExportError(f"--weights={weights}: {workdir} keeps no such weights; it has {known}")
+    leaves = {**dict(named_leaves(params)), **copies[name]}
+    whole = jax.tree.map_with_path(lambda path, _: leaves[leaf_path(path)], params)
+    return {**whole, **norms}, name
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """Return the content of results.json; {} where it is missing or damaged."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return results if isinstance(results, dict) else {}

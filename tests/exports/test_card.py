@@ -1,0 +1,105 @@
+"""The model card: metadata, how the run was trained, its results, where its weights come from."""
+
+import json
+
+import pytest
+import yaml
+
+from maskmim.evals.report import build_results
+from maskmim.exports.card import card
+from maskmim.exports.provenance import Licence, licence_of
+from maskmim.exports.subject import Subject
+from maskmim.interop.initial_weights import describe
+from tests.exports.subjects import subject_of
+
+PLACE = "data.train.path=/home/someone/private"
+UNKNOWN = Licence("", "")
+BEGAN = {
+    "layout": "a layout",
+    "sha256": "0123456789abcdef",
+    "taken": "encoder",
+    "arrays": 12,
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return subject_of("mae:tiny", "data.train.brick=maskmim.data.folder.unlabelled", PLACE)
+
+
+def results(shares):
+    metrics = {"this encoder": {"knn/fine/top1": shares[0]}, "raw pixels": {"knn/fine/top1": 0.1}}
+    evaluators = {"knn": {"brick": "maskmim.evals.knn.knn", "keywords": {"k": 20}}}
+    probes = build_results(
+        metrics,
+        dimensions=dict.fromkeys(metrics, 32),
+        classes={"fine": 81},
+        train_images=100,
+        test_images=50,
+        evaluators=evaluators,
+        skipped={},
+        failed={},
+        seconds={},
+    )
+    return {"step": 5, "probes": probes, "reconstruction": {"reconstruction/mse": 0.0123}}
+
+
+def text_of(subject, licence=UNKNOWN, **changes):
+    return card(subject._replace(**changes), "runs/a", "transformers", "load(FOLDER)", (), licence)
+
+
+def metadata(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_metadata_recipe_and_results(subject):
+    text = text_of(subject, results=results([0.42]))
+    assert metadata(text) == {
+        "library_name": "transformers",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": ["maskmim", "masked-image-modeling", "masked"],
+    }
+    for words in (
+        "step 5 of a training",
+        "(80 examples seen)",
+        "masks.uniform.random(ratio=0.75)",
+        "targets.pixels.normalised_patches",
+        "this encoder",
+        "42.0 ± 7.0",
+        "evals.knn.knn(k=20)",
+        "mse 0.0123",
+        "began from random parameters",
+        "32x32, 3 channels",
+    ):
+        assert words in text, words
+
+
+def test_places_of_files_are_left_out(subject):
+    text = text_of(subject)
+    assert "data.folder.unlabelled(" in text and "private" not in text
+
+
+def test_results_of_another_step_are_said_to_be(subject):
+    assert "Measured at step 5, not" in text_of(subject, step=9, results=results([0.42]))
+    assert "the run has no results.json" in text_of(subject)
+
+
+def test_the_licence_of_weights_begun_from_is_carried_along(subject, tmp_path):
+    first = {**BEGAN, "file": str(tmp_path / "mae.safetensors")}
+    origin = {"began": {**BEGAN, "run": "runs/b", "step": 9, "weights": "trained", "began": first}}
+    unknown = licence_of(origin)
+    assert unknown.name == "" and "not known" in unknown.sentence
+    (tmp_path / "README.md").write_text("---\ntags: [a]\nlicense: cc-by-nc-4.0\n---\n# MAE\n")
+    known = licence_of(origin)
+    text = text_of(subject, known, origin=origin)
+    assert metadata(text)["license"] == "cc-by-nc-4.0"
+    assert describe(origin["began"])[1:] in text and known.sentence in text
+    assert "Add `license:`" in text_of(subject, unknown, origin=origin)
+    assert licence_of({}) == UNKNOWN
+
+
+def test_a_card_is_markdown_of_one_table(subject):
+    rows = [line for line in text_of(subject).splitlines() if line.startswith("| ")]
+    assert all(line.replace(r"\|", "").count("|") == 3 for line in rows[1:])
+    assert json.dumps(metadata(text_of(subject)))
