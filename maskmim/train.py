@@ -58,6 +58,7 @@ from maskmim.reporting.bad_steps import Diverged
 from maskmim.reporting.goodput import Goodput
 from maskmim.reporting.metrics_log import Log, read_metrics
 from maskmim.reporting.profiler import parse_steps
+from maskmim.reporting.trackers import Trackers, make_trackers
 from maskmim.runtime import activity, exits, processes
 from maskmim.runtime.shutdown import Shutdown
 from maskmim.runtime.signals import StopSignals
@@ -137,6 +138,7 @@ def train(
 ) -> int:
     """Train to the end or to a polite stop, then evaluate; return an exit code."""
     keep_programs(config, workdir)
+    trackers = make_trackers(config, enabled=processes.is_main())
     parts, records, checkpoints = open_run(config, workdir, shutdown)
     is_new = checkpoints.latest is None  # asked here: a folder that hangs must delay no signal
     stop.outcome = lambda: NOTHING_SAVED if is_new and not has_saved(stop.timeline) else CONTINUES
@@ -151,25 +153,44 @@ def train(
         return errors.DONE
 
     goodput = Goodput(workdir, stop.timeline, first=step, enabled=processes.is_main())
-    run = Run(config, workdir, parts, records, checkpoints, frozen, origin, stop, goodput, profile)
+    with trackers.start(config, workdir, anew=step == 0):
+        run = Run(
+            config,
+            workdir,
+            parts,
+            records,
+            checkpoints,
+            frozen,
+            origin,
+            stop,
+            goodput,
+            trackers,
+            profile,
+        )
+        return train_and_evaluate(run, state, shutdown)
+
+
+def train_and_evaluate(run: Run, state: State, shutdown: Shutdown) -> int:
+    """Train a run to the end or to a polite stop, then evaluate; return an exit code."""
+    config, workdir, parts, stop = run.config, run.workdir, run.parts, run.stop
     state = fit_and_save(run, state, shutdown)
-    step = int(state.step)
+    step, total = int(state.step), parts.span.steps
     if step < total:
         who = stop.requested or "another process"
         saved = f"step {step} of {total} is saved; {CONTINUES}" if step else NOTHING_SAVED
         processes.print_once(f"{who}: {saved}")
         return errors.SAVED
     report_bad_files(workdir)
-    variables = Variables(state.params, state.extra, frozen)
+    variables = Variables(state.params, state.extra, run.frozen)
     with stop.timeline.during("evaluation"):
         encode = make_encoder(config, parts)
         evaluation = Evaluation(config, workdir, parts, variables, step, encode)
         rows = read_metrics(workdir / "metrics.jsonl")
         names = with_monitors(config.evals.at_end, config.evals.monitors, parts)
         results, problem = finish(evaluation, names, rows=rows, asked=config.evals.at_end)
-        log_results(workdir, step, results, rows)
-    goodput.write()
-    processes.print_once("\n" + goodput.table())
+        log_results(workdir, step, results, rows, run.trackers)
+    run.goodput.write()
+    processes.print_once("\n" + run.goodput.table())
     if problem is not None:
         raise problem
     return errors.DONE
@@ -181,9 +202,13 @@ def has_saved(timeline: Timeline) -> bool:
 
 
 def log_results(
-    workdir: Path, step: int, results: Results, rows: Sequence[Mapping[str, Any]]
+    workdir: Path,
+    step: int,
+    results: Results,
+    rows: Sequence[Mapping[str, Any]],
+    trackers: Trackers,
 ) -> None:
-    """Write the final metrics of this encoder to metrics.jsonl and TensorBoard.
+    """Write the final metrics of this encoder to metrics.jsonl, TensorBoard and trackers.
 
     rows: of metrics.jsonl; where the last one has them, as a run was evaluated again, nothing is
     written.
@@ -191,7 +216,7 @@ def log_results(
     metrics = flat_metrics(results)
     stored = {name: value if np.isfinite(value) else None for name, value in metrics.items()}
     if metrics and not (rows and {"step": step, **stored}.items() <= rows[-1].items()):
-        with Log(workdir, step=step, enabled=processes.is_main()) as log:
+        with Log(workdir, step=step, enabled=processes.is_main(), trackers=trackers) as log:
             log.write(step, metrics)
 
 

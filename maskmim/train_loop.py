@@ -28,6 +28,7 @@ from maskmim.reporting.goodput import Goodput
 from maskmim.reporting.metrics_log import Log, read_metrics
 from maskmim.reporting.profiler import StepProfiler
 from maskmim.reporting.progress import Progress
+from maskmim.reporting.trackers import Trackers
 from maskmim.runtime import processes
 from maskmim.runtime.signals import StopRequested, StopSignals
 from maskmim.training import sharding
@@ -66,6 +67,7 @@ class Run(NamedTuple):
 
     records: the training data. frozen: see Variables. stop: signals that ask for the end.
     origin:  what every checkpoint records beside the step, see `checkpoints.continuation`.
+    trackers: started already; they get what the log gets.
     profile: steps to trace, see `reporting.profiler`.
     """
 
@@ -78,6 +80,7 @@ class Run(NamedTuple):
     origin: Mapping[str, Any]
     stop: StopSignals
     goodput: Goodput
+    trackers: Trackers
     profile: int = 0
 
 
@@ -167,7 +170,7 @@ def open_reporters(run: Run, start: int) -> Iterator[Reporters]:
     )
     run.stop.timeline.enter("other")
     with (
-        Log(run.workdir, step=start, enabled=is_main) as log,
+        Log(run.workdir, step=start, enabled=is_main, trackers=run.trackers) as log,
         Progress(total, start, images_per_step=images, enabled=is_main) as progress,
         StepProfiler(
             run.workdir / "profile", steps=run.profile, first=start + 1, last=total

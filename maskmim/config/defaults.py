@@ -143,9 +143,15 @@ def upkeep() -> ConfigDict:
         {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0}
     )
     # picture_channels: those that pictures show as red, green and blue, or one as grey, by number
-    # from 0 or by name; () for the first three.
+    # from 0 or by name; () for the first three. trackers: services that get the metrics too, by
+    # name, such as brick("maskmim.reporting.trackers.wandb", project="faces"): docs/runs.md.
     config.log = ConfigDict(
-        {"every_steps": 10, "pictures_every_epochs": 10.0, "picture_channels": ()}
+        {
+            "every_steps": 10,
+            "pictures_every_epochs": 10.0,
+            "picture_channels": (),
+            "trackers": {},
+        }
     )
     # Seconds without progress after which a process leaves (code 70), 0 for never: in a
     # step, and in anything else, such as an evaluation. Folder of compiled programs, in the

@@ -124,6 +124,13 @@ MODALITY = Kind(
     home="maskmim.modalities",
     example="maskmim.modalities.image",
 )
+TRACKER = Kind(
+    "a tracker",
+    (),
+    ("Tracker",),
+    home="maskmim.reporting.trackers",
+    example="maskmim.reporting.trackers.wandb",
+)
 MOMENTUM = Kind(
     "a schedule of a momentum",
     ("progress",),
@@ -145,7 +152,7 @@ _NAMED = (MODEL, SAMPLER, SAMPLER_OF_VIEWS, TEACHER, OBJECTIVE, PAIR_OBJECTIVE, 
 _TOLD_APART = frozenset(
     {
         *(name for kind in (*_NAMED, OPTIMISER, SCHEDULE, PROBE) for name in kind.returns),
-        *(name for kind in (METHOD, MODALITY) for name in kind.returns),
+        *(name for kind in (METHOD, MODALITY, TRACKER) for name in kind.returns),
         *_MADE,
         *("Codebook", "Critic", "Frozen", "PictureCodes", "TokenModel", "Tokenizer", "Compute"),
         *("bool", "float", "int", "str", "list", "tuple", "NoneType"),

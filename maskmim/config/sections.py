@@ -113,6 +113,7 @@ KEYS: dict[str, Any] = {
         "every_steps": PositiveInt,
         "pictures_every_epochs": NonNegative,
         "picture_channels": _Names,
+        "trackers": Mapping[str, Annotated[_Function, kinds.TRACKER]],
     },
     "process": {
         "stuck_after_seconds": NonNegative,

@@ -27,14 +27,14 @@ def loss_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     heights = [3, 2, 1] if probes else [3, 1]
     figure = Figure(figsize=(7.5, 1.3 * sum(heights)), layout="constrained", dpi=110)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    _draw_loss(axes[0], *_series(rows, "loss"))
+    _draw_loss(axes[0], *series(rows, "loss"))
     if probes:
         for name in probes:
-            steps, values = _series(rows, name)
+            steps, values = series(rows, name)
             axes[1].plot(steps, 100 * values, marker="o", markersize=4, label=name)
         axes[1].set_ylabel("top-1 (%)")
         axes[1].legend(frameon=False, fontsize=8)
-    steps, rates = _series(rows, "lr")
+    steps, rates = series(rows, "lr")
     axes[-1].plot(steps, rates, color="#666666", linewidth=1.2, marker=_point_marker(steps))
     axes[-1].set_ylabel("learning\nrate")
     axes[-1].set_xlabel("step")
@@ -100,7 +100,7 @@ def _point_marker(steps: np.ndarray) -> str:
     return "o" if len(steps) == 1 else ""
 
 
-def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the steps and values of a metric, without the values that were not finite."""
     logged = [row for row in rows if row.get(name) is not None]
     steps = np.array([row["step"] for row in logged], int)

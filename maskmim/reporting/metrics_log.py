@@ -1,4 +1,4 @@
-"""The metrics log of a run: JSON lines and TensorBoard events."""
+"""The metrics log of a run: JSON lines, TensorBoard events, and what trackers get."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from maskmim.files import set_aside, write_atomic
+from maskmim.reporting.metrics_file import read_metrics
+from maskmim.reporting.trackers import Trackers
 
 logger = logging.getLogger("maskmim")
 # It warns of values that are not finite without their names; the train loop names the step.
@@ -31,12 +33,16 @@ class Log:
     step:    where the run continues. Lines of later steps, left by a killed run, are removed, and
              TensorBoard discards its events of those steps. A log is never emptied, see `Lines`.
     enabled: False on all processes but one; then nothing is opened or written.
+    trackers: get the same numbers and pictures; the caller starts and closes them.
     A writer that fails (full disk, lost mount) never stops training: the first failure is logged as
     a warning, all are counted in `failures`.
     """
 
-    def __init__(self, workdir: Path, *, step: int, enabled: bool = True):
+    def __init__(
+        self, workdir: Path, *, step: int, enabled: bool = True, trackers: Trackers | None = None
+    ):
         self.path = Path(workdir) / "metrics.jsonl"
+        self._trackers = trackers
         self.failures = 0
         self._lines: Lines | None = None
         self._events: Events | None = None
@@ -62,18 +68,22 @@ class Log:
             self._guard(self._lines.write, {"step": int(step), **numbers})
         if self._events is not None:
             self._guard(self._events.scalars, step, numbers)
+        if self._trackers is not None:
+            self._trackers.write(step, numbers)
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
         """Write a picture u8[H, W, 3] to TensorBoard."""
         if self._events is not None:
             self._guard(self._events.picture, step, name, picture)
+        if self._trackers is not None:
+            self._trackers.picture(step, name, picture)
 
     def close(self) -> None:
         """Close the files; later writes are ignored."""
         for writer in (self._lines, self._events):
             if writer is not None:
                 self._guard(writer.close)
-        self._lines = self._events = None
+        self._lines = self._events = self._trackers = None
 
     def _guard(self, act: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -176,22 +186,3 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a metrics.jsonl in file order, dicts with 'step' and metrics.
-
-    A number that was not finite is None. Skips incomplete lines, which a kill or a full disk leaves
-    behind. Returns [] where the file does not exist.
-    """
-    path = Path(path)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    return [row for row in map(_from_line, text.splitlines()) if row is not None]
-
-
-def _from_line(text: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

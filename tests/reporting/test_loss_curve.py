@@ -29,7 +29,7 @@ def test_a_curve_shows_probes_in_a_panel_of_their_own():
 
 def test_a_curve_leaves_out_what_is_missing_or_not_finite():
     rows = [*curve_rows(20), {"step": 21, "loss": None, "lr": 0.01}, {"step": 22, "other": 1.0}]
-    steps, losses = loss_curve._series(rows, "loss")
+    steps, losses = loss_curve.series(rows, "loss")
     assert steps.tolist() == list(range(1, 21))
     assert np.isfinite(losses).all()
     assert draw_loss_curve(rows).std() > 0
