@@ -20,14 +20,16 @@ FLOORS = (
     ("interop", "targets"),
     ("objectives", "teachers"),
     ("evals", "mask_tools", "methods", "planning"),
-    ("train_loop",),
+    ("exports", "inference", "train_loop"),
+    ("embedding",),
     ("__main__", "convert", "evaluate", "gallery", "plan", "stats", "train"),
+    ("embed", "export", "runs"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 PACKAGE = sorted((ROOT / "maskmim").rglob("*.py"))
 FOLDERS = ("maskmim", "configs", "launch", "tests", "benchmarks", "docs", "tools")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ROOT_MODULES = 400, 60, 14
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ROOT_MODULES = 400, 60, 17
 LIBRARIES_FOR_TESTS = {"torch", "tensorflow", "transformers", "pickle", "sklearn", "skimage"}
 
 

@@ -32,10 +32,11 @@ def golden(request, tmp_path):
 
 
 def test_this_version_has_one_and_all_are_small():
+    """From 0.2.0 on, the checksums hold copies of the small files of a checkpoint."""
     assert f"v{__version__}" in VERSIONS
     for version in VERSIONS:
         files = [path for path in (HERE / version).rglob("*") if path.is_file()]
-        assert sum(path.stat().st_size for path in files) < 400_000
+        assert sum(path.stat().st_size for path in files) < 700_000
 
 
 def test_its_weights_load_and_give_the_recorded_outputs(golden):

@@ -1,6 +1,7 @@
 """Every flag and every argument of a config that README, docs and docstrings name exists."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def keys_of(config, prefix=""):
             yield from keys_of(value, f"{prefix}{name}.")
 
 
+@functools.cache
 def every_key():
     """Return the keys of all configs and their tiny versions."""
     keys = set(keys_of(run_file("mae:shards=/data/shards")))

@@ -1,0 +1,28 @@
+"""Commands of the pages that no test runs, or that cannot be checked, each with its reason.
+
+A pattern is searched in `page: command`.
+"""
+
+# Not even checked.
+NOT_CHECKED = {
+    r"^CONTRIBUTING.md: (git|cd|python3\.11|source|pre-commit)": "sets a machine up",
+    r": md5sum": "a tool of the system, for files that are not here",
+    r": export PYTHONPATH=": "a builtin of the shell",
+}
+
+# Checked, but not run, on pages whose other commands run.
+NOT_RUN = {
+    r": pip ": "installs packages; their names and extras are checked",
+    r": python -m pytest": "runs these tests",
+    r": python -m benchmarks\.": "minutes of measuring; the tests of benchmarks run small ones",
+    r"--topology": "needs the compiler for TPUs, and minutes; tests/planning runs small ones",
+    r"maskmim\.plan --config (mae|colormae|pixio)\b": "published sizes, minutes",
+    r"--source imagenet:": "needs ImageNet's files; tests/data makes small ones",
+    r"--verify /data/imagenet": "the same",
+    r"--config\.begin\.file=vit-mae-base": "needs released weights; tests/interop makes small ones",
+    r"maskmim\.gallery --list": "read-only, run by tests/mask_tools",
+    r"--config\.mesh\.": "needs several devices; tests/training/test_meshes.py has them",
+    r"data_dir=/data/tfds": "needs a prepared data set; tests/data makes a small one",
+    r"maskmim\.embed .*--window": "needs videos; tests/inference makes small ones",
+    r"(videomae|audio_mae):path=": "needs videos and sounds; tests/data makes small ones",
+}
