@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parents[1]
+# The badge is a picture of another host; its text stays as the link.
+BADGE = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)"
 
 
 def copy_notebooks(app: Sphinx) -> None:
     """Copy colabs/*.ipynb to docs/notebooks/, which git ignores; their outputs are shown as stored.
 
-    A copy is written only where it differs, so that unchanged notebooks are not read again.
+    The badge becomes a link of text. A copy is written only where it differs, so that unchanged notebooks are not read again.
     """
     target = DOCS / "notebooks"
     there = {path.name: path for path in DOCS.parent.glob("colabs/*.ipynb")}
@@ -22,9 +23,10 @@ def copy_notebooks(app: Sphinx) -> None:
             old.unlink()
     for name, path in there.items():
         copy = target / name
-        if not copy.exists() or copy.read_bytes() != path.read_bytes():
+        text = path.read_text(encoding="utf-8").replace(BADGE, "Open in Colab")
+        if not copy.exists() or copy.read_text(encoding="utf-8") != text:
             target.mkdir(exist_ok=True)
-            shutil.copyfile(path, copy)
+            copy.write_text(text, encoding="utf-8")
 
 
 def list_notebooks(app: Sphinx, docname: str, source: list[str]) -> None:
