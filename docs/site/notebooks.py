@@ -14,7 +14,8 @@ BADGE = "![Open in Colab](https://colab.research.google.com/assets/colab-badge.s
 def copy_notebooks(app: Sphinx) -> None:
     """Copy colabs/*.ipynb to docs/notebooks/, which git ignores; their outputs are shown as stored.
 
-    The badge becomes a link of text. A copy is written only where it differs, so that unchanged notebooks are not read again.
+    The badge becomes a link of text. A copy is written only where it differs, so that unchanged
+    notebooks are not read again.
     """
     target = DOCS / "notebooks"
     there = {path.name: path for path in DOCS.parent.glob("colabs/*.ipynb")}
