@@ -29,7 +29,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 PACKAGE = sorted((ROOT / "maskmim").rglob("*.py"))
 FOLDERS = ("maskmim", "configs", "launch", "tests", "benchmarks", "docs", "tools")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ROOT_MODULES = 400, 60, 17
+MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_ROOT_MODULES = 400, 60, 16
 LIBRARIES_FOR_TESTS = {"torch", "tensorflow", "transformers", "pickle", "sklearn", "skimage"}
 
 

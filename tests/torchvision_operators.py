@@ -39,9 +39,9 @@ def loads(folder: Path) -> bool:
 
 def define() -> None:
     """Define operators of the right names and signatures, without a body."""
-    import torch
+    from torch import library
 
-    library = torch.library.Library("torchvision", "DEF")
+    operators = library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    KEPT.append(library)
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    KEPT.append(operators)
