@@ -47,7 +47,6 @@ from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.evals.run import (
     Results,
     finish,
-    flat_metrics,
     stored_step,
     stored_table,
     with_monitors,
@@ -56,7 +55,8 @@ from maskmim.interop import initial_weights
 from maskmim.planning import summary
 from maskmim.reporting.bad_steps import Diverged
 from maskmim.reporting.goodput import Goodput
-from maskmim.reporting.metrics_log import Log, read_metrics
+from maskmim.reporting.metrics_file import flat_metrics, read_metrics
+from maskmim.reporting.metrics_log import Log
 from maskmim.reporting.profiler import parse_steps
 from maskmim.reporting.trackers import Trackers, make_trackers
 from maskmim.runtime import activity, exits, processes

@@ -26,12 +26,12 @@ from maskmim.evals.suite import run_probes
 from maskmim.evals.trained import trained_of
 from maskmim.evals.unreadable import Unreadable, sentences, watched
 from maskmim.reporting import loss_curve
+from maskmim.reporting.metrics_file import OURS
 from maskmim.runtime import activity, processes
 from maskmim.training.build import Assembly
 
 Results = dict[str, Any]
 RESULTS = "results.json"
-OURS = "this encoder"
 UNTRAINED = "random init"
 # Errors of evals.reconstruction, and what is guessed for hidden patches.
 GUESSES = {
@@ -154,14 +154,6 @@ def write_results(
     with contextlib.suppress(OSError):
         files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
     return None
-
-
-def flat_metrics(results: Results) -> dict[str, float]:
-    """Return this encoder's metrics, the errors of reconstruction and measures, {name: value}."""
-    metrics = dict(results.get(RECONSTRUCTION, {}))
-    if "probes" in results:
-        metrics |= results["probes"]["encoders"][OURS]["metrics"]
-    return metrics | results.get("measures", {}).get("metrics", {})
 
 
 def with_monitors(

@@ -59,7 +59,8 @@ def _is_brick(config: ConfigDict, name: str) -> bool:
 def _results(loaded: Loaded) -> list[tuple[str, str]]:
     """Return a row of the numbers in results.json; none where there is no such file."""
     # It imports all that evaluations need, which takes seconds.
-    from maskmim.evals.run import RESULTS, flat_metrics
+    from maskmim.evals.run import RESULTS
+    from maskmim.reporting.metrics_file import flat_metrics
 
     try:
         stored = json.loads((loaded.workdir / RESULTS).read_text(encoding="utf-8"))

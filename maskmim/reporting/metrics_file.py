@@ -1,10 +1,14 @@
-"""Reading metrics.jsonl, without what writing it needs."""
+"""Reading metrics.jsonl and results.json, without what writing them needs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+# The encoder of the run itself, among those of a results.json.
+OURS = "this encoder"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -24,3 +28,19 @@ def _from_line(text: str) -> dict[str, Any] | None:
     except json.JSONDecodeError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def flat_metrics(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a results.json, by the names that they have in metrics.jsonl."""
+    places = (
+        ("reconstruction",),
+        ("probes", "encoders", OURS, "metrics"),
+        ("measures", "metrics"),
+    )
+    found: dict[str, Any] = {}
+    for place in places:
+        part: Any = results
+        for name in place:
+            part = part.get(name) if isinstance(part, Mapping) else None
+        found |= part if isinstance(part, Mapping) else {}
+    return found

@@ -14,12 +14,12 @@ from maskmim.evals.features import Split
 from maskmim.evals.run import (
     check_classes,
     finish,
-    flat_metrics,
     results_table,
     stored_step,
     stored_table,
     write_results,
 )
+from maskmim.reporting.metrics_file import flat_metrics
 from tests.evals.small import source_of
 from tests.evals.test_lidar import OneBad
 from tests.evals.test_trained import colours, evaluation_of

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from maskmim.config import from_json
-from maskmim.evals.run import flat_metrics
+from maskmim.reporting.metrics_file import flat_metrics
 from maskmim.reporting.runs.find import find_runs
 from maskmim.reporting.runs.summary import read_run
 from maskmim.runtime.workdir_lock import this_process

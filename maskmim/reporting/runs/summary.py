@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from maskmim.config.serialize import from_json, leaves
 from maskmim.errors import first_line
-from maskmim.reporting.metrics_file import read_metrics
+from maskmim.reporting.metrics_file import flat_metrics, read_metrics
 from maskmim.runtime import workdir_lock
 
 CONFIG, METRICS, RESULTS, CHECKPOINTS = (
@@ -24,7 +24,6 @@ CONFIG, METRICS, RESULTS, CHECKPOINTS = (
     "checkpoints",
 )
 # The encoder of results.json that the run trained; the others are baselines.
-OURS = "this encoder"
 TRAINING, FINISHED, UNFINISHED = "training", "finished", "unfinished"
 UNEVALUATED, FAILED, DAMAGED = "not evaluated", "eval failed", "damaged"
 
@@ -163,26 +162,10 @@ def _evaluated(rows: list[dict[str, Any]], results: Mapping[str, Any]) -> dict[s
     for row in rows:
         if "lr" not in row:
             newest |= {name: (row["step"], _number(row[name])) for name in row if name != "step"}
-    for name, value in _flat(results).items():
+    for name, value in flat_metrics(results).items():
         if name not in newest or newest[name][0] <= results["step"]:
             newest[name] = results["step"], _number(value)
     return {name: value for name, (_, value) in newest.items() if value is not None}
-
-
-def _flat(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a results.json by the names that they have in metrics.jsonl."""
-    places = (
-        ("reconstruction",),
-        ("probes", "encoders", OURS, "metrics"),
-        ("measures", "metrics"),
-    )
-    found: dict[str, Any] = {}
-    for place in places:
-        part: Any = results
-        for name in place:
-            part = part.get(name) if isinstance(part, Mapping) else None
-        found |= part if isinstance(part, Mapping) else {}
-    return found
 
 
 def _number(value: Any) -> float | None:
