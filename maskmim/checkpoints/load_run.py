@@ -12,7 +12,12 @@ from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 from maskmim.checkpoints.continuation import check_config_of
-from maskmim.checkpoints.reader import attach_shardings, explain_no_checkpoint, restore_newest
+from maskmim.checkpoints.reader import (
+    attach_shardings,
+    explain_no_checkpoint,
+    restore_newest,
+    restore_step,
+)
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config.parse import ConfigError
 from maskmim.training.build import build_method
@@ -43,13 +48,14 @@ class TrainedRun(NamedTuple):
         return evaluated(self.variables) if evaluated else self.variables
 
 
-def load_trained(workdir: str | Path) -> TrainedRun:
-    """Load the method and the newest weights of a run, as a teacher, a tokenizer or by hand.
+def load_trained(workdir: str | Path, step: int | None = None) -> TrainedRun:
+    """Load the method and the weights of a run, as a teacher, a tokenizer or by hand.
 
+    step: of the checkpoint; None for the newest sound one.
     Reads onto one device of this process, whatever mesh they were trained on. Does not read the
     optimiser's state, and changes nothing in the folder.
     Raises ConfigError where the folder holds no run or no checkpoint, CheckpointError where none
-    can be read.
+    can be read, or not that of the step.
     """
     workdir = Path(workdir).expanduser()
     config = load_config(workdir)
@@ -59,7 +65,10 @@ def load_trained(workdir: str | Path) -> TrainedRun:
     like = attach_shardings(shapes, jax.tree.map(lambda _: one_device, shapes))
     # Callers may be under a trace (shapes of frozen arrays), where reading would fail.
     with jax.ensure_compile_time_eval():
-        restored = restore_newest(workdir, like)
+        if step is None:
+            restored = restore_newest(workdir, like)
+        else:
+            restored = restore_step(workdir, step, like)
         if restored is None:
             raise ConfigError(explain_no_checkpoint(workdir))
         check_config_of(restored, config, workdir)

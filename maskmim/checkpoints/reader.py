@@ -114,6 +114,26 @@ def restore_newest(workdir: Path, like: Mapping[str, Tree]) -> Restored | None:
     return None
 
 
+def restore_step(workdir: Path, step: int, like: Mapping[str, Tree]) -> Restored:
+    """Restore one checkpoint of a run, or parts of it.
+
+    like: as for `try_restore`. Raises CheckpointError for a step that is not kept or not readable.
+    """
+    folder = Path(workdir).absolute() / FOLDER
+    kept = stored_steps(folder)
+    if step not in kept:
+        steps = ", ".join(map(str, kept)) or "none"
+        raise CheckpointError(f"{workdir} keeps no checkpoint {step}: it has {steps}")
+    restored, problem = try_restore(folder, step, like)
+    if restored is None:
+        others = ", ".join(str(other) for other in kept if other != step) or "none"
+        raise CheckpointError(
+            f"checkpoint {step} of {workdir} cannot be read ({problem}): restore a copy, or take "
+            f"another one ({others})"
+        )
+    return restored
+
+
 def explain_no_checkpoint(workdir: Path) -> str:
     """Return why a run without a checkpoint cannot be used, and what to do."""
     damaged = Path(workdir) / DAMAGED

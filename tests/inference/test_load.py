@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.checkpoints.reader import CheckpointError
 from maskmim.inference import InferenceError, load
 from maskmim.inference.loaded import in_float32_on_cpu
 from maskmim.interop import own_layout
@@ -48,7 +49,7 @@ def test_what_cannot_be_loaded(workdir, below, keywords, words):
 def test_a_checkpoint_that_is_not_kept_is_named(workdir, tmp_path):
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
-    with pytest.raises(InferenceError, match=r"checkpoint 5 of .* cannot be read"):
+    with pytest.raises(CheckpointError, match=r"checkpoint 5 of .* cannot be read"):
         load(tmp_path / "checkpoints" / "5")
 
 
