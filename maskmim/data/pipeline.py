@@ -145,9 +145,11 @@ def eval_batches(
     threads: int = 4,
     process_index: int = 0,
     process_count: int = 1,
+    first_batch: int = 0,
 ) -> Iterator[Batch]:
     """Return one pass over the records in order, with the last batch padded to full size.
 
+    first_batch: number of the batch to begin with.
     Batches as of `train_batches`, and 'valid' bool[b]: False for padding (black, labels and record
     -1) and for the substitutes of bad records, else True.
     Raises DataError where there are no records and where the batch size does not divide among the
@@ -158,7 +160,7 @@ def eval_batches(
         raise DataError("no images to evaluate: name a source with images in evals")
     count = -(-len(records) // batch_size)
     reader = _Reader(records, spec, decode, transform, 0, threads, "evals.decode")
-    batches = grain.MapDataset.range(count).map(_EvalBatch(reader, batch_size, slots))
+    batches = grain.MapDataset.range(first_batch, count).map(_EvalBatch(reader, batch_size, slots))
     return iter(_prefetch(batches, workers=0))
 
 

@@ -79,12 +79,14 @@ def batches(
     whole: bool = False,
     as_trained: bool = False,
     strict: bool = True,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """Yield one pass over the records, in batches of one size, `padded_size` of their number.
 
     whole:      resize pictures without a crop, and take arrays of the model's size as they are.
     as_trained: add the arrays that only the training augmentation makes, such as views.
     strict:     raise for an unreadable example; otherwise it is not valid.
+    start:      index of the first valid record; its batch is the one of a pass from 0.
     Raises InferenceError.
     """
     evals = bind_evals(config)
@@ -98,12 +100,19 @@ def batches(
     if as_trained:
         transforms += _further(transform, bind_data(config).augment, spec)
     passes = [
-        eval_batches(records, spec=spec, batch_size=size, decode=decode, transform=each)
+        eval_batches(
+            records,
+            spec=spec,
+            batch_size=size,
+            decode=decode,
+            transform=each,
+            first_batch=start // size,
+        )
         for each in transforms
     ]
     try:
         for parts in zip(*passes, strict=True):
-            yield _joined(parts)
+            yield _from(_joined(parts), start)
     except DataError as error:
         raise InferenceError(str(error)) from error
 
@@ -130,6 +139,12 @@ def _joined(parts: tuple[Mapping[str, Any], ...]) -> Batch:
     bad = [int(index) for index in first["bad"] if index >= 0]
     reasons = [reason for reason in first["reason"] if reason]
     return Batch(arrays, first["valid"], first["record"], dict(zip(bad, reasons, strict=True)))
+
+
+def _from(batch: Batch, start: int) -> Batch:
+    """Return a batch whose records before `start` are not valid."""
+    reasons = {index: reason for index, reason in batch.reasons.items() if index >= start}
+    return batch._replace(valid=batch.valid & (batch.records >= start), reasons=reasons)
 
 
 def _further(transform: Callable, augment: Callable, spec: Spec) -> list[Callable]:

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maskmim.data import listing
-from maskmim.data.records import DataError, Example, Records
+from maskmim.data.records import DataError, Records
 from maskmim.inference import attention, batches, encoding, reconstructing
 from maskmim.inference.description import full_text, short_text
 from maskmim.inference.given_mask import GIVEN
@@ -151,7 +151,8 @@ class Model:
     ) -> Iterator[Embedded]:
         """Yield the features of a large source batch by batch, in its order.
 
-        source: what `encode` takes: a folder, a data source. start: index of the first example.
+        source: what `encode` takes: a folder, a data source. start: index of the first example,
+        whose features are those of a pass from 0 to the bit.
         Files that cannot be read are left out and named in `Embedded.unread`; where 64 in a row
         cannot be read, InferenceError is raised. layers, pooling: as of `encode`.
         """
@@ -159,11 +160,12 @@ class Model:
         if not 0 <= start <= len(records):
             raise InferenceError(f"start={start}: the source has {len(records):,} examples")
         name, function = self._encoder(layers, pooling)
-        rest = _From(records, start)
-        for batch in self._batches(rest, strict=False) if len(rest) else ():
+        if start == len(records):
+            return
+        for batch in self._batches(records, strict=False, start=start):
             features = np.asarray(self._programs.call(name, function, batch.arrays))
-            indices = batch.records[batch.valid] + start
-            unread = {rest.name(index): why for index, why in batch.reasons.items()}
+            indices = batch.records[batch.valid]
+            unread = {records.name(index): why for index, why in batch.reasons.items()}
             names = tuple(records.name(int(index)) for index in indices)
             yield Embedded(names, features[batch.valid], indices, unread)
 
@@ -343,21 +345,3 @@ class Model:
             made = self._programs.call(name, function, arrays, *drawn)
             rows.append(jax.tree.map(lambda a, v=batch.valid: np.asarray(a)[v], made))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
-
-
-class _From:
-    """Records from an index on."""
-
-    def __init__(self, records: Records, start: int):
-        self.labels, self.fingerprint = records.labels, records.fingerprint
-        self._records, self._start = records, start
-
-    def __len__(self) -> int:
-        return len(self._records) - self._start
-
-    def __getitem__(self, index: int) -> Example:
-        return self._records[self._start + index]
-
-    def name(self, index: int) -> str:
-        """Return the name of a record."""
-        return self._records.name(self._start + index)

@@ -157,6 +157,16 @@ def test_a_folder_in_a_stream_without_what_cannot_be_read(model, tmp_path):
     assert [list(part.unread) for part in parts] == [["1.png"], []]
     rows = np.concatenate([part.features for part in parts])
     same(rows, model.encode([tmp_path / f"{i}.png" for i in (0, 2, 3, 4, 5)]))
-    (rest,) = model.encode_stream(tmp_path, start=3)
-    assert rest.names == ("3.png", "4.png", "5.png") and list(rest.records) == [3, 4, 5]
-    same(rest.features, rows[2:])
+    rest = list(model.encode_stream(tmp_path, start=3))
+    assert [part.names for part in rest] == [("3.png",), ("4.png", "5.png")]
+    assert [index for part in rest for index in part.records] == [3, 4, 5]
+    np.testing.assert_array_equal(np.concatenate([part.features for part in rest]), rows[2:])
+
+
+def test_a_stream_that_begins_where_nothing_can_be_read(model, tmp_path):
+    for index in range(3):
+        Image.fromarray(PICTURE).save(tmp_path / f"{index}.png")
+    (tmp_path / "2.png").write_bytes(b"cut off")
+    (rest,) = model.encode_stream(tmp_path, start=2)
+    assert rest.features.shape == (0, model.width) and list(rest.unread) == ["2.png"]
+    assert list(model.encode_stream(tmp_path, start=3)) == []
