@@ -47,7 +47,13 @@ def main(argv: list[str] | None = None) -> int:
     check_source(options.data)
     check_output(options.out, force=options.force)
     with activity.during("reading the model and listing the files"):
-        model = load(options.source, size=options.size)
+        model = load(
+            options.source,
+            size=options.size,
+            heads=options.heads,
+            mean=options.mean,
+            std=options.std,
+        )
         embedding = prepare(
             model.loaded,
             options.data,
@@ -85,6 +91,15 @@ def _layers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(message) from None
 
 
+def _statistics(text: str) -> tuple[float, ...]:
+    """Return one number per channel that a text lists: a type of argparse."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        message = f"expected a number per channel, as 0.5,0.5,0.5, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
 def _size(text: str) -> int | tuple[int, ...]:
     """Return the size that a text names, '224' or '16x224x224': a type of argparse."""
     parts = text.replace(",", "x").split("x")
@@ -103,6 +118,9 @@ def _parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--pooling", help="mean, class, class_mean, or tokens for every patch; default: the run's")
     add("--layers", type=_layers, metavar="N,N", help="blocks, as --layers=3,-1; default: output")
     add("--size", type=_size, help="of the inputs, as 224; default: that of the weights")
+    add("--heads", type=positive_number, help="of a weights file without config.json beside it")
+    add("--mean", type=_statistics, metavar="M,M,M", help="of such a file, in [0, 1]")
+    add("--std", type=_statistics, metavar="S,S,S", help="of such a file, in [0, 1]")
     add("--batch-size", type=positive_number, default=BATCH_SIZE, help=f"default: {BATCH_SIZE}")
     add("--window", type=number, metavar="SECONDS", help="a row for each window of a file")
     add("--stride", type=number, metavar="SECONDS", help="between windows; default: --window")

@@ -26,6 +26,8 @@ GIVEN = ["--source=/nowhere", "--data=folder:/nowhere", "--out=OUT/f.npz"]
         (["--window=2", "--stride=-1"], "--stride -1: give seconds"),
         (["--layers=last"], "expected numbers of blocks, as --layers=3,-1, got 'last'"),
         (["--size=big"], "expected a size, as 224 or 16x224x224, got 'big'"),
+        (["--heads=0"], "expected a whole number of at least 1, got '0'"),
+        (["--mean=0.5;0.5"], "expected a number per channel, as 0.5,0.5,0.5, got '0.5;0.5'"),
         (["--batch=3"], "unknown flag '--batch'"),
         ([], "there is nothing at '/nowhere'"),
     ],

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel, ViTMAEModel
 
+from maskmim import embed
 from maskmim.inference import InferenceError, load
 from maskmim.interop import huggingface, mae_official
 from maskmim.interop.difference import WeightsError
@@ -78,6 +80,18 @@ def test_the_heads_of_a_file_alone(mae_folder, tmp_path):
     close(model.encode(images), whole.encode(images))
     with pytest.raises(InferenceError, match="an encoder without its decoder"):
         model.reconstruct(images)
+
+
+def test_the_heads_of_a_file_alone_are_flags_of_embed(mae_folder, tmp_path):
+    arrays = load_file(mae_folder / "model.safetensors")
+    file, photos, out = (tmp_path / name for name in ("encoder.safetensors", "photos", "f.npz"))
+    save_file({name: a for name, a in arrays.items() if not name.startswith("decoder.")}, file)
+    photos.mkdir()
+    for number, pixels in enumerate(pictures(32)):
+        Image.fromarray(pixels).save(photos / f"{number}.png")
+    flags = ["--heads=2", "--mean=0.4,0.5,0.6", "--std=0.2,0.25,0.3"]
+    embed.main([f"--source={file}", f"--data=folder:{photos}", f"--out={out}", *flags])
+    close(np.load(out)["features"], load(mae_folder).encode(photos))
 
 
 def test_dinov2_with_registers(tmp_path):
