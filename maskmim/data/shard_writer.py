@@ -152,12 +152,13 @@ def lock_folder(out: Path) -> Iterator[None]:
     """Lock a folder against a second process, which gets a DataError."""
     handle = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another process writes into {out}: wait for it, or choose another --out"
+            ) from None
         yield
-    except BlockingIOError:
-        raise DataError(
-            f"another process converts into {out}: wait for it, or choose another --out"
-        ) from None
     finally:
         os.close(handle)
 

@@ -262,7 +262,7 @@ def test_workers_do_not_change_the_bytes(tmp_path):
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path):
     folder, out = classes(tmp_path / "in", 3), tmp_path / "out"
     out.mkdir()
-    with shard_writer.lock_folder(out), pytest.raises(DataError, match="another process converts"):
+    with shard_writer.lock_folder(out), pytest.raises(DataError, match="another process writes"):
         run(f"labelled:{folder}", out)
     assert run(f"labelled:{folder}", out) == errors.DONE
 
