@@ -71,7 +71,7 @@ def sheet(columns, **options):
 SHORT = "--config.input.size=32,32 --config.log.every_steps=100 --config.evals.monitors="
 flags = f"""
 --config vqgan:small,adversarial=False --config.model.levels=1,2,4 --config.model.width=16
---config.train.epochs=3 {SHORT} --workdir runs/codes
+--config.train.epochs=2 {SHORT} --workdir runs/codes
 """
 with contextlib.redirect_stderr(sys.stdout):
     train.main(flags.split())
@@ -93,7 +93,7 @@ for row in read_metrics("runs/codes/metrics.jsonl"):
 
 # %%
 flags = f"""
---config maskgit:small,tokenizer=runs/codes --config.model.variant=3x96x3 --config.train.epochs=5
+--config maskgit:small,tokenizer=runs/codes --config.model.variant=3x96x3 --config.train.epochs=3
 --config.train.batch_size=32 --config.evals.at_end= {SHORT} --workdir runs/generator
 """
 with contextlib.redirect_stderr(sys.stdout):

@@ -78,7 +78,9 @@ OPTIONS = {"profile": "STEPS: trace this many steps into WORKDIR/profile, for XP
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    timeline, shutdown = Timeline(before=process_age()), Shutdown()
+    # A call from Python, as in a notebook, is not the life of its process.
+    before = process_age() if argv is None else 0.0
+    timeline, shutdown = Timeline(before=before), Shutdown()
     with StopSignals(timeline, lambda why: shutdown.report_and_end(errors.SAVED, why)) as stop:
         flags = {**OPTIONS, **processes.FLAGS}
         with activity.during("reading the config"):

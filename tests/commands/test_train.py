@@ -1,9 +1,14 @@
-"""The compilation cache that the command sets up before it trains."""
+"""What the command sets up before it trains: the compilation cache, the time it counts."""
+
+import sys
 
 import jax
 import pytest
 
+from maskmim import train
 from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+from maskmim.runtime.timeline import Timeline
 from maskmim.train import keep_programs, processor
 
 
@@ -33,3 +38,18 @@ def test_no_folder_keeps_nothing(tmp_path, folder_of_programs):
     config = load("configs/mae.py:tiny", ["process.compile_cache="])
     keep_programs(config, tmp_path)
     assert folder_of_programs() is None
+
+
+def test_a_call_from_python_is_not_the_life_of_its_process(monkeypatch):
+    ages = []
+
+    def timeline(*, before):
+        ages.append(before)
+        return Timeline(before=before)
+
+    monkeypatch.setattr(train, "Timeline", timeline)
+    monkeypatch.setattr(sys, "argv", ["train", "--config=nothing"])
+    for argv in (["--config=nothing"], None):
+        with pytest.raises(ConfigError):
+            train.main(argv)
+    assert ages[0] == 0 < ages[1]
