@@ -176,8 +176,8 @@ sheet(
 
 # %% [markdown]
 # **Which guesses stay** decides how varied samples are. Without noise in the order (temperature 0) the likeliest codes
-# come first, those of plain surfaces, and pictures become flat; with much noise, as in a random order, they become
-# busy. `generation` is a section of the config: `--config.generation.temperature=2.0`, `.steps=8`.
+# come first, and samples tend to be alike; with much noise, as in a random order, they vary more and fit together
+# less. `generation` is a section of the config: `--config.generation.temperature=2.0`, `.steps=8`.
 
 # %%
 decode = jax.jit(parallel.decode, static_argnames=("logits_of", "steps", "order"))
