@@ -124,7 +124,11 @@ def _parse_options(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=positive_number, default=BATCH_SIZE, help=f"default: {BATCH_SIZE}")
     add("--window", type=number, metavar="SECONDS", help="a row for each window of a file")
     add("--stride", type=number, metavar="SECONDS", help="between windows; default: --window")
-    add("--force", action="store_true", help="replace OUT, and rows of another command")
+    add(
+        "--force",
+        action="store_true",
+        help="begin anew: replace OUT, and rows of an earlier command",
+    )
     return parser.parse_args(argv)
 
 

@@ -268,8 +268,9 @@ class _Reader:
             except BadImage as error:
                 first = first or error
         raise TooManyBadImages(
-            f"{min(TRIES, total)} images in a row cannot be read, from {self.records.name(index)} "
-            f"on ({first}): check the data, input.channels and data.decode"
+            f"{count_of(min(TRIES, total), 'image')} in a row cannot be read, from "
+            f"{self.records.name(index)} on ({first}): check the data, input.channels and "
+            "data.decode"
         )
 
     def _arrays(

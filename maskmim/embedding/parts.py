@@ -18,7 +18,11 @@ from maskmim.files import write_atomic
 SETTINGS = "settings.json"
 STATE = "state"
 # Keys of the settings whose text would tell people nothing.
-OPAQUE = {"model": "weights or another config", "files": "files in the source"}
+OPAQUE = {
+    "model": "weights or another config",
+    "files": "files in the source",
+    "sample": "content of files in the source",
+}
 
 
 class Part(NamedTuple):
@@ -55,18 +59,17 @@ class Parts:
     def open(self, *, force: bool) -> None:
         """Take the parts that are in the folder. Raises EmbedError for those of other settings.
 
-        force: delete these and begin anew.
+        force: delete all parts and begin anew.
         """
         path = self.folder / SETTINGS
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if stored is not None and stored != self._settings:
-            if not force:
-                raise EmbedError(_difference(self.folder, stored, self._settings))
+        if force:
             for old in self.folder.iterdir():
                 old.unlink()
-            stored = None
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if stored is None:
             write_atomic(path, json.dumps(self._settings, indent=1))
+        elif stored != self._settings:
+            raise EmbedError(_difference(self.folder, stored, self._settings))
         while self._path(self.count).is_file():
             self.count += 1
 

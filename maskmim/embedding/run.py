@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maskmim import __version__
-from maskmim.data.records import TooManyBadImages
+from maskmim.data.records import TooManyBadImages, content_sample
 from maskmim.data.shard_writer import lock_folder
 from maskmim.embedding.encoder import Encoder
 from maskmim.embedding.outputs import write_table
@@ -70,6 +70,7 @@ def prepare(
     settings = {
         "model": encoder.identity(),
         "files": source.records.fingerprint,
+        "sample": content_sample(source.records),
         "batch-size": batch_size,
         **decisive,
     }

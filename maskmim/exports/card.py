@@ -15,7 +15,7 @@ from maskmim.errors import count_of
 from maskmim.evals.report import probe_table
 from maskmim.exports.preprocessing import crop_fraction
 from maskmim.exports.provenance import Licence
-from maskmim.exports.subject import Subject
+from maskmim.exports.subject import AVERAGE, TRAINED, Subject
 from maskmim.interop.initial_weights import describe
 
 # Sections of the config that make the recipe, in the order of the computation.
@@ -65,7 +65,8 @@ def _metadata(subject: Subject, library: str, licence: Licence) -> str:
 
 def _summary(subject: Subject) -> str:
     seen = subject.step * subject.config.train.batch_size
-    kind = {"trained": "the trained ones"}.get(subject.weights, f"the average {subject.weights!r}")
+    kinds = {TRAINED: "the trained ones", AVERAGE: "their moving average"}
+    kind = kinds.get(subject.weights, f"the average {subject.weights!r}")
     return (
         f"Exported by maskmim {__version__} from step {subject.step:,} of a training by masked "
         f"modelling ({count_of(seen, 'example')} seen); the weights are {kind}, in float32."
@@ -114,6 +115,8 @@ def _results(subject: Subject) -> str:
     parts = []
     if results and results.get("step") != subject.step:
         parts.append(f"Measured at step {results.get('step')}, not at that of these weights.")
+    if results and not subject.is_evaluated:
+        parts.append("Measured with the averaged weights of the run, not with these.")
     probes = results.get("probes")
     if probes:
         parts.append(f"```\n{probe_table(probes).strip()}\n```")

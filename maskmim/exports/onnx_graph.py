@@ -24,9 +24,9 @@ from maskmim.types import Array
 FILE = "encode.onnx"
 MOST_BYTES = 1_000_000_000
 MISSING = (
-    "--to onnx needs jax2onnx, which is not installed. It asks for an older orbax-checkpoint than "
-    "maskmim, though it exports without it, so install it beside: pip install --no-deps jax2onnx "
-    "&& pip install onnx onnx-ir onnxruntime einops equinox dm-pix"
+    "--to onnx needs jax2onnx, which is not installed: pip install --no-deps jax2onnx && pip "
+    "install onnx onnx-ir onnxruntime einops equinox dm-pix (without --no-deps, pip would replace "
+    "orbax-checkpoint by a version that is too old for maskmim)"
 )
 LOAD = """import numpy as np
 import onnxruntime

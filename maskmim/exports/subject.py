@@ -20,7 +20,8 @@ from maskmim.training.build import build_method
 from maskmim.tree_paths import leaf_path, named_leaves
 from maskmim.types import Net, Spec, Tree
 
-EVALUATED, TRAINED = "evaluated", "trained"
+# AVERAGE is that of `config.ema`.
+EVALUATED, TRAINED, AVERAGE = "evaluated", "trained", "average"
 
 
 class ExportError(UserError, ValueError):
@@ -33,7 +34,8 @@ class Subject(NamedTuple):
     config:  of the run.
     spec, net: its network, which computes in float32 and by no form of attention of this machine.
     params:  nested dicts of numpy float32.
-    weights: which weights of the run they are: 'evaluated', 'trained' or the name of an average.
+    weights: which weights of the run they are: 'trained' or the name of an average.
+    is_evaluated: whether the run's evaluations, and so its results, are of these weights.
     step:    of the checkpoint.
     origin:  what the checkpoint records of its data and of what it began from.
     results: content of results.json, {} without one.
@@ -44,6 +46,7 @@ class Subject(NamedTuple):
     net: Net
     params: Tree
     weights: str
+    is_evaluated: bool
     step: int
     origin: Mapping[str, Any]
     results: Mapping[str, Any]
@@ -73,11 +76,24 @@ def read_subject(workdir: Path, weights: str | None = None) -> Subject:
     ExportError for weights that the run lacks.
     """
     trained = load_trained(workdir)
-    params, name = _chosen(trained, weights or EVALUATED, workdir)
+    copies = averages(trained.variables.params, trained.variables.extra)
+    evaluated = _evaluated_name(trained, copies)
+    name = evaluated if weights in (None, EVALUATED) else weights
+    params = _weights(trained, name, copies, workdir)
     spec, net = exact_network(trained.config)
     params = jax.tree.map(_as_float32, params)
     results = _read_results(workdir / "results.json")
-    return Subject(trained.config, spec, net, params, name, trained.step, trained.origin, results)
+    return Subject(
+        config=trained.config,
+        spec=spec,
+        net=net,
+        params=params,
+        weights=name,
+        is_evaluated=name == evaluated,
+        step=trained.step,
+        origin=trained.origin,
+        results=results,
+    )
 
 
 def exact_network(config: ConfigDict) -> tuple[Spec, Net]:
@@ -95,25 +111,32 @@ def _as_float32(leaf: Any) -> np.ndarray:
     return array.astype(np.float32) if jax.dtypes.issubdtype(array.dtype, np.floating) else array
 
 
-def _chosen(trained: TrainedRun, weights: str, workdir: Path) -> tuple[Tree, str]:
-    """Return the params that are meant, and their name."""
-    params, extra = trained.variables.params, trained.variables.extra
-    evaluated = trained.evaluated.params
+def _evaluated_name(trained: TrainedRun, copies: Mapping[str, Any]) -> str:
+    """Return the name of the weights that evaluation reads; EVALUATED for one of several copies."""
+    if trained.config.ema is not None:
+        return AVERAGE
+    if "encode_student" not in trained.method.apply:
+        return TRAINED
+    return next(iter(copies)) if len(copies) == 1 else EVALUATED
+
+
+def _weights(
+    trained: TrainedRun, name: str, copies: Mapping[str, Any], workdir: Path
+) -> dict[str, Any]:
+    """Return the params of a name. copies: {name of an average: {path: array}}."""
+    params, evaluated = trained.variables.params, trained.evaluated.params
     # Running averages of batch norms, which evaluation adds, belong to any of the weights.
-    norms = {name: part for name, part in evaluated.items() if name not in params}
-    if weights == TRAINED:
-        return {**params, **norms}, TRAINED
-    own_teacher = "encode_student" in trained.method.apply and trained.config.ema is None
-    if weights == EVALUATED and not own_teacher:
-        return evaluated, "average" if trained.config.ema is not None else TRAINED
-    copies = averages(params, extra)
-    name = next(iter(copies), weights) if weights == EVALUATED and len(copies) == 1 else weights
+    norms = {part: values for part, values in evaluated.items() if part not in params}
+    if name == TRAINED:
+        return {**params, **norms}
+    if name == AVERAGE and trained.config.ema is not None:
+        return evaluated
     if name not in copies:
         known = ", ".join(map(repr, (EVALUATED, TRAINED, *copies)))
-        raise ExportError(f"--weights={weights}: {workdir} keeps no such weights; it has {known}")
+        raise ExportError(f"--weights={name}: {workdir} keeps no such weights; it has {known}")
     leaves = {**dict(named_leaves(params)), **copies[name]}
     whole = jax.tree.map_with_path(lambda path, _: leaves[leaf_path(path)], params)
-    return {**whole, **norms}, name
+    return {**whole, **norms}
 
 
 def _read_results(path: Path) -> dict[str, Any]:

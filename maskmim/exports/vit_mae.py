@@ -50,7 +50,8 @@ def vit_mae(subject: Subject, encoder: Vit) -> Counterpart | None:
     arrays = huggingface.export(subject.net, subject.params)
     remark = (
         "ViTMAEModel hides patches at random, features too: for features of whole pictures, "
-        "export again with --encoder-only, or set mask_ratio=0 and undo the order of its noise."
+        "export again with --encoder-only, or give from_pretrained mask_ratio=0.0, and the model "
+        "noise=torch.arange(N).expand(B, N) for B images of N patches, which keeps their order."
     )
     config = _config(subject, encoder, normalised=targets[0] == NORMALISED)
     return Counterpart("ViTMAEForPreTraining", config, arrays, LOAD, (remark,))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from maskmim.evals.evaluation import left_out
 from maskmim.evals.features import POOLINGS, pool_class, pool_mean
@@ -51,7 +52,9 @@ def pooling_of(name: str | None, loaded: Loaded) -> tuple[str, Callable[[Encoded
     name = loaded.config.evals.pooling if name == AS_EVALUATED else name
     if name not in POOLINGS_HERE:
         known = ", ".join(map(repr, POOLINGS_HERE))
-        raise InferenceError(f"pooling={name!r}: use one of {known}, or None for every patch token")
+        raise InferenceError(
+            f"pooling={name!r}: use one of {known}; for every patch token None, in commands tokens"
+        )
     if "class" in name and has_registers_alone(loaded.variables.params):
         raise InferenceError(
             f"pooling={name!r} needs a class token, this encoder has registers alone: use 'mean'"
@@ -143,10 +146,13 @@ def pooled_by(
 
 
 def block_number(layer: int, depth: int) -> int:
-    """Return the index of a block, counted from the last where negative; raise InferenceError."""
-    if not -depth <= layer < depth:
+    """Return the index of a block, counted from the last where negative.
+
+    Raises InferenceError for what is no number of a block.
+    """
+    if not isinstance(layer, int | np.integer) or not -depth <= layer < depth:
         raise InferenceError(
-            f"layer {layer}: the blocks are 0 to {depth - 1}, or -1 (the last) to {-depth}"
+            f"layer={layer!r}: the blocks are 0 to {depth - 1}, or -1 (the last) to {-depth}"
         )
     return layer % depth
 

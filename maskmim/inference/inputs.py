@@ -182,6 +182,8 @@ def _item(item: Any, name: str, spec: Spec, kind: str) -> Any:
         path = Path(item).expanduser()
         if not path.exists():
             raise InferenceError(f"there is no file {str(item)!r}: give {FORMS[kind]}")
+        if path.is_dir():
+            raise InferenceError(f"{str(item)!r} is a folder in a list: give a folder alone")
         return path
     if isinstance(item, bytes | Sound):
         return item
@@ -212,7 +214,10 @@ def _of_pillow(image: Image.Image, spec: Spec) -> Any:
         content = io.BytesIO()
         image.save(content, "TIFF")
         return content.getvalue()
-    upright = ImageOps.exif_transpose(image)
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except (ValueError, OSError) as error:
+        raise InferenceError(f"a picture of Pillow cannot be read: {error}") from error
     if upright.mode in ("P", "PA") and "transparency" in upright.info:
         upright = upright.convert("RGBA")
     pixels = np.asarray(upright.convert(MODES[spec.channels]))
@@ -225,11 +230,13 @@ def _as_array(item: Any, name: str, kind: str) -> np.ndarray:
         array = np.asarray(item)
     except (TypeError, ValueError) as error:
         raise InferenceError(f"{name} is no array ({error}): give {FORMS[kind]}") from None
-    if array.dtype.kind not in "uif" or 0 in array.shape:
-        what = (
-            f"{array.dtype}{list(array.shape)}" if array.dtype.kind != "O" else type(item).__name__
-        )
-        raise InferenceError(f"{name} is {what}: give {FORMS[kind]}")
+    if array.dtype.kind == "O":
+        raise InferenceError(f"{name} is {type(item).__name__}: give {FORMS[kind]}")
+    what = f"{name} is {array.dtype}{list(array.shape)}"
+    if array.dtype.kind not in "uif":
+        raise InferenceError(f"{what}, whose values are no numbers: give {FORMS[kind]}")
+    if 0 in array.shape:
+        raise InferenceError(f"{what}, which is empty: give {FORMS[kind]}")
     return array
 
 
@@ -262,7 +269,9 @@ def _levels(array: np.ndarray, name: str, spec: Spec) -> np.ndarray:
     except BadImage:
         first = array.shape[-3] in (1, 3, 4)
         hint = (
-            ": channels come last, move the first of these axes behind the others" if first else ""
+            ": channels come last, move the first of these axes behind the others"
+            if first
+            else ": give [H, W, C], and pictures of one channel as [N, H, W, 1] or one by one"
         )
         raise InferenceError(
             f"{name} has the shape {sides(array.shape)}, this model takes {spec.channels} "

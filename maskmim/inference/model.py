@@ -17,7 +17,7 @@ from maskmim.inference import attention, batches, encoding, reconstructing
 from maskmim.inference.description import full_text, short_text
 from maskmim.inference.given_mask import GIVEN
 from maskmim.inference.inputs import Kind, kind_of, records_of
-from maskmim.inference.loaded import InferenceError, Loaded, sides, with_size
+from maskmim.inference.loaded import InferenceError, Loaded, with_size
 from maskmim.inference.programs import Programs
 from maskmim.inference.reconstructing import Reconstruction
 from maskmim.training.build import bind_evals
@@ -40,6 +40,13 @@ class Embedded(NamedTuple):
     features: np.ndarray
     records: np.ndarray
     unread: dict[str, str]
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return a whole number; raise InferenceError, which names the keyword, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InferenceError(f"{name}={value!r}: give a whole number")
+    return int(value)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -153,10 +160,11 @@ class Model:
 
         source: what `encode` takes: a folder, a data source. start: index of the first example,
         whose features are those of a pass from 0 to the bit.
-        Files that cannot be read are left out and named in `Embedded.unread`; where 64 in a row
-        cannot be read, InferenceError is raised. layers, pooling: as of `encode`.
+        Files that cannot be read are left out and named in `Embedded.unread`; a part may have
+        none but such. Where 64 in a row, or all, cannot be read, InferenceError is raised.
+        layers, pooling: as of `encode`.
         """
-        records = self._records(source)
+        records, start = self._records(source), whole_number("start", start)
         if not 0 <= start <= len(records):
             raise InferenceError(f"start={start}: the source has {len(records):,} examples")
         name, function = self._encoder(layers, pooling)
@@ -184,6 +192,8 @@ class Model:
         """
         here = self._at(size)
         _, where, grid = encoding.stream_tokens(here.loaded, stream)
+        if isinstance(layer, Sequence):
+            raise InferenceError(f"layer={layer!r}: give the number of one block")
         name, function = here._encoder(layer, None)
         tokens = here._map(name, function, here._records(images))
         tokens = tokens if layer is None else tokens[:, 0]
@@ -209,6 +219,8 @@ class Model:
         Raises InferenceError for networks that are no ViT.
         """
         here = self._at(size)
+        if rollout is not True and not isinstance(layer, int | np.integer):
+            raise InferenceError(f"layer={layer!r}: give the number of a block, -1 for the last")
         if rollout:
             name, function = ("rollout", stream), attention.rollout(here.loaded, stream)
         else:
@@ -224,7 +236,7 @@ class Model:
         images: or a number of black ones, for samplers that do not look at them.
         seed:   image number i gets the same mask for a seed, whatever else is given.
         """
-        here = self._at(size)
+        here, seed = self._at(size), whole_number("seed", seed)
         function = reconstructing.hidden_by(here.loaded, stream)
         if not isinstance(images, int | np.integer):
             return here._map(("mask", stream), function, here._records(images), seed)
@@ -249,7 +261,7 @@ class Model:
               image. None: the run's sampler draws them from `seed`, as `mask` returns them.
         Raises InferenceError where the model predicts no pixels, and for a mask that does not fit.
         """
-        here = self._at(size)
+        here, seed = self._at(size), whole_number("seed", seed)
         records, hidden, method = here._records(images), None, here.loaded.method
         count = None
         if mask is not None:
@@ -280,15 +292,18 @@ class Model:
         return self if size is None else self.at_size(size)
 
     def _sides(self, size: Size) -> tuple[int, ...]:
-        """Return a whole size; raise InferenceError for one of another number of axes."""
+        """Return a whole size; raise InferenceError for what is none of this model's inputs."""
         if isinstance(size, int | np.integer):
             size = (*self.size[:-2], int(size), int(size))
-        wanted = tuple(int(side) for side in size)
-        if len(wanted) != len(self.size) or min(wanted) < 1:
+        given = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else ()
+        if len(given) != len(self.size) or not all(
+            isinstance(side, int | np.integer) and side > 0 for side in given
+        ):
             raise InferenceError(
-                f"size={sides(wanted)}: give {len(self.size)} sides, as {sides(self.size)}"
+                f"size={size!r}: give a side, or all {len(self.size)} of them as {self.size}; "
+                "sides are whole numbers of at least 1"
             )
-        return wanted
+        return tuple(map(int, given))
 
     def _records(self, images: Any) -> Records:
         try:

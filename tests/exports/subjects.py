@@ -23,7 +23,7 @@ def subject_of(name: str, *overrides: str, seed: int = 0) -> Subject:
         return 1 + noise if is_factor else noise
 
     params = jax.tree.map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0)))
-    return Subject(config, spec, net, params, "trained", 5, {}, {})
+    return Subject(config, spec, net, params, "trained", True, 5, {}, {})
 
 
 def inputs_of(subject: Subject, seed: int = 1) -> np.ndarray:

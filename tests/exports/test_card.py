@@ -85,6 +85,15 @@ def test_results_of_another_step_are_said_to_be(subject):
     assert "the run has no results.json" in text_of(subject)
 
 
+def test_results_of_other_weights_are_said_to_be(subject):
+    measured = subject._replace(results=results([0.5]) | {"step": subject.step})
+    words = "Measured with the averaged weights of the run, not with these."
+    assert words not in text_of(measured)
+    assert words in text_of(measured._replace(is_evaluated=False))
+    averaged = text_of(measured._replace(weights="average"))
+    assert "the weights are their moving average" in averaged
+
+
 def test_the_licence_of_weights_begun_from_is_carried_along(subject, tmp_path):
     first = {**BEGAN, "file": str(tmp_path / "mae.safetensors")}
     origin = {"began": {**BEGAN, "run": "runs/b", "step": 9, "weights": "trained", "began": first}}

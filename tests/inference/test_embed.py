@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,30 @@ def test_continuing_gives_the_same_bytes(model, photos, tmp_path, monkeypatch, e
     assert not (tmp_path / "f.npz.parts").exists()
 
 
+def test_rows_of_other_content_are_not_continued(model, photos, tmp_path, monkeypatch):
+    copy, out = tmp_path / "photos", tmp_path / "f.npz"
+    shutil.copytree(photos / "b", copy)
+    settings = prepare(model.loaded, f"folder:{copy}", batch_size=4).settings
+    parts = run.Parts(out, settings)
+    parts.folder.mkdir()
+    parts.open(force=False)
+    changed = bytearray((copy / "0.png").read_bytes())
+    changed[-20] ^= 255
+    (copy / "0.png").write_bytes(changed)
+    with pytest.raises(EmbedError, match="with other content of files in the source: repeat"):
+        prepare(model.loaded, f"folder:{copy}", batch_size=4).write(out)
+
+
+def test_force_begins_anew_where_the_command_is_the_same(model, photos, tmp_path):
+    out = tmp_path / "f.npz"
+    embedding = prepare(model.loaded, f"folder:{photos}", batch_size=4)
+    parts = run.Parts(out, embedding.settings)
+    parts.folder.mkdir()
+    parts.open(force=False)
+    (parts.folder / "000000.npz").write_bytes(b"rows of old content")
+    assert embedding.write(out, force=True).bad == 1
+
+
 KILLED = """
 import os, signal, sys
 from maskmim import embed
@@ -208,7 +233,7 @@ def test_the_rows_are_those_that_probes_see(model, workdir, tmp_path):
     ("options", "error", "message"),
     [
         ({"pooling": "max"}, InferenceError, "pooling='max': use one of"),
-        ({"layers": (7,)}, InferenceError, "layer 7: the blocks are 0 to"),
+        ({"layers": (7,)}, InferenceError, "layer=7: the blocks are 0 to"),
         ({"cut": Cut(2.0, 1.0)}, EmbedError, "this model sees pictures"),
     ],
 )

@@ -123,6 +123,9 @@ def test_another_size(model, photographs, capsys):
         (np.zeros((3, 32, 32, 2)).transpose(3, 0, 1, 2), "channels come last"),
         (np.zeros(32), r"shape \[32\]: give arrays \[H, W, C\]"),
         ([None], "image 0 is NoneType"),
+        (PICTURE > 9, r"is bool\[\d+, \d+, 3\], whose values are no numbers"),
+        (PICTURE[:0], "which is empty"),
+        (["tests"], "'tests' is a folder in a list: give a folder alone"),
         ({"depth": PICTURE}, "this model takes image; given were depth"),
         ([b"no picture"], "image 0: it cannot be read"),
     ],
@@ -135,10 +138,16 @@ def test_what_is_no_image(model, images, words):
 @pytest.mark.parametrize(
     ("keywords", "words"),
     [
-        ({"pooling": "max"}, "use one of 'class', 'mean', 'class_mean', or None"),
-        ({"layers": 2}, r"layer 2: the blocks are 0 to 1, or -1 \(the last\) to -2"),
+        (
+            {"pooling": "max"},
+            "use one of 'class', 'mean', 'class_mean'; for every patch token None, in commands",
+        ),
+        ({"layers": 2}, r"layer=2: the blocks are 0 to 1, or -1 \(the last\) to -2"),
         ({"layers": ()}, "give numbers of blocks"),
         ({"layers": 0.5}, "give numbers of blocks"),
+        ({"size": "96"}, "size='96': give a side, or all 2 of them as .*whole numbers"),
+        ({"size": 0}, "sides are whole numbers of at least 1"),
+        ({"size": 48.0}, "sides are whole numbers of at least 1"),
     ],
 )
 def test_what_the_encoder_lacks(model, keywords, words):
@@ -170,3 +179,28 @@ def test_a_stream_that_begins_where_nothing_can_be_read(model, tmp_path):
     (rest,) = model.encode_stream(tmp_path, start=2)
     assert rest.features.shape == (0, model.width) and list(rest.unread) == ["2.png"]
     assert list(model.encode_stream(tmp_path, start=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model: model.at_size(None), "size=None: give a side"),
+        (lambda model: model.features_map(PICTURE, layer=(0, 1)), r"layer=\(0, 1\): give the n"),
+        (lambda model: model.attention(PICTURE, layer=None), "layer=None: give the number"),
+        (lambda model: model.attention(PICTURE, layer=1.0), "layer=1.0: give the number"),
+        (lambda model: model.mask(PICTURE, seed=1.5), "seed=1.5: give a whole number"),
+        (lambda model: model.mask(PICTURE, seed=None), "seed=None: give a whole number"),
+        (lambda model: model.reconstruct(PICTURE, seed="a"), "seed='a': give a whole number"),
+        (lambda model: next(model.encode_stream(PICTURE, start=2.5)), "start=2.5: give a whole"),
+    ],
+)
+def test_keywords_of_another_type(model, call, words):
+    with pytest.raises(InferenceError, match=words):
+        call(model)
+
+
+def test_a_picture_of_pillow_that_is_closed(model):
+    picture = Image.fromarray(PICTURE)
+    picture.close()
+    with pytest.raises(InferenceError, match="a picture of Pillow cannot be read: Operation on"):
+        model.encode(picture)
