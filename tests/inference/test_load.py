@@ -37,7 +37,11 @@ def test_what_it_says(workdir, model):
         ("nowhere", {}, "there is nothing at .*nowhere"),
         ("", {"heads": 2}, "is a run, whose config says all of it: leave heads"),
         ("", {"size": 30}, r"size=30x30: .*do not divide into patches of 8x8.*trained with 32x32"),
-        ("", {"size": (8, 32, 32)}, r"size=\(8, 32, 32\): give a side, or all 2 of them as \(32, 32\)"),
+        (
+            "",
+            {"size": (8, 32, 32)},
+            r"size=\(8, 32, 32\): give a side, or all 2 of them as \(32, 32\)",
+        ),
         ("", {"batch_size": 0}, "batch_size=0: give 1 or more"),
     ],
 )
