@@ -33,7 +33,7 @@ from maskmim.targets.pixels import patches
 from maskmim.training.build import build_method
 from maskmim.types import Variables
 
-DINO = (vision_layouts.DINOV2_WITH_REGISTERS, vision_layouts.DINOV2)
+DINO = vision_layouts.DINOV2, vision_layouts.DINOV2_WITH_REGISTERS
 # Of transformers' configs and of timm and MAE, whose files do not say it.
 EPSILON = 1e-6
 DECODER_HEADS = 16
@@ -91,18 +91,17 @@ def of_file(text: str, said: Said) -> Loaded:
     for file in files:
         arrays |= read_arrays(file)
     facts = read_facts(files[0].parent)
-    dino = next((each for each in DINO if each.table[0] in each.canonical(arrays)), None)
-    is_dino = dino is not None and any(".lambda1" in name for name in arrays)
-    shape = _dino_shape(dino.canonical(arrays)) if is_dino else _vit_shape(text, arrays)
+    dino = _dino_layout(arrays)
+    shape = _dino_shape(dino.canonical(arrays)) if dino else _vit_shape(text, arrays)
     config, remarks = _config(shape, facts, said, text)
     config = in_float32_on_cpu(config)
     spec, method = build_method(config)
     shapes = shapes_of(method.net)
-    if is_dino:
+    if dino:
         own = {name.removeprefix("encoder/"): one for name, one in shapes.items()}
         own = {name: one for name, one in own.items() if name != "positions"}
         patch = (*shape.patch, shape.channels)
-        params = {"encoder": vision.load(DINO, str(files[0]), own, patch)}
+        params = {"encoder": vision.load((dino,), str(files[0]), own, patch)}
     else:
         model = begin_file.Model(spec, method.net, shapes, config.model)
         source = begin_file.of_file(text, model, Selection())
@@ -169,6 +168,15 @@ def _vit_shape(text: str, arrays: Arrays) -> Shape:
     depth, hidden = _depth(encoders), _hidden(encoders)
     width, channels, *patch = kernel.shape
     return Shape(depth, width, hidden, tuple(patch), channels, table.shape[-2], 0, decoder)
+
+
+def _dino_layout(arrays: Arrays) -> vision.Layout | None:
+    """Return the layout of a DINOv2 of transformers; None for other arrays."""
+    plain, with_registers = DINO
+    named = plain.canonical(arrays)
+    if plain.table[0] not in named or not any(".lambda1" in name for name in arrays):
+        return None
+    return with_registers if "embeddings.register_tokens" in named else plain
 
 
 def _dino_shape(named: Arrays) -> Shape:

@@ -7,7 +7,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel, ViTMAEModel
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    ViTMAEModel,
+)
 
 from maskmim import embed
 from maskmim.inference import InferenceError, load
@@ -94,18 +100,21 @@ def test_the_heads_of_a_file_alone_are_flags_of_embed(mae_folder, tmp_path):
     close(np.load(out)["features"], load(mae_folder).encode(photos))
 
 
-def test_dinov2_with_registers(tmp_path):
+@pytest.mark.parametrize("registers", [0, 3])
+def test_dinov2(tmp_path, registers):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Dinov2WithRegistersConfig(
-        **sizes, image_size=32, patch_size=8, num_register_tokens=3, layer_norm_eps=1e-6
-    )
-    theirs = randomised(Dinov2WithRegistersModel(config)).eval()
+    sizes |= {"image_size": 32, "patch_size": 8, "layer_norm_eps": 1e-6}
+    if registers:
+        config = Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers)
+        theirs = randomised(Dinov2WithRegistersModel(config)).eval()
+    else:
+        theirs = randomised(Dinov2Model(Dinov2Config(**sizes))).eval()
     theirs.save_pretrained(tmp_path)
     model, images = load(tmp_path, mean=MEAN, std=STD, crop=False), pictures(32)
     with torch.no_grad():
         tokens = theirs(as_torch(images)).last_hidden_state
     close(model.encode(images, pooling="class"), tokens[:, 0])
-    close(model.features_map(images).reshape(2, 16, 32), tokens[:, 4:])
+    close(model.features_map(images).reshape(2, 16, 32), tokens[:, 1 + registers :])
 
 
 def test_the_official_names(mae_folder, tmp_path):
