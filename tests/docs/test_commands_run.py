@@ -104,8 +104,9 @@ def run(words, folder, changes=()):
 
 
 @pytest.fixture
-def place(tmp_path, runs):
-    """A folder as a reader has it: with configs and docs beside it, and earlier runs."""
+def place(tmp_path, runs, data):
+    """A folder as a reader has it: with configs, docs and photographs beside it, and earlier runs."""
+    (tmp_path / "photos").symlink_to(data / "photos")
     for name in ("docs", "benchmarks", "launch", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "runs").mkdir()
