@@ -105,7 +105,7 @@ def run(words, folder, changes=()):
 
 @pytest.fixture
 def place(tmp_path, runs, data):
-    """A folder as a reader has it: with configs, docs and photographs beside it, and earlier runs."""
+    """A folder as a reader has it: configs, docs and photographs beside it, and earlier runs."""
     (tmp_path / "photos").symlink_to(data / "photos")
     for name in ("docs", "benchmarks", "launch", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
