@@ -100,6 +100,7 @@ def test_weights_are_those_of_evaluation_unless_others_are_named(config, average
     params, extra = flat(state.params), flat(state.extra)
     chosen = {weights: read_subject(tmp_path / "a", weights) for weights in (None, "trained")}
     assert chosen[None].weights == average
+    assert chosen[None].is_evaluated and not chosen["trained"].is_evaluated
     for path, leaf in named_leaves(chosen["trained"].params):
         np.testing.assert_array_equal(leaf, params[path], err_msg=path)
     for path, leaf in named_leaves(chosen[None].params):
