@@ -24,6 +24,6 @@ NOT_RUN = {
     r"--config\.mesh\.": "needs several devices; tests/training/test_meshes.py has them",
     r"data_dir=/data/tfds": "needs a prepared data set; tests/data makes a small one",
     r"maskmim\.embed .*--window": "needs videos; tests/inference makes small ones",
-    r"trackers\.(wandb|trackio|mlflow)\.": "needs an extra; tests/reporting/trackers uses fakes",
+    r"trackers\.(wandb|trackio|mlflow)\.": "needs an extra; test_trackers.py has fakes",
     r"(videomae|audio_mae):path=": "needs videos and sounds; tests/data makes small ones",
 }
