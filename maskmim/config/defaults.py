@@ -196,9 +196,38 @@ def evaluation() -> ConfigDict:
                 "held_out": brick("maskmim.evals.held_out.held_out"),
                 "agreement": brick("maskmim.evals.agreement.agreement"),
                 "lidar": brick("maskmim.evals.lidar.lidar"),
+                **dense_measures(),
             },
         }
     )
+
+
+def dense_measures() -> dict[str, ConfigDict]:
+    """Return evaluations at every pixel, on scenes made of the embedded photographs.
+
+    The numbers are ours: they take minutes on two CPU cores.
+    """
+    heads = {
+        "linear": brick("maskmim.models.dense_heads.linear"),
+        "dpt": brick("maskmim.models.dpt_head.dpt", width=48, channels=(48, 48, 96, 96)),
+        "upernet": brick("maskmim.models.upernet_head.upernet", width=48),
+    }
+    learners = {"in_context": brick("maskmim.evals.in_context.in_context")} | {
+        name: brick("maskmim.evals.trained_head.trained_head", head=head)
+        for name, head in heads.items()
+    }
+    quarters = (0.25, 0.5, 0.75, 1.0)
+    made = {}
+    for task, data in (("segmentation", "scene_classes"), ("depth", "scene_depth")):
+        for name, learner in learners.items():
+            made[f"{task}_{name}"] = brick(
+                f"maskmim.evals.{task}.{task}",
+                name=name,
+                data=brick(f"maskmim.evals.dense_data.{data}"),
+                learner=learner,
+                layers=quarters if name in ("dpt", "upernet") else (),
+            )
+    return made
 
 
 def norm_pix_objective() -> ConfigDict:

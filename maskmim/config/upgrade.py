@@ -68,11 +68,19 @@ def upgrade(config: ConfigDict) -> ConfigDict:
                     config[section][key] = value
         if "ema" not in config:
             config.ema = defaults.ema
-        if "measures" not in config.evals:
-            config.evals.measures = defaults.evals.measures
+        _add_measures(config, defaults)
         _declare_labels(config)
         _fill_streams(config)
     return config.lock()
+
+
+def _add_measures(config: ConfigDict, defaults: ConfigDict) -> None:
+    """Add the measures that its version did not have: they run only where they are asked for."""
+    if "measures" not in config.evals:
+        config.evals.measures = ConfigDict()
+    for name, measure in defaults.evals.measures.items():
+        if name not in config.evals.measures:
+            config.evals.measures[name] = measure
 
 
 def _rename(section: ConfigDict) -> None:

@@ -41,9 +41,13 @@ class Evaluation(NamedTuple):
     @property
     def untrained_encoder(self) -> Callable:
         """Return arrays of a batch -> pooled features, with the variables before training."""
+        return functools.partial(self.encode, self.untrained_variables)
+
+    @property
+    def untrained_variables(self) -> Variables:
+        """Return the variables before training, by the run's seed."""
         state, frozen = init_sharded(self.parts, self.config.seed)
-        variables = Variables(state.params, state.extra, frozen)
-        return functools.partial(self.encode, variables)
+        return Variables(state.params, state.extra, frozen)
 
 
 def make_encoder(config: ConfigDict, parts: Assembly) -> Callable:

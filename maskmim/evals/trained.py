@@ -115,6 +115,7 @@ class Trained(NamedTuple):
     without:  streams that do not enter the encoder, see `evals.streams`.
     untrained: f32[n, D], features of all test images by the encoder before training, where probes
               compared with it; None elsewhere.
+    fresh:    () -> the variables before training, by the run's seed.
     """
 
     method: Method
@@ -131,6 +132,7 @@ class Trained(NamedTuple):
     start: Mapping[str, float] = {}
     without: tuple[str, ...] = ()
     untrained: np.ndarray | None = None
+    fresh: Callable[[], Variables] | None = None
 
     @property
     def evaluated(self) -> Variables:
@@ -240,6 +242,7 @@ def trained_of(
         start or {},
         left_out(config, parts.spec),
         untrained,
+        lambda: evaluation.untrained_variables,
     )
     return trained._replace(features=_features_once(evaluation, trained.images, seen))
 

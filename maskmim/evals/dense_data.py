@@ -1,0 +1,203 @@
+"""Pictures with a map of each: as crops to learn from, and whole to be tested on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from maskmim.config import kinds
+from maskmim.config.ranges import FractionRange, NonNegativeInt, PositiveInt
+from maskmim.data.decode import as_stored
+from maskmim.data.decode_each import decoders_of, each
+from maskmim.data.joint_crop import joint_crop
+from maskmim.data.label_maps import label_map
+from maskmim.data.pipeline import train_batches
+from maskmim.data.records import BadImage, Records
+from maskmim.data.scenes import Side, scenes
+from maskmim.data.stream_folders import unlabelled
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.trained import Trained, spread
+from maskmim.types import Field, Spec
+
+Source = Annotated[Callable[[], Records], kinds.SOURCE]
+Decoder = Annotated[Callable[..., np.ndarray], kinds.DECODER]
+# Coarse classes of the embedded photographs, and the background.
+SCENE_CLASSES = 44
+
+
+class MapData(NamedTuple):
+    """Examples of which each has a picture and a map, to learn from and to test on.
+
+    train, test: () -> records whose `encoded` holds both under their names.
+    picture, target: these names. decode: of the target.
+    classes: number of classes, 0 for amounts. void: index of pixels of no class.
+    """
+
+    train: Callable[[], Records]
+    test: Callable[[], Records]
+    picture: str
+    target: str
+    decode: Callable[..., np.ndarray]
+    classes: int = 0
+    void: int | None = None
+
+
+class Pair(NamedTuple):
+    """A picture u8 or f32[H, W, C] as it is stored, and its map [h, w] as it is stored."""
+
+    picture: np.ndarray
+    target: np.ndarray
+
+
+def class_maps(
+    *,
+    train: Source,
+    test: Source,
+    classes: PositiveInt,
+    void: NonNegativeInt | None = None,
+    picture: str = "image",
+    target: str = "classes",
+) -> MapData:
+    """Return pictures with maps of classes, PNG or TIFF of indices, or arrays.
+
+    train, test: sources with several streams, such as `data.scenes.scenes` and
+                 `data.stream_folders.unlabelled`.
+    classes, void: as of `data.label_maps.label_map`: void may be any index, also one among the
+                 classes; such pixels neither teach nor count. picture, target: names of streams.
+    """
+    decode = functools.partial(label_map, classes=classes, void=void)
+    return MapData(train, test, picture, target, decode, classes, void)
+
+
+def amounts(
+    *,
+    train: Source,
+    test: Source,
+    decode: Decoder = as_stored,
+    picture: str = "image",
+    target: str = "depth",
+) -> MapData:
+    """Return pictures with maps of amounts above 0, such as depth.
+
+    decode: brick, to f32[h, w, 1]; 0 and less stand for no measurement.
+    Other keywords are those of `class_maps`.
+    """
+    return MapData(train, test, picture, target, decode)
+
+
+def folders(
+    *,
+    path: str,
+    classes: PositiveInt,
+    void: NonNegativeInt | None = None,
+    train: tuple[str, str] = ("images/training", "annotations/training"),
+    test: tuple[str, str] = ("images/validation", "annotations/validation"),
+) -> MapData:
+    """Return pictures and maps of classes in folders of files with equal names, but for the ending.
+
+    path:  of the folder that holds the others. train, test: the folders of pictures and of maps
+           below it, of any depth; by default those of ADE20K's ADEChallengeData2016, whose maps
+           have 151 classes, 0 for none (void=0). Those of CamVid are train=("train", "trainannot"),
+           test=("test", "testannot"), with 11 classes and void=11.
+    classes, void: as of `class_maps`. Raises DataError as `data.stream_folders.unlabelled`.
+    """
+
+    def opened(pair: tuple[str, str]) -> Callable[[], Records]:
+        streams = dict(zip(("image", "classes"), pair, strict=True))
+        return functools.partial(unlabelled, path=path, streams=streams)
+
+    return class_maps(train=opened(train), test=opened(test), classes=classes, void=void)
+
+
+def scene_classes(
+    *, train: PositiveInt = 256, test: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+) -> MapData:
+    """Return synthetic scenes with the class of each pixel: 43, and 0 for the background.
+
+    train, test: numbers of scenes, of training and of test photographs. size: of a scene. See
+    `data.scenes.scenes` for what may be concluded from them.
+    """
+    learnt, tested = _scenes(train, test, size)
+    return class_maps(train=learnt, test=tested, classes=SCENE_CLASSES)
+
+
+def scene_depth(
+    *, train: PositiveInt = 256, test: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+) -> MapData:
+    """Return synthetic scenes with the distance of each pixel, from 1 to 4; see `scene_classes`."""
+    learnt, tested = _scenes(train, test, size)
+    return amounts(train=learnt, test=tested)
+
+
+def _scenes(train: int, test: int, size: tuple[int, int]) -> tuple[Callable[[], Records], ...]:
+    """Return sources of scenes of training and of test photographs."""
+    counts = {"train": train, "test": test}
+    return tuple(
+        functools.partial(scenes, split=split, count=count, size=size)
+        for split, count in counts.items()
+    )
+
+
+def decoder_of(data: MapData, trained: Trained) -> Callable[..., dict[str, np.ndarray]]:
+    """Return the decoder of an example: the picture as the run's evaluations decode it."""
+    decoders = decoders_of(trained.images.decode)
+    picture = decoders.get(trained.spec.stream) or decoders.get("")
+    if picture is None or len(trained.spec.size) != 2:
+        raise Unsuitable(
+            f"it shows pictures to the encoder, and this run sees {', '.join(trained.spec.arrays)} "
+            "of another kind: use it with a run on images"
+        )
+    return functools.partial(each, streams={data.picture: picture, data.target: data.decode})
+
+
+def crops_of(
+    data: MapData, records: Records, trained: Trained, scale: FractionRange
+) -> Callable[[int, int], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Return (batch size, seed) -> endless random crops of pictures and maps, at the input's size.
+
+    scale: limits of a crop's share of the area. Crops are mirrored half of the time; maps of
+    classes are resized to the nearest pixel. Every process gets whole batches.
+    """
+    nearest = (data.target,) if data.classes else ()
+    augment = functools.partial(joint_crop, scale=scale, nearest=nearest)
+
+    def crops(batch_size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        batches = train_batches(
+            records,
+            spec=crop_spec(data, trained.spec),
+            batch_size=batch_size,
+            seed=seed,
+            augment=augment,
+            decode=decoder_of(data, trained),
+        )
+        return ((batch[data.picture], batch[data.target]) for batch in batches)
+
+    return crops
+
+
+def crop_spec(data: MapData, spec: Spec) -> Spec:
+    """Return what a crop is: a picture of the input's size, and a map of as many pixels."""
+    field = Field(tuple(spec.size), "int32" if data.classes else "float32")
+    only = {"streams": {}, "labels": {}, "fields": {data.target: field}}
+    return spec._replace(stream=data.picture, **only)
+
+
+def pairs_of(
+    data: MapData, records: Records, trained: Trained, most: int, unread: dict[str, str]
+) -> Iterator[Pair]:
+    """Yield at most `most` examples, spread evenly, at the resolutions that they are stored in.
+
+    unread: {name: why} of examples that cannot be read, to add to; they are left out.
+    """
+    decode, channels = decoder_of(data, trained), {data.picture: trained.spec.channels}
+    for index in map(int, spread(len(records), most)):
+        try:
+            encoded: Any = records[index].encoded
+            arrays = decode(np.random.default_rng(index), encoded, channels=channels)
+        except BadImage as error:
+            unread[records.name(index)] = error.reason
+            continue
+        yield Pair(arrays[data.picture], arrays[data.target][..., 0])

@@ -1,0 +1,145 @@
+"""Predictions by the nearest features of labelled crops: nothing is trained."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maskmim.config.ranges import Positive, PositiveInt, Seed
+from maskmim.evals.dense_problem import FrozenEncoder, Predict, Problem, Task
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.knn import neighbours
+from maskmim.evals.trained import put_everywhere
+from maskmim.models.dense_heads import Maps, resized
+from maskmim.training import sharding
+from maskmim.types import Array, Tree
+
+Memory = tuple[np.ndarray, np.ndarray]  # features f32[n, D], answers f32[n, outputs]
+
+
+def in_context(
+    problem: Problem,
+    *,
+    k: PositiveInt = 30,
+    temperature: Positive = 0.02,
+    memory: PositiveInt = 8192,
+    crops: PositiveInt = 1,
+    batch_size: PositiveInt = 16,
+    query_chunk: PositiveInt = 256,
+    bank_chunk: PositiveInt = 16_384,
+    seed: Seed = 0,
+) -> dict[str, Predict]:
+    """Answer for each patch as its nearest patches in the training examples are labelled.
+
+    k:           neighbours of a patch, by the cosine of their features (the last of the maps).
+    temperature: T of their weights, a softmax of cosine / T.
+    memory:      patches that are remembered, drawn evenly from all crops.
+    crops:       random crops of each training example.
+    query_chunk, bank_chunk: as of `evals.knn.knn`; they change no result.
+    The answer of a remembered patch is the mean over its pixels that count: shares of classes, or
+    a mean amount. Answers are resized from the grid to the crop.
+    Raises Unsuitable where fewer than k patches can be remembered.
+    Source: Balazevic et al., Towards In-Context Scene Understanding (arXiv 2306.01667), with its
+    k = 30 and T = 0.02, as open-hummingbird-eval has them too. Differences: the search is exact;
+    the memory is small (8,192 patches: ours, the paper has 10,240,000), so raise it where the
+    machine allows.
+    """
+    batch_size = min(batch_size, problem.count)
+    batches = -(-crops * problem.count // batch_size)
+    patches = -(-memory // (batches * batch_size))
+    rng = np.random.default_rng(seed)
+    kept: dict[str, list[Memory]] = {name: [] for name in problem.encoders}
+    for batch in itertools.islice(problem.crops(batch_size, seed), batches):
+        pictures, targets = put_everywhere(batch, problem.mesh)
+        places = rng.random(1 << 20)
+        for name, encoder in problem.encoders.items():
+            answered = _remember(encoder.maps, problem.task)(encoder.variables, pictures, targets)
+            kept[name].append(_drawn(*map(np.asarray, answered), patches, places))
+    joined = {
+        name: tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+        for name, parts in kept.items()
+    }
+    bank = len(next(iter(joined.values()))[0])
+    if bank < k:
+        raise Unsuitable(
+            f"only {bank} labelled patches can be remembered, fewer than k={k}: lower k, or name "
+            "more examples in data.train of this evaluation"
+        )
+    search = {"k": k, "query_chunk": query_chunk, "bank_chunk": min(bank_chunk, bank)}
+
+    @functools.cache
+    def program_of(maps: Callable[[Tree, Array], Maps]) -> Callable[..., Array]:
+        return _answer(maps, problem, temperature, search)
+
+    return {
+        name: _predict_by(program_of(encoder.maps), joined[name], encoder, problem)
+        for name, encoder in problem.encoders.items()
+    }
+
+
+def _predict_by(
+    program: Callable[..., Array], memory: Memory, encoder: FrozenEncoder, problem: Problem
+) -> Predict:
+    whole = jax.device_put(memory, sharding.replicated(problem.mesh))
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        placed = put_everywhere(pictures, problem.mesh)
+        return np.asarray(program(*whole, encoder.variables, placed))
+
+    return predict
+
+
+def _drawn(
+    features: np.ndarray, answers: np.ndarray, weights: np.ndarray, count: int, places: np.ndarray
+) -> Memory:
+    """Return `count` patches of each crop that have an answer, in the order of random numbers.
+
+    features f32[b, N, D], answers f32[b, N, outputs], weights f32[b, N], places f64[b * N or more].
+    """
+    crops, length = weights.shape
+    scores = places[: crops * length].reshape(crops, length)
+    first = np.argsort(scores, axis=1)[:, :count]
+    rows = np.arange(crops)[:, None]
+    some = weights[rows, first] > 0
+    return features[rows, first][some], answers[rows, first][some]
+
+
+@functools.lru_cache(maxsize=4)
+def _remember(maps: Callable[[Tree, Array], Maps], task: Task) -> Callable[..., tuple]:
+    """Return a program: crops and targets -> features, answers and weights of their patches."""
+
+    def remember(variables: Tree, pictures: Array, targets: Array) -> tuple[Array, Array, Array]:
+        features = maps(variables, pictures)[-1]
+        grid, examples = features.shape[1:3], len(pictures)
+        side = [length // cells for length, cells in zip(targets.shape[1:], grid, strict=True)]
+
+        def sums(values: Array) -> Array:
+            cut = values.reshape(examples, grid[0], side[0], grid[1], side[1], -1)
+            return jnp.sum(cut, axis=(2, 4)).reshape(examples, grid[0] * grid[1], -1)
+
+        shares, weight = task.shares(targets)
+        count = sums(weight)
+        answers = sums(shares * weight[..., None]) / jnp.maximum(count, 1e-9)
+        return features.reshape(examples, grid[0] * grid[1], -1), answers, count[..., 0]
+
+    return jax.jit(remember)
+
+
+def _answer(
+    maps: Callable[[Tree, Array], Maps], problem: Problem, temperature: float, search: dict
+) -> Callable[..., Array]:
+    """Return a program: (memory, variables, pictures) -> f32[b, h, w, outputs]."""
+
+    def answer(features: Array, answers: Array, variables: Tree, pictures: Array) -> Array:
+        given = maps(variables, pictures)[-1]
+        cosines, places = neighbours(features, given.reshape(-1, given.shape[-1]), **search)
+        weights = jax.nn.softmax(cosines / temperature, axis=-1)
+        mixed = jnp.einsum("nk,nko->no", weights, answers[places], precision="highest")
+        return resized(mixed.reshape(*given.shape[:3], -1), pictures.shape[1:3])
+
+    return jax.jit(answer, out_shardings=sharding.replicated(problem.mesh))

@@ -1,0 +1,64 @@
+"""What an encoder returns as maps of features on grids, for heads that answer at every place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from maskmim.config.ranges import PositiveFraction
+from maskmim.models.dense_heads import Maps
+from maskmim.models.layers.errors import ModelError
+from maskmim.types import Array, Encoded
+
+# Blocks whose output is read, as shares of the depth; () for the encoder's output.
+Layers = tuple[PositiveFraction, ...]
+
+
+def block_numbers(layers: tuple[float, ...], depth: int) -> tuple[int, ...]:
+    """Return the blocks that shares of the depth end in: (0.25, 0.5, 1.0) of 12 are 2, 5, 11."""
+    return tuple(max(0, math.ceil(share * depth - 1e-9) - 1) for share in layers)
+
+
+def captured_by(
+    encode: Callable[..., Encoded], *shapes: Any, layers: tuple[float, ...]
+) -> tuple[str, ...]:
+    """Return what an encoder should capture for `maps_of`: ('layers',) or ().
+
+    encode: takes `capture`; it is traced with arguments of these shapes, nothing is computed.
+    An encoder that cannot return its blocks, as their tokens differ in number, captures nothing.
+    """
+    if not layers:
+        return ()
+    try:
+        jax.eval_shape(lambda *arrays: encode(*arrays, capture=("layers",)), *shapes)
+    except ModelError:
+        return ()
+    return ("layers",)
+
+
+def maps_of(encoded: Encoded, grid: tuple[int, int], *, layers: tuple[float, ...]) -> Maps:
+    """Return maps of features f32[B, *grid, D], one for each of `layers`, or the output alone.
+
+    encoded: of every token of the grid. Prefix tokens are left out.
+    layers:  shares of the depth, see `block_numbers`; () for the output behind the last norm. Of an
+             encoder that captured no blocks its output stands for each of them.
+    Raises ModelError where the tokens are not those of the grid.
+    """
+    if not layers or encoded.layers is None:
+        return (_on_grid(encoded.tokens, grid),) * max(len(layers), 1)
+    prefix = encoded.prefix.shape[1]
+    numbers = block_numbers(layers, len(encoded.layers))
+    return tuple(_on_grid(encoded.layers[number][:, prefix:], grid) for number in numbers)
+
+
+def _on_grid(tokens: Array, grid: tuple[int, int]) -> Array:
+    """Return tokens [B, N, D] as f32[B, *grid, D]."""
+    if tokens.shape[1] != math.prod(grid):
+        raise ModelError(
+            f"the encoder returns {tokens.shape[1]} tokens for a grid of "
+            f"{'x'.join(map(str, grid))}: its output is no map of the picture"
+        )
+    return tokens.reshape(len(tokens), *grid, -1).astype("float32")
