@@ -68,7 +68,7 @@ def answers(
             raise Unsuitable(f"data.{name} of this evaluation has no examples: name some")
     crops = crops_of(data, train, trained, protocol.scale)
     encoders = encoders_of(trained, protocol.layers, protocol.beside)
-    problem = Problem(encoders, task, len(train), crops, trained.mesh)
+    problem = Problem(encoders, task, len(train), crops, trained.mesh, trained.method)
     with activity.during("learning from maps"):
         learnt = learner(problem)
     for name, predict in learnt.items():

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from maskmim.losses.classification import cross_entropy
 from maskmim.models.dense_heads import Maps
-from maskmim.types import Array, Mean, Tree
+from maskmim.types import Array, Mean, Method, Tree
 
 # Pictures f32 or u8[b, h, w, C] -> f32[b, h, w, outputs], numpy.
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -53,6 +53,7 @@ class Problem(NamedTuple):
 
     encoders: by name. count: examples to learn from.
     crops:    (batch size, seed) -> endless batches (pictures [b, h, w, C], targets [b, h, w]).
+    method:   that was trained, whose own heads may answer.
     """
 
     encoders: Mapping[str, FrozenEncoder]
@@ -60,6 +61,7 @@ class Problem(NamedTuple):
     count: int
     crops: Callable[[int, int], Iterator[tuple[np.ndarray, np.ndarray]]]
     mesh: Mesh
+    method: Method
 
 
 Learner = Callable[[Problem], dict[str, Predict]]

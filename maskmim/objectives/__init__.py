@@ -1,6 +1,6 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
-from maskmim.objectives.class_maps import classify_map
+from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.contrastive import info_nce
@@ -15,6 +15,7 @@ __all__ = [
     "accuracy",
     "agree_hidden",
     "classify",
+    "classify_field",
     "classify_map",
     "cosine_pair",
     "fit_prototypes",
