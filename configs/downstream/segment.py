@@ -93,6 +93,7 @@ def get_config(arg: str = "") -> ConfigDict:
     train(config, choice["epochs"])
     if choice["tiny"]:
         recipes.tiny_run(config, at_end=("segmentation",))
+        recipes.tiny_schedule(config)
     return config
 
 
@@ -155,7 +156,7 @@ def of_scenes(config: ConfigDict, count: int, tiny: bool) -> tuple[int, None]:
     tested = max(1, count // 4)
     config.data.train = brick(scenes, split="train", count=count, size=size)
     config.evals.test = brick(scenes, split="test", count=tested, size=size)
-    measure(config, brick(dense_data.scene_classes, train=count, test=tested, size=size))
+    measure(config, brick(dense_data.scene_classes, count=count, test_count=tested, size=size))
     return dense_data.SCENE_CLASSES, None
 
 

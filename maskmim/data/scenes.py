@@ -179,9 +179,7 @@ def _covering(picture: np.ndarray, size: Size2D) -> np.ndarray:
 def _pasted(picture: np.ndarray, size: Size2D, centre: tuple[float, float]) -> np.ndarray:
     """Return f32[*size, 3], zeros around a picture whose middle is at the nearest pixel."""
     canvas = np.zeros((*size, 3), np.float32)
-    top, left = (
-        round(at - side / 2) for at, side in zip(centre, picture.shape[:2], strict=True)
-    )
+    top, left = (round(at - side / 2) for at, side in zip(centre, picture.shape[:2], strict=True))
     rows = slice(max(top, 0), min(top + len(picture), size[0]))
     columns = slice(max(left, 0), min(left + picture.shape[1], size[1]))
     canvas[rows, columns] = picture[

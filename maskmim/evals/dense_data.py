@@ -113,31 +113,32 @@ def folders(
 
 
 def scene_classes(
-    *, train: PositiveInt = 256, test: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+    *, count: PositiveInt = 256, test_count: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
 ) -> MapData:
     """Return synthetic scenes with the class of each pixel: 43, and 0 for the background.
 
-    train, test: numbers of scenes, of training and of test photographs. size: of a scene. See
+    count, test_count: numbers of scenes of training and of test photographs. size: of a scene. See
     `data.scenes.scenes` for what may be concluded from them.
     """
-    learnt, tested = _scenes(train, test, size)
+    learnt, tested = _scenes(count, test_count, size)
     return class_maps(train=learnt, test=tested, classes=SCENE_CLASSES)
 
 
 def scene_depth(
-    *, train: PositiveInt = 256, test: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+    *, count: PositiveInt = 256, test_count: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
 ) -> MapData:
     """Return synthetic scenes with the distance of each pixel, from 1 to 4; see `scene_classes`."""
-    learnt, tested = _scenes(train, test, size)
+    learnt, tested = _scenes(count, test_count, size)
     return amounts(train=learnt, test=tested)
 
 
-def _scenes(train: int, test: int, size: tuple[int, int]) -> tuple[Callable[[], Records], ...]:
+def _scenes(
+    count: int, test_count: int, size: tuple[int, int]
+) -> tuple[Callable[[], Records], ...]:
     """Return sources of scenes of training and of test photographs."""
-    counts = {"train": train, "test": test}
     return tuple(
-        functools.partial(scenes, split=split, count=count, size=size)
-        for split, count in counts.items()
+        functools.partial(scenes, split=split, count=number, size=size)
+        for split, number in (("train", count), ("test", test_count))
     )
 
 

@@ -36,7 +36,7 @@ class Task(NamedTuple):
     """What is predicted of each pixel.
 
     outputs: numbers for each pixel: logits of classes, or 1 amount.
-    loss:    (prediction f32[B, H, W, outputs], target [B, H, W]) -> Mean over the pixels that count.
+    loss:    (prediction f32[B, H, W, outputs], target [B, H, W]) -> Mean over pixels that count.
     shares:  target [B, H, W] -> (f32[B, H, W, outputs] of which means are a prediction, weight
              f32[B, H, W] 0 of pixels that do not count).
     is_amount: whether predictions are in units of the target, which learners standardise.

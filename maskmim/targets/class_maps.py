@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from maskmim.config.ranges import NonNegativeInt
 from maskmim.errors import UserError
 from maskmim.types import Array, View
 
@@ -26,7 +27,7 @@ def classes(view: View) -> Array:
     return jnp.take_along_axis(every, view.mask.predict[..., None], axis=1)
 
 
-def of_field(view: View, *, field: str, void: int | None = None) -> Array:
+def of_field(view: View, *, field: str, void: NonNegativeInt | None = None) -> Array:
     """Return the class of every value of the predicted patches, of a map of the picture's size.
 
     field: its name in the batch, i32 or u8[B, H, W]. void: the index that stands for no class.

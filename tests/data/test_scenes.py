@@ -56,7 +56,8 @@ def test_maps_agree_with_each_other(index):
     found = {}
     for instance in np.unique(scene["instances"][objects]):
         inside = scene["instances"] == instance
-        (depth,), (order,), (label,) = (np.unique(scene[n][inside]) for n in ("depth", "order", "classes"))
+        values = (np.unique(scene[name][inside]) for name in ("depth", "order", "classes"))
+        (depth,), (order,), (label,) = values
         assert NEAR <= depth <= FAR and 1 <= label <= 43
         found[order] = depth
     assert 1 <= len(found) <= 4
@@ -91,9 +92,10 @@ def test_a_shape_covers_the_area_of_its_outline(seed):
     outline = random_outline(np.random.default_rng(seed))
     radius, centre = 40.0, (52.3, 49.6)
     angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
-    waves = sum(np.real(a * np.exp(1j * k * angles)) for k, a in zip(WAVES, outline, strict=True))
+    pairs = zip(WAVES, outline, strict=True)
+    waves = sum(np.real(a * np.exp(1j * k * angles)) for k, a in pairs)
     reach = radius * (1 + waves) / (1 + HEIGHT)
-    assert 0 < reach.min() and reach.max() <= radius + 1e-9
+    assert reach.min() > 0 and reach.max() <= radius + 1e-9
     covered = opacity(outline, (104, 100), centre, radius)
     assert covered.sum() == pytest.approx(np.pi * np.mean(reach**2), rel=0.01)
 

@@ -18,9 +18,8 @@ CELL = 8
 class Painted:
     """Pictures u8[H, W, 3] of cells in the colour of their class, with maps of `times` the size."""
 
-    labels: dict = {}
-
     def __init__(self, count, shape=(32, 40), times=1, seed=0, bad=()):
+        self.labels = {}
         self.count, self.shape, self.times, self.seed, self.bad = count, shape, times, seed, bad
         self.fingerprint = f"painted {seed}"
 

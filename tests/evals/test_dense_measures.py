@@ -142,10 +142,10 @@ def test_a_set_without_examples_is_skipped():
 
 def test_scenes_are_split_by_photographs_and_declared():
     for brick in (scene_classes, scene_depth):
-        data = brick(train=3, test=2, size=(32, 40))
+        data = brick(count=3, test_count=2, size=(32, 40))
         assert len(data.train()) == 3 and len(data.test()) == 2
         assert data.train().fingerprint != data.test().fingerprint
-    assert scene_classes().classes == len(scene_classes(train=1).train().classes)
+    assert scene_classes().classes == len(scene_classes(count=1).train().classes)
 
 
 @pytest.mark.parametrize(

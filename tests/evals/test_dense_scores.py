@@ -43,7 +43,9 @@ def test_matrices_of_pictures_add_before_shares_are_taken():
     pairs = [maps(seed) for seed in range(3)]
     total = sum(confusion(*pair, 6, None) for pair in pairs)
     joined = [np.concatenate([pair[n].ravel() for pair in pairs]) for n in (0, 1)]
-    assert class_scores(total).miou == pytest.approx(metrics.jaccard_score(*joined, average="macro"))
+    assert class_scores(total).miou == pytest.approx(
+        metrics.jaccard_score(*joined, average="macro")
+    )
 
 
 def test_scores_of_nothing_are_nan():

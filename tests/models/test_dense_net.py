@@ -101,5 +101,5 @@ def test_two_streams_are_refused():
     def two(spec):
         return tiny_model()(spec)._replace(grids={"image": (4, 3), "depth": (4, 3)})
 
-    with pytest.raises(ModelError, match="needs one stream of pictures, and model.encoder has"):
+    with pytest.raises(ModelError, match=r"needs one stream of pictures, and model\.encoder has"):
         dense_net(SPEC, encoder=two, outputs=3)
