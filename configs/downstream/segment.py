@@ -106,7 +106,8 @@ def begun(config: ConfigDict, begin: str) -> ConfigDict:
         raise ConfigError(f"begin={begin}: that run is not on pictures alone")
     config.input.update(run.input)
     config.data.decode = run.data.decode
-    config.begin.update(workdir=begin, take=("encoder",))
+    weights = "trained" if run.ema is None else "average"
+    config.begin.update(workdir=begin, weights=weights, take=("encoder",))
     return run.model
 
 

@@ -135,7 +135,7 @@ def measured(
     """
     first, *others = scores
     head = f"{prefix}/{encoder}" if encoder else prefix
-    warning = "" if encoder else " ".join(sentences({f"{prefix}: data.test": dict(unread)}))
+    warning = "" if encoder else " ".join(sentences({f"{prefix} (data.test)": dict(unread)}))
     yield Measured(f"{head}/{first}", scores[first], text, warning, picture)
     for name in others:
         yield Measured(f"{head}/{name}", scores[name], "")

@@ -16,6 +16,7 @@ from maskmim.evals.features import Unsuitable
 from maskmim.evals.knn import neighbours
 from maskmim.evals.trained import put_everywhere
 from maskmim.models.dense_heads import Maps, resized
+from maskmim.runtime import activity
 from maskmim.training import sharding
 from maskmim.types import Array, Tree
 
@@ -44,22 +45,24 @@ def in_context(
     The answer of a remembered patch is the mean over its pixels that count: shares of classes, or
     a mean amount. Answers are resized from the grid to the crop.
     Raises Unsuitable where fewer than k patches can be remembered.
-    Source: Balazevic et al., Towards In-Context Scene Understanding (arXiv 2306.01667), with its
-    k = 30 and T = 0.02, as open-hummingbird-eval has them too. Differences: the search is exact;
-    the memory is small (8,192 patches: ours, the paper has 10,240,000), so raise it where the
-    machine allows.
+    Source: Balazevic et al., Towards In-Context Scene Understanding (arXiv 2306.01667), as
+    hbird_eval.py of vpariza/open-hummingbird-eval reproduces it (k = 30, T = 0.02). Differences: the
+    search is exact; patches are drawn evenly, there those of classes that are rare in their picture
+    come first; pixels of no class are left out, there they count as class 0 in the memory; its size
+    is ours, for scenes, so raise it where the machine allows.
     """
     batch_size = min(batch_size, problem.count)
     batches = -(-crops * problem.count // batch_size)
     patches = -(-memory // (batches * batch_size))
-    rng = np.random.default_rng(seed)
     kept: dict[str, list[Memory]] = {name: [] for name in problem.encoders}
-    for batch in itertools.islice(problem.crops(batch_size, seed), batches):
+    given = itertools.islice(problem.crops(batch_size, seed), batches)
+    told = activity.counted(given, batches * batch_size, batch_size)
+    for number, batch in enumerate(told):
         pictures, targets = put_everywhere(batch, problem.mesh)
-        places = rng.random(1 << 20)
         for name, encoder in problem.encoders.items():
             answered = _remember(encoder.maps, problem.task)(encoder.variables, pictures, targets)
-            kept[name].append(_drawn(*map(np.asarray, answered), patches, places))
+            rng = np.random.default_rng([seed, number])  # the same for every encoder
+            kept[name].append(_drawn(rng, *map(np.asarray, answered), patches))
     joined = {
         name: tuple(np.concatenate(each) for each in zip(*parts, strict=True))
         for name, parts in kept.items()
@@ -95,18 +98,20 @@ def _predict_by(
 
 
 def _drawn(
-    features: np.ndarray, answers: np.ndarray, weights: np.ndarray, count: int, places: np.ndarray
+    rng: np.random.Generator,
+    features: np.ndarray,
+    answers: np.ndarray,
+    weights: np.ndarray,
+    count: int,
 ) -> Memory:
-    """Return `count` patches of each crop that have an answer, in the order of random numbers.
+    """Draw `count` patches of each crop, of which those without an answer are left out.
 
-    features f32[b, N, D], answers f32[b, N, outputs], weights f32[b, N], places f64[b * N or more].
+    features f32[b, N, D], answers f32[b, N, outputs], weights f32[b, N].
     """
-    crops, length = weights.shape
-    scores = places[: crops * length].reshape(crops, length)
-    first = np.argsort(scores, axis=1)[:, :count]
-    rows = np.arange(crops)[:, None]
-    some = weights[rows, first] > 0
-    return features[rows, first][some], answers[rows, first][some]
+    chosen = np.argsort(rng.random(weights.shape), axis=1)[:, :count]
+    rows = np.arange(len(weights))[:, None]
+    some = weights[rows, chosen] > 0
+    return features[rows, chosen][some], answers[rows, chosen][some]
 
 
 @functools.lru_cache(maxsize=4)

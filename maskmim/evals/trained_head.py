@@ -18,6 +18,7 @@ from maskmim.evals.feature_moments import Moments, moments_of
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import put_everywhere
 from maskmim.models.dense_heads import Maps, linear, resized
+from maskmim.runtime import activity
 from maskmim.schedules.warmup import Span, warmup_cosine
 from maskmim.training import sharding
 from maskmim.types import Array, LearnedFunction, Tree, random_key
@@ -85,7 +86,8 @@ def trained_head(
         learners[name] = programs_of(encoder.maps, widths), moments, encoder
     states = {name: programs.begin(random_key(seed)) for name, (programs, *_) in learners.items()}
     losses: dict[str, Array] = {}
-    for batch in itertools.islice(problem.crops(batch_size, seed), steps):
+    crops = itertools.islice(problem.crops(batch_size, seed), steps)
+    for batch in activity.counted(crops, steps * batch_size, batch_size):
         pictures, targets = put_everywhere(batch, problem.mesh)
         for name, (programs, moments, encoder) in learners.items():
             states[name], losses[name] = programs.step(

@@ -100,7 +100,7 @@ def test_pixels_of_no_class_do_not_count_and_are_never_predicted():
 def test_pictures_that_cannot_be_read_are_named():
     found = scores_of(segmentation, data=classes_of(bad=(1, 3)), learner=by_colour)
     (warning,) = found.warnings
-    assert warning.startswith("2 images of segmentation/x: data.test cannot be read")
+    assert warning.startswith("2 images of segmentation/x (data.test) cannot be read")
     assert "painted 1 (torn)" in warning
     assert found.metrics["segmentation/x/miou"] > 0.8
 

@@ -85,7 +85,7 @@ def test_a_mask_that_hides_something_is_refused():
 
 
 def test_an_encoder_of_stages_gives_its_output_for_every_level():
-    model = partial(swin_in_place, variant="8x2-2x1-2", patch=(4, 4), window=2)
+    model = partial(swin_in_place, variant="8x2-2x1-2", patch=(4, 4), window=1)
     net = dense_net(SPEC, encoder=model, outputs=3, layers=(0.5, 1.0), head=linear)
     params = jax.eval_shape(net.init, jax.random.key(0))
     assert params["dense"]["Dense_0"]["kernel"].shape == (2 * 16, 3)
