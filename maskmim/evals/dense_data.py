@@ -161,9 +161,11 @@ def crops_of(
 
     scale: limits of a crop's share of the area. Crops are mirrored half of the time; maps of
     classes are resized to the nearest pixel. Every process gets whole batches.
+    Raises Unsuitable for a run on something else than pictures.
     """
     nearest = (data.target,) if data.classes else ()
     augment = functools.partial(joint_crop, scale=scale, nearest=nearest)
+    decode = decoder_of(data, trained)
 
     def crops(batch_size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         batches = train_batches(
@@ -172,7 +174,7 @@ def crops_of(
             batch_size=batch_size,
             seed=seed,
             augment=augment,
-            decode=decoder_of(data, trained),
+            decode=decode,
         )
         return ((batch[data.picture], batch[data.target]) for batch in batches)
 

@@ -30,6 +30,16 @@ def test_keys_of_later_versions_get_their_defaults():
     assert config.process == base().process and config.train.max_bad_steps == 3
 
 
+def test_measures_of_later_versions_can_be_asked_for():
+    old = ConfigDict(base().to_dict())
+    del old["evals"]["measures"]["segmentation_linear"]
+    old.evals.measures.lidar.images = 7
+    config = upgrade(old)
+    assert set(config.evals.measures) == set(base().evals.measures)
+    assert config.evals.measures.lidar.images == 7
+    assert "segmentation_linear" not in [*config.evals.at_end, *config.evals.monitors]
+
+
 def test_paths_inside_tuples_are_replaced_too():
     old = ConfigDict(base().to_dict())
     old.rules = ("maskmim.sharding.transformer", 3)

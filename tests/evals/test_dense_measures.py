@@ -1,5 +1,6 @@
 """Segmentation and depth as measures: scores at the resolution of the maps, void, bad files."""
 
+import functools
 from functools import partial
 
 import jax
@@ -16,6 +17,7 @@ from maskmim.evals.measures import run_measures
 from maskmim.evals.own_head import own_head
 from maskmim.evals.segmentation import decided, segmentation
 from maskmim.evals.trained_head import trained_head
+from tests.compiling import quick_jit
 from tests.data.files import encoded, write
 from tests.evals.dense import COLOURS, Painted, painted_depth
 from tests.evals.dense import painted_classes as classes_of
@@ -25,14 +27,16 @@ from tests.tiny import tiny_method
 METHOD = tiny_method()
 
 
+@functools.cache
+def variables(seed):
+    """Variables of the tiny method before training."""
+    return quick_jit(METHOD.variables)(jax.random.key(seed))
+
+
 def trained(**changes):
     """A Trained of the tiny method before training."""
-    return trained_on(
-        method=METHOD,
-        variables=METHOD.variables(jax.random.key(0)),
-        fresh=lambda: METHOD.variables(jax.random.key(1)),
-        **changes,
-    )
+    given = {"variables": variables(0), "fresh": partial(variables, 1)}
+    return trained_on(method=METHOD, **given, **changes)
 
 
 def by_colour(problem):
@@ -57,7 +61,8 @@ def always(outputs, place, value=1.0):
 
 
 def scores_of(brick, **changes):
-    """{metric: value} of a measure, and what it said."""
+    """What a measure found; of the trained encoder alone, unless `beside` names others."""
+    changes = {"beside": (), **changes}
     found = run_measures(trained(), {"dense": partial(brick, name="x", **changes)})
     assert not found.failed and not found.skipped, found
     return found
@@ -119,7 +124,8 @@ def test_depth_is_scored_at_the_resolution_of_its_maps():
 def test_the_encoder_is_compared_with_its_start_and_with_colours(layers):
     learners = partial(in_context, k=5, memory=512), partial(trained_head, steps=60, lr=0.03)
     for learner in learners:
-        found = scores_of(segmentation, data=classes_of(), learner=learner, layers=layers)
+        given = {"data": classes_of(), "learner": learner, "layers": layers}
+        found = scores_of(segmentation, beside=("random_init", "raw_colours"), **given)
         names = [name for name in found.metrics if name.endswith("miou")]
         assert names == [f"segmentation/x/{e}miou" for e in ("", "random_init/", "raw_colours/")]
         assert found.metrics["segmentation/x/raw_colours/miou"] > 0.6
