@@ -46,10 +46,10 @@ def in_context(
     a mean amount. Answers are resized from the grid to the crop.
     Raises Unsuitable where fewer than k patches can be remembered.
     Source: Balazevic et al., Towards In-Context Scene Understanding (arXiv 2306.01667), as
-    hbird_eval.py of vpariza/open-hummingbird-eval reproduces it (k = 30, T = 0.02). Differences: the
-    search is exact; patches are drawn evenly, there those of classes that are rare in their picture
-    come first; pixels of no class are left out, there they count as class 0 in the memory; its size
-    is ours, for scenes, so raise it where the machine allows.
+    hbird_eval.py of vpariza/open-hummingbird-eval reproduces it (k = 30, T = 0.02). Differences:
+    the search is exact; patches are drawn evenly, there those of classes that are rare in their
+    picture come first; pixels of no class are left out, there they count as class 0 in the memory;
+    its size is ours, for scenes, so raise it where the machine allows.
     """
     batch_size = min(batch_size, problem.count)
     batches = -(-crops * problem.count // batch_size)
