@@ -189,6 +189,8 @@ def evaluation() -> ConfigDict:
             "probes": {
                 "knn": brick("maskmim.evals.knn.knn"),
                 "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),
+                "logistic_probe": brick("maskmim.evals.logistic_probe.logistic_probe"),
+                "few_shot": brick("maskmim.evals.few_shot.few_shot"),
             },
             "measures": {
                 "effective_rank": brick("maskmim.evals.effective_rank.effective_rank"),
@@ -196,6 +198,12 @@ def evaluation() -> ConfigDict:
                 "held_out": brick("maskmim.evals.held_out.held_out"),
                 "agreement": brick("maskmim.evals.agreement.agreement"),
                 "lidar": brick("maskmim.evals.lidar.lidar"),
+                "layers": brick("maskmim.evals.layers.layers"),
+                "attentive": brick("maskmim.evals.attentive.attentive"),
+                "attentive_efficient": brick("maskmim.evals.attentive.attentive_efficient"),
+                "spectrum": brick("maskmim.evals.spectrum.spectrum"),
+                "cka": brick("maskmim.evals.cka.cka"),
+                "attention_distance": brick("maskmim.evals.attention_distance.attention_distance"),
                 **dense_measures(),
             },
         }

@@ -68,19 +68,21 @@ def upgrade(config: ConfigDict) -> ConfigDict:
                     config[section][key] = value
         if "ema" not in config:
             config.ema = defaults.ema
-        _add_measures(config, defaults)
+        _add_evaluations(config, defaults.evals)
         _declare_labels(config)
         _fill_streams(config)
     return config.lock()
 
 
-def _add_measures(config: ConfigDict, defaults: ConfigDict) -> None:
-    """Add the measures that its version did not have: they run only where they are asked for."""
-    if "measures" not in config.evals:
-        config.evals.measures = ConfigDict()
-    for name, measure in defaults.evals.measures.items():
-        if name not in config.evals.measures:
-            config.evals.measures[name] = measure
+def _add_evaluations(config: ConfigDict, defaults: ConfigDict) -> None:
+    """Add the probes and measures that are new, for `evaluate` to run by their names."""
+    for kind in ("probes", "measures"):
+        if kind not in config.evals:
+            config.evals[kind] = ConfigDict()
+    for kind in ("probes", "measures"):
+        for name, section in defaults[kind].items():
+            if name not in config.evals.probes and name not in config.evals.measures:
+                config.evals[kind][name] = section
 
 
 def _rename(section: ConfigDict) -> None:

@@ -41,11 +41,10 @@ class Evaluation(NamedTuple):
     @property
     def untrained_encoder(self) -> Callable:
         """Return arrays of a batch -> pooled features, with the variables before training."""
-        return functools.partial(self.encode, self.untrained_variables)
+        return functools.partial(self.encode, self.before_training())
 
-    @property
-    def untrained_variables(self) -> Variables:
-        """Return the variables before training, by the run's seed."""
+    def before_training(self) -> Variables:
+        """Return the variables before training, on the mesh; computed at each call."""
         state, frozen = init_sharded(self.parts, self.config.seed)
         return Variables(state.params, state.extra, frozen)
 

@@ -130,7 +130,7 @@ def _collect(
 
 
 def _check_finite(name: str, features: np.ndarray) -> np.ndarray:
-    bad = int((~np.isfinite(features)).any(axis=1).sum())
+    bad = int((~np.isfinite(features.reshape(len(features), -1))).any(axis=1).sum())
     if bad:
         raise FeatureError(
             f"{name} gives features that hold NaN or infinite numbers for {bad} of "
@@ -193,14 +193,28 @@ def pooled_encoder(
     def pooled(variables: Tree, arrays: Mapping[str, Array]) -> Array:
         return pool(encode(variables, arrays))
 
+    return jitted_rows(pooled, place=place, without=without)
+
+
+def jitted_rows(
+    function: Callable[[Tree, Mapping[str, Array]], Array],
+    *,
+    place: NamedSharding | None = None,
+    without: Collection[str] = (),
+) -> Callable[[Tree, Mapping[str, np.ndarray]], Array]:
+    """Return a function of variables and the arrays of a batch, one row an example, jitted.
+
+    place, without: as of `pooled_encoder`.
+    """
+
     def left(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: array for name, array in arrays.items() if name not in without}
 
     if place is None:
-        run_here = jax.jit(pooled)
+        run_here = jax.jit(function)
         return lambda variables, arrays: run_here(variables, left(arrays))
     replicated = NamedSharding(place.mesh, PartitionSpec())
-    run = jax.jit(on_mesh(pooled, place.mesh), out_shardings=replicated)
+    run = jax.jit(on_mesh(function, place.mesh), out_shardings=replicated)
 
     def put(array: np.ndarray) -> Array:
         return jax.make_array_from_callback(array.shape, place, lambda index: array[index])

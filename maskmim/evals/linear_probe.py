@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,8 @@ from maskmim.evals.probe_training import (
 from maskmim.types import random_key
 
 Metrics = Iterator[tuple[str, float]]
+ByLabels = Mapping[str, tuple[float, ...]]
+Scores = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 @facts.probe(needs_labels=True)
@@ -95,9 +98,9 @@ def _run_probe(
     seed: int,
 ) -> Metrics:
     train, test, classes = features
-    _check_measurable(features)
+    check_measurable(features, "linear probe")
 
-    def train_on(rows: np.ndarray, lrs: Mapping[str, tuple[float, ...]]) -> Sweep:
+    def train_on(rows: np.ndarray, lrs: ByLabels) -> Sweep:
         part = Split(train.features[rows], _take_rows(train.labels, rows))
         plan = training_plan(len(rows), protocol)
         rates = {name: jnp.asarray(lrs[name], jnp.float32) * (plan.batch / 256) for name in lrs}
@@ -106,33 +109,60 @@ def _run_probe(
             *part, rates, random_key(seed), classes=counts, plan=plan, solver=optimiser
         )
 
+    def score(trained: Sweep, rows: np.ndarray | None) -> Scores:
+        split = test if rows is None else train
+        rows = np.arange(len(test.features)) if rows is None else rows
+        return {name: score_sweep(trained, name, split, rows) for name in classes}
+
     finest = max(classes, key=lambda name: len(classes[name]))
-    fitted, held = stratified_split(train.labels[finest], share=held_out, seed=seed)
-    trial = train_on(fitted, {name: tuple(base_lrs) for name in classes})
-    scores = {name: score_sweep(trial, name, train, held) for name in classes}
+    rows = stratified_split(train.labels[finest], share=held_out, seed=seed)
+    return best_of_sweep(title, base_lrs, classes, rows, train_on, score)
+
+
+def best_of_sweep(
+    title: str,
+    base_lrs: tuple[float, ...],
+    classes: Collection[str],
+    rows: tuple[np.ndarray, np.ndarray],
+    train_on: Callable[[np.ndarray, ByLabels], Any],
+    score: Callable[[Any, np.ndarray | None], Scores],
+    chosen: str = "lr",
+) -> Metrics:
+    """Choose a learning rate on held-out images, train with it on all and test once.
+
+    title:    of the metrics. classes: names of the label sets.
+    base_lrs: learning rates, or values of another keyword; chosen: its name in the metrics.
+    rows:     indices of training images, for fitting and held out; both together are all.
+    train_on: (rows, {label set: learning rates}) -> classifiers, one for each rate.
+    score:    (classifiers, rows of the training split, or None for the whole test split) ->
+              {label set: (top-1, mean cross-entropy)}, f32[L] by learning rate.
+    Yields as `linear_probe`. Raises Unsuitable where no rate stays finite.
+    """
+    fitted, held = rows
+    scores = score(train_on(fitted, {name: base_lrs for name in classes}), held)
     best = {name: best_index(*scores[name]) for name in classes}
-    all_rows = np.arange(len(train.features))
-    final = train_on(all_rows, {name: (base_lrs[best[name]],) for name in classes})
+    everything = np.sort(np.concatenate(rows))
+    final = score(train_on(everything, {name: (base_lrs[best[name]],) for name in classes}), None)
     for name in classes:
         lr = float(base_lrs[best[name]])
-        top1, loss = score_sweep(final, name, test, np.arange(len(test.features)))
+        top1, loss = final[name]
         if not np.isfinite(loss[0]):
-            raise Unsuitable(f"base lr {lr} diverged on all training images: lower base_lrs")
+            raise Unsuitable(f"{chosen} {lr} diverged on all training images: set others")
         yield f"{title}/{name}/top1", float(top1[0])
-        yield f"{title}/{name}/lr", lr
+        yield f"{title}/{name}/{chosen}", lr
         yield f"{title}/{name}/held_out", float(scores[name][0][best[name]])
 
 
-def _check_measurable(features: Features) -> None:
+def check_measurable(features: Features, probe: str) -> None:
+    """Raise Unsuitable where labels or test images are missing; probe: what needs them."""
     if not features.classes:
         raise Unsuitable(
-            "a linear probe needs labels, these images have none: name a labelled set in "
-            "evals.train and evals.test"
+            f"a {probe} needs labels, these images have none: name a labelled set in evals.train "
+            "and evals.test"
         )
     if not len(features.test.features):
         raise Unsuitable(
-            "a linear probe needs at least one test image: name a set that is not empty in "
-            "evals.test"
+            f"a {probe} needs at least one test image: name a set that is not empty in evals.test"
         )
 
 
@@ -172,7 +202,7 @@ def best_index(top1: np.ndarray, loss: np.ndarray) -> int:
     """
     finite = np.isfinite(loss)
     if not finite.any():
-        raise Unsuitable("every learning rate of the linear probe diverged: lower base_lrs")
+        raise Unsuitable("every learning rate of the probe diverged: lower base_lrs")
     ranked = np.lexsort((np.where(finite, loss, np.inf), -np.where(finite, top1, -1.0)))
     return int(ranked[0])
 

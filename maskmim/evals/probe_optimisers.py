@@ -1,4 +1,4 @@
-"""Optimisers of the linear probe: `(rate, *, hyperparameters) -> optax transformation`."""
+"""Optimisers of trained probes: `(rate, *, hyperparameters) -> optax transformation`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ def lars(
     but multiplies by the rate before the momentum, so a past gradient keeps its past rate; under a
     schedule the two differ, hence this chain.
     """
-
-    def matrices(params: Tree) -> Tree:
-        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
     ratio = optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient)
     return optax.chain(
-        optax.masked(ratio, matrices), optax.trace(momentum), optax.scale_by_learning_rate(rate)
+        optax.masked(ratio, _matrices), optax.trace(momentum), optax.scale_by_learning_rate(rate)
     )
 
 
@@ -37,3 +33,16 @@ def sgd(rate: Schedule, *, momentum: float = 0.9) -> optax.GradientTransformatio
     rate: step -> learning rate. Good rates differ much from those of LARS: sweep others.
     """
     return optax.chain(optax.trace(momentum), optax.scale_by_learning_rate(rate))
+
+
+def adamw(rate: Schedule, *, weight_decay: float = 0.001) -> optax.GradientTransformation:
+    """Build AdamW (momenta .9 and .999) with weight decay of matrices alone, as in V-JEPA.
+
+    rate: step -> learning rate.
+    Source: V-JEPA (configs/evals/vitl16_in1k.yaml, evals/image_classification_frozen/eval.py).
+    """
+    return optax.adamw(rate, weight_decay=weight_decay, mask=_matrices)
+
+
+def _matrices(params: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -57,12 +57,12 @@ def training_plan(count: int, protocol: Protocol) -> Plan:
     epochs, warmup_epochs, batch_size, least_steps = protocol
     if not 0 <= warmup_epochs < epochs:
         raise FeatureError(
-            f"linear probe: warmup_epochs = {warmup_epochs} must be shorter than epochs = {epochs}"
+            f"a probe: warmup_epochs = {warmup_epochs} must be shorter than epochs = {epochs}"
         )
     batch = min(batch_size, count // least_steps)
     if batch < 2:
         raise Unsuitable(
-            f"a linear probe with least_steps = {least_steps} needs {2 * least_steps} training "
+            f"a probe with least_steps = {least_steps} needs {2 * least_steps} training "
             f"images beside the held-out ones, this set has {count}: lower least_steps, or name a "
             "larger set in evals.train"
         )
@@ -162,6 +162,11 @@ def batch_norm(batch: Array, mean: Array, variance: Array) -> tuple[Array, Array
     return normalised, mean, (1 - BN_MOMENTUM) * variance + BN_MOMENTUM * unbiased
 
 
+def normalise(rows: Array, mean: Array, variance: Array) -> Array:
+    """Return rows f32[..., D] by the running statistics f32[D], as BatchNorm in evaluation."""
+    return (rows - mean) * jax.lax.rsqrt(variance + EPSILON)
+
+
 def cross_entropy(layer: Tree, inputs: Array, labels: Array) -> Array:
     """Return the mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[]."""
     logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
@@ -182,7 +187,7 @@ def score_sweep(
 def _score(layer: Tree, mean: Array, variance: Array, features: Array, labels: Array):
     def score_example(example: tuple[Array, Array]) -> tuple[Array, Array]:
         row, label = example
-        inputs = (row - mean) * jax.lax.rsqrt(variance + EPSILON)
+        inputs = normalise(row, mean, variance)
         logits = jnp.einsum("d,ldc->lc", inputs, layer["kernel"], precision=EXACT) + layer["bias"]
         loss = optax.losses.softmax_cross_entropy_with_integer_labels(
             logits, jnp.broadcast_to(label, logits.shape[:1])

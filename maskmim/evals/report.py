@@ -12,10 +12,16 @@ from maskmim.errors import count_of
 
 Results = dict[str, Any]
 
-TITLES = {"knn": "kNN", "linear": "linear probe", "linear_sgd": "linear, SGD"}
+TITLES = {
+    "knn": "kNN",
+    "linear": "linear probe",
+    "linear_sgd": "linear, SGD",
+    "logistic": "logistic",
+}
 WIDTH = 80
 CELL = 13
 TOP1 = "top1"
+SPREAD = "spread"
 
 
 def standard_error(share: float, images: int) -> float:
@@ -81,7 +87,8 @@ def probe_table(results: Results) -> str:
 
     Every column is the top-1 of an evaluator on a label set, in the order of the evaluators, label
     sets with fewer classes first; columns beyond the width continue in another block. Each number
-    is a percentage with one standard error. Lists skipped evaluators below with their reasons.
+    is a percentage with one standard error; of draws with their standard deviation. Lists skipped
+    evaluators below with their reasons.
     """
     protocol = results["protocol"]
     columns = _columns(results)
@@ -94,6 +101,8 @@ def probe_table(results: Results) -> str:
             "± is one standard error over the test images; it does not include the spread",
             "over training seeds.",
         ]
+        if any(name.endswith(f"/{SPREAD}") for name in _metric_names(results)):
+            lines += ["Of few-shot columns it is the deviation over draws of training images."]
     for name, reason in results["skipped"].items():
         lines += textwrap.wrap(f"{name} skipped: {reason}", WIDTH)
     return "\n".join(lines) + "\n"
@@ -145,6 +154,11 @@ def _columns(results: Results) -> list[tuple[str, str]]:
     return sorted(columns, key=lambda c: (order.index(c[0]), classes[c[1]], c[1]))
 
 
+def _metric_names(results: Results) -> Iterator[str]:
+    for encoder in results["encoders"].values():
+        yield from encoder["metrics"]
+
+
 def _heading(protocol: Mapping[str, Any]) -> str:
     images = count_of(protocol["test_images"], "test image")
     return f"Top-1 accuracy in percent, {images} ({protocol['train_images']:,} for training)"
@@ -173,9 +187,7 @@ def _block_lines(results: Results, columns: Sequence[tuple[str, str]]) -> Iterat
     yield rule
     images = results["protocol"]["test_images"]
     for name, encoder in results["encoders"].items():
-        cells = (
-            _format_cell(encoder["metrics"].get("/".join((*c, TOP1))), images) for c in columns
-        )
+        cells = (_format_cell(encoder["metrics"], column, images) for column in columns)
         yield f"{name:<{names}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
     yield rule
 
@@ -184,11 +196,22 @@ def _evaluator_titles(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield the evaluators' titles, each centred over its columns."""
     for evaluator in dict.fromkeys(evaluator for evaluator, _ in columns):
         width = CELL * sum(1 for other, _ in columns if other == evaluator)
-        heading = f" {TITLES.get(evaluator, evaluator)} "
+        heading = f" {_title(evaluator)} "
         yield f"{heading:-^{width - 2}}".rjust(width)
 
 
-def _format_cell(share: float | None, images: int) -> str:
+def _title(evaluator: str) -> str:
+    """Return what the table calls an evaluator: 'few_shot_5' is 5-shot, 'few_shot_1_percent' 1 %."""
+    setting = evaluator.removeprefix("few_shot_")
+    if setting == evaluator:
+        return TITLES.get(evaluator, evaluator)
+    percent = setting.removesuffix("_percent")
+    return f"{setting}-shot" if percent == setting else f"{percent} %"
+
+
+def _format_cell(metrics: Mapping[str, float], column: tuple[str, str], images: int) -> str:
+    share, spread = (metrics.get("/".join((*column, kind))) for kind in (TOP1, SPREAD))
     if share is None:
         return "-"
-    return f"{100 * share:.1f} ± {100 * standard_error(share, images):.1f}"
+    error = standard_error(share, images) if spread is None else spread
+    return f"{100 * share:.1f} ± {100 * error:.1f}"

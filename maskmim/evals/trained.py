@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from maskmim.data.pipeline import eval_batches, output_shapes
 from maskmim.data.records import Records
 from maskmim.evals.evaluation import Evaluation, left_out
-from maskmim.evals.features import Split, Unsuitable, extract, pooled_encoder
+from maskmim.evals.features import Split, Unsuitable, extract, jitted_rows, pooled_encoder
 from maskmim.evals.unreadable import Unreadable, watched
 from maskmim.training import sharding
 from maskmim.training.example_spec import RESERVED
@@ -80,6 +80,12 @@ class Source(NamedTuple):
         that are not 'valid' are padding or stand for an unreadable image.
         """
         places = np.repeat(spread(len(self.records), most), copies)
+        return self.batches_at(places, augmented=augmented)
+
+    def batches_at(
+        self, places: np.ndarray, *, augmented: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Return batches as of `batches`, of the records at some indices i64[n], in their order."""
         chosen = Chosen(self.records, places)
         batches = eval_batches(
             chosen,
@@ -90,6 +96,13 @@ class Source(NamedTuple):
         )
         for batch in watched(batches, chosen, self.unread):
             yield batch | {"record": places[batch["record"]]}
+
+    def shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return shapes and dtypes of the arrays of a batch of evaluation."""
+        return {
+            name: jax.ShapeDtypeStruct((examples, *each.shape), np.dtype(each.dtype))
+            for name, each in output_shapes(self.transform, self.spec).items()
+        }
 
     def as_trained(self) -> bool:
         """Return whether the method reads arrays that only the training augmentation makes."""
@@ -115,7 +128,8 @@ class Trained(NamedTuple):
     without:  streams that do not enter the encoder, see `evals.streams`.
     untrained: f32[n, D], features of all test images by the encoder before training, where probes
               compared with it; None elsewhere.
-    fresh:    () -> the variables before training, by the run's seed.
+    before:   () -> the variables before training, on the mesh; computed at each call.
+    norm_eps: epsilon of the encoder's norms, None for a model that has no such keyword.
     """
 
     method: Method
@@ -132,7 +146,8 @@ class Trained(NamedTuple):
     start: Mapping[str, float] = {}
     without: tuple[str, ...] = ()
     untrained: np.ndarray | None = None
-    fresh: Callable[[], Variables] | None = None
+    before: Callable[[], Variables] | None = None
+    norm_eps: float | None = None
 
     @property
     def evaluated(self) -> Variables:
@@ -176,6 +191,23 @@ class Trained(NamedTuple):
         """
         run = _pooled(encode, self.pooling, self.mesh, self.without)
         return extract(functools.partial(run, variables), batches)
+
+    def jitted(self, function: Callable[..., Array]) -> Callable[..., Array]:
+        """Return (variables, arrays of a batch) -> f32[b, ...], jitted over the mesh.
+
+        function: of the same arguments, one row an example; streams of `without` are left out.
+        """
+        place = sharding.by_example(self.mesh)
+        return jitted_rows(function, place=place, without=self.without)
+
+    def rows_by(
+        self, function: Callable[..., Array], variables: Variables, batches: Iterable[Mapping]
+    ) -> Split:
+        """Return f32[n, ...] of the valid rows of some batches, and their labels.
+
+        function: (variables, arrays of a batch) -> f32[b, ...]; compiled at each call.
+        """
+        return extract(functools.partial(self.jitted(function), variables), batches)
 
 
 @functools.lru_cache(maxsize=4)
@@ -242,7 +274,8 @@ def trained_of(
         start or {},
         left_out(config, parts.spec),
         untrained,
-        lambda: evaluation.untrained_variables,
+        evaluation.before_training,
+        config.model.norm_eps if "norm_eps" in config.model else None,
     )
     return trained._replace(features=_features_once(evaluation, trained.images, seen))
 

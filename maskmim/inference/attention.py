@@ -1,16 +1,14 @@
 """Attention maps of an encoder's blocks, and their rollout over the depth.
 
 Blocks capture the attention of their first token alone. The maps of all tokens, which rollout and
-encoders without a class token need, are computed again here from what enters each block.
+encoders without a class token need, are those of `models.attention_maps`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from maskmim.inference.encoding import (
@@ -22,8 +20,7 @@ from maskmim.inference.encoding import (
     stream_tokens,
 )
 from maskmim.inference.loaded import InferenceError, Loaded
-from maskmim.models.layers.attention import attention_scores
-from maskmim.models.layers.blocks import Attention, Norm
+from maskmim.models.attention_maps import attention_map, plain_blocks
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Array, Encoded, Tree
 
@@ -98,11 +95,7 @@ def token_maps(loaded: Loaded) -> Callable[..., tuple[list[Array], int]]:
         depth = len(encoded.layers)
         chosen = range(depth) if layer is None else [block_number(layer, depth)]
         params = blocks(variables)
-        maps = []
-        for block in chosen:
-            entering = encoded.layers[block - 1] if block else encoded.embedded
-            own = jax.tree.map(lambda leaf, block=block: leaf[block], params)
-            maps.append(_map_of(own, entering, epsilon))
+        maps = [attention_map(params, encoded, block, epsilon) for block in chosen]
         return maps, encoded.prefix.shape[1]
 
     return run
@@ -110,28 +103,10 @@ def token_maps(loaded: Loaded) -> Callable[..., tuple[list[Array], int]]:
 
 def _plain_blocks(loaded: Loaded) -> Callable[[Tree], Tree]:
     """Return variables -> params of the encoder's blocks, stacked along the first axis."""
-    params = loaded.variables.params
-    section = params.get("encoder", {}) if isinstance(params, Mapping) else {}
-    held = set(section.get("stack", {}).get("blocks", {}))
-    if not {"norm1", "attention"} <= held or "norm_eps" not in loaded.config.model:
+    if plain_blocks(loaded.variables.params) is None or "norm_eps" not in loaded.config.model:
         raise InferenceError(
             "the attention of all tokens, which rollout and encoders without a class token need, "
             f"is that of plain ViTs, and this network is {network_name(loaded)}: use features_map"
         )
     evaluated = loaded.method.apply.get("evaluated", lambda variables: variables)
-    return lambda variables: evaluated(variables).params["encoder"]["stack"]["blocks"]
-
-
-def _map_of(params: Tree, entering: Array, epsilon: float) -> Array:
-    """Return the attention f32[B, heads, n, n] of one block from what enters it [B, n, D]."""
-    seen: list[Array] = []
-
-    def attend(query: Array, key: Array, value: Array) -> Array:
-        scores = attention_scores(query, key) / math.sqrt(query.shape[-1])
-        seen.append(jax.nn.softmax(scores, axis=-1))
-        return value
-
-    normed = Norm(epsilon, entering.dtype).apply({"params": params["norm1"]}, entering)
-    heads = params["attention"]["qkv"]["kernel"].shape[-2]
-    Attention(heads, entering.dtype, attend).apply({"params": params["attention"]}, normed)
-    return seen[0]
+    return lambda variables: plain_blocks(evaluated(variables).params)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.evals.captured import pool_blocks, takes_capture
 from maskmim.evals.evaluation import left_out
 from maskmim.evals.features import POOLINGS, pool_class, pool_mean
 from maskmim.inference.loaded import InferenceError, Loaded
@@ -82,8 +82,7 @@ def check_capture(loaded: Loaded, what: str) -> None:
 
     what: is wanted, for the message.
     """
-    parameters = inspect.signature(loaded.method.apply["encode"]).parameters.values()
-    if not any(p.name == "capture" or p.kind is p.VAR_KEYWORD for p in parameters):
+    if not takes_capture(loaded.method.apply["encode"]):
         raise InferenceError(
             f"{what}: the encoder of {method_name(loaded)} gives its last tokens alone; use "
             "encode(images) or features_map(images) without layers"
@@ -135,12 +134,8 @@ def pooled_by(
 
     def run(variables: Tree, arrays: Mapping[str, Array]) -> Array:
         encoded = encode(variables, arrays)
-        prefix = encoded.prefix.shape[1]
         chosen = [block_number(layer, len(encoded.layers)) for layer in layers]
-        outputs = (encoded.layers[block] for block in chosen)
-        return jnp.stack(
-            [pool(Encoded(each[:, :prefix], each[:, prefix:])) for each in outputs], axis=1
-        )
+        return pool_blocks(encoded, pool, chosen)
 
     return run
 
