@@ -14,7 +14,6 @@ from maskmim.config.ranges import NonNegative, OpenFraction, PositiveInt, Rates,
 from maskmim.evals.attentive_heads import Head, cross_attention_head, efficient_head
 from maskmim.evals.attentive_training import Learners, Trainer, score_learners, train_learners
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.layers import labelled_classes
 from maskmim.evals.linear_probe import ByLabels, Scores, best_of_sweep, stratified_split
 from maskmim.evals.measures import Measured
 from maskmim.evals.patch_tokens import (
@@ -26,8 +25,12 @@ from maskmim.evals.patch_tokens import (
 )
 from maskmim.evals.probe_optimisers import adamw, lars
 from maskmim.evals.probe_training import Optimiser, Protocol, training_plan
-from maskmim.evals.trained import Trained, batch_shares
+from maskmim.evals.trained import Trained, batch_shares, labelled_classes
 from maskmim.runtime import activity
+
+METRICS = "top1", "lr", "held_out"
+# Images that are classified at a time, on each device.
+SCORED = 256
 
 
 @facts.measure(needs=("features", "labels", "training"))
@@ -102,11 +105,6 @@ def attentive_efficient(
     yield from _probe(trained, setup, base_lrs, held_out, memory_gb, seed)
 
 
-METRICS = "top1", "lr", "held_out"
-# Images that are classified at a time, on each device.
-SCORED = 256
-
-
 class Setup(NamedTuple):
     """What tells attentive probes apart.
 
@@ -143,7 +141,7 @@ def _probe(
 
     def score(learners: Learners, rows: np.ndarray | None) -> Scores:
         tokens = test if rows is None else train
-        rows = np.arange(len(test)) if rows is None else rows
+        rows = np.arange(test.count) if rows is None else rows
         return score_learners(setup.head, learners, tokens, rows, SCORED * shares)
 
     finest = max(counts, key=counts.__getitem__)
@@ -166,6 +164,6 @@ def _tokens(trained: Trained, memory_gb: float) -> tuple[PatchTokens, PatchToken
     make = kept_tokens if is_small else streamed_tokens
     with activity.during("patch tokens of training and test images"):
         train, test = (make(trained, source) for source in sources)
-    if not len(test):
+    if not test.count:
         raise Unsuitable("no test image can be read")
     return train, test

@@ -34,7 +34,7 @@ def encoders_of(
     trained_maps = _maps_by(trained, layers)
     made = {OURS: FrozenEncoder(trained.variables, trained_maps)}
     if "random_init" in beside:
-        made["random_init"] = FrozenEncoder(trained.fresh(), trained_maps)
+        made["random_init"] = FrozenEncoder(trained.before(), trained_maps)
     if "raw_colours" in beside:
         made["raw_colours"] = FrozenEncoder((), _raw_colours(trained, max(len(layers), 1)))
     return made

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from maskmim.config import facts
-from maskmim.data.class_lists import check_classes
 from maskmim.evals.captured import block_features, chosen_blocks
 from maskmim.evals.features import Features, Split, Unsuitable
 from maskmim.evals.linear_probe import linear_probe
 from maskmim.evals.measures import Measured
-from maskmim.evals.trained import Trained
+from maskmim.evals.trained import Trained, labelled_classes
 from maskmim.reporting.analysis_figures import draw_lines
 from maskmim.runtime import activity
 
@@ -51,18 +50,6 @@ def layers(
         for name in classes:
             found[name].append(top1_of(metrics, name))
     yield from _table(numbers, found, {name: len(names) for name, names in classes.items()})
-
-
-def labelled_classes(trained: Trained) -> dict[str, tuple[str, ...]]:
-    """Return the classes of training and test images, {label set: names}.
-
-    Raises Unsuitable for training images without labels, DataError where the classes differ.
-    """
-    train, test = trained.train.records, trained.test.records
-    if not train.labels:
-        raise Unsuitable("the images of evals.train have no labels: name a labelled set there")
-    check_classes(train, test)
-    return dict(train.labels)
 
 
 def top1_of(metrics: dict[str, float], label_set: str) -> float:

@@ -33,7 +33,7 @@ class Regressions(NamedTuple):
 def logistic_probe(
     features: Features,
     *,
-    penalties: Rates = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+    penalties: Rates = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
     most_steps: PositiveInt = 500,
     held_out: OpenFraction = 0.2,
     seed: Seed = 0,

@@ -31,7 +31,9 @@ class PatchTokens(NamedTuple):
     labels: Mapping[str, np.ndarray]
     read: Callable[[np.ndarray, int], Iterator[np.ndarray]]
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """The number of images."""
         return len(next(iter(self.labels.values())))
 
 
@@ -45,9 +47,13 @@ def kept_tokens(trained: Trained, source: Source) -> PatchTokens:
 
     Raises FeatureError for tokens that are not finite in float16.
     """
-    run, kept = _encoder(trained), []
-    labels, _ = _read_through(source, lambda batch, valid: kept.append(run(batch)[valid]))
-    tokens = np.concatenate(kept)
+    run = _encoder(trained)
+    tokens = np.empty((len(source.records), *token_shape(trained)), np.float16)
+
+    def keep(rows: slice, batch: Batch, valid: np.ndarray) -> None:
+        tokens[rows] = run(batch)[valid]
+
+    labels, _ = _read_through(source, keep)
 
     def read(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         for rows in padded_rows(indices, size):
@@ -62,7 +68,7 @@ def streamed_tokens(trained: Trained, source: Source) -> PatchTokens:
     Raises FeatureError for tokens that are not finite in float16.
     """
     run = _encoder(trained)
-    labels, places = _read_through(source, lambda batch, valid: None)
+    labels, places = _read_through(source, lambda rows, batch, valid: None)
 
     def read(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
         order = np.concatenate(list(padded_rows(indices, size)))
@@ -80,18 +86,19 @@ def padded_rows(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _read_through(
-    source: Source, each: Callable[[Batch, np.ndarray], object]
+    source: Source, each: Callable[[slice, Batch, np.ndarray], None]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pass over a source once: labels and places in it of the images that can be read.
 
-    each: (batch, its 'valid'), called for every batch.
+    each: (indices of the images that can be read, batch, its 'valid'), called for every batch.
     """
-    count = len(source.records)
+    count, start = len(source.records), 0
     labels: list[dict[str, np.ndarray]] = []
     places: list[np.ndarray] = []
     for batch in activity.counted(source.batches(count), count, source.size):
         valid = np.asarray(batch["valid"], bool)
-        each(batch, valid)
+        each(slice(start, start + int(valid.sum())), batch, valid)
+        start += int(valid.sum())
         labels.append({name: np.asarray(v, np.int32)[valid] for name, v in batch["label"].items()})
         places.append(np.asarray(batch["record"])[valid])
     sets = {name: np.concatenate([part[name] for part in labels]) for name in labels[0]}

@@ -201,7 +201,7 @@ def _evaluator_titles(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _title(evaluator: str) -> str:
-    """Return what the table calls an evaluator: 'few_shot_5' is 5-shot, 'few_shot_1_percent' 1 %."""
+    """Return what the table calls an evaluator: few_shot_5 is 5-shot, few_shot_1_percent 1 %."""
     setting = evaluator.removeprefix("few_shot_")
     if setting == evaluator:
         return TITLES.get(evaluator, evaluator)

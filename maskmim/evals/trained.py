@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from maskmim.data.class_lists import check_classes
 from maskmim.data.pipeline import eval_batches, output_shapes
 from maskmim.data.records import Records
 from maskmim.evals.evaluation import Evaluation, left_out
@@ -216,6 +217,18 @@ def _pooled(
 ) -> Callable[..., Array]:
     place = sharding.by_example(mesh)
     return pooled_encoder(encode, pooling=pooling, place=place, without=without)
+
+
+def labelled_classes(trained: Trained) -> dict[str, tuple[str, ...]]:
+    """Return the classes of training and test images, {label set: names}.
+
+    Raises Unsuitable for training images without labels, DataError where the classes differ.
+    """
+    train, test = trained.train.records, trained.test.records
+    if not train.labels:
+        raise Unsuitable("the images of evals.train have no labels: name a labelled set there")
+    check_classes(train, test)
+    return dict(train.labels)
 
 
 def batch_shares(mesh: Mesh) -> int:

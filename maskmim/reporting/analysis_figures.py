@@ -47,7 +47,7 @@ def draw_spectra(
     _label(left, "index", "singular value / largest", "Spectrum of centred features")
     left.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     _plot_lines(right, numbers, ranks)
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, _room(np.concatenate([np.ravel(each) for each in ranks.values()])))
     _label(right, "block", "effective rank", "Directions that features use")
     return render_figure(figure)
 
@@ -86,10 +86,15 @@ def draw_heads(
     axis.scatter(places, values.reshape(-1), s=14, color="#7aa0cc", label="a head")
     axis.plot(numbers, values.mean(axis=1), color="#1f4e8c", linewidth=1.4, label="mean of heads")
     axis.axhline(uniform, color="#999999", linestyle="--", linewidth=1, label="even attention")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, _room(np.append(values, uniform)))
     axis.legend(frameon=False, fontsize=8)
     _label(axis, "block", y, title)
     return render_figure(figure)
+
+
+def _room(values: np.ndarray) -> float:
+    """Return the end of an axis from 0 that leaves room above the values."""
+    return 1.08 * float(values.max()) or 1.0
 
 
 def _plot_lines(axis: Any, numbers: Sequence[int], lines: Mapping[str, np.ndarray]) -> None:

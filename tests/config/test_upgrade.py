@@ -40,6 +40,17 @@ def test_measures_of_later_versions_can_be_asked_for():
     assert "segmentation_linear" not in [*config.evals.at_end, *config.evals.monitors]
 
 
+def test_probes_and_measures_of_later_versions_have_names():
+    old = ConfigDict(base().to_dict())
+    del old["evals"]["probes"]["few_shot"], old["evals"]["measures"]["cka"]
+    own = old["evals"]["probes"]["layers"] = old["evals"]["measures"]["layers"]
+    del old["evals"]["measures"]["layers"]
+    evals = upgrade(old).evals
+    assert evals.probes.few_shot == base().evals.probes.few_shot and "cka" in evals.measures
+    assert evals.probes.layers == own and "layers" not in evals.measures
+    assert evals.at_end == base().evals.at_end
+
+
 def test_paths_inside_tuples_are_replaced_too():
     old = ConfigDict(base().to_dict())
     old.rules = ("maskmim.sharding.transformer", 3)

@@ -39,7 +39,7 @@ def planted(count, seed=0):
 
 @pytest.mark.parametrize(
     ("head", "solver", "rates"),
-    [(cross_attention_head(8), adamw, (1e-9, 3e-3)), (efficient_head(4), lars, (1e-9, 3.0))],
+    [(cross_attention_head(8), adamw, (1e-9, 1e-2)), (efficient_head(4), lars, (1e-9, 10.0))],
 )
 def test_the_token_that_says_the_class_is_found(head, solver, rates):
     train, test = planted(512), planted(300, seed=1)
@@ -71,7 +71,7 @@ def trained(method):
 @pytest.mark.full
 def test_kept_and_streamed_tokens_are_the_same(trained):
     kept, streamed = (make(trained, trained.train) for make in (kept_tokens, streamed_tokens))
-    assert len(kept) == len(streamed) == 39
+    assert kept.count == streamed.count == 39
     np.testing.assert_array_equal(kept.labels["kind"], streamed.labels["kind"])
     order = np.random.default_rng(0).permutation(39)[:22]
     batches = zip(kept.read(order, 8), streamed.read(order, 8), strict=True)
@@ -83,7 +83,8 @@ def test_kept_and_streamed_tokens_are_the_same(trained):
 @pytest.mark.full
 @pytest.mark.parametrize("probe", [attentive, partial(attentive_efficient, queries=4)])
 def test_a_probe_yields_its_numbers_with_any_memory(trained, probe):
-    found = [list(probe(trained, epochs=12, memory_gb=memory)) for memory in (1.0, 0.0)]
+    run = partial(probe, trained, epochs=12, least_steps=4)
+    found = [list(run(memory_gb=memory)) for memory in (1.0, 0.0)]
     title = getattr(probe, "func", probe).__name__
     names = [f"{title}/kind/{each}" for each in ("top1", "lr", "held_out")]
     assert [measured.name for measured in found[0]] == names

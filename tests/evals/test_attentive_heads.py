@@ -36,7 +36,9 @@ def as_torch(params):
 def their_block(params, x):
     """The pre-norm block with one query by torch's multi-head attention, keys with a bias."""
     p = as_torch({name: value for name, value in params.items() if name != "linear"})
-    x = F.layer_norm(torch.from_numpy(x), (WIDTH,), p["norm1_scale"], p["norm1_bias"]).transpose(0, 1)
+    x = F.layer_norm(torch.from_numpy(x), (WIDTH,), p["norm1_scale"], p["norm1_bias"]).transpose(
+        0, 1
+    )
     heads = p["to_key"].shape[1]
     to_key, to_value = (p[name].reshape(WIDTH, WIDTH) for name in ("to_key", "to_value"))
     query = p["query"][None].expand(1, x.shape[1], WIDTH)

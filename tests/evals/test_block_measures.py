@@ -6,20 +6,19 @@ import jax
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 
-from maskmim.evals import captured
 from maskmim.evals.attention_distance import attention_distance, mean_distance, patch_distances
 from maskmim.evals.captured import block_features, capturing, chosen_blocks
 from maskmim.evals.cka import cka
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.knn import knn
 from maskmim.evals.layers import layers
-from maskmim.evals.linear_probe import linear_probe
 from maskmim.evals.spectrum import spectrum
 from maskmim.masks.uniform import random
 from tests.evals.small import source_of, trained_on
 from tests.tiny import pictures, tiny_method
-from tests.tolerances import REORDERED
+from tests.tolerances import PARITY, REORDERED
 
 COUNT = 24
 
@@ -73,14 +72,12 @@ def test_an_encoder_without_blocks_says_so(trained):
 
 def test_layers_probe_every_block_in_one_pass(trained, encoded, monkeypatch):
     passes = []
-    monkeypatch.setattr(
-        type(trained.test), "batches", counted(type(trained.test).batches, passes)
-    )
+    source = type(trained.test)
+    monkeypatch.setattr(source, "batches", counted(source.batches, passes))
     found = list(layers(trained, probe=partial(knn, k=3)))
     assert len(passes) == 2  # training and test images
     values = values_of(found)
     assert set(values) == {"layers", "layers/kind/best", "layers/kind/0", "layers/kind/1"}
-    # Every picture is its own nearest neighbour here, but for the votes of the others.
     assert values["layers/kind/best"] == max(values["layers/kind/0"], values["layers/kind/1"])
     assert found[0].picture.dtype == np.uint8 and found[0].picture.ndim == 3
     assert values["layers"] in (0, 1) and "best at block" in found[0].text
@@ -122,13 +119,32 @@ def test_cka_with_the_encoder_before_training(trained):
     assert same["cka"] == pytest.approx(1.0)
 
 
+def attention_by_hand(trained, encoded):
+    """The attention of the second block [B, heads, n, n], in numpy."""
+    blocks = trained.variables.params["encoder"]["stack"]["blocks"]
+    blocks = jax.tree.map(lambda leaf: np.asarray(leaf[1], np.float64), blocks)
+    x = np.asarray(encoded.layers[0], np.float64)
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    x = x * blocks["norm1"]["norm"]["scale"] + blocks["norm1"]["norm"]["bias"]
+    layer = blocks["attention"]["qkv"]
+    query, key, _ = (
+        np.moveaxis(np.einsum("bnd,dchs->bnchs", x, layer["kernel"]), 2, 0)
+        + (layer["bias"][:, None, None])
+    )
+    scores = np.einsum("bqhs,bkhs->bhqk", query, key) / query.shape[-1] ** 0.5
+    return scipy.special.softmax(scores, axis=-1)
+
+
 def test_distances_are_weighted_by_the_attention_of_patches(trained, encoded):
     found = list(attention_distance(trained, images=99))
     values = values_of(found)
     assert len(found) == 1 + 2 + 2 * 2 and found[0].picture.ndim == 3
-    even = patch_distances(trained).mean()
-    assert all(0 < value < 2 * even for value in values.values())
+    patches = attention_by_hand(trained, encoded)[:, :, 1:, 1:]
+    patches /= patches.sum(axis=-1, keepdims=True)
+    expected = (patches * patch_distances(trained)).sum(axis=-1).mean(axis=(0, 2))
     heads = [values[f"attention_distance/1/{head}"] for head in range(2)]
+    np.testing.assert_allclose(heads, expected, rtol=PARITY)
+    assert abs(heads[0] - heads[1]) > 10 * PARITY * heads[0]
     assert values["attention_distance/1"] == pytest.approx(np.mean(heads))
 
 

@@ -15,12 +15,13 @@ def kernel(features):
     return centred @ centred.T
 
 
-def expected(k, l):
+def expected(one, other):
     """HSIC as the mean over all quadruples of different images."""
-    quadruples = list(itertools.permutations(range(len(k)), 4))
-    return sum(k[a, b] * (l[a, b] + l[c, d] - 2 * l[a, c]) for a, b, c, d in quadruples) / len(
-        quadruples
-    )
+    terms = [
+        one[a, b] * (other[a, b] + other[c, d] - 2 * other[a, c])
+        for a, b, c, d in itertools.permutations(range(len(one)), 4)
+    ]
+    return np.mean(terms)
 
 
 def test_independence_is_the_mean_over_quadruples():

@@ -97,8 +97,10 @@ def evaluation_of(source, encoder, test=True):
     config = SimpleNamespace(
         train=SimpleNamespace(batch_size=8, micro_batches=2),
         evals=SimpleNamespace(pooling="mean", batch_size=source.size, streams=()),
+        model={},
     )
-    return SimpleNamespace(config=config, parts=parts, variables=None, step=1, encoder=encoder)
+    given = {"variables": None, "step": 1, "encoder": encoder, "before_training": None}
+    return SimpleNamespace(config=config, parts=parts, **given)
 
 
 @pytest.mark.parametrize("test", [True, False])
