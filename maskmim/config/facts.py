@@ -28,7 +28,9 @@ Function = TypeVar("Function", bound=Callable)
 
 ANY_AXES = (1, 2, 3)
 # What a measure may need, see `maskmim.evals.needs`.
-MEASURE_NEEDS = ("features", "labels", "label_maps", "samples", "student", "test", "training")
+MEASURE_NEEDS = (
+    *("features", "labels", "label_maps", "loss", "samples", "student", "test", "training"),
+)
 
 
 class FactsError(UserError, ValueError):

@@ -21,7 +21,7 @@ from maskmim.training.train_step import step_metrics
 from maskmim.types import Batch, Losses, Mean, Randomness, Variables
 
 
-@facts.measure(needs=("test",))
+@facts.measure(needs=("test", "loss"))
 def held_out(trained: Trained, *, images: PositiveInt = 512) -> Iterator[Measured]:
     """Yield the training loss on test images: a curve whose images and masks never change.
 

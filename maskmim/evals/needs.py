@@ -50,6 +50,8 @@ NEEDS: Mapping[str, Callable[[Assembly], str]] = {
     "labels": _labels,
     # Dense features beside label maps: a stream of classes in every example.
     "label_maps": _label_maps,
+    # The loss that the method is trained with; every method that is trained draws masks.
+    "loss": _entry("mask", "objective, as weights of an encoder alone have none"),
     # Generated examples.
     "samples": _entry("generate", "way to generate samples"),
     # Features of a student beside those of its averaged weights.
@@ -62,7 +64,7 @@ NEEDS: Mapping[str, Callable[[Assembly], str]] = {
 
 
 # Needs that the method decides, not the data.
-OF_METHOD = ("features", "samples", "student")
+OF_METHOD = ("features", "loss", "samples", "student")
 
 
 def unmet(

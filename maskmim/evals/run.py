@@ -76,6 +76,7 @@ def finish(
     file: str = RESULTS,
     rows: Sequence[Mapping[str, Any]] = (),
     asked: Sequence[str] | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> Finished:
     """Evaluate, write the results, the last pictures and the loss curve, and print the table.
 
@@ -83,11 +84,14 @@ def finish(
     `evaluation.workdir`. rows: of the run's metrics.jsonl, for the loss curve and the first values.
     asked: names whose failure is an error; None for all. That of a monitor that nobody asked for is
     shown, and does not end a run that is otherwise whole as failed.
+    weights: of a file, what the results say of it, 'file', 'layout' and 'input'; None for a run.
     One evaluation that fails leaves the others.
     """
     config, workdir, parts, _, step, _ = evaluation
     started = time.perf_counter()
     results: Results = {"step": step, "images_seen": step * config.train.batch_size}
+    if weights is not None:
+        results["weights"] = dict(weights)
     failed: dict[str, str] = {}
     seen = Seen.nothing()
     probes, measures = split_names(names, parts.evals.measures)
@@ -138,7 +142,7 @@ def write_results(
 ) -> Unwritten | None:
     """Write the results and the loss curve; return the error where the results cannot be written.
 
-    The curve is a picture, which must not end anything.
+    rows: without any there is no curve. It is a picture, which must not end anything.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,8 +155,9 @@ def write_results(
         )
         problem.exit_code = errors.STORAGE if error.errno in errors.NO_ROOM else errors.USAGE
         return problem
-    with contextlib.suppress(OSError):
-        files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
+    if rows:
+        with contextlib.suppress(OSError):
+            files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
     return None
 
 
@@ -299,8 +304,7 @@ def probe(
 
 def results_table(results: Mapping[str, Any]) -> str:
     """Return the results as text for people."""
-    steps, images = count_of(results["step"], "step"), count_of(results["images_seen"], "image")
-    lines = [f"After {steps} ({images})"]
+    lines = [_subject(results)]
     mean_errors = results.get("reconstruction", {})
     lines += _error_lines("Squared error of hidden pixels, in [0, 1]", mean_errors, GUESSES)
     lines += _error_lines("Share of hidden classes that are predicted right", mean_errors, CLASSES)
@@ -317,6 +321,14 @@ def results_table(results: Mapping[str, Any]) -> str:
         if name not in shown:
             lines += ["", *report.wrapped(f"{name} failed: {why}")]
     return "\n".join(lines)
+
+
+def _subject(results: Mapping[str, Any]) -> str:
+    """Return what the results are of: a step of a run, or the weights of a file."""
+    if weights := results.get("weights"):
+        return f"{weights['file']} ({weights['layout']}), inputs of {weights['input']}"
+    steps, images = count_of(results["step"], "step"), count_of(results["images_seen"], "image")
+    return f"After {steps} ({images})"
 
 
 def _error_lines(

@@ -22,7 +22,7 @@ from maskmim.config.defaults import base
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.inference.loaded import InferenceError, Loaded, in_float32_on_cpu
 from maskmim.inference.own_file_source import of_own_file
-from maskmim.interop import begin_file, own_layout, vision, vision_layouts
+from maskmim.interop import begin_file, huggingface, own_layout, vision, vision_layouts
 from maskmim.interop.difference import WeightsError
 from maskmim.interop.fitting import Selection
 from maskmim.interop.layout import Arrays, nest, read_arrays, shapes_of
@@ -62,8 +62,12 @@ class Facts(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The encoder and the decoder of a file: depths, widths, and the patch (height, width)."""
+    """The encoder and the decoder of a file: depths, widths, and the patch (height, width).
 
+    layout: one of `loaded.LAYOUTS`.
+    """
+
+    layout: str
     depth: int
     width: int
     hidden: int
@@ -109,8 +113,8 @@ def of_file(text: str, said: Said) -> Loaded:
             raise WeightsError(f"{text} lacks {', '.join(missing[:3])} of its network")
         params, remarks = nest(dict(source.arrays)), [*remarks, *source.remarks]
     decoder = shape.decoder is not None
-    variables = Variables(params, {}, ())
-    return Loaded(config, spec, method, variables, text, None, None, tuple(remarks), decoder)
+    about = {"remarks": tuple(remarks), "decoder": decoder, "layout": shape.layout}
+    return Loaded(config, spec, method, Variables(params, {}, ()), text, **about)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -167,7 +171,8 @@ def _vit_shape(text: str, arrays: Arrays) -> Shape:
         decoder = _depth(blocks), embed.shape[0]
     depth, hidden = _depth(encoders), _hidden(encoders)
     width, channels, *patch = kernel.shape
-    return Shape(depth, width, hidden, tuple(patch), channels, table.shape[-2], 0, decoder)
+    name = "hf" if layout is huggingface.LAYOUT else "mae" if decoder else "timm"
+    return Shape(name, depth, width, hidden, tuple(patch), channels, table.shape[-2], 0, decoder)
 
 
 def _dino_layout(arrays: Arrays) -> vision.Layout | None:
@@ -186,7 +191,8 @@ def _dino_shape(named: Arrays) -> Shape:
     width, channels, *patch = kernel.shape
     rows = named["embeddings.position_embeddings"].shape[-2]
     count = 0 if registers is None else registers.shape[-2]
-    return Shape(_depth(named), width, _hidden(named), tuple(patch), channels, rows, count, None)
+    sizes = _depth(named), width, _hidden(named), tuple(patch), channels, rows
+    return Shape("dinov2", *sizes, count)
 
 
 def _depth(arrays: Mapping[str, np.ndarray]) -> int:

@@ -16,6 +16,16 @@ from maskmim.training.build import build_method
 from maskmim.tree_paths import leaf_path, named_leaves
 from maskmim.types import Method, Spec, Tree, Variables, random_key
 
+# Layouts of files, and what they are of.
+OWN = "maskmim"
+LAYOUTS = {
+    "hf": "transformers' ViTMAE or ViT",
+    "timm": "timm's ViT",
+    "mae": "the official MAE with its decoder",
+    "dinov2": "transformers' DINOv2",
+    OWN: "a folder that our export wrote",
+}
+
 
 class InferenceError(UserError, ValueError):
     """Something that this model cannot do, or an input that it cannot take."""
@@ -30,6 +40,7 @@ class Loaded(NamedTuple):
     workdir:   of the run; None for a file.
     remarks:   sentences for people about what the source does not say or lacks.
     decoder:   whether the weights of a decoder were read, without which nothing is reconstructed.
+    layout:    of a file, one of LAYOUTS; '' for a run.
     """
 
     config: ConfigDict
@@ -41,6 +52,7 @@ class Loaded(NamedTuple):
     workdir: Path | None = None
     remarks: tuple[str, ...] = ()
     decoder: bool = True
+    layout: str = ""
 
     @property
     def stream(self) -> str:

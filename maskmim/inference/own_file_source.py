@@ -10,7 +10,7 @@ import numpy as np
 
 from maskmim.config.serialize import from_json
 from maskmim.config.upgrade import upgrade
-from maskmim.inference.loaded import InferenceError, Loaded, in_float32_on_cpu
+from maskmim.inference.loaded import OWN, InferenceError, Loaded, in_float32_on_cpu
 from maskmim.interop.layout import read_arrays
 from maskmim.interop.source import averages
 from maskmim.training.build import build_method
@@ -47,7 +47,8 @@ def of_own_file(text: str, file: Path) -> Loaded:
         )
     variables = _filled(arrays, shapes, method.init)
     remarks = ("it holds no decoder",) if missing else ()
-    return Loaded(config, spec, method, variables, text, remarks=remarks, decoder=not missing)
+    about = {"remarks": remarks, "decoder": not missing, "layout": OWN}
+    return Loaded(config, spec, method, variables, text, **about)
 
 
 def _filled(
