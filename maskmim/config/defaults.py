@@ -204,6 +204,8 @@ def evaluation() -> ConfigDict:
                 "spectrum": brick("maskmim.evals.spectrum.spectrum"),
                 "cka": brick("maskmim.evals.cka.cka"),
                 "attention_distance": brick("maskmim.evals.attention_distance.attention_distance"),
+                "corruptions": brick("maskmim.evals.corruptions.corruptions"),
+                "occlusion": brick("maskmim.evals.occlusion.occlusion"),
                 **dense_measures(),
             },
         }

@@ -14,7 +14,6 @@ from maskmim.config.ranges import NonNegative, OpenFraction, PositiveInt, Rates,
 from maskmim.evals.attentive_heads import Head, cross_attention_head, efficient_head
 from maskmim.evals.attentive_training import Learners, Trainer, score_learners, train_learners
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.linear_probe import ByLabels, Scores, best_of_sweep, stratified_split
 from maskmim.evals.measures import Measured
 from maskmim.evals.patch_tokens import (
     BYTES,
@@ -25,6 +24,7 @@ from maskmim.evals.patch_tokens import (
 )
 from maskmim.evals.probe_optimisers import adamw, lars
 from maskmim.evals.probe_training import Optimiser, Protocol, training_plan
+from maskmim.evals.rate_sweep import ByLabels, Scores, fit_best, stratified_split, tested
 from maskmim.evals.trained import Trained, batch_shares, labelled_classes
 from maskmim.runtime import activity
 
@@ -139,15 +139,15 @@ def _probe(
         trainer = Trainer(setup.head, setup.solver, plan)
         return train_learners(trainer, train, rows, rates, counts, width, seed)
 
-    def score(learners: Learners, rows: np.ndarray | None) -> Scores:
-        tokens = test if rows is None else train
-        rows = np.arange(test.count) if rows is None else rows
+    def score(learners: Learners, rows: np.ndarray, tokens: PatchTokens = train) -> Scores:
         return score_learners(setup.head, learners, tokens, rows, SCORED * shares)
 
     finest = max(counts, key=counts.__getitem__)
     rows = stratified_split(train.labels[finest], share=held_out, seed=seed)
     with activity.during(f"training the probe {setup.title}"):
-        found = dict(best_of_sweep(setup.title, lrs, counts, rows, train_on, score))
+        fitted = fit_best(lrs, counts, rows, train_on, score)
+        scores = score(fitted.classifiers, np.arange(test.count), test)
+    found = dict(tested(setup.title, fitted, scores))
     for name in counts:
         top1, lr, held = (found[f"{setup.title}/{name}/{each}"] for each in METRICS)
         text = f"{setup.title} {name} {100 * top1:.1f} %, lr {lr:g}, held out {100 * held:.1f} %"

@@ -12,9 +12,9 @@ import numpy as np
 import optax
 
 from maskmim.evals.attentive_heads import Head
-from maskmim.evals.linear_probe import Scores
 from maskmim.evals.patch_tokens import PatchTokens, padded_rows
 from maskmim.evals.probe_training import Labels, Optimiser, Plan
+from maskmim.evals.rate_sweep import Scores
 from maskmim.types import Array, Tree, random_key
 
 

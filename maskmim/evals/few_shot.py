@@ -11,8 +11,8 @@ import numpy as np
 from maskmim.config import facts
 from maskmim.config.ranges import NonNegativeInt, Positive, PositiveFraction, PositiveInt
 from maskmim.evals.features import Features
-from maskmim.evals.linear_probe import check_measurable
 from maskmim.evals.logistic import Standardised, fit, score
+from maskmim.evals.rate_sweep import check_measurable
 
 
 @facts.probe(needs_labels=True)

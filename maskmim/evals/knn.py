@@ -108,15 +108,33 @@ def vote(
     Each neighbour votes for its label with exp(cosine / temperature); of equal classes the lower
     index wins.
     """
-    labels = jnp.asarray(labels)
 
     def winner(row: tuple[Array, Array]) -> Array:
-        cosine, index = row
-        weight = jnp.exp((cosine - cosine.max()) / temperature)
-        chosen = labels[index][:, None] == jnp.arange(classes)
-        return jnp.where(chosen, weight[:, None], 0.0).sum(axis=0).argmax().astype(jnp.int32)
+        return _count(row, labels, temperature, classes).argmax().astype(jnp.int32)
 
     return jax.lax.map(winner, (cosines, indices), batch_size=chunk)
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "chunk"))
+def votes(
+    cosines: Array, indices: Array, labels: Array, *, temperature: float, classes: int, chunk: int
+) -> Array:
+    """Return the votes that `vote` counts, scaled by the nearest neighbour's: f32[m, classes]."""
+
+    def count(row: tuple[Array, Array]) -> Array:
+        return _count(row, labels, temperature, classes)
+
+    return jax.lax.map(count, (cosines, indices), batch_size=chunk)
+
+
+def _count(
+    row: tuple[Array, Array], labels: Array, temperature: Array | float, classes: int
+) -> Array:
+    """Return the votes of the k neighbours of one query: f32[k], i32[k] -> f32[classes]."""
+    cosine, index = row
+    weight = jnp.exp((cosine - cosine.max()) / temperature)
+    chosen = jnp.asarray(labels)[index][:, None] == jnp.arange(classes)
+    return jnp.where(chosen, weight[:, None], 0.0).sum(axis=0)
 
 
 def _normalise_rows(rows: Array) -> Array:

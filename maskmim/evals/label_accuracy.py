@@ -49,7 +49,7 @@ def label_accuracy(
     split = trained._replace(pooling=pooling).features_by(
         trained.method.apply["encode"], trained.variables, source.batches(images)
     )
-    logits = _logits(calls[call], trained.mesh)(trained.evaluated.params, split.features)
+    logits = logits_by(calls[call], trained.mesh)(trained.evaluated.params, split.features)
     share = accuracy(np.asarray(logits), split.labels[labels])
     yield Measured(f"label_accuracy/{labels}", share, f"{labels} {100 * share:.1f} %")
 
@@ -71,5 +71,6 @@ def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _logits(call: Callable[..., Array], mesh: Mesh) -> Callable[..., Array]:
+def logits_by(call: Callable[..., Array], mesh: Mesh) -> Callable[..., Array]:
+    """Return a function of `Net.calls` jitted, (params, features) -> logits on every device."""
     return jax.jit(call, out_shardings=sharding.replicated(mesh))

@@ -9,17 +9,18 @@ import numpy as np
 
 from maskmim.config import facts
 from maskmim.config.ranges import OpenFraction, PositiveInt, Rates, Seed
-from maskmim.evals.features import Features
-from maskmim.evals.linear_probe import (
-    ByLabels,
-    Metrics,
-    Scores,
-    best_of_sweep,
-    check_measurable,
-    stratified_split,
-)
+from maskmim.evals.features import Features, Split
+from maskmim.evals.linear_probe import Metrics
 from maskmim.evals.logistic import Fitted, Standardised, fit, score
 from maskmim.evals.probe_training import cross_entropy
+from maskmim.evals.rate_sweep import (
+    ByLabels,
+    Scores,
+    check_measurable,
+    fit_best,
+    stratified_split,
+    tested,
+)
 
 
 class Regressions(NamedTuple):
@@ -70,9 +71,7 @@ def logistic_probe(
 
         return Regressions(scale, {name: fit_each(name) for name in classes})
 
-    def score_on(trained: Regressions, rows: np.ndarray | None) -> Scores:
-        split = test if rows is None else train
-        rows = np.arange(len(test.features)) if rows is None else rows
+    def score_on(trained: Regressions, rows: np.ndarray, split: Split = train) -> Scores:
         inputs = trained.scale(split.features[rows])
         found = {}
         for name, fits in trained.fitted.items():
@@ -84,6 +83,6 @@ def logistic_probe(
 
     finest = max(classes, key=lambda name: len(classes[name]))
     rows = stratified_split(train.labels[finest], share=held_out, seed=seed)
-    return best_of_sweep(
-        "logistic", tuple(penalties), classes, rows, train_on, score_on, chosen="penalty"
-    )
+    best = fit_best(tuple(penalties), classes, rows, train_on, score_on)
+    scores = score_on(best.classifiers, np.arange(len(test.features)), test)
+    return tested("logistic", best, scores, chosen="penalty")

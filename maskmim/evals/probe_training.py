@@ -173,6 +173,14 @@ def cross_entropy(layer: Tree, inputs: Array, labels: Array) -> Array:
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+def logits_of(sweep: Sweep, name: str, features: Array) -> Array:
+    """Return the logits of a label set by each learning rate: f32[n, D] -> f32[L, n, C]."""
+    inputs = (jnp.asarray(features) - sweep.mean) * jax.lax.rsqrt(sweep.variance + EPSILON)
+    layer = sweep.params[name]
+    products = jnp.einsum("nd,ldc->lnc", inputs, layer["kernel"], precision=EXACT)
+    return products + layer["bias"][:, None]
+
+
 def score_sweep(
     sweep: Sweep, name: str, split: Split, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -209,6 +209,7 @@ def measure(
         untrained=features.get(UNTRAINED),
         start=start,
         unreadable=seen.unreadable,
+        learnt_from=seen.features[OURS][0] if OURS in seen.features else None,
     )
     found = run_measures(
         trained,

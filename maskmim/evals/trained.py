@@ -112,6 +112,10 @@ class Source(NamedTuple):
         return not names <= of_transform
 
 
+def _no_images() -> Split:
+    raise Unsuitable("evals.train names no images to learn from")
+
+
 class Trained(NamedTuple):
     """What a measure is called with: `(trained, *, ...) -> iterator of (name, value)`.
 
@@ -131,6 +135,8 @@ class Trained(NamedTuple):
               compared with it; None elsewhere.
     before:   () -> the variables before training, on the mesh; computed at each call.
     norm_eps: epsilon of the encoder's norms, None for a model that has no such keyword.
+    learnt_from: () -> pooled features and labels of all images of `train`: those of the probes
+              where these ran, and computed once otherwise.
     """
 
     method: Method
@@ -149,6 +155,7 @@ class Trained(NamedTuple):
     untrained: np.ndarray | None = None
     before: Callable[[], Variables] | None = None
     norm_eps: float | None = None
+    learnt_from: Callable[[], Split] = _no_images
 
     @property
     def evaluated(self) -> Variables:
@@ -255,10 +262,12 @@ def trained_of(
     untrained: np.ndarray | None = None,
     start: Mapping[str, float] | None = None,
     unreadable: Unreadable | None = None,
+    learnt_from: Split | None = None,
 ) -> Trained:
     """Return what the measures of an evaluation see.
 
     seen:       f32[n, D] features of all images of `evals.test`, where probes ran.
+    learnt_from: features and labels of all images of `evals.train`, where probes ran.
     untrained, start: see `Trained`.
     unreadable: takes in images that cannot be read.
     """
@@ -290,7 +299,10 @@ def trained_of(
         evaluation.before_training,
         config.model.norm_eps if "norm_eps" in config.model else None,
     )
-    return trained._replace(features=_features_once(evaluation, trained.images, seen))
+    return trained._replace(
+        features=_features_once(evaluation, trained.images, seen),
+        learnt_from=_split_once(evaluation, train, learnt_from),
+    )
 
 
 def _source(
@@ -312,6 +324,22 @@ def _source(
         config.evals.batch_size,
         unread,
     )
+
+
+def _split_once(
+    evaluation: Evaluation, images: Source | None, seen: Split | None
+) -> Callable[[], Split]:
+    """Return `Trained.learnt_from`: what probes have seen, or of one pass over the images."""
+
+    @functools.cache
+    def split() -> Split:
+        if seen is not None:
+            return seen
+        if images is None:
+            return _no_images()
+        return extract(evaluation.encoder, images.batches(len(images.records)))
+
+    return split
 
 
 def _features_once(

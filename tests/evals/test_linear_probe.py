@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from maskmim.evals.features import FeatureError, Split, Unsuitable
-from maskmim.evals.linear_probe import best_index, linear_probe, linear_probe_sgd, stratified_split
+from maskmim.evals.linear_probe import linear_probe, linear_probe_sgd
+from maskmim.evals.rate_sweep import best_index, stratified_split
 from tests.evals.planted import CLASSES, clusters, without_meaning
 
 

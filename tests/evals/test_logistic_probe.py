@@ -6,8 +6,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.linear_probe import stratified_split
 from maskmim.evals.logistic_probe import logistic_probe
+from maskmim.evals.rate_sweep import stratified_split
 from tests.evals.planted import CLASSES, clusters
 
 PENALTIES = (0.1, 10.0, 1000.0)
