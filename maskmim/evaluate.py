@@ -53,6 +53,7 @@ from maskmim.evals.run import RESULTS, finish, with_monitors
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.inference.file_source import Said, of_file
 from maskmim.inference.loaded import LAYOUTS, OWN, Loaded, with_size
+from maskmim.inference.run_source import run_of
 from maskmim.inference.weights_evaluation import check_layout, evaluation_of, weights_record
 from maskmim.reporting.metrics_log import read_metrics
 from maskmim.runtime import activity, exits, processes
@@ -116,6 +117,8 @@ def check_subject(options: argparse.Namespace) -> None:
         )
     if options.weights and not options.out:
         raise ConfigError("--weights needs --out DIR, a folder for results and pictures")
+    if options.weights and run_of(path(options.weights)):
+        raise ConfigError(f"{options.weights} is a run of maskmim: use --workdir")
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
@@ -142,7 +145,7 @@ def evaluate_weights(options: argparse.Namespace) -> int:
         check_layout(loaded, options.layout)
     if size := numbers_of(options, "size", positive_number):
         loaded, line = with_size(loaded, size * 2 if len(size) == 1 else size)
-        processes.print_once(line)
+        processes.print_once(line or f"{loaded.title}: made for this size")
     data = config_of_data(options.config, loaded)
     config = override(data, [*HERE, *options.overrides])
     names, asked = names_of(config, options.evals)

@@ -213,14 +213,14 @@ def _config(shape: Shape, facts: Facts, said: Said, text: str) -> tuple[ConfigDi
     if heads is None:
         raise InferenceError(
             f"{text}: {shape.depth} blocks of width {shape.width} are no usual ViT, and a file "
-            "does not say its attention heads: give load(..., heads=12), or put its config.json "
-            "beside it"
+            "does not say its attention heads: give them (heads=12 of load, --heads 12), or put "
+            "its config.json beside it"
         )
     config = base()
     mean, std = said.mean or facts.mean, said.std or facts.std
     if not (mean and std):
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-        remarks.append("inputs are normalised as ImageNet's; other weights: load(..., mean=, std=)")
+        remarks.append("inputs are normalised as ImageNet's; other weights need mean and std")
     config.input.size = _size(shape, facts, text)
     config.input.channels, config.input.mean, config.input.std = shape.channels, mean, std
     network = {

@@ -12,6 +12,7 @@ from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.inference.loaded import LAYOUTS, InferenceError, Loaded, sides
 from maskmim.training.build import Assembly, assemble, freeze, replicate
+from maskmim.training.example_spec import spec_of
 from maskmim.types import Variables
 
 # Sections of the config that are evaluated with; the method, its input and its loss are the file's.
@@ -41,8 +42,10 @@ def evaluation_of(loaded: Loaded, config: ConfigDict, folder: Path) -> Evaluatio
             batches.
     folder: for results and pictures.
     Without a decoder the method encodes only: it draws no mask, reconstructs nothing and has no
-    loss. The step is 0. Raises UserError where the parts do not fit.
+    loss. The step is 0. Raises UserError where the parts do not fit, InferenceError for data of
+    another kind than the network's inputs.
     """
+    _check_inputs(loaded, config)
     config = _joined(loaded.config, config)
     parts = assemble(config, TRAIN_IMAGES)
     if not loaded.decoder:
@@ -66,6 +69,23 @@ def weights_record(loaded: Loaded) -> dict[str, Any]:
         "input": sides(loaded.spec.size),
         "remarks": list(loaded.remarks),
     }
+
+
+def _check_inputs(loaded: Loaded, config: ConfigDict) -> None:
+    """Raise InferenceError unless examples of the config's data are what the network takes."""
+    given, taken = spec_of(config), loaded.spec
+    kinds = {
+        "streams": (sorted(given.arrays), sorted(taken.arrays)),
+        "axes": (len(given.size), len(taken.size)),
+        "channels": (given.channels, taken.channels),
+        "dtype": (given.dtype, taken.dtype),
+    }
+    for what, (has, wants) in kinds.items():
+        if has != wants:
+            raise InferenceError(
+                f"examples of this config have the {what} {has}, the network of {loaded.title} "
+                f"takes {wants}: name a config with such data by --config"
+            )
 
 
 def _joined(network: ConfigDict, data: ConfigDict) -> ConfigDict:

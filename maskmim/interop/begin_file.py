@@ -114,8 +114,8 @@ def find_files(text: str) -> list[Path]:
         return _files_of_folder(path, text)
     if not path.is_file():
         raise WeightsError(
-            f"no weights at {text!r}: begin.file is a safetensors file, or a folder that "
-            "transformers' save_pretrained wrote"
+            f"no weights at {text!r}: give a safetensors file, or a folder that transformers' "
+            "save_pretrained wrote"
         )
     return [path]
 

@@ -5,19 +5,25 @@ from pathlib import Path
 import pytest
 
 from maskmim.config import ConfigError
-from maskmim.evaluate import check_overrides, parse_names, place_of_results
+from maskmim.evaluate import (
+    EVALUATION_SECTIONS,
+    OF_RUNS,
+    check_overrides,
+    parse_names,
+    place_of_results,
+)
 from maskmim.models.layers.compute import compute
 from maskmim.models.layers.errors import ModelError
 
 
 def test_keys_of_the_evaluation_may_change():
-    check_overrides(["evals.batch_size=8", "mesh.data=1"])
+    check_overrides(["evals.batch_size=8", "mesh.data=1"], EVALUATION_SECTIONS, OF_RUNS)
 
 
 @pytest.mark.parametrize("text", ["mask.ratio=0.5", "seed=1", "evalss.batch_size=8"])
 def test_keys_that_the_run_was_trained_with_may_not(text):
-    with pytest.raises(ConfigError, match="evals and mesh only"):
-        check_overrides([text])
+    with pytest.raises(ConfigError, match=r"evals and mesh only, as .* was trained with"):
+        check_overrides([text], EVALUATION_SECTIONS, OF_RUNS)
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])

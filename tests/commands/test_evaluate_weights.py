@@ -5,6 +5,7 @@ import json
 import pytest
 
 from maskmim.config import ConfigError
+from maskmim.errors import UserError
 from maskmim.evaluate import main
 from maskmim.inference.loaded import InferenceError
 from tests.interop.transformers_mae import Case, peer
@@ -19,14 +20,21 @@ from tests.running import as_tests, run
         (["--weights=b"], "needs --out"),
         (["--workdir=a", "--size=96"], "--size goes with --weights"),
         (["--workdir=a", "--decoder-heads=3"], "--decoder-heads goes with --weights"),
+        (["--weights=b", "--out=c"], "no weights at 'b': give a safetensors file"),
         (["--weights=b", "--out=c", "--heads=few"], "--heads=few: expected a whole number"),
         (["--weights=b", "--out=c", "--mean=0.5,x"], "--mean=0.5,x: expected a number"),
         (["--weights=b", "--out=c", "--config.mask.ratio=0.5"], "data, evals and mesh only"),
     ],
 )
 def test_flags_that_do_not_fit(flags, told):
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(UserError, match=told):
         main(flags)
+
+
+def test_a_run_is_no_file(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="is a run of maskmim: use --workdir"):
+        main([f"--weights={tmp_path}", "--out=c"])
 
 
 @pytest.mark.full

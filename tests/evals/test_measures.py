@@ -98,7 +98,8 @@ def needing(*needs):
 def test_needs_that_are_not_met_have_a_sentence():
     bricks = {need: needing(need) for need in NEEDS} | {"none": needing()}
     reasons = unmet(bricks, PARTS)
-    assert set(reasons) == {"label_maps", "samples", "student", "training"}
+    assert set(reasons) == {"label_maps", "loss", "samples", "student", "training"}
+    assert reasons["loss"].startswith("this method has no objective")
     assert "generate samples" in reasons["samples"] and "averages" in reasons["student"]
     bare = SimpleNamespace(**{**vars(PARTS), "evals": SimpleNamespace(test=None, train=None)})
     assert "evals.test names no images" in unmet(bricks, bare)["labels"]

@@ -217,8 +217,11 @@ def test_numbers_that_are_not_finite_are_written_and_shown(evaluation, tmp_path,
 
 
 def test_results_may_go_to_a_new_folder(tmp_path):
-    assert write_results(tmp_path / "a" / "b", "x.json", {"step": 1}, []) is None
+    rows = [{"step": 1, "loss": 2.0, "lr": 0.1}]
+    assert write_results(tmp_path / "a" / "b", "x.json", {"step": 1}, rows) is None
     assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {"x.json", "images"}
+    assert write_results(tmp_path / "c", "x.json", {"step": 0}, []) is None
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"x.json"}  # nothing was logged
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"images": 1}'])

@@ -163,5 +163,11 @@ def test_another_layout_is_refused(asked, found, tmp_path):
         check_layout(loaded, asked)
 
 
+def test_data_of_another_kind_are_refused(tmp_path):
+    loaded = of_file(str(FILES["timm"](tmp_path)[0]), SAID)
+    with pytest.raises(InferenceError, match=r"config have the streams \[.*'depth'"):
+        evaluation_of(loaded, load_config("multimae:tiny"), tmp_path)
+
+
 def test_the_official_mae_without_its_decoder_is_in_the_names_of_timm(tmp_path):
     check_layout(of_file(str(FILES["timm"](tmp_path)[0]), SAID), "mae")

@@ -1,0 +1,101 @@
+"""Errors on corrupted pictures, counted again by hand; mCE beside its formula in numpy."""
+
+import json
+
+import numpy as np
+import pytest
+
+from maskmim.data.corruptions import LEVELS, CorruptionError, corrupted
+from maskmim.evals.corruption_errors import (
+    corruption_error,
+    mean_error,
+    read_baseline,
+    relative_corruption_error,
+)
+from maskmim.evals.corruptions import corruptions
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.trained import spread
+from tests.evals.robust import by_colour, nearest_shade
+
+NAMES = ("shot_noise", "brightness", "contrast")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return by_colour(13)
+
+
+@pytest.fixture(scope="module")
+def found(trained):
+    return {
+        m.name: m for m in corruptions(trained, names=NAMES, images=7, classifier=nearest_shade)
+    }
+
+
+def errors_of(trained, name, severity):
+    """The errors on the pictures of a corruption, by a loop over them."""
+    wrong = []
+    for record in spread(13, 7):
+        (picture,) = (
+            batch["image"][0]
+            for batch in trained.test._replace(size=1).batches(13)
+            if batch["record"][0] == record
+        )
+        if severity:
+            picture = corrupted(picture, name, severity, index=int(record))
+        distance = np.abs(picture.mean() - np.array([32.0, 102.0, 172.0]))
+        wrong.append(distance.argmin() != record % 3)
+    return np.mean(wrong)
+
+
+def test_errors_are_those_of_a_loop(trained, found):
+    assert found["corruptions/clean"].value == errors_of(trained, "", 0) == 0
+    table = {}
+    for name in NAMES:
+        table[name] = [errors_of(trained, name, severity) for severity in LEVELS]
+        values = [found[f"corruptions/{name}/{severity}"].value for severity in LEVELS]
+        assert values == pytest.approx(table[name])
+        assert found[f"corruptions/{name}"].value == pytest.approx(np.mean(table[name]))
+    assert max(table["brightness"]) > 0.5
+    mean = found["corruptions/mean_error"]
+    assert mean.value == pytest.approx(np.mean(list(table.values())))
+    assert "7 images, kind, nearest classifier" in mean.text and mean.picture.ndim == 3
+    assert found["corruptions/clean"].picture.ndim == 3 and "corruptions/mce" not in found
+
+
+def test_with_a_baseline_there_is_mce(trained, tmp_path):
+    other = {"corruptions/clean": 0.1, "corruptions/brightness": 0.4}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"measures": {"metrics": other}}))
+    kept = {"names": ("brightness",), "images": 7, "classifier": nearest_shade}
+    found = {m.name: m.value for m in corruptions(trained, **kept, baseline=str(file))}
+    ours = found["corruptions/brightness"]
+    assert found["corruptions/mce"] == pytest.approx(ours / 0.4)
+    assert found["corruptions/relative_mce"] == pytest.approx(ours / (0.4 - 0.1))
+    for path, names, told in (
+        (file, ("jpeg",), "lacks corruptions/jpeg"),
+        (tmp_path / "none", ("brightness",), "cannot be read as a results.json"),
+    ):
+        with pytest.raises(Unsuitable, match=told):
+            read_baseline(str(path), "corruptions", names)
+
+
+def test_mean_errors_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.uniform(0.2, 0.9, (2, 4, 5))
+    errors = dict(zip("abcd", ours.tolist(), strict=True))
+    baseline = dict(zip("abcd", theirs.mean(1).tolist(), strict=True))
+    assert mean_error(errors) == pytest.approx(ours.mean())
+    expected = np.mean(ours.sum(1) / theirs.sum(1))
+    assert corruption_error(errors, baseline) == pytest.approx(expected)
+    expected = np.mean((ours - 0.1).sum(1) / (theirs - 0.15).sum(1))
+    assert relative_corruption_error(errors, 0.1, baseline, 0.15) == pytest.approx(expected)
+    assert corruption_error(errors, dict.fromkeys("abcd", 0.0)) == np.inf
+
+
+def test_what_cannot_be_corrupted_is_said(trained):
+    with pytest.raises(CorruptionError, match="known are gaussian_noise"):
+        list(corruptions(trained, names=("rain",)))
+    deep = trained._replace(spec=trained.spec._replace(dtype="float32"))
+    with pytest.raises(Unsuitable, match="pictures of 8 bits with 1 or 3 channels"):
+        list(corruptions(deep))
