@@ -33,7 +33,7 @@ from maskmim.config.defaults import field
 from maskmim.data import joint_crop, label_maps, stream_folders
 from maskmim.data.decode_each import each
 from maskmim.data.scenes import scenes
-from maskmim.evals import dense_data, own_head, segmentation
+from maskmim.evals.dense import data, own_head, segmentation
 from maskmim.masks import roles
 from maskmim.models import dense_heads, dpt_head, upernet_head
 from maskmim.models.dense_net import dense_net
@@ -147,7 +147,7 @@ def of_folders(config: ConfigDict, path: str, layout: str) -> tuple[int, int]:
         for folders in (train, test)
     )
     given = {"path": path, "classes": classes, "void": void, "train": train, "test": test}
-    measure(config, brick(dense_data.folders, **given))
+    measure(config, brick(data.folders, **given))
     return classes, void
 
 
@@ -157,8 +157,8 @@ def of_scenes(config: ConfigDict, count: int, tiny: bool) -> tuple[int, None]:
     tested = max(1, count // 4)
     config.data.train = brick(scenes, split="train", count=count, size=size)
     config.evals.test = brick(scenes, split="test", count=tested, size=size)
-    measure(config, brick(dense_data.scene_classes, count=count, test_count=tested, size=size))
-    return dense_data.SCENE_CLASSES, None
+    measure(config, brick(data.scene_classes, count=count, test_count=tested, size=size))
+    return data.SCENE_CLASSES, None
 
 
 def measure(config: ConfigDict, data: ConfigDict) -> None:

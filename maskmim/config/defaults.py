@@ -204,8 +204,8 @@ def evaluation() -> ConfigDict:
                 "spectrum": brick("maskmim.evals.spectrum.spectrum"),
                 "cka": brick("maskmim.evals.cka.cka"),
                 "attention_distance": brick("maskmim.evals.attention_distance.attention_distance"),
-                "corruptions": brick("maskmim.evals.corruptions.corruptions"),
-                "occlusion": brick("maskmim.evals.occlusion.occlusion"),
+                "corruptions": brick("maskmim.evals.robustness.corruptions.corruptions"),
+                "occlusion": brick("maskmim.evals.robustness.occlusion.occlusion"),
                 **dense_measures(),
             },
         }
@@ -222,8 +222,8 @@ def dense_measures() -> dict[str, ConfigDict]:
         "dpt": brick("maskmim.models.dpt_head.dpt", width=48, channels=(48, 48, 96, 96)),
         "upernet": brick("maskmim.models.upernet_head.upernet", width=48),
     }
-    learners = {"in_context": brick("maskmim.evals.in_context.in_context")} | {
-        name: brick("maskmim.evals.trained_head.trained_head", head=head)
+    learners = {"in_context": brick("maskmim.evals.dense.in_context.in_context")} | {
+        name: brick("maskmim.evals.dense.trained_head.trained_head", head=head)
         for name, head in heads.items()
     }
     quarters = (0.25, 0.5, 0.75, 1.0)
@@ -231,9 +231,9 @@ def dense_measures() -> dict[str, ConfigDict]:
     for task, data in (("segmentation", "scene_classes"), ("depth", "scene_depth")):
         for name, learner in learners.items():
             made[f"{task}_{name}"] = brick(
-                f"maskmim.evals.{task}.{task}",
+                f"maskmim.evals.dense.{task}.{task}",
                 name=name,
-                data=brick(f"maskmim.evals.dense_data.{data}"),
+                data=brick(f"maskmim.evals.dense.data.{data}"),
                 learner=learner,
                 layers=quarters if name in ("dpt", "upernet") else (),
             )

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from maskmim.config.ranges import Fraction, LearningRate, NonNegative, PositiveInt, Seed
-from maskmim.evals.dense_problem import FrozenEncoder, Predict, Problem, Task
-from maskmim.evals.feature_moments import Moments, moments_of
+from maskmim.evals.dense.feature_moments import Moments, moments_of
+from maskmim.evals.dense.problem import FrozenEncoder, Predict, Problem, Task
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import put_everywhere
 from maskmim.models.dense_heads import Maps, linear, resized

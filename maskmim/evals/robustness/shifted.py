@@ -14,10 +14,10 @@ from maskmim.data import archives, folder, listing
 from maskmim.data.corruptions import LEVELS
 from maskmim.data.records import Records
 from maskmim.errors import count_of
-from maskmim.evals.classifiers import Classifier, Classify, label_set, own_or_linear
-from maskmim.evals.corruption_errors import CLEAN, measured, read_baseline
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.measures import Measured
+from maskmim.evals.robustness.classifiers import Classifier, Classify, label_set, own_or_linear
+from maskmim.evals.robustness.corruption_errors import CLEAN, measured, read_baseline
 from maskmim.evals.trained import Source, Trained
 from maskmim.evals.unreadable import sentences
 

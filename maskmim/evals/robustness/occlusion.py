@@ -14,10 +14,10 @@ from maskmim.config.bricks import resolve
 from maskmim.config.kinds import SAMPLER
 from maskmim.config.ranges import OpenFraction, PositiveInt
 from maskmim.errors import count_of
-from maskmim.evals.classifiers import Classifier, Classify, label_set, own_or_linear
 from maskmim.evals.features import Split, Unsuitable, pooling_by_name
 from maskmim.evals.held_out import valid_batches
 from maskmim.evals.measures import Measured
+from maskmim.evals.robustness.classifiers import Classifier, Classify, label_set, own_or_linear
 from maskmim.evals.trained import Trained
 from maskmim.models.layers.errors import ModelError
 from maskmim.reporting.curves import draw_curves

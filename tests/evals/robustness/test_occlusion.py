@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from maskmim.evals.classifiers import Classifier
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.occlusion import occlusion
+from maskmim.evals.robustness.classifiers import Classifier
+from maskmim.evals.robustness.occlusion import occlusion
 from maskmim.masks import colour, uniform
 from maskmim.types import Context, Variables, random_key
 from tests.evals.small import trained_on

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from maskmim.evals.dense_encoders import OURS
-from maskmim.evals.dense_problem import Predict, Problem
+from maskmim.evals.dense.encoders import OURS
+from maskmim.evals.dense.problem import Predict, Problem
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import put_everywhere
 from maskmim.masks.core import nothing_hidden

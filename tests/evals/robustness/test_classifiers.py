@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from maskmim.evals import classifiers
-from maskmim.evals.classifiers import knn, label_set, linear, own, own_or_linear
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.knn import knn as knn_probe
 from maskmim.evals.linear_probe import linear_probe
+from maskmim.evals.robustness import classifiers
+from maskmim.evals.robustness.classifiers import knn, label_set, linear, own, own_or_linear
 from maskmim.evals.trained import Trained
 from maskmim.types import Variables
 from tests.evals.planted import CLASSES, clusters

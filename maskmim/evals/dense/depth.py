@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 from maskmim.config import facts
 from maskmim.config.ranges import FractionRange, Positive, PositiveFraction, PositiveInt
-from maskmim.evals.dense_data import MapData
-from maskmim.evals.dense_encoders import Beside
-from maskmim.evals.dense_evaluation import Protocol, Sheet, answers, measured
-from maskmim.evals.dense_pictures import painted_amounts
-from maskmim.evals.dense_problem import Learner, of_amounts
-from maskmim.evals.dense_scores import AmountSums, amount_scores
+from maskmim.evals.dense.data import MapData
+from maskmim.evals.dense.encoders import Beside
+from maskmim.evals.dense.evaluation import Protocol, Sheet, answers, measured
+from maskmim.evals.dense.pictures import painted_amounts
+from maskmim.evals.dense.problem import Learner, of_amounts
+from maskmim.evals.dense.scores import AmountSums, amount_scores
 from maskmim.evals.measures import Measured
 from maskmim.evals.trained import Trained
 from maskmim.models.feature_maps import Layers
@@ -34,7 +34,7 @@ def depth(
 ) -> Iterator[Measured]:
     """Yield how well the depth of each pixel is found on top of the frozen encoder.
 
-    data:  brick, such as `dense_data.amounts`.
+    data:  brick, such as `dense.data.amounts`.
     least: to which smaller predictions are raised, in units of the depth.
     scale: as of `segmentation.segmentation`; nearly whole pictures, as a crop that is enlarged
            looks nearer than it is.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config.ranges import Positive, PositiveInt, Seed
-from maskmim.evals.dense_problem import FrozenEncoder, Predict, Problem, Task
+from maskmim.evals.dense.problem import FrozenEncoder, Predict, Problem, Task
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.knn import neighbours
 from maskmim.evals.trained import put_everywhere

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from maskmim.evals.dense_problem import FrozenEncoder, Problem
+from maskmim.evals.dense.problem import FrozenEncoder, Problem
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import put_everywhere
 from maskmim.models.dense_heads import Maps

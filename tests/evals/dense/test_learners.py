@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maskmim.evals.dense_problem import FrozenEncoder, of_classes
+from maskmim.evals.dense.in_context import in_context
+from maskmim.evals.dense.problem import FrozenEncoder, of_classes
+from maskmim.evals.dense.trained_head import trained_head
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.in_context import in_context
-from maskmim.evals.trained_head import trained_head
 from maskmim.models.dense_heads import resized
-from tests.evals.dense import CELL, CLASSES, DEPTH, mean_colours, problem_of
+from tests.evals.dense.made import CELL, CLASSES, DEPTH, mean_colours, problem_of
 
 SEARCH = {"k": 3, "temperature": 0.1, "batch_size": 6, "query_chunk": 8}
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from maskmim.data.records import DataError
-from maskmim.evals.dense_data import Pair, crop_spec, folders, pairs_of, scene_classes, scene_depth
-from maskmim.evals.dense_pictures import draw_predictions, painted_amounts, painted_classes
-from maskmim.evals.depth import depth
+from maskmim.evals.dense.data import Pair, crop_spec, folders, pairs_of, scene_classes, scene_depth
+from maskmim.evals.dense.depth import depth
+from maskmim.evals.dense.in_context import in_context
+from maskmim.evals.dense.own_head import own_head
+from maskmim.evals.dense.pictures import draw_predictions, painted_amounts, painted_classes
+from maskmim.evals.dense.segmentation import decided, segmentation
+from maskmim.evals.dense.trained_head import trained_head
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.in_context import in_context
 from maskmim.evals.measures import run_measures
-from maskmim.evals.own_head import own_head
-from maskmim.evals.segmentation import decided, segmentation
-from maskmim.evals.trained_head import trained_head
 from tests.compiling import quick_jit
 from tests.data.files import encoded, write
-from tests.evals.dense import COLOURS, Painted, painted_depth
-from tests.evals.dense import painted_classes as classes_of
+from tests.evals.dense.made import COLOURS, Painted, painted_depth
+from tests.evals.dense.made import painted_classes as classes_of
 from tests.evals.small import trained_on
 from tests.tiny import tiny_method
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.data.arrays import ArrayRecords
-from maskmim.evals.classifiers import Classifier
 from maskmim.evals.features import Split
+from maskmim.evals.robustness.classifiers import Classifier
 from maskmim.types import Encoded
 from tests.evals.small import source_of, trained_on
 from tests.tiny import pictures

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.data.records import BadImage, Example
-from maskmim.evals.dense_data import amounts, class_maps
-from maskmim.evals.dense_problem import FrozenEncoder, Problem, of_amounts, of_classes
+from maskmim.evals.dense.data import amounts, class_maps
+from maskmim.evals.dense.problem import FrozenEncoder, Problem, of_amounts, of_classes
 from maskmim.training.sharding import make_mesh
 
 COLOURS = np.array([[220, 40, 40], [40, 210, 60], [50, 60, 230]], np.uint8)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskmim.evals.dense_data import MapData, Pair, crops_of, pairs_of
-from maskmim.evals.dense_encoders import Beside, encoders_of
-from maskmim.evals.dense_pictures import draw_predictions
-from maskmim.evals.dense_problem import Learner, Predict, Problem, Task
+from maskmim.evals.dense.data import MapData, Pair, crops_of, pairs_of
+from maskmim.evals.dense.encoders import Beside, encoders_of
+from maskmim.evals.dense.pictures import draw_predictions
+from maskmim.evals.dense.problem import Learner, Predict, Problem, Task
+from maskmim.evals.dense.sliding_windows import fitted, predict_whole, resized_to
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
-from maskmim.evals.sliding_windows import fitted, predict_whole, resized_to
 from maskmim.evals.trained import Trained, batch_shares
 from maskmim.evals.unreadable import sentences
 from maskmim.runtime import activity

@@ -6,8 +6,8 @@ from PIL import Image
 
 from maskmim.data.corruptions import LEVELS
 from maskmim.evals.features import Unsuitable
-from maskmim.evals.shifted import shifted, shifted_by_severity
-from tests.evals.robust import KINDS, by_colour, nearest_shade, shaded
+from maskmim.evals.robustness.shifted import shifted, shifted_by_severity
+from tests.evals.robustness.made import KINDS, by_colour, nearest_shade, shaded
 
 
 def write(folder, kinds, brighter=0):

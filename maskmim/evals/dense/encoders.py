@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from maskmim.evals.dense_problem import FrozenEncoder
+from maskmim.evals.dense.problem import FrozenEncoder
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import Trained
 from maskmim.models.dense_heads import Maps

@@ -11,10 +11,10 @@ from maskmim.config import facts
 from maskmim.config.ranges import PositiveInt
 from maskmim.data.corruptions import CORRUPTIONS, LEVELS, check_names, corrupted
 from maskmim.errors import count_of
-from maskmim.evals.classifiers import Classifier, Classify, label_set, own_or_linear
-from maskmim.evals.corruption_errors import CLEAN, measured, read_baseline
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
+from maskmim.evals.robustness.classifiers import Classifier, Classify, label_set, own_or_linear
+from maskmim.evals.robustness.corruption_errors import CLEAN, measured, read_baseline
 from maskmim.evals.trained import Trained
 from maskmim.reporting.sheets import draw_sheet
 from maskmim.reporting.streams import as_rgb

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from maskmim.evals.dense_scores import AmountSums, amount_scores, class_scores, confusion
+from maskmim.evals.dense.scores import AmountSums, amount_scores, class_scores, confusion
 
 
 def maps(seed, classes=6, shape=(30, 20)):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from maskmim.data.transforms import resize
-from maskmim.evals.dense_problem import Predict
+from maskmim.evals.dense.problem import Predict
 
 
 class Canvas:

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from maskmim.data.corruptions import LEVELS, CorruptionError, corrupted
-from maskmim.evals.corruption_errors import (
+from maskmim.evals.features import Unsuitable
+from maskmim.evals.robustness.corruption_errors import (
     corruption_error,
     mean_error,
     read_baseline,
     relative_corruption_error,
 )
-from maskmim.evals.corruptions import corruptions
-from maskmim.evals.features import Unsuitable
+from maskmim.evals.robustness.corruptions import corruptions
 from maskmim.evals.trained import spread
-from tests.evals.robust import by_colour, nearest_shade
+from tests.evals.robustness.made import by_colour, nearest_shade
 
 NAMES = ("shot_noise", "brightness", "contrast")
 

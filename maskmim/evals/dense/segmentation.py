@@ -9,12 +9,12 @@ import numpy as np
 
 from maskmim.config import facts
 from maskmim.config.ranges import FractionRange, PositiveFraction, PositiveInt
-from maskmim.evals.dense_data import MapData
-from maskmim.evals.dense_encoders import Beside
-from maskmim.evals.dense_evaluation import Protocol, Sheet, answers, measured
-from maskmim.evals.dense_pictures import painted_classes
-from maskmim.evals.dense_problem import Learner, of_classes
-from maskmim.evals.dense_scores import class_scores, confusion
+from maskmim.evals.dense.data import MapData
+from maskmim.evals.dense.encoders import Beside
+from maskmim.evals.dense.evaluation import Protocol, Sheet, answers, measured
+from maskmim.evals.dense.pictures import painted_classes
+from maskmim.evals.dense.problem import Learner, of_classes
+from maskmim.evals.dense.scores import class_scores, confusion
 from maskmim.evals.measures import Measured
 from maskmim.evals.trained import Trained
 from maskmim.models.feature_maps import Layers
@@ -37,7 +37,7 @@ def segmentation(
     """Yield how well the class of each pixel is found on top of the frozen encoder.
 
     name:    of the evaluation in its metrics, 'linear'.
-    data:    brick, such as `dense_data.class_maps`.
+    data:    brick, such as `dense.data.class_maps`.
     learner: brick, `in_context.in_context` or `trained_head.trained_head`.
     layers:  blocks that the learner sees, as shares of the depth; () for the encoder's output. An
              encoder whose blocks differ in their tokens gives its output for each of them.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.evals.sliding_windows import fitted, predict_whole, resized_to, window_corners
+from maskmim.evals.dense.sliding_windows import fitted, predict_whole, resized_to, window_corners
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (20, 6), (9, 31), (17, 23)])

@@ -1,0 +1,1 @@
+"""Evaluations at every pixel: segmentation and depth on frozen encoders."""

@@ -1,0 +1,1 @@
+"""Accuracy on pictures that are corrupted, shifted or partly hidden."""
