@@ -14,12 +14,10 @@ Several processes, one a host, find each other under SLURM, Open MPI and on TPU 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import os
-import platform
 import re
 import sys
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +41,7 @@ from maskmim.config.bricks import bind
 from maskmim.config.command_line import command_line
 from maskmim.data.records import Records
 from maskmim.evals.before_training import check_names, check_training
+from maskmim.evals.comparison import compared_runs, finish_comparison
 from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.evals.run import (
     Results,
@@ -60,6 +59,7 @@ from maskmim.reporting.metrics_log import Log
 from maskmim.reporting.profiler import parse_steps
 from maskmim.reporting.trackers import Trackers, make_trackers
 from maskmim.runtime import activity, exits, processes
+from maskmim.runtime.programs import keep_programs
 from maskmim.runtime.shutdown import Shutdown
 from maskmim.runtime.signals import StopSignals
 from maskmim.runtime.timeline import Timeline, process_age
@@ -97,7 +97,32 @@ def main(argv: list[str] | None = None) -> int:
                 hold(options.workdir, shutdown),
             ):
                 config = keep_warmup(options.config, options.workdir, options.overrides)
-                return train(config, options.workdir, stop, shutdown, profile=profile)
+                others = compared_runs(config)
+                code = train(config, options.workdir, stop, shutdown, profile=profile)
+                if code != errors.DONE or not others:
+                    return code
+                return train_others(options, others, stop, shutdown)
+
+
+def train_others(
+    options: argparse.Namespace,
+    others: Mapping[str, ConfigDict],
+    stop: StopSignals,
+    shutdown: Shutdown,
+) -> int:
+    """Train the runs that a complete run is compared with, in its folder; return an exit code."""
+    for name, other in others.items():
+        workdir = options.workdir / name
+        processes.print_once(f"\nto compare with: {name.replace('_', ' ')}, in {workdir}")
+        stop.timeline.restart()
+        if processes.is_main():
+            make_workdir(workdir)
+        processes.barrier(f"folder of {name}", seconds=processes.JOIN_SECONDS)
+        code = train(keep_warmup(other, workdir, options.overrides), workdir, stop, shutdown)
+        if code != errors.DONE:
+            return code
+    finish_comparison(options.config, options.workdir)
+    return errors.DONE
 
 
 def watchdog(config: ConfigDict, workdir: Path, timeline: Timeline, shutdown: Shutdown) -> Watchdog:
@@ -139,7 +164,7 @@ def train(
     config: ConfigDict, workdir: Path, stop: StopSignals, shutdown: Shutdown, *, profile: int = 0
 ) -> int:
     """Train to the end or to a polite stop, then evaluate; return an exit code."""
-    keep_programs(config, workdir)
+    keep_programs(config.process.compile_cache, workdir)
     trackers = make_trackers(config, enabled=processes.is_main())
     parts, records, checkpoints = open_run(config, workdir, shutdown)
     is_new = checkpoints.latest is None  # asked here: a folder that hangs must delay no signal
@@ -270,28 +295,6 @@ def fit_and_save(run: Run, state: State, shutdown: Shutdown) -> State:
         run.checkpoints.close()
     shutdown.finish_saves = run.goodput.write
     return state
-
-
-def keep_programs(config: ConfigDict, workdir: Path) -> None:
-    """Keep compiled programs in a folder, so that the next start need not compile them.
-
-    JAX_COMPILATION_CACHE_DIR wins over process.compile_cache, a folder in the work directory; ''
-    keeps nothing. A program holds instructions of the host's processor, so each kind of processor
-    has its own folder.
-    """
-    if config.process.compile_cache and not jax.config.jax_compilation_cache_dir:
-        folder = workdir / os.path.expanduser(config.process.compile_cache) / processor()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
-def processor() -> str:
-    """Return a short name for the instruction set of this host's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    can = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return f"{platform.machine()}-{zlib.crc32(can.encode()):08x}"
 
 
 def report_bad_files(workdir: Path) -> None:

@@ -46,6 +46,7 @@ RULES = (
     Rule("mesh", True, "any mesh reads what another wrote"),
     Rule("checkpoint", True, "it changes what is kept, not what is learnt"),
     Rule("log", True, "it changes what is written, not what is learnt"),
+    Rule("compare", True, "further runs, which change nothing of this one"),
     Rule("evals", True, "it changes what is measured, not what is learnt"),
     Rule("process", True, "limits and stored programs change nothing that is learnt"),
     Rule("input.kind", True, "it changes what is shown, not what is learnt"),

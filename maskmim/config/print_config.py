@@ -17,6 +17,7 @@ from maskmim.config.sections import entries
 # Keys and sections that change speed, memory and what is written, but not what is learnt.
 SPEED = (
     "checkpoint",
+    "compare",
     "data.threads",
     "data.workers",
     "evals",

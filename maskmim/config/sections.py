@@ -88,6 +88,7 @@ KEYS: dict[str, Any] = {
         "workers": _Workers,
         "threads": _Threads,
     },
+    "compare": Mapping[str, tuple[str, ...]],
     "train": {
         "epochs": _Epochs,
         "batch_size": PositiveInt,

@@ -1,6 +1,11 @@
 """Losses as bricks: (prediction, target) -> f32[B, P], and terms that methods share."""
 
-from maskmim.losses.classification import cross_entropy, soft_cross_entropy
+from maskmim.losses.classification import (
+    binary_cross_entropy,
+    cross_entropy,
+    smoothed_cross_entropy,
+    soft_cross_entropy,
+)
 from maskmim.losses.entropy import code_entropy
 from maskmim.losses.feature import cosine
 from maskmim.losses.regression import absolute_error, squared_error
@@ -9,11 +14,13 @@ from maskmim.losses.sinkhorn_knopp import sinkhorn
 
 __all__ = [
     "absolute_error",
+    "binary_cross_entropy",
     "code_entropy",
     "cosine",
     "cross_entropy",
     "distillation",
     "sinkhorn",
+    "smoothed_cross_entropy",
     "soft_cross_entropy",
     "squared_error",
 ]

@@ -24,10 +24,7 @@ def cross_entropy(prediction: Array, target: Array, *, smoothing: FractionBelowO
     Raises SmoothingError unless 0 <= smoothing < 1.
     `optax.losses.softmax_cross_entropy_with_integer_labels` rounds differently and does not smooth.
     """
-    if not 0 <= smoothing < 1:
-        raise SmoothingError(
-            f"smoothing {smoothing} is not a share of the target: give a number from 0 to below 1"
-        )
+    _check_smoothing(smoothing)
     log_probabilities = jax.nn.log_softmax(prediction.astype(jnp.float32), axis=-1)
     right = jnp.take_along_axis(
         log_probabilities, target[..., None], axis=-1, mode="promise_in_bounds"
@@ -46,3 +43,42 @@ def soft_cross_entropy(prediction: Array, target: Array, *, temperature: Positiv
     """
     logits = prediction.astype(jnp.float32) / temperature
     return optax.losses.softmax_cross_entropy(logits, target)
+
+
+def smoothed_cross_entropy(
+    prediction: Array, target: Array, *, smoothing: FractionBelowOne = 0.0
+) -> Array:
+    """Return -sum of target * log softmax(prediction), the target smoothed: f32[B, P], in nats.
+
+    prediction: f32[B, P, V] logits. target: f32[B, P, V] shares of the classes, which sum to 1.
+    smoothing:  share of the target that is spread evenly over all V classes, as in `cross_entropy`,
+                which this is for a target of one class.
+    Raises SmoothingError unless 0 <= smoothing < 1.
+    Source: SoftTargetCrossEntropy of timm, whose mixup smooths the targets that it mixes.
+    """
+    _check_smoothing(smoothing)
+    logits = prediction.astype(jnp.float32)
+    smoothed = (1.0 - smoothing) * target + smoothing / target.shape[-1]
+    return optax.losses.softmax_cross_entropy(logits, smoothed)
+
+
+def binary_cross_entropy(
+    prediction: Array, target: Array, *, smoothing: FractionBelowOne = 0.0
+) -> Array:
+    """Return the cross-entropy of each label by itself, in float32: f32[B, L], in nats.
+
+    prediction: f32[B, L] logits. target: f32[B, L] shares in [0, 1].
+    smoothing:  share of the target that is replaced by 1/2, as timm's mixup of several labels does.
+    Raises SmoothingError unless 0 <= smoothing < 1.
+    """
+    _check_smoothing(smoothing)
+    logits = prediction.astype(jnp.float32)
+    smoothed = (1.0 - smoothing) * target + 0.5 * smoothing
+    return optax.losses.sigmoid_binary_cross_entropy(logits, smoothed)
+
+
+def _check_smoothing(smoothing: float) -> None:
+    if not 0 <= smoothing < 1:
+        raise SmoothingError(
+            f"smoothing {smoothing} is not a share of the target: give a number from 0 to below 1"
+        )

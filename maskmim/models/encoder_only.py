@@ -33,12 +33,15 @@ def vit_encoder(
     mask_token: bool = False,
     norm_eps: Positive = 1e-6,
     drop_path: FractionBelowOne = 0.0,
+    last_norm: bool = True,
     compute: Callable[[], Compute] = compute,
 ) -> Net:
     """Build a plain ViT over visible patches without a decoder or heads.
 
-    Keywords are those of `masked_vit.vit_mae`. Its objectives call functions of `config.calls`, as
-    `objectives.label` does.
+    last_norm: whether there is a norm behind the last block; MAE's fine-tuning has one of the
+               pooled tokens in its place, see `classifiers.normed_linear`.
+    Other keywords are those of `masked_vit.vit_mae`. Its objectives call functions of
+    `config.calls`, as `objectives.label` does.
     params: {'encoder': ...}.
     Raises ModelError for sizes that do not divide and names that are unknown.
     Source: ViT (arXiv 2010.11929).
@@ -51,6 +54,7 @@ def vit_encoder(
         positions=positions,
         mask_token=mask_token,
         drop_path=drop_path,
+        last_norm=last_norm,
     )
     return picture_net(
         spec,

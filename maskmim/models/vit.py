@@ -90,6 +90,7 @@ class Encoder(UniformEncoder, Stack):
                have no positions, as MAE's class token, whose positions are zeros.
     registers: extra prefix tokens after the class token.
     drop_path: rate of the last block, see `drop_path.drop_path_factors`.
+    last_norm: whether there is a norm behind the last block.
     """
 
     class_token: bool
@@ -97,6 +98,10 @@ class Encoder(UniformEncoder, Stack):
     positions: str
     mask_token: bool
     drop_path: float = 0.0
+    last_norm: bool = True
+
+    def _norm(self) -> Callable[[Array], Array]:
+        return super()._norm() if self.last_norm else lambda x: x
 
     def _embed(
         self, patches: Array, visible: Array | None, hidden: Array | None
@@ -181,6 +186,7 @@ def build_encoder(
     positions: str = "sincos",
     mask_token: bool = False,
     drop_path: float = 0.0,
+    last_norm: bool = True,
 ) -> Encoder:
     """Build the encoder of a variant's size.
 
@@ -195,6 +201,7 @@ def build_encoder(
         positions=positions,
         mask_token=mask_token,
         drop_path=drop_path,
+        last_norm=last_norm,
         **common,
     )
 
@@ -220,4 +227,5 @@ def describe_blocks(part: nn.Module) -> str:
         words += [f"{part.registers} registers"] if part.registers else []
         words += [f"{part.positions} positions"] if part.positions != "sincos" else []
         words += ["mask embeddings"] if part.mask_token else []
+        words += [] if part.last_norm else ["no last norm"]
     return ", ".join(words)

@@ -9,11 +9,13 @@ from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
+from maskmim.objectives.soft_labels import binary_labels, soft_label
 
 __all__ = [
     "absolute",
     "accuracy",
     "agree_hidden",
+    "binary_labels",
     "classify",
     "classify_field",
     "classify_map",
@@ -24,4 +26,5 @@ __all__ = [
     "label",
     "match",
     "relative",
+    "soft_label",
 ]

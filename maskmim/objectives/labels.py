@@ -43,8 +43,8 @@ def label(
     """
 
     def find(view: View):
-        classes = _classes(view, labels)
-        features = _pooled(view.encoded, pooling)
+        classes = classes_of(view, labels)
+        features = pooled(view.encoded, pooling)
         logits = call_of(view.net, call)(view.params, features)[:, None]
         if logits.shape[-1] != classes:
             raise ObjectiveError(
@@ -63,7 +63,7 @@ def label(
     return Objective((), scale, find, says, calls=(call,))
 
 
-def _classes(view: View, labels: str) -> int:
+def classes_of(view: View, labels: str) -> int:
     """Return the number of classes of a set of labels; raise ObjectiveError for an unknown set."""
     declared = view.context.labels
     if labels not in declared:
@@ -77,7 +77,7 @@ def _classes(view: View, labels: str) -> int:
     return declared[labels]
 
 
-def _pooled(encoded: Encoded, pooling: str) -> Array:
+def pooled(encoded: Encoded, pooling: str) -> Array:
     """Return one vector for each example: f32[B, D]."""
     if pooling == "mean":
         return jnp.mean(encoded.tokens.astype(jnp.float32), axis=1)

@@ -3,14 +3,17 @@
 All have lr and lr_per: the peak learning rate is lr * batch_size / lr_per. `adamw`, `sgd`, `lars`,
 `lamb`, `lion`, `adafactor` and `muon` share clip_norm and no_decay; all of these but `adamw` also
 have rates, factors for groups of parameters, which AdamW has as `adamw_by_path`. `adamw_dino` is
-DINO's recipe; `without_spikes` wraps any of them.
+DINO's recipe, `adamw_layerwise` MAE's for fine-tuning; `without_spikes` and `frozen_until` wrap any
+of them.
 """
 
 from maskmim.optim.adam import adamw
 from maskmim.optim.by_path import adamw_by_path
 from maskmim.optim.dino import adamw_dino
 from maskmim.optim.factored import adafactor
+from maskmim.optim.frozen import frozen_until
 from maskmim.optim.large_batch import lamb
+from maskmim.optim.layerwise import adamw_layerwise
 from maskmim.optim.momentum import lars, sgd
 from maskmim.optim.orthogonal import muon
 from maskmim.optim.sign import lion
@@ -21,6 +24,8 @@ __all__ = [
     "adamw",
     "adamw_by_path",
     "adamw_dino",
+    "adamw_layerwise",
+    "frozen_until",
     "lamb",
     "lars",
     "lion",

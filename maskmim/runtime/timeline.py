@@ -50,6 +50,11 @@ class Timeline:
         self._ended[self.now.name] += moment - self.now.since
         self.now = Phase(name, moment)
 
+    def restart(self) -> None:
+        """Forget the seconds so far and begin in 'init': another run of this process starts."""
+        self._ended = dict.fromkeys(PHASES, 0.0)
+        self.now = Phase("init", self.clock())
+
     @contextlib.contextmanager
     def during(self, name: str) -> Iterator[None]:
         """Enter a phase, and return to the outer one afterwards."""

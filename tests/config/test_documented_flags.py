@@ -72,6 +72,8 @@ def complaint(name, flags):
     try:
         load(name, overrides(flags))
     except ConfigError as error:
+        if "there is no run and no file of that name" in str(error):
+            return ""  # a run of the reader
         return f"--config {name} {flags}: {error}"
     return ""
 

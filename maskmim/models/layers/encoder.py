@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from flax import linen as nn
@@ -112,7 +112,7 @@ class UniformEncoder(BaseEncoder, Part):
         """Return [B, R + K, D] of the last block, and by name what the blocks captured."""
         raise NotImplementedError
 
-    def _norm(self) -> nn.Module:
+    def _norm(self) -> Callable[[Array], Array]:
         """Return the norm behind the last block."""
         return Norm(self.epsilon, self.dtype, name="norm")
 

@@ -1,0 +1,86 @@
+"""An optimiser brick that holds some parameters still until a share of the training is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from maskmim.config import kinds
+from maskmim.config.ranges import AtLeastOne, Fraction, LearningRate, NonNegativeInt, Pattern
+from maskmim.optim.path_rules import matches
+from maskmim.schedules.warmup import Timed
+from maskmim.types import Array, Tree
+
+FROZEN, MOVING = "frozen", "moving"
+
+
+class LateState(NamedTuple):
+    """The state of an optimiser that begins late: i32[] steps so far, and its own state."""
+
+    step: Array
+    inner: Tree
+
+
+def frozen_until(
+    schedule: Timed,
+    batch_size: int,
+    *,
+    optimiser: Annotated[Callable[..., Any], kinds.OPTIMISER],
+    paths: Annotated[tuple[Pattern, ...], AtLeastOne()],
+    until: Fraction,
+    lr: LearningRate,
+    lr_per: NonNegativeInt = 256,
+) -> optax.GradientTransformationExtraArgs:
+    """Build another optimiser that holds parameters still until a share of the training is done.
+
+    optimiser: the brick of the wrapped optimiser, which gets lr and lr_per.
+    paths:     patterns of the paths of parameters that are held, such as '^encoder/'.
+    until:     share of the training; 1 freezes them for good, and keeps no state for them.
+    A held parameter keeps every bit: it gets no update and no weight decay, and its moments start
+    with its first update, as does their bias correction. Its learning rate then is that of the
+    schedule at that step. Held and moving parameters have an optimiser each, so that `clip_norm`
+    is of the norm of each group. Optax has the parts (`partition`), but none that begins late.
+    Linear probe, then fine-tuning: paths=('^encoder/',), until=0.2. The network is still
+    differentiated as a whole.
+    """
+    steps = round(until * schedule.span.steps)
+
+    def make(start: int) -> optax.GradientTransformation:
+        shifted = Timed(schedule.span, lambda step: schedule(step + start))
+        return optimiser(shifted, batch_size, lr=lr, lr_per=lr_per)
+
+    def groups(params: Tree) -> Tree:
+        return jax.tree.map_with_path(
+            lambda path, _: FROZEN if matches(paths, path) else MOVING, params
+        )
+
+    held = optax.set_to_zero() if until == 1 else begin_late(make(steps), steps)
+    return optax.partition({FROZEN: held, MOVING: make(0)}, groups)
+
+
+def begin_late(
+    inner: optax.GradientTransformation, start: int
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimiser that gives updates of 0 and keeps its state for its first `start` steps.
+
+    start: number of steps; `inner` counts from 0 behind them.
+    """
+    late = optax.with_extra_args_support(inner)
+
+    def init(params: Tree) -> LateState:
+        return LateState(jnp.zeros((), jnp.int32), late.init(params))
+
+    def update(
+        updates: Tree, state: LateState, params: Tree = None, **extra: Any
+    ) -> tuple[Tree, LateState]:
+        begun = state.step >= start
+        new, kept = late.update(updates, state.inner, params, **extra)
+        new = jax.tree.map(lambda x: jnp.where(begun, x, jnp.zeros_like(x)), new)
+        kept = jax.tree.map(lambda a, b: jnp.where(begun, a, b), kept, state.inner)
+        return new, LateState(state.step + 1, kept)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,127 @@
+"""The config that fine-tunes: published numbers, encoders that it takes, what it refuses."""
+
+import jax
+import pytest
+
+from maskmim.checkpoints.workdir import save_config
+from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
+from maskmim.config.recipes_finetune import VITS, encoder_of
+from maskmim.training.build import assemble, build_method, peak_learning_rate
+from maskmim.tree_paths import named_leaves
+
+# Official FINETUNE.md of MAE: rate per 256, layer decay, drop path, epochs.
+OFFICIAL = {
+    "B/16": (5e-4, 0.65, 0.1, 100),
+    "L/16": (1e-3, 0.75, 0.2, 50),
+    "H/14": (1e-3, 0.75, 0.3, 50),
+}
+# Configs whose encoder is a plain ViT.
+PLAIN = ["mae", "crossmae", "hpm", "pixio", "cropmae", "maskfeat", "audio_mae", "videomae"]
+
+
+@pytest.mark.parametrize("variant", OFFICIAL)
+def test_the_published_recipes(variant):
+    config = load(f"finetune:variant={variant}")
+    rate, decay, drop_path, epochs = OFFICIAL[variant]
+    optim = config.optim
+    assert (optim.lr, optim.lr_per, optim.decay) == (rate, 256, decay)
+    assert (optim.b1, optim.b2, optim.weight_decay) == (0.9, 0.999, 0.05)
+    assert (config.train.epochs, config.train.batch_size) == (epochs, 1024)
+    assert config.schedule.warmup_epochs == 5
+    peak = peak_learning_rate(optim.lr, optim.lr_per, 1024)
+    assert config.schedule.final * peak == pytest.approx(1e-6)
+    assert config.model.drop_path == drop_path and not config.model.last_norm
+    assert (config.mix.mixup, config.mix.cutmix, config.mix.chance) == (0.8, 1.0, 1.0)
+    assert config.mix.per == "batch" and config.erase.chance == 0.25
+    assert config.objectives.label.loss.smoothing == 0.1
+    augment = config.data.augment
+    assert (augment.magnitude, augment.spread, augment.chance) == (9.0, 0.5, 0.5)
+    assert augment.scale == (0.08, 1.0) and config.calls.classify.std == 2e-5
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_encoder_by_itself_has_the_arrays_of_the_run(name):
+    config = load(f"{name}:tiny")
+    shapes = assemble(config, 296).shapes.params["encoder"]
+    before = {path: leaf.shape for path, leaf in named_leaves(shapes)}
+    config.model = encoder_of(config.model)
+    _, method = build_method_of_labels(config)
+    after = {
+        path: leaf.shape
+        for path, leaf in named_leaves(jax.eval_shape(method.net.init, jax.random.key(0)))
+    }
+    missing = {f"encoder/{path}" for path in before} - set(after)
+    assert missing <= {"encoder/mask_token"}
+    assert all(after.get(f"encoder/{path}", shape) == shape for path, shape in before.items())
+    # CrossMAE has no norm behind its encoder.
+    assert all("norm/" in path for path in set(after) - {f"encoder/{path}" for path in before})
+
+
+def build_method_of_labels(config):
+    """The method of `finetune` on the network and the input of another config."""
+    labelled = load("finetune:tiny")
+    labelled.model = config.model
+    labels = labelled.input.labels
+    labelled.input = config.input.copy_and_resolve_references()
+    labelled.input.labels = labels
+    return build_method(labelled)
+
+
+def test_every_network_it_takes_is_in_a_config_or_its_own():
+    bricks = {load(f"{name}:tiny").model.brick for name in PLAIN}
+    assert bricks <= set(VITS)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run, as far as the config reads it."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    config = load("mae:tiny", ["input.size=16,16", "model.patch=4,4", "evals.batch_size=8"])
+    save_config(tmp_path / "run", config)
+    return tmp_path / "run"
+
+
+def test_a_run_gives_its_network_and_its_images(run):
+    config = load(f"finetune:begin={run},tiny")
+    assert config.begin.workdir == str(run) and config.begin.weights == "trained"
+    assert config.input.size == (16, 16) and config.model.patch == (4, 4)
+    assert config.evals.batch_size == 8 and config.data.train.split == "val"
+    assert config.input.labels.to_dict() == {"fine": 81}
+    assert "from_scratch" in config.compare
+    larger = load(f"finetune:{run},size=32,labels=coarse,pooling=class,alone,tiny")
+    assert larger.input.size == (32, 32) and "compare" not in larger
+    assert larger.input.labels.to_dict() == {"coarse": 43}
+    assert larger.model.last_norm and larger.evals.pooling == "class"
+
+
+def test_the_twin_by_itself(run):
+    config = load(f"finetune:begin={run},from_scratch,tiny")
+    assert config.begin.workdir == "" and config.optim.decay == 1.0
+    assert config.model.patch == (4, 4) and "compare" not in config
+
+
+def test_averaged_weights_are_begun_from_where_the_run_evaluates_them(run):
+    flag = ["ema.brick=maskmim.teachers.momentum.constant", "ema.value=0.9"]
+    save_config(run, load("mae:tiny", flag))
+    assert load(f"finetune:{run},tiny").begin.weights == "average"
+
+
+def test_refuses_what_it_cannot_take(run):
+    with pytest.raises(ConfigError, match="no run and no file"):
+        load("finetune:begin=nowhere")
+    with pytest.raises(ConfigError, match="recipe=mad"):
+        load("finetune:recipe=mad")
+    with pytest.raises(ConfigError, match="variant=nano: use B, L or H"):
+        load("finetune:tiny,recipe=mae")
+    save_config(run, load("convnext_v2:tiny"))
+    with pytest.raises(ConfigError, match=r"not a plain ViT.*vit_mae"):
+        load(f"finetune:{run}")
+    unlabelled = load("mae:tiny")
+    unlabelled.evals.train = None
+    save_config(run, unlabelled)
+    with pytest.raises(ConfigError, match="no labelled images"):
+        load(f"finetune:{run}")
+    save_config(run, load("mae:tiny"))
+    with pytest.raises(ConfigError, match=r"labels=kind: evals\.train has coarse, fine"):
+        load(f"finetune:{run},labels=kind")
