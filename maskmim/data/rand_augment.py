@@ -108,7 +108,9 @@ def _add_to_dark(picture: Image.Image, amount: float) -> Image.Image:
 
 
 def _keep_bits(picture: Image.Image, bits: float) -> Image.Image:
-    return ImageOps.posterize(picture, int(bits))
+    """Keep the highest bits of each level; black for 0, which Pillow 13 refuses."""
+    kept = 256 - 2 ** (8 - int(bits))
+    return picture.point([level & kept for level in range(256)] * 3)
 
 
 def _signed(most: float) -> Callable[[float, int], float]:

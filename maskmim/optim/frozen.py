@@ -15,14 +15,22 @@ from maskmim.optim.path_rules import matches
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Array, Tree
 
-FROZEN, MOVING = "frozen", "moving"
-
 
 class LateState(NamedTuple):
     """The state of an optimiser that begins late: i32[] steps so far, and its own state."""
 
     step: Array
     inner: Tree
+
+
+class FrozenState(NamedTuple):
+    """The states of the optimisers of moving and of held parameters; () for held for good.
+
+    Each has empty arrays in place of the other's parameters, so that it has the tree of all.
+    """
+
+    moving: Tree
+    held: Tree
 
 
 def frozen_until(
@@ -43,23 +51,48 @@ def frozen_until(
     A held parameter keeps every bit: it gets no update and no weight decay, and its moments start
     with its first update, as does their bias correction. Its learning rate then is that of the
     schedule at that step. Held and moving parameters have an optimiser each, so that `clip_norm`
-    is of the norm of each group. Optax has the parts (`partition`), but none that begins late.
+    is of the norm of each group. Optax's `partition` has no group that begins late, and its states
+    have not the tree of the parameters, which sharding goes by.
     Linear probe, then fine-tuning: paths=('^encoder/',), until=0.2. The network is still
     differentiated as a whole.
     """
     steps = round(until * schedule.span.steps)
 
-    def make(start: int) -> optax.GradientTransformation:
+    def make(start: int) -> optax.GradientTransformationExtraArgs:
         shifted = Timed(schedule.span, lambda step: schedule(step + start))
-        return optimiser(shifted, batch_size, lr=lr, lr_per=lr_per)
+        made = optimiser(shifted, batch_size, lr=lr, lr_per=lr_per)
+        return optax.with_extra_args_support(made)
 
-    def groups(params: Tree) -> Tree:
+    moving = make(0)
+    late = None if until == 1 else begin_late(make(steps), steps)
+
+    def part(tree: Tree, held: bool) -> Tree:
+        """Return the leaves of a group, and empty arrays in place of the others."""
         return jax.tree.map_with_path(
-            lambda path, _: FROZEN if matches(paths, path) else MOVING, params
+            lambda path, x: x if matches(paths, path) == held else jnp.zeros(0, x.dtype), tree
         )
 
-    held = optax.set_to_zero() if until == 1 else begin_late(make(steps), steps)
-    return optax.partition({FROZEN: held, MOVING: make(0)}, groups)
+    def init(params: Tree) -> FrozenState:
+        first = moving.init(part(params, held=False))
+        return FrozenState(first, late.init(part(params, held=True)) if late else ())
+
+    def update(
+        gradients: Tree, state: FrozenState, params: Tree = None, **extra: Any
+    ) -> tuple[Tree, FrozenState]:
+        free, first = moving.update(
+            part(gradients, held=False), state.moving, part(params, held=False), **extra
+        )
+        kept, second = jax.tree.map(jnp.zeros_like, gradients), state.held
+        if late:
+            kept, second = late.update(
+                part(gradients, held=True), state.held, part(params, held=True), **extra
+            )
+        updates = jax.tree.map_with_path(
+            lambda path, a, b: b if matches(paths, path) else a, free, kept
+        )
+        return updates, FrozenState(first, second)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def begin_late(

@@ -44,6 +44,9 @@ def test_equals_timm(monkeypatch, name, sign):
     options = {"img_mean": FILL, "interpolation": Image.Resampling.BICUBIC}
     picture = Image.fromarray(IMAGE)
     for magnitude in (0.0, 3.3, 9.0, 9.7, 10.0):
+        if name == "posterize" and magnitude == 10.0:  # 0 bits, which Pillow no longer takes
+            assert not np.asarray(augment(picture, name, magnitude, sign)).any()
+            continue
         theirs = timm.AugmentOp(NAMES[name], 1.0, magnitude, options)(picture)
         ours = augment(picture, name, magnitude, sign)
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs), err_msg=magnitude)
@@ -70,10 +73,11 @@ def test_without_operations_it_is_the_crop():
 def test_two_operations_come_each_half_of_the_time():
     """A quarter of the crops is left as it is; invert alone always changes a picture."""
     rng, unchanged = np.random.default_rng(0), 0
-    crop = {"scale": (1.0, 1.0), "ratio": (0.8, 0.8 + 1e-9), "flip": 0.0}
+    crop = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0}
+    square = IMAGE[:40, :40]
     for _ in range(400):
-        out = rand_augment_crop_flip(rng, IMAGE, (48, 40), magnitude=10.0, spread=0.0, **crop)
-        unchanged += np.array_equal(out, IMAGE)
+        out = rand_augment_crop_flip(rng, square, (40, 40), magnitude=10.0, spread=0.0, **crop)
+        unchanged += np.array_equal(out, square)
     # A few operations change nothing, such as posterizing a picture to all of its bits.
     assert 75 < unchanged < 140
 

@@ -99,4 +99,4 @@ def test_says_why_there_is_no_probe(runs, capsys, change, said):
     change(folder / "a")
     finish_comparison(config, folder / "b")
     printed = " ".join(capsys.readouterr().out.split())
-    assert said in printed and "from scratch" in printed and "linear probe of" not in printed
+    assert said in printed and "from scratch" in printed and "step 5" not in printed
