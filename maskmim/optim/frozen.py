@@ -26,7 +26,8 @@ class LateState(NamedTuple):
 class FrozenState(NamedTuple):
     """The states of the optimisers of moving and of held parameters; () for held for good.
 
-    Each has empty arrays in place of the other's parameters, so that it has the tree of all.
+    Each has zeros along the first axis in place of each of the other's parameters: so it has the
+    tree of all, and blocks keep their number. Checkpoints hold no empty arrays.
     """
 
     moving: Tree
@@ -47,7 +48,7 @@ def frozen_until(
 
     optimiser: the brick of the wrapped optimiser, which gets lr and lr_per.
     paths:     patterns of the paths of parameters that are held, such as '^encoder/'.
-    until:     share of the training; 1 freezes them for good, and keeps no state for them.
+    until:     share of the training; 1 freezes them for good, and keeps no moments of them.
     A held parameter keeps every bit: it gets no update and no weight decay, and its moments start
     with its first update, as does their bias correction. Its learning rate then is that of the
     schedule at that step. Held and moving parameters have an optimiser each, so that `clip_norm`
@@ -67,10 +68,13 @@ def frozen_until(
     late = None if until == 1 else begin_late(make(steps), steps)
 
     def part(tree: Tree, held: bool) -> Tree:
-        """Return the leaves of a group, and empty arrays in place of the others."""
-        return jax.tree.map_with_path(
-            lambda path, x: x if matches(paths, path) == held else jnp.zeros(0, x.dtype), tree
-        )
+        """Return the leaves of a group, and zeros in place of the others, see `FrozenState`."""
+
+        def leaf(path: tuple, x: Array) -> Array:
+            unused = x.shape[:1] if x.ndim > 1 else 1
+            return x if matches(paths, path) == held else jnp.zeros(unused, x.dtype)
+
+        return jax.tree.map_with_path(leaf, tree)
 
     def init(params: Tree) -> FrozenState:
         first = moving.init(part(params, held=False))

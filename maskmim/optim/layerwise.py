@@ -86,19 +86,18 @@ def layer_factors(params: Tree, decay: float) -> dict[str, Array]:
     Raises LayerwiseError where the encoder has not one stack of blocks.
     """
     shapes = {name: jnp.shape(leaf) for name, leaf in named_leaves(params)}
-    lengths = {shape[0] for name, shape in shapes.items() if re.search(BLOCKS, name)}
-    depths = lengths - {0}  # of arrays that `frozen_until` gives to another optimiser
-    if not lengths or len(depths) > 1:
+    depths = {shape[0] for name, shape in shapes.items() if re.search(BLOCKS, name)}
+    if len(depths) != 1:
         raise LayerwiseError(
             f"layer-wise decay needs an encoder with one stack of blocks, and this network has "
             f"{len(depths)}: use maskmim.optim.adamw, or adamw_by_path with rates of your own"
         )
-    depth = max(lengths)
+    depth = depths.pop()
 
     def factor(name: str, shape: tuple[int, ...]) -> Array:
         if re.search(BLOCKS, name):
             powers = decay ** jnp.arange(depth, 0, -1, dtype=jnp.float32)
-            return powers[: shape[0]].reshape(shape[0], *(1,) * (len(shape) - 1))
+            return powers.reshape(depth, *(1,) * (len(shape) - 1))
         before = name.startswith("encoder/") and not re.search(BEHIND, name)
         return jnp.float32(decay ** (depth + 1) if before else 1.0)
 

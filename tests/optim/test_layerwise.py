@@ -9,7 +9,9 @@ import torch
 from maskmim.models.calls import with_calls
 from maskmim.models.classifiers import normed_linear
 from maskmim.models.encoder_only import vit_encoder
+from maskmim.optim.frozen import frozen_until
 from maskmim.optim.layerwise import LayerwiseError, adamw_layerwise, layer_factors
+from maskmim.schedules.warmup import Span, Timed
 from maskmim.tree_paths import named_leaves
 from tests.tiny import SPEC
 from tests.tolerances import PARITY
@@ -98,6 +100,20 @@ def test_equals_torch_with_a_group_for_each_layer():
         expected = parameter.detach().numpy()
         error = np.abs(new - expected).max()
         assert error < PARITY * np.abs(expected - old).max(), (path, block)
+
+
+@pytest.mark.parametrize("paths", [("embed/",), ("attention/", "class_token")])
+def test_frozen_until_leaves_the_factors_as_they_are(paths):
+    """With nothing held yet there are two optimisers, and the updates are those of one."""
+    params, schedule = build_params(), Timed(Span(4, 1.0), lambda step: 1.0)
+    options = {"lr": 1e-2, "lr_per": 0}
+    one = adamw_layerwise(schedule, 16, **options)
+    two = frozen_until(schedule, 16, optimiser=adamw_layerwise, paths=paths, until=0.0, **options)
+    (expected, _), (found, _) = (
+        jax.jit(each.update)(params, each.init(params), params) for each in (one, two)
+    )
+    for (path, a), b in zip(named_leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=path)
 
 
 def test_a_network_without_one_stack_is_refused():
