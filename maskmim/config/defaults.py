@@ -223,7 +223,12 @@ def dense_measures() -> dict[str, ConfigDict]:
         "upernet": brick("maskmim.models.upernet_head.upernet", width=48),
     }
     learners = {"in_context": brick("maskmim.evals.dense.in_context.in_context")} | {
-        name: brick("maskmim.evals.dense.trained_head.trained_head", head=head)
+        # A layer that starts at 0 has far to go in 200 steps of Adam, each of about its rate.
+        name: brick(
+            "maskmim.evals.dense.trained_head.trained_head",
+            head=head,
+            lr=0.05 if name == "linear" else 3e-3,
+        )
         for name, head in heads.items()
     }
     quarters = (0.25, 0.5, 0.75, 1.0)

@@ -26,8 +26,8 @@ Side = Annotated[int, Limits(16, 4096)]
 
 # Distances, in units of the nearest possible one: of objects, and of the background.
 NEAR, FAR, BACKGROUND = 1.0, 3.0, 4.0
-# The diameter of an object at distance 1, as a share of the shorter side.
-DIAMETER = 0.8
+# The largest diameter of an object at distance 1, as a share of the shorter side.
+DIAMETER = 1.3
 # Limits of an object's centre, as shares of height and width.
 CENTRE = (0.15, 0.85)
 # Standard deviation of the blur per unit of distance behind the nearest, as a share of the shorter
