@@ -52,6 +52,7 @@ from maskmim.models.encoder_only import vit_encoder
 from maskmim.models.layers.compute import compute
 from maskmim.objectives import soft_label
 from maskmim.optim import adamw_layerwise
+from maskmim.schedules import warmup_cosine
 
 # Variant: rate per 256 images, layer decay, drop path, epochs.
 PUBLISHED = {
@@ -155,9 +156,7 @@ def learn(
     config.optim = brick(adamw_layerwise, lr=lr, lr_per=lr_per, decay=decay)
     peak = lr * config.train.batch_size / lr_per if lr_per else lr
     warmup = recipes.warmup(config.train.epochs, warmup_epochs)
-    config.schedule = brick(
-        "maskmim.schedules.warmup_cosine", warmup_epochs=warmup, final=LAST_RATE / peak
-    )
+    config.schedule = brick(warmup_cosine, warmup_epochs=warmup, final=LAST_RATE / peak)
     config.checkpoint.every_epochs = 1.0
 
 

@@ -8,7 +8,7 @@ NOT_CHECKED = {
     r"^CONTRIBUTING.md: (git|cd|python3\.11|source|pre-commit)": "sets a machine up",
     r": md5sum": "a tool of the system, for files that are not here",
     r": export PYTHONPATH=": "a builtin of the shell",
-    r"finetune:begin=": "reads the config of a run; tests/resume/test_finetune.py has one",
+    r"(finetune|segment):begin=": "reads a run's config; tests/resume/test_finetune.py has one",
 }
 
 # Checked, but not run, on pages whose other commands run.

@@ -33,7 +33,7 @@ def test_every_room_has_a_page_of_the_api():
 
 def test_every_page_is_in_the_menu():
     text = (DOCS / "index.md").read_text()
-    listed = set(re.findall(r"^(?:[\w ]+ <)?([\w/]+)>?$", text, flags=re.MULTILINE))
+    listed = set(re.findall(r"^(?:[\w -]+ <)?([\w/]+)>?$", text, flags=re.MULTILINE))
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
     assert pages <= listed, pages - listed
 

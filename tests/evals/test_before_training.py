@@ -56,7 +56,7 @@ def with_evals(parts, **changes):
     ("change", "words"),
     [
         ("evals.at_end=knn,lineer_probe", "evals.at_end: there is no evaluation 'lineer_probe'"),
-        ("evals.during=knm", "evals.during: there is no evaluation 'knm'; known are knn"),
+        ("evals.during=knm", "evals.during: there is no evaluation 'knm'; known are few_shot, knn"),
         ("evals.during=reconstruction", "log.pictures_every_epochs"),
     ],
 )

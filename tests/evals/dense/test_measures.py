@@ -35,7 +35,7 @@ def variables(seed):
 
 def trained(**changes):
     """A Trained of the tiny method before training."""
-    given = {"variables": variables(0), "fresh": partial(variables, 1)}
+    given = {"variables": variables(0), "before": partial(variables, 1)}
     return trained_on(method=METHOD, **given, **changes)
 
 
