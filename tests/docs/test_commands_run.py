@@ -52,11 +52,14 @@ def smaller(words, data):
     name, _, argument = words[place].partition(":")
     file = config_files().get(name)
     if file is not None and "tiny=False" in file.read_text():
-        words[place] = f"{name}:{','.join(filter(None, [argument, 'tiny']))}"
+        choices = [*filter(None, argument.split(",")), "tiny"]
+        words[place] = f"{name}:{','.join(dict.fromkeys(choices))}"
         return words
     own = any(word.startswith("--config.data.train.brick") for word in words)
     steps = [*FEW_STEPS, *(SMALLEST_SPLIT if name == "quickstart" and not own else ())]
-    if name == "folder" or "series" in name:
+    if name == "folder":
+        steps = [step for step in steps if "held_out" not in step]
+    if "series" in name:
         steps = [step for step in steps if "held_out" not in step and "variant" not in step]
     return [*words, *(f"--config.{step}" for step in steps)]
 
