@@ -125,7 +125,9 @@ def test_the_commands_of_a_page_run(page, place, data):
         (place / name).write_text(code)
     failed, done = [], set()
     # A page may read shards before it says how they are made.
-    for command in sorted(commands(ROOT / page), key=lambda one: "maskmim.convert" not in one.words):
+    for command in sorted(
+        commands(ROOT / page), key=lambda each: "maskmim.convert" not in each.words
+    ):
         label = f"{page}: {command.text}"
         if any(re.search(pattern, label) for pattern in [*NOT_CHECKED, *NOT_RUN]):
             continue
