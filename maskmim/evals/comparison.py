@@ -57,7 +57,7 @@ def finish_comparison(config: ConfigDict, workdir: Path) -> None:
         return
     results = _results(workdir)
     begun = config.begin.workdir or config.begin.file
-    title = f"fine-tuned from {begun}" if begun else "this run"
+    title = f"fine-tuned from {Path(begun).name}" if begun else "this run"
     rows = [Row(title, _accuracies(results))]
     for name in config[KEY]:
         rows.append(Row(name.replace("_", " "), _accuracies(_results(workdir / name))))
@@ -70,6 +70,15 @@ def finish_comparison(config: ConfigDict, workdir: Path) -> None:
     }
     files.write_atomic(workdir / RESULTS, report.as_json(results))
     processes.print_once("\n" + comparison_table(rows, remark))
+
+
+def stored_comparison(results: Mapping[str, Any]) -> str:
+    """Return the rows that stand in the results of a run as a table; '' for a run without."""
+    stored = results.get(COMPARISON)
+    if not stored:
+        return ""
+    rows = [Row(title, top1) for title, top1 in stored["top1"].items()]
+    return comparison_table(rows, "")
 
 
 def comparison_table(rows: list[Row], remark: str) -> str:
@@ -118,7 +127,7 @@ def _probe_rows(config: ConfigDict, sets: tuple[str, ...]) -> tuple[list[Row], s
     if not same:
         return [], f"No linear probe: {run} is evaluated on other images than this run."
     results = _results(source)
-    rows = list(_probes_of(results, f"{run}, step {results.get('step')}", sets))
+    rows = list(_probes_of(results, f"{source.name}, step {results.get('step')}", sets))
     if rows:
         return rows, ""
     return [], (

@@ -12,6 +12,7 @@ from maskmim import __version__
 from maskmim.checkpoints.continuation import BEGAN
 from maskmim.checkpoints.workdir import PLACES
 from maskmim.errors import count_of
+from maskmim.evals.comparison import stored_comparison
 from maskmim.evals.report import probe_table
 from maskmim.exports.preprocessing import crop_fraction
 from maskmim.exports.provenance import Licence
@@ -121,6 +122,8 @@ def _results(subject: Subject) -> str:
     if probes:
         parts.append(f"```\n{probe_table(probes).strip()}\n```")
         parts.append(_protocol(probes["protocol"]))
+    if table := stored_comparison(results):
+        parts.append(f"```\n{table}\n```")
     for name in ("reconstruction", "measures"):
         values = results.get(name) or {}
         numbers = _numbers(values.get("metrics", values))

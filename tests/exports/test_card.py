@@ -85,6 +85,14 @@ def test_results_of_another_step_are_said_to_be(subject):
     assert "the run has no results.json" in text_of(subject)
 
 
+def test_a_run_that_was_compared_shows_the_table(subject):
+    top1 = {"fine-tuned from a": {"fine": 0.5}, "from scratch": {"fine": 0.25}}
+    stored = {"top1": top1, "remark": "No linear probe: /home/someone/private holds no run."}
+    text = text_of(subject, results={"step": 5, "comparison": stored})
+    assert "fine-tuned from a          50.0" in text and "from scratch               25.0" in text
+    assert "private" not in text
+
+
 def test_results_of_other_weights_are_said_to_be(subject):
     measured = subject._replace(results=results([0.5]) | {"step": subject.step})
     words = "Measured with the averaged weights of the run, not with these."
