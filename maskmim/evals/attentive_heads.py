@@ -57,7 +57,7 @@ def cross_attention_head(head_width: int) -> Head:
         }
         *keys, last = jax.random.split(key, len(shapes) + 1)
         params = {
-            name: DEVIATION * jax.random.normal(k, shape)
+            name: DEVIATION * jax.random.normal(k, shape, jnp.float32)
             for k, (name, shape) in zip(keys, shapes.items(), strict=True)
         }
         for name in ("out", "down"):
@@ -126,8 +126,9 @@ def efficient_head(queries: int) -> Head:
             )
         of_queries, of_values, last = jax.random.split(key, 3)
         params = {
-            "queries": DEVIATION * jax.random.normal(of_queries, (queries, width)),
-            "to_value": jax.random.normal(of_values, (width, width)) / math.sqrt(width),
+            "queries": DEVIATION * jax.random.normal(of_queries, (queries, width), jnp.float32),
+            "to_value": jax.random.normal(of_values, (width, width), jnp.float32)
+            / math.sqrt(width),
             "linear": first_layer(last, width, classes),
         }
         return params, (jnp.zeros(width), jnp.ones(width))

@@ -37,11 +37,11 @@ def random_erasing(
 
     def erase(key: Array, one: Array) -> Array:
         keys = jax.random.split(key, 6)
-        areas = jax.random.uniform(keys[1], ATTEMPTS, minval=area[0], maxval=area[1])
-        aspects = jnp.exp(jax.random.uniform(keys[2], ATTEMPTS, minval=limits[0], maxval=limits[1]))
-        corner = jax.random.uniform(keys[3], (2,))
+        areas = jax.random.uniform(keys[1], ATTEMPTS, jnp.float32, *area)
+        aspects = jnp.exp(jax.random.uniform(keys[2], ATTEMPTS, jnp.float32, *limits))
+        corner = jax.random.uniform(keys[3], (2,), jnp.float32)
         inside = rectangle(areas, aspects, corner, sides)
-        inside &= jax.random.uniform(keys[0]) < chance
+        inside &= jax.random.uniform(keys[0], (), jnp.float32) < chance
         noise = jax.random.normal(keys[4], one.shape, one.dtype)
         return jnp.where(inside[..., None], noise, one)
 

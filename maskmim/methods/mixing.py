@@ -71,15 +71,20 @@ def mixup_or_cutmix(
     def draw(key: Array) -> Draw:
         keys = jax.random.split(key, 6)
         both = mixup > 0 and cutmix > 0
-        chosen = jax.random.uniform(keys[0]) < switch if both else jnp.asarray(cutmix > 0)
+        chosen = (
+            jax.random.uniform(keys[0], (), jnp.float32) < switch
+            if both
+            else jnp.asarray(cutmix > 0)
+        )
         shares = [
             jax.random.beta(key, jnp.float32(alpha), jnp.float32(alpha)) if alpha else 1.0
             for key, alpha in ((keys[1], mixup), (keys[2], cutmix))
         ]
         share = jnp.where(chosen, shares[1], shares[0])
-        mixes = jax.random.uniform(keys[3]) < chance
+        mixes = jax.random.uniform(keys[3], (), jnp.float32) < chance
         row, column = (
-            jax.random.randint(key, (), 0, side) for key, side in zip(keys[4:], sides, strict=True)
+            jax.random.randint(key, (), 0, side, jnp.int32)
+            for key, side in zip(keys[4:], sides, strict=True)
         )
         return Draw(jnp.where(mixes, share, 1.0), chosen, row, column)
 

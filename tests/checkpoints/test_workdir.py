@@ -17,7 +17,7 @@ from maskmim.checkpoints.workdir import (
     weights_places,
 )
 from maskmim.config.defaults import base
-from maskmim.config.load import load, override
+from maskmim.config.load import add, load, override
 from maskmim.config.parse import ConfigError
 from maskmim.config.serialize import to_json
 
@@ -108,6 +108,14 @@ def test_what_changes_results_may_not(config, change, tmp_path):
     assert load_config(tmp_path) == config
 
 
+def test_what_a_run_is_compared_with_may_change(config, tmp_path):
+    save_config(tmp_path, config)
+    compared = config.copy_and_resolve_references()
+    add(compared, compare={"other": ("seed=1",)})
+    (line,) = check_config(tmp_path, compared.lock())
+    assert line.startswith("compare.other: ") and "further runs" in line
+
+
 def test_an_average_of_the_weights_begins_with_the_run(config, tmp_path):
     averaged = override(config, AVERAGE)
     for stored, asked in ((config, averaged), (averaged, config)):
@@ -117,7 +125,7 @@ def test_an_average_of_the_weights_begins_with_the_run(config, tmp_path):
 
 
 def test_every_rule_was_tried_and_is_in_the_table():
-    changes = (*FREE, *OF_STREAMS, *FIXED, *PLACES, *AVERAGE)
+    changes = (*FREE, *OF_STREAMS, *FIXED, *PLACES, *AVERAGE, "compare.other=seed=1")
     tried = {find_rule(change.partition("=")[0]) for change in changes}
     assert tried == {*RULES, module.REST}
     assert {find_rule(change.partition("=")[0]).free for change in FREE} == {True}
