@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -177,7 +178,9 @@ def keys(name: str) -> str:
         if (found := re.match(rf"(\S+)(.*?) +{re.escape(RESULT)}", line))
         and found[1].partition(".")[0] in SECTIONS
     ]
-    return "\n".join(["```text", *(f"{key}{rest}".rstrip() for key, rest in rows), "```"])
+    sections = itertools.groupby(rows, key=lambda row: row[0].partition(".")[0])
+    blocks = ["\n".join(f"{key}{rest}".rstrip() for key, rest in part) for _, part in sections]
+    return "\n".join(["```text", "\n\n".join(blocks), "```"])
 
 
 def places(method: Mapping[str, Any], tables: Tables) -> str:

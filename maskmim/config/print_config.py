@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -47,18 +48,24 @@ def print_config(config: ConfigDict) -> str:
 
     Columns: `--config.KEY`, the value, the type and range that it takes, [result] for what changes
     what is learnt or [speed] for what does not, and the default where the value is another.
+    They are as wide as each section needs.
     """
     annotations = {entry.path: entry.annotation for entry in entries(config)}
-    rows = list(_rows(config, base(), "", annotations))
+    rows = _rows(config, base(), "", annotations)
+    sections = itertools.groupby(rows, key=lambda row: row.key.partition(".")[0])
+    blocks = ["\n".join(_aligned(list(section))) for _, section in sections]
+    head = "Keys of this config; --config.KEY=VALUE changes one"
+    marks = f"{RESULT} changes what is learnt, {NO_RESULT} does not"
+    return "\n\n".join([f"{head}. {marks}.", *blocks])
+
+
+def _aligned(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield rows as lines whose columns stand below each other."""
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
         default = f"  (default {row.default})" if row.default else ""
-        lines.append("  ".join([*cells, f"{row.mark:<8}"]).rstrip() + default)
-    head = "Keys of this config; --config.KEY=VALUE changes one"
-    marks = f"{RESULT} changes what is learnt, {NO_RESULT} does not"
-    return "\n".join([f"{head}. {marks}.", "", *lines])
+        yield "  ".join([*cells, f"{row.mark:<8}"]).rstrip() + default
 
 
 def mark_of(key: str) -> str:

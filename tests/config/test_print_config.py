@@ -11,7 +11,7 @@ from maskmim.config.serialize import leaves
 
 def rows(text: str) -> dict[str, str]:
     """{key: the rest of its line} of a table."""
-    lines = [line.split(maxsplit=1) for line in text.splitlines()[2:]]
+    lines = [line.split(maxsplit=1) for line in text.splitlines()[2:] if line]
     return {line[0]: line[1] for line in lines}
 
 
