@@ -45,6 +45,7 @@ class Vit(NamedTuple):
     size:        of the input. patch: of a token, with the channels as last number.
     positions:   f32[N, D] of the patches, learned or computed; prefix tokens have none.
     scaled:      whether its blocks have LayerScale.
+    last_norm:   whether there is a norm behind the last block.
     """
 
     leaves: Mapping[str, np.ndarray]
@@ -60,6 +61,7 @@ class Vit(NamedTuple):
     registers: int
     positions: np.ndarray
     scaled: bool
+    last_norm: bool
 
 
 class Beit(NamedTuple):
@@ -139,9 +141,11 @@ def _shared(subject: Subject, leaves: Mapping[str, np.ndarray]) -> dict:
 
 def _vit(subject: Subject) -> Vit:
     leaves = _leaves(subject.params)
-    # CrossMAE fixes its last norm at these values.
-    leaves.setdefault("encoder/norm/norm/scale", np.ones(subject.net.width, np.float32))
-    leaves.setdefault("encoder/norm/norm/bias", np.zeros(subject.net.width, np.float32))
+    settings = subject.config.model
+    last_norm = settings.last_norm if "last_norm" in settings else True
+    if last_norm:  # CrossMAE fixes it at these values
+        leaves.setdefault("encoder/norm/norm/scale", np.ones(subject.net.width, np.float32))
+        leaves.setdefault("encoder/norm/norm/bias", np.zeros(subject.net.width, np.float32))
     registers = leaves.get("encoder/registers")
     positions = leaves.pop("encoder/positions", None)
     return Vit(
@@ -152,6 +156,7 @@ def _vit(subject: Subject) -> Vit:
         registers=0 if registers is None else registers.shape[1],
         positions=computed_positions(subject) if positions is None else positions,
         scaled=SCALES[0] in leaves,
+        last_norm=last_norm,
     )
 
 

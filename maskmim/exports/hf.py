@@ -89,6 +89,11 @@ def _load(name: str, options: str = "", call: str = "pixel_values=images") -> st
 
 
 def _vit(subject: Subject, encoder: Vit) -> Counterpart:
+    if not encoder.last_norm:
+        raise ExportError(
+            "--to hf: transformers' ViTs have a norm behind the last block, this run's has none "
+            f"(model.last_norm): {ELSE}; finetune:pooling=class trains an encoder with one"
+        )
     if len(encoder.size) == 3:
         made = _videomae(encoder)
     elif not encoder.class_token:

@@ -136,6 +136,7 @@ def _vit(subject: Subject, encoder: Vit) -> Counterpart:
         "global_pool": pool,
         "fc_norm": False,
         **({"init_values": 1.0} if encoder.scaled else {}),
+        **({} if encoder.last_norm else {"final_norm": False}),
     }
     entries = encoder_layouts.timm_vit(
         encoder.patch,
@@ -143,6 +144,7 @@ def _vit(subject: Subject, encoder: Vit) -> Counterpart:
         class_token=encoder.class_token,
         registers=bool(encoder.registers),
         scaled=encoder.scaled,
+        last_norm=encoder.last_norm,
     )
     arrays = convert(entries, encoder.leaves, "timm's VisionTransformer")
     arrays["pos_embed"] = encoder.positions[None].astype(np.float32)

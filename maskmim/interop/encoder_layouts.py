@@ -33,12 +33,23 @@ def hf_dinov2(patch: Patch, depth: int, *, registers: bool) -> list[Entry]:
 
 
 def timm_vit(
-    patch: Patch, depth: int, *, class_token: bool, registers: bool, scaled: bool
+    patch: Patch,
+    depth: int,
+    *,
+    class_token: bool,
+    registers: bool,
+    scaled: bool,
+    last_norm: bool = True,
 ) -> list[Entry]:
-    """Return the entries of timm's VisionTransformer; scaled: with LayerScale."""
+    """Return the entries of timm's VisionTransformer; scaled: with LayerScale.
+
+    last_norm: with a norm behind the last block.
+    """
     entries = list(mae_official.LAYOUT.encoder(_picture(patch), depth))
     if not class_token:
         entries = [entry for entry in entries if entry.path != CLASS_TOKEN]
+    if not last_norm:
+        entries = [entry for entry in entries if not entry.path.startswith("encoder/norm/")]
     if registers:
         entries.append(tensor("reg_token", "encoder/registers"))
     if scaled:

@@ -139,6 +139,7 @@ def test_the_lines_of_the_card_give_the_features_of_a_photograph(target, tmp_pat
         ("mae:tiny", ("model.class_token=false",), "--to timm has one"),
         ("mae:tiny", ("input.size=(16,32)", "model.registers=2"), "square inputs only"),
         ("videomae:tiny", ("model.positions=sincos", *CLIPS), "sinusoid positions"),
+        ("finetune:tiny", (), "norm behind the last block"),
     ],
 )
 def test_what_transformers_lacks_is_refused(name, changes, words):
