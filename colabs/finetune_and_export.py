@@ -73,7 +73,8 @@ code = train.main(
 )
 
 # %% [markdown]
-# The table, here of 621 test images, is in `runs/finetuned/results.json` too. The curves are the losses of the batches, smoothed over five steps.
+# The table, here of 621 test images, is in `runs/finetuned/results.json` too. The curves are the losses of the batches,
+# smoothed over five steps.
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
