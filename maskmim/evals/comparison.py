@@ -85,7 +85,7 @@ def comparison_table(rows: list[Row], remark: str) -> str:
     """Return rows as text: titles by sets of labels, in percent; '-' where there is no number."""
     sets = list(dict.fromkeys(name for row in rows for name in row.top1))
     width = max(len(row.title) for row in rows) + 2
-    lines = ["Top-1 accuracy in percent, on all test images", ""]
+    lines = ["Top-1 accuracy in percent, on test images", ""]
     lines.append(" " * width + "".join(f"{name:>12}" for name in sets))
     for row in rows:
         cells = (f"{100 * row.top1[name]:.1f}" if name in row.top1 else "-" for name in sets)

@@ -57,7 +57,8 @@ def dropped(subject: Subject) -> tuple[str, ...]:
     """Return what of the run's network is not part of an encoder alone."""
     parts = [name for name in subject.params if name != "encoder"]
     mask = ["the mask embedding"] if "mask_token" in subject.params["encoder"] else []
-    words = [*(f"the {name}" for name in parts), *mask]
+    learned = subject.config.calls
+    words = [f"the learned function {n}" if n in learned else f"the {n}" for n in parts] + mask
     return (f"Left out: {', '.join(words)}.",) if words else ()
 
 

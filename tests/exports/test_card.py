@@ -85,6 +85,13 @@ def test_results_of_another_step_are_said_to_be(subject):
     assert "the run has no results.json" in text_of(subject)
 
 
+def test_a_run_on_labels_is_no_masked_modelling():
+    text = text_of(subject_of("finetune:tiny"))
+    assert "of a training on labels (" in text and "| mask |" not in text
+    assert "| mix | `methods.mixing.mixup_or_cutmix(" in text
+    assert metadata(text)["tags"] == ["maskmim", "image-classification", "supervised"]
+
+
 def test_a_run_that_was_compared_shows_the_table(subject):
     top1 = {"fine-tuned from a": {"fine": 0.5}, "from scratch": {"fine": 0.25}}
     stored = {"top1": top1, "remark": "No linear probe: /home/someone/private holds no run."}
