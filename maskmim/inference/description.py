@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import bind
+from maskmim.config.bricks import bind, hyperparameters, resolve
 from maskmim.config.describe import title
 from maskmim.inference.loaded import Loaded, sides
 from maskmim.reporting.progress import format_rows
@@ -46,7 +46,8 @@ def _trained(loaded: Loaded) -> list[tuple[str, str]]:
     config = loaded.config
     seen = loaded.step * config.train.batch_size
     learnt = [(label, text) for label, text in loaded.method.chain if label.startswith("objective")]
-    mask = [("mask", title(bind(config.mask)))] if _is_brick(config, "mask") else []
+    hides = _is_brick(config, "mask") and "mask" in hyperparameters(resolve(config.method))
+    mask = [("mask", title(bind(config.mask)))] if hides else []
     data = title(bind(config.data.train)).removeprefix("data.")
     steps = f"step {loaded.step:,}, {seen:,} images seen"
     return [*mask, *learnt, ("data", data), ("trained", steps)]
