@@ -43,7 +43,7 @@ def entries(parts, variables):
 def examples(parts):
     return {
         name: jax.ShapeDtypeStruct((4, *one.shape), one.dtype)
-        for name, one in parts.spec.arrays.items()
+        for name, one in {**parts.spec.arrays, **parts.spec.fields}.items()
     }
 
 

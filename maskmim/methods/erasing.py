@@ -60,8 +60,8 @@ def rectangle(areas: Array, aspects: Array, corner: Array, sides: tuple[int, int
     fits = (heights < rows) & (widths < columns)
     first = jnp.argmax(fits)
     height, width = heights[first], widths[first]
-    top = jnp.floor(corner[0] * (rows - height + 1)).astype(jnp.int32)
-    left = jnp.floor(corner[1] * (columns - width + 1)).astype(jnp.int32)
+    places = jnp.stack([rows - height + 1, columns - width + 1]).astype(jnp.float32)
+    top, left = jnp.floor(corner * places).astype(jnp.int32)
     row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None]
     inside = (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
     return inside & fits[first]

@@ -108,7 +108,8 @@ def mix(inputs: Array, drawn: Draw) -> Mixed:
     inside = boxes[0][:, :, None] & boxes[1][:, None, :]
     left = 1.0 - jnp.mean(inside.astype(jnp.float32), axis=(1, 2))
     share = jnp.where(drawn.cuts, left, drawn.share)
-    weight = jnp.where(_examples(drawn.cuts, 3), 1.0 - inside, _examples(drawn.share, 3))
+    outside = 1.0 - inside.astype(jnp.float32)
+    weight = jnp.where(_examples(drawn.cuts, 3), outside, _examples(drawn.share, 3))
     shape = len(inputs), *(1,) * (inputs.ndim - 4), *sides, 1
     weight = weight.astype(inputs.dtype).reshape(shape)
     return Mixed(weight * inputs + (1.0 - weight) * others, share)

@@ -94,8 +94,8 @@ def test_the_table_has_all_rows(finished):
     folder, _ = finished
     stored = json.loads((folder / "b" / "results.json").read_text())
     titles = list(stored["comparison"]["top1"])
-    assert titles[0] == f"fine-tuned from {folder / 'a'}" and titles[1] == "from scratch"
-    assert titles[2] == f"linear probe of {folder / 'a'}, step {STEPS}" and len(titles) == 4
+    assert titles[0] == "fine-tuned from a" and titles[1] == "from scratch"
+    assert titles[2] == f"linear probe of a, step {STEPS}" and len(titles) == 4
     assert all(0 <= row["fine"] <= 1 for row in stored["comparison"]["top1"].values())
     twin = load_config(folder / "b" / "from_scratch")
     assert twin.begin.workdir == "" and twin.optim.decay == 1.0
