@@ -302,3 +302,8 @@ def bind(section: Any, key: str = "") -> Any:
     if isinstance(section, list | tuple):
         return tuple(bind(value, key) for value in section)
     return os.path.expanduser(section) if isinstance(section, str) else section
+
+
+def method_takes(config: ConfigDict, section: str) -> bool:
+    """Return whether the method of a config takes a section, 'mask', as a keyword."""
+    return section in hyperparameters(resolve(config.method))

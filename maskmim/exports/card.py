@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from maskmim import __version__
 from maskmim.checkpoints.continuation import BEGAN
 from maskmim.checkpoints.workdir import PLACES
-from maskmim.config.bricks import public_path
+from maskmim.config.bricks import method_takes
 from maskmim.errors import count_of
 from maskmim.evals.comparison import stored_comparison
 from maskmim.evals.report import probe_table
@@ -19,7 +19,6 @@ from maskmim.exports.preprocessing import crop_fraction
 from maskmim.exports.provenance import Licence
 from maskmim.exports.subject import AVERAGE, TRAINED, Subject
 from maskmim.interop.initial_weights import describe
-from maskmim.methods.supervised import supervised
 
 # Sections of the config that make the recipe, in the order of the computation.
 RECIPE = ("model", "mask", "erase", "mix", "teachers", "calls", "objectives", "pairs", "ema")
@@ -63,7 +62,11 @@ def _metadata(subject: Subject, library: str, licence: Licence) -> str:
     if licence.name:
         lines.append(f"license: {json.dumps(licence.name)}")
     method = subject.config.method.rpartition(".")[2]
-    kind = ("masked-image-modeling",) if is_masked(subject) else ("image-classification",)
+    kind = (
+        ("masked-image-modeling",)
+        if method_takes(subject.config, "mask")
+        else ("image-classification",)
+    )
     tags = dict.fromkeys(("maskmim", *kind, method))
     return "\n".join([*lines, "tags:", *(f"- {json.dumps(tag)}" for tag in tags), "---"])
 
@@ -72,16 +75,12 @@ def _summary(subject: Subject) -> str:
     seen = subject.step * subject.config.train.batch_size
     kinds = {TRAINED: "the trained ones", AVERAGE: "their moving average"}
     kind = kinds.get(subject.weights, f"the average {subject.weights!r}")
-    training = "a training by masked modelling" if is_masked(subject) else "a training on labels"
+    hides = method_takes(subject.config, "mask")
+    training = "a training by masked modelling" if hides else "a training on labels"
     return (
         f"Exported by maskmim {__version__} from step {subject.step:,} of {training} "
         f"({count_of(seen, 'example')} seen); the weights are {kind}, in float32."
     )
-
-
-def is_masked(subject: Subject) -> bool:
-    """Return whether the run's method hides something, as all but `methods.supervised` do."""
-    return subject.config.method != public_path(supervised)
 
 
 def _input(subject: Subject) -> str:
@@ -97,7 +96,7 @@ def _recipe(subject: Subject) -> Iterator[tuple[str, str]]:
     config, train = subject.config, subject.config.train
     yield "method", config.method.removeprefix("maskmim.")
     for name in (name for name in RECIPE if name in config):
-        if config[name] and (name != "mask" or is_masked(subject)):
+        if config[name] and (name != "mask" or method_takes(config, "mask")):
             yield name, in_words(config[name])
     yield "data", in_words(config.data.train)
     yield "augmentation", in_words(config.data.augment)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maskmim.config.bricks import bind, hyperparameters, resolve
+from maskmim.config.bricks import bind, method_takes
 from maskmim.config.describe import title
 from maskmim.inference.loaded import Loaded, sides
 from maskmim.reporting.progress import format_rows
@@ -46,7 +46,7 @@ def _trained(loaded: Loaded) -> list[tuple[str, str]]:
     config = loaded.config
     seen = loaded.step * config.train.batch_size
     learnt = [(label, text) for label, text in loaded.method.chain if label.startswith("objective")]
-    hides = _is_brick(config, "mask") and "mask" in hyperparameters(resolve(config.method))
+    hides = _is_brick(config, "mask") and method_takes(config, "mask")
     mask = [("mask", title(bind(config.mask)))] if hides else []
     data = title(bind(config.data.train)).removeprefix("data.")
     steps = f"step {loaded.step:,}, {seen:,} images seen"

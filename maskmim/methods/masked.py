@@ -104,7 +104,7 @@ def masked(
     check_terms({"objectives": parts.objectives})
     check_part_names({**parts.objectives, **parts.teachers})
     apply: Apply = {
-        "encode": partial(_encode, parts),
+        "encode": partial(encode_whole, parts.net),
         "evaluated": with_norms,
         "mask": partial(_mask, parts),
     }
@@ -261,11 +261,12 @@ def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -
     return {**teachers, **updated_norms(parts.net, variables.extra, carry)}
 
 
-def _encode(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
+def encode_whole(
+    net: Net, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
 ) -> Encoded:
+    """Return what a network's encoder makes of whole examples, as `Apply` says of 'encode'."""
     params = with_norms(variables).params
-    return parts.net.encode(params, parts.net.inputs(batch), None, capture=capture)
+    return net.encode(params, net.inputs(batch), None, capture=capture)
 
 
 def _evaluated(parts: Parts, variables: Variables, batch: Batch, randomness: Randomness) -> View:

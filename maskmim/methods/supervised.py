@@ -17,6 +17,7 @@ from maskmim.methods.masked import (
     check_calls,
     check_hints,
     check_terms,
+    encode_whole,
     sum_objectives,
     undeclared_calls,
 )
@@ -35,7 +36,6 @@ from maskmim.types import (
     Array,
     Batch,
     Context,
-    Encoded,
     LearnedFunction,
     Losses,
     Method,
@@ -100,7 +100,7 @@ def supervised(
     check_part_names(terms)
     parts = Parts(net, terms, mix, erase, spec.labels, undeclared_calls(calls, sections))
     apply: Apply = {
-        "encode": partial(_encode, parts),
+        "encode": partial(encode_whole, net),
         "evaluated": with_norms,
         "mask": partial(_mask, parts),
     }
@@ -151,13 +151,6 @@ def _loss(
 
 def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:
     return updated_norms(parts.net, variables.extra, carry)
-
-
-def _encode(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
-) -> Encoded:
-    params = with_norms(variables).params
-    return parts.net.encode(params, parts.net.inputs(batch), None, capture=capture)
 
 
 def _mask(

@@ -17,6 +17,7 @@ from maskmim.methods.masked import (
     MethodError,
     add_hints,
     built,
+    encode_whole,
     for_objective,
     merge_pixels,
     sum_objectives,
@@ -268,8 +269,7 @@ def _encode(
     parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
 ) -> Encoded:
     whole = batch if parts.spec.stream in batch else _batches(parts, batch)[0]
-    params = with_norms(variables).params
-    return parts.net.encode(params, parts.net.inputs(whole), None, capture=capture)
+    return encode_whole(parts.net, variables, whole, capture=capture)
 
 
 def _evaluated(

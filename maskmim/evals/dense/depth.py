@@ -40,7 +40,7 @@ def depth(
            looks nearer than it is.
     Other keywords are those of `segmentation.segmentation`.
     Yields 'depth/<name>/rmse' in units of the depth, '.../relative' and '.../delta1', of encoders
-    beside it 'depth/<name>/<encoder>/rmse' and so on; see `dense_scores.AmountScores`. Maps are
+    beside it 'depth/<name>/<encoder>/rmse' and so on; see `scores.AmountScores`. Maps are
     never resized: predictions are. Pixels without depth do not count.
     """
     made = data()

@@ -49,7 +49,7 @@ def segmentation(
              picture that is smaller than the input is always enlarged to it.
     images:  at most so many test pictures, spread evenly.
     Yields 'segmentation/<name>/miou', '.../pixel_accuracy' and '.../class_accuracy', of encoders
-    beside it 'segmentation/<name>/<encoder>/miou' and so on; see `dense_scores.ClassScores`.
+    beside it 'segmentation/<name>/<encoder>/miou' and so on; see `scores.ClassScores`.
     Labels are never resized: logits are, to the size of each map. Pixels of no class do not count.
     Sources of the protocol: windows with a stride of 2/3 and the mean of their logits, as in
     mmsegmentation's slide_inference; the rest is ours.

@@ -60,12 +60,14 @@ Classify = Callable[[Trained, str], Classifier]
 def own_or_linear(trained: Trained, labels: str, *, call: str = "classify") -> Classifier:
     """Return the network's own function of logits if it has one of these classes, else `linear`.
 
-    call: a name of `Net.calls`, as of `own`.
+    call: a name of `Net.calls`, as of `own`; its pooling is that of the evaluations.
     """
     has_own = call in trained.method.net.calls and _width_of(trained, call) == len(
         _classes(trained, labels)
     )
-    return own(trained, labels, call=call) if has_own else linear(trained, labels)
+    if not has_own:
+        return linear(trained, labels)
+    return own(trained, labels, call=call, pooling=trained.pooling)
 
 
 def own(

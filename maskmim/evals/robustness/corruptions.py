@@ -39,7 +39,7 @@ def corruptions(
     images:     at most so many of `evals.test`, spread evenly (256: ours; 40 versions of each are
                 encoded). They are corrupted after `evals.transform`, at the size of the input.
     labels:     the label set; '' for that with the most classes.
-    classifier: a brick of `evals.classifiers`, which has seen clean images alone.
+    classifier: a brick of `evals.robustness.classifiers`, which has seen clean images alone.
     baseline:   the results.json of another encoder, evaluated by this measure with equal settings;
                 '' for none.
     Yields errors, shares in [0, 1]: 'corruptions/clean', '<corruption>/<severity>' and their mean

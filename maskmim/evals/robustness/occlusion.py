@@ -49,7 +49,7 @@ def occlusion(
     ratios:     shares of hidden tokens.
     images:     at most so many of `evals.test`, spread evenly (256: ours).
     labels:     the label set; '' for that with the most classes.
-    classifier: a brick of `evals.classifiers`, which has seen features of whole images alone.
+    classifier: a brick of `evals.robustness.classifiers`, which has seen whole images alone.
     Yields 'occlusion/<sampler>/<ratio>' and 'occlusion/whole', shares in [0, 1], and a picture.
     Hidden tokens do not enter the encoder. Masks depend on the image's index alone.
     Raises Unsuitable for encoders that must see every token, of several streams, and for methods

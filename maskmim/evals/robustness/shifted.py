@@ -39,7 +39,7 @@ def shifted(
     title:      in the metrics; '' for the name of the folder.
     images:     at most so many, spread evenly, of it and of `evals.test` (10,000: ours).
     labels:     the label set; '' for that with the most classes.
-    classifier: a brick of `evals.classifiers`, which has seen `evals.train` alone.
+    classifier: a brick of `evals.robustness.classifiers`, which has seen `evals.train` alone.
     Yields 'shifted/<title>' and, of the test images of these classes, 'shifted/<title>/clean',
     shares in [0, 1]. Of classes, those of the folder alone are considered in both, as ImageNet-A
     and -R ask for, which have 200 of 1,000.
@@ -87,7 +87,7 @@ def shifted_by_severity(
     baseline: the results.json of another encoder, evaluated by this measure with equal settings;
               '' for none.
     title, labels, classifier: as of `shifted`.
-    Yields errors as `evals.corruptions.corruptions` does, after '<title>/'.
+    Yields errors as `corruptions.corruptions` does, after '<title>/'.
     Raises Unsuitable for a folder of another layout, and for a class that `evals.train` lacks.
     Source: ImageNet-C (arXiv 1903.12261).
     """

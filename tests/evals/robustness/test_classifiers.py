@@ -87,7 +87,8 @@ def test_the_networks_own_function_comes_first(features):
     np.testing.assert_allclose(
         judge.scores(features.test.features), 2 * features.test.features[:, :3]
     )
-    assert judge.title == "own classify"
+    assert judge.title == "own classify" and judge.pooling == "mean"
+    assert own_or_linear(trained._replace(pooling="class"), "coarse").pooling == "class"
     with pytest.raises(Unsuitable, match="tells 3 classes apart, 'fine' has 6"):
         own(trained, "fine")
     with pytest.raises(Unsuitable, match="no function 'sort', but classify"):
