@@ -171,7 +171,8 @@ def evaluation() -> ConfigDict:
 
     every_epochs 0: at the end only. decode None: as data.decode. streams: those that enter the
     encoder, by name; () for all. during, at_end: probes and measures of an evaluation in training,
-    and of the last one. monitors: measures of every evaluation.
+    and of the last one. monitors: measures of every evaluation. baselines: whether probes of the
+    last one run on raw values, colours and the encoder before training, too.
     """
     return ConfigDict(
         {
@@ -186,6 +187,7 @@ def evaluation() -> ConfigDict:
             "during": ("knn",),
             "at_end": ("knn", "linear_probe", "reconstruction"),
             "monitors": ("effective_rank", "feature_std", "held_out", "agreement"),
+            "baselines": True,
             "probes": {
                 "knn": brick("maskmim.evals.knn.knn"),
                 "linear_probe": brick("maskmim.evals.linear_probe.linear_probe"),

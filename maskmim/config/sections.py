@@ -133,6 +133,7 @@ KEYS: dict[str, Any] = {
         "during": tuple[str, ...],
         "at_end": tuple[str, ...],
         "monitors": tuple[str, ...],
+        "baselines": bool,
         "probes": Mapping[str, Annotated[_Function, kinds.PROBE]],
         "measures": Mapping[str, Annotated[_Function, kinds.MEASURE]],
     },

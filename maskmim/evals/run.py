@@ -227,17 +227,16 @@ def measure(
 
 
 def compare(evaluation: Evaluation, probes: Sequence[str], seen: Seen) -> dict[str, Any]:
-    """Probe this encoder beside raw pixels, colours and the encoder before training.
+    """Probe this encoder, with `evals.baselines` beside raw pixels, colours and itself untrained.
 
     seen: takes the features in.
     """
-    parts = evaluation.parts
-    encoders = {
-        **baselines.untrained_encoders(parts.spec, parts.modalities[parts.spec.stream]),
-        UNTRAINED: evaluation.untrained_encoder,
-        OURS: evaluation.encoder,
-    }
-    return probe(evaluation, encoders, probes, seen)
+    parts, encoders = evaluation.parts, {}
+    if evaluation.config.evals.baselines:
+        modality = parts.modalities[parts.spec.stream]
+        encoders |= baselines.untrained_encoders(parts.spec, modality)
+        encoders[UNTRAINED] = evaluation.untrained_encoder
+    return probe(evaluation, {**encoders, OURS: evaluation.encoder}, probes, seen)
 
 
 def evaluate_during_training(

@@ -25,6 +25,8 @@ from tests.evals.test_lidar import OneBad
 from tests.evals.test_trained import colours, evaluation_of
 from tests.tiny import pictures
 
+UNTRAINED = ["raw pixels", run.UNTRAINED]
+
 
 def records(**labels):
     return SimpleNamespace(labels=labels)
@@ -172,6 +174,19 @@ def test_what_probes_and_measures_cannot_read_is_told():
     rows = Split(np.zeros((9, 2), np.float32), {})
     seen = run.Seen({run.OURS: (rows, rows), run.UNTRAINED: (rows, rows)}, {})
     assert run.measure(evaluation, ["m"], seen=seen, start={}).metrics["untrained"] == 9
+
+
+@pytest.mark.parametrize(("beside", "names"), [(False, [run.OURS]), (True, [*UNTRAINED, run.OURS])])
+def test_baselines_can_be_left_out(beside, names, monkeypatch):
+    monkeypatch.setattr(run, "probe", lambda evaluation, encoders, probes, seen: encoders)
+    config = SimpleNamespace(evals=SimpleNamespace(baselines=beside))
+    spec = SimpleNamespace(stream="image")
+    parts = SimpleNamespace(spec=spec, modalities={"image": None})
+    monkeypatch.setattr(
+        run.baselines, "untrained_encoders", lambda spec, kind: dict.fromkeys(UNTRAINED[:-1])
+    )
+    evaluation = SimpleNamespace(config=config, parts=parts, encoder=None, untrained_encoder=None)
+    assert list(run.compare(evaluation, ["knn"], run.Seen.nothing())) == names
 
 
 def test_one_probe_that_fails_is_named(evaluation, monkeypatch):

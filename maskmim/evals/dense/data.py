@@ -18,11 +18,11 @@ from maskmim.data.pipeline import train_batches
 from maskmim.data.records import BadImage, Records
 from maskmim.data.scenes import Side, scenes
 from maskmim.data.stream_folders import unlabelled
+from maskmim.data.subset import Source
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import Trained, spread
 from maskmim.types import Field, Spec
 
-Source = Annotated[Callable[[], Records], kinds.SOURCE]
 Decoder = Annotated[Callable[..., np.ndarray], kinds.DECODER]
 # Coarse classes of the embedded photographs, and the background.
 SCENE_CLASSES = 44
