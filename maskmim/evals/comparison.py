@@ -21,15 +21,24 @@ from maskmim.runtime import processes
 KEY = "compare"
 COMPARISON = "comparison"
 ACCURACY, PROBE = "label_accuracy/", "linear"
+KINDS = ("top1", "top5", "errors")
+# By what stands behind the set of labels in the name of a metric of `label_accuracy`.
+OF_METRIC = {"": "top1", "top5": "top5", "standard_error": "errors"}
+CELL = 14
 # Where a number differs from another by chance alone, which one run does not show.
 CAVEAT = "Each row is one run; repeat with other values of config.seed before trusting a difference"
 
 
 class Row(NamedTuple):
-    """A line of the comparison: what it is, and the top-1 accuracy of each set of labels."""
+    """A line of the comparison: what it is, and shares of right test images by set of labels.
+
+    errors: standard errors of top1 over the test images.
+    """
 
     title: str
     top1: dict[str, float]
+    top5: dict[str, float]
+    errors: dict[str, float]
 
 
 def compared_runs(config: ConfigDict) -> dict[str, ConfigDict]:
@@ -58,13 +67,13 @@ def finish_comparison(config: ConfigDict, workdir: Path) -> None:
     results = _results(workdir)
     begun = config.begin.workdir or config.begin.file
     title = f"fine-tuned from {Path(begun).name}" if begun else "this run"
-    rows = [Row(title, _accuracies(results))]
+    rows = [_own_row(title, results)]
     for name in config[KEY]:
-        rows.append(Row(name.replace("_", " "), _accuracies(_results(workdir / name))))
+        rows.append(_own_row(name.replace("_", " "), _results(workdir / name)))
     probed, remark = _probe_rows(config, tuple(rows[0].top1))
     rows += probed
     results[COMPARISON] = {
-        "top1": {row.title: row.top1 for row in rows},
+        **{kind: {row.title: getattr(row, kind) for row in rows} for kind in KINDS},
         "remark": remark,
         "units": "shares of right test images in [0, 1]",
     }
@@ -77,22 +86,36 @@ def stored_comparison(results: Mapping[str, Any]) -> str:
     stored = results.get(COMPARISON)
     if not stored:
         return ""
-    rows = [Row(title, top1) for title, top1 in stored["top1"].items()]
+    # Results of earlier versions have top1 alone.
+    kinds = [stored.get(kind, {}) for kind in KINDS]
+    rows = [Row(title, *(each.get(title, {}) for each in kinds)) for title in stored["top1"]]
     return comparison_table(rows, "")
 
 
 def comparison_table(rows: list[Row], remark: str) -> str:
     """Return rows as text: titles by sets of labels, in percent; '-' where there is no number."""
     sets = list(dict.fromkeys(name for row in rows for name in row.top1))
+    columns = [(name, "top1") for name in sets]
+    columns += [(name, "top5") for name in sets if any(name in row.top5 for row in rows)]
     width = max(len(row.title) for row in rows) + 2
-    lines = ["Top-1 accuracy in percent, on test images", ""]
-    lines.append(" " * width + "".join(f"{name:>12}" for name in sets))
+    heads = (name if kind == "top1" else f"{name}, top-5" for name, kind in columns)
+    lines = ["Accuracy in percent, on test images", ""]
+    lines.append(" " * width + "".join(f"{head:>{CELL}}" for head in heads))
     for row in rows:
-        cells = (f"{100 * row.top1[name]:.1f}" if name in row.top1 else "-" for name in sets)
-        lines.append(f"{row.title:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
+        cells = (f"{_cell(row, name, kind):>{CELL}}" for name, kind in columns)
+        lines.append(f"{row.title:<{width}}" + "".join(cells))
     for sentence in filter(None, (f"{CAVEAT}.", remark)):
         lines += ["", *report.wrapped(sentence)]
     return "\n".join(lines)
+
+
+def _cell(row: Row, name: str, kind: str) -> str:
+    """Return a number in percent with its standard error, if there is one."""
+    share = getattr(row, kind)
+    if name not in share:
+        return "-"
+    error = row.errors[name] if kind == "top1" and name in row.errors else None
+    return f"{100 * share[name]:.1f}" + (f" ± {100 * error:.1f}" if error is not None else "")
 
 
 def _results(workdir: Path) -> dict[str, Any]:
@@ -104,14 +127,14 @@ def _results(workdir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _accuracies(results: Mapping[str, Any]) -> dict[str, float]:
-    """Return by set of labels how often a run's own classifier is right."""
-    values = flat_metrics(results).items()
-    return {
-        name.removeprefix(ACCURACY): value
-        for name, value in values
-        if name.startswith(ACCURACY) and name.count("/") == 1 and value is not None
-    }
+def _own_row(title: str, results: Mapping[str, Any]) -> Row:
+    """Return how often a run's own classifier is right, by set of labels."""
+    found: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
+    for name, value in flat_metrics(results).items():
+        if name.startswith(ACCURACY) and value is not None:
+            labels, _, kind = name.removeprefix(ACCURACY).partition("/")
+            found[OF_METRIC[kind]][labels] = value
+    return Row(title, **found)
 
 
 def _probe_rows(config: ConfigDict, sets: tuple[str, ...]) -> tuple[list[Row], str]:
@@ -142,14 +165,14 @@ def _same_data(one: ConfigDict, other: ConfigDict) -> bool:
 
 
 def _probes_of(results: Mapping[str, Any], name: str, sets: tuple[str, ...]) -> Iterator[Row]:
-    encoders = results.get("probes", {}).get("encoders", {})
-    titles = {
-        OURS: f"linear probe of {name}",
-        UNTRAINED: f"linear probe of a {UNTRAINED} of its network",
-    }
-    for encoder, title in titles.items():
-        metrics = encoders.get(encoder, {}).get("metrics", {})
-        found = {each: metrics.get(f"{PROBE}/{each}/{report.TOP1}") for each in sets}
-        top1 = {each: value for each, value in found.items() if value is not None}
+    probes = results.get("probes", {})
+    images = probes.get("protocol", {}).get("test_images")
+    titles = {OURS: name, UNTRAINED: f"a {UNTRAINED} of its network"}
+    for encoder, found in probes.get("encoders", {}).items():
+        title = f"linear probe of {titles.get(encoder, encoder)}"
+        metrics = found.get("metrics", {})
+        shares = {each: metrics.get(f"{PROBE}/{each}/{report.TOP1}") for each in sets}
+        top1 = {each: value for each, value in shares.items() if value is not None}
+        errors = {each: report.standard_error(top1[each], images) for each in top1 if images}
         if top1:
-            yield Row(title, top1)
+            yield Row(title, top1, {}, errors)

@@ -14,7 +14,9 @@ from maskmim.config import facts
 from maskmim.config.ranges import PositiveInt
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
+from maskmim.evals.report import standard_error
 from maskmim.evals.trained import Trained
+from maskmim.objectives.soft_labels import MOST_GUESSES
 from maskmim.training import sharding
 from maskmim.types import Array
 
@@ -33,8 +35,9 @@ def label_accuracy(
     labels:  the set of labels. call: a name of `Net.calls`. pooling: of the features that it gets.
              As of `objectives.label`, which trains it on visible tokens.
     images:  at most so many test images, spread evenly; by default all.
-    Yields ('label_accuracy/<labels>', share of correct images in [0, 1]); images without a class
-    (-1) do not count.
+    Yields ('label_accuracy/<labels>', share of correct images in [0, 1]), '.../standard_error' of
+    that share over the test images, and '.../top5', of more than 5 classes: the share of images
+    whose class is among the five likeliest. Images without a class (-1) do not count.
     Raises Unsuitable for a function, a label set or classes that do not exist.
     """
     calls, source = trained.method.net.calls, trained.test
@@ -50,14 +53,24 @@ def label_accuracy(
         trained.method.apply["encode"], trained.variables, source.batches(images)
     )
     logits = logits_by(calls[call], trained.mesh)(trained.evaluated.params, split.features)
-    share = accuracy(np.asarray(logits), split.labels[labels])
-    yield Measured(f"label_accuracy/{labels}", share, f"{labels} {100 * share:.1f} %")
+    logits, classes = np.asarray(logits), split.labels[labels]
+    share, name = accuracy(logits, classes), f"label_accuracy/{labels}"
+    error = standard_error(share, np.count_nonzero(classes >= 0))
+    text = f"{labels} {100 * share:.1f} ± {100 * error:.1f} %"
+    if logits.shape[-1] <= MOST_GUESSES:
+        yield Measured(name, share, text)
+    else:
+        top5 = accuracy(logits, classes, guesses=MOST_GUESSES)
+        yield Measured(name, share, f"{text}, top-5 {100 * top5:.1f} %")
+        yield Measured(f"{name}/top5", top5)
+    yield Measured(f"{name}/standard_error", error)
 
 
-def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
-    """Return the share of f32[n, C] whose highest logit is the class i32[n]; -1 does not count.
+def accuracy(logits: np.ndarray, classes: np.ndarray, *, guesses: int = 1) -> float:
+    """Return the share of f32[n, C] with the class i32[n] among the `guesses` highest logits.
 
-    Raises Unsuitable where no image has a class, or one has a class beyond C.
+    Images without a class (-1) do not count. Raises Unsuitable where no image has a class, or one
+    has a class beyond C.
     """
     known = classes >= 0
     if not known.any():
@@ -67,7 +80,8 @@ def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
             f"the function tells {logits.shape[-1]} classes apart, the test images have "
             f"{classes.max() + 1}"
         )
-    return float(np.mean(np.argmax(logits[known], axis=-1) == classes[known]))
+    likeliest = np.argsort(-logits[known], axis=-1, kind="stable")[:, :guesses]
+    return float(np.mean(np.any(likeliest == classes[known, None], axis=-1)))
 
 
 @functools.lru_cache(maxsize=4)

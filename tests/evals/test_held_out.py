@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import top_k_accuracy_score
 
 from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.agreement import agreement
@@ -143,12 +144,22 @@ def test_the_accuracy_of_the_methods_own_classifier(method, variables):
     head = params["classify"]
     logits = np.asarray(encoded.tokens.mean(axis=1)) @ head["kernel"] + head["bias"]
     expected = np.mean(np.argmax(logits, -1) == np.arange(COUNT) % 2)
-    (found,) = label_accuracy(given, labels="kind")
-    assert found.name == "label_accuracy/kind" and found.value == pytest.approx(expected)
+    found = {each.name: each.value for each in label_accuracy(given, labels="kind")}
+    error = np.sqrt(expected * (1 - expected) / COUNT)
+    wanted = {"label_accuracy/kind": expected, "label_accuracy/kind/standard_error": error}
+    assert found == pytest.approx(wanted)
     with pytest.raises(Unsuitable, match="'clasify', but classify"):
         next(label_accuracy(given, labels="kind", call="clasify"))
     with pytest.raises(Unsuitable, match="no labels 'sort', but kind"):
         next(label_accuracy(given, labels="sort"))
+
+
+@pytest.mark.parametrize("guesses", [1, 3, 5])
+def test_top_k_is_that_of_scikit_learn(guesses):
+    rng = np.random.default_rng(3)
+    logits, classes = rng.normal(size=(200, 9)), rng.integers(0, 9, size=200)
+    expected = top_k_accuracy_score(classes, logits, k=guesses, labels=np.arange(9))
+    assert accuracy(logits, classes, guesses=guesses) == pytest.approx(expected)
 
 
 def test_images_without_a_class_do_not_count():
