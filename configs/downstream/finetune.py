@@ -3,19 +3,22 @@
   python -m maskmim.train --config finetune:begin=runs/quickstart --workdir runs/finetuned
   python -m maskmim.train --config finetune:begin=runs/mae_b16,labels=label --workdir runs/mae_tuned
   python -m maskmim.train --config finetune:begin=vit-mae-base,variant=B/16 --workdir runs/tuned
+  python -m maskmim.train --config finetune:begin=runs/a,train=/data/train,test=/data/val \
+      --workdir runs/tuned
 
 After the colon: begin=RUN, or begin=FILE of weights (docs/weights.md; begin= may be left out, and
 without it training starts from scratch); variant=B/16 (of a file, or without begin; a run says it
 itself); recipe=mae | small (by itself mae for the variants B, L and H, small for others);
+train=DIR, test=DIR (labelled images, a subfolder for each class, in place of those of the run);
 labels=SET, classes=N (the set of labels and its classes; by themselves the set of evals.train with
 the most classes); pooling=mean | class; epochs=N; size=N pixels (by itself the run's); alone (train
 no twin from scratch); from_scratch (train the twin by itself: the network of `begin` without its
 weights); shards=DIR (ImageNet of a file or without begin, docs/data.md); tiny (a few steps on the
 embedded photographs, for tests).
 
-A run's images, their size and their labels are used again. At the end a twin is trained from
-scratch with the same budget, in WORKDIR/from_scratch, and a table compares both with the linear
-probe in the run's results: docs/finetuning.md.
+A run's images, their size and their labels are used again, unless others are given. At the end a
+twin is trained from scratch with the same budget, in WORKDIR/from_scratch, and a table compares
+both with the linear probe in the run's results: docs/finetuning.md.
 
 recipe=mae is that of the official FINETUNE.md and main_finetune.py of MAE (arXiv 2111.06377): AdamW
 (0.9, 0.999), weight decay 0.05, batches of 1024, 5 epochs of warm-up, cosine to 1e-6, mixup 0.8,
@@ -40,8 +43,9 @@ from ml_collections import ConfigDict
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config import ConfigError, add, base, bind, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
-from maskmim.config.recipes_finetune import encoder_of, use_data_of
+from maskmim.config.recipes_finetune import encoder_of, use_data_of, use_folders
 from maskmim.data import rand_augment
+from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.evals.label_accuracy import label_accuracy
 from maskmim.losses import smoothed_cross_entropy
 from maskmim.methods import supervised
@@ -80,15 +84,18 @@ def get_config(arg: str = "") -> ConfigDict:
         size=0,
         alone=False,
         from_scratch=False,
+        train="",
+        test="",
         shards="",
         tiny=False,
     )
     recipes.pick_option("pooling", choice["pooling"], {"mean": 1, "class": 1})
     config = base()
     config.method = public_path(supervised.supervised)
-    add(config, mix=brick(mixup_or_cutmix), erase=brick(random_erasing))
-    config.data.augment = brick(rand_augment.rand_augment_crop_flip)
+    add(config, mix=None, erase=None)
     pretrained(config, choice)
+    if choice["train"] or choice["test"]:
+        use_folders(config, choice["train"], choice["test"])
     chosen = choice["recipe"] or ("mae" if config.model.variant in PUBLISHED else "small")
     recipe = recipes.pick_option("recipe", chosen, {"mae": mae, "small": small})
     recipe(config, choice["epochs"])
@@ -137,16 +144,18 @@ def mae(config: ConfigDict, epochs: float) -> None:
     chosen = recipes.pick_option("variant", config.model.variant, PUBLISHED)
     rate, decay, config.model.drop_path, published = chosen
     config.train.update(epochs=epochs or published, batch_size=1024)
+    config.mix, config.erase = brick(mixup_or_cutmix), brick(random_erasing)
+    config.data.augment = brick(rand_augment.rand_augment_crop_flip)
+    config.evals.monitors = ("held_out",)
     learn(config, lr=rate, lr_per=256, decay=decay, warmup_epochs=5.0)
 
 
 def small(config: ConfigDict, epochs: float) -> None:
     """Set the recipe for small images, few of them, and a small ViT; all of it ours."""
-    config.model.drop_path = 0.1
-    config.train.update(epochs=epochs or 20.0, batch_size=64)
-    config.data.augment.update(scale=(0.2, 1.0), chance=0.25)
-    config.mix.chance = 0.5
-    learn(config, lr=1e-3, lr_per=0, decay=0.75, warmup_epochs=2.0)
+    config.train.update(epochs=epochs or 10.0, batch_size=32)
+    config.data.augment = brick(random_resized_crop_flip, scale=(0.5, 1.0))
+    config.evals.monitors = ()
+    learn(config, lr=4e-3, lr_per=0, decay=0.75, warmup_epochs=1.0)
 
 
 def learn(
@@ -172,7 +181,6 @@ def classify(config: ConfigDict, choice: dict) -> None:
     config.objectives = {name: brick(soft_label, labels=name, loss=loss, pooling=pooling)}
     config.evals.pooling = pooling
     config.evals.at_end = config.evals.during = ("label_accuracy",)
-    config.evals.monitors = ("held_out",)
     measure = brick(label_accuracy, labels=name, pooling=pooling)
     add(config.evals.measures, label_accuracy=measure)
 
@@ -181,7 +189,10 @@ def label_set(config: ConfigDict, name: str, classes: int) -> tuple[str, int]:
     """Return the set of labels to learn and its classes, read from the data where not known."""
     source = config.evals.train
     if source is None:
-        raise ConfigError("nothing to learn: the run names no labelled images (evals.train)")
+        raise ConfigError(
+            "nothing to learn: the run names no labelled images (evals.train). Add train=DIR,"
+            "test=DIR, two folders with a subfolder for each class"
+        )
     if source == recipes.imagenet("train"):
         return name or IMAGENET[0], classes or IMAGENET[1]
     if name and classes:

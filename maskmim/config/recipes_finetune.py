@@ -59,5 +59,19 @@ def use_data_of(config: ConfigDict, run: ConfigDict) -> None:
         config.evals[key] = _copied(run.evals[key])
 
 
+def use_folders(config: ConfigDict, train: str, test: str) -> None:
+    """Set the images to learn from and to test on: folders with a subfolder for each class.
+
+    Raises ConfigError where one of them is missing.
+    """
+    if not (train and test):
+        raise ConfigError(f"train={train},test={test}: give two folders, each with its classes")
+    config.data.train = brick("maskmim.data.folder.labelled", path=train)
+    config.evals.train = config.data.train.copy_and_resolve_references()
+    config.evals.test = brick("maskmim.data.folder.labelled", path=test)
+    config.data.decode, config.evals.decode = brick("maskmim.data.decode.picture"), None
+    config.data.workers = 0
+
+
 def _copied(value: Any) -> Any:
     return value.copy_and_resolve_references() if isinstance(value, ConfigDict) else value

@@ -62,8 +62,8 @@ def label_accuracy(
     else:
         top5 = accuracy(logits, classes, guesses=MOST_GUESSES)
         yield Measured(name, share, f"{text}, top-5 {100 * top5:.1f} %")
-        yield Measured(f"{name}/top5", top5)
-    yield Measured(f"{name}/standard_error", error)
+        yield Measured(f"{name}/top5", top5, "")
+    yield Measured(f"{name}/standard_error", error, "")
 
 
 def accuracy(logits: np.ndarray, classes: np.ndarray, *, guesses: int = 1) -> float:

@@ -28,6 +28,7 @@ from maskmim.types import Net, Spec
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 STACK = "stack/blocks/norm1/norm/scale"
+LAST_NORM = "encoder/norm/"
 
 
 class Known(NamedTuple):
@@ -87,7 +88,8 @@ def of_file(text: str, model: Model, selection: Selection) -> Source:
     others = [name for name in arrays if re.search(known.others, name)]
     blank = [name for name in layout.positions if name in arrays and not arrays[name].any()]
     decoder = [name for name in arrays if layout.of_decoder(name) and name not in others]
-    encoder = {name: arrays[name] for name in arrays if name not in {*others, *decoder}}
+    norm = _norm_without_place(layout, arrays, model)
+    encoder = {name: arrays[name] for name in arrays if name not in {*others, *decoder, *norm}}
     ours, grid = {}, next(iter(model.net.grids.values()))
     if any(selection.takes(path) for path in model.shapes if path.startswith("encoder/")):
         ours, grid = _encoder(layout, encoder, model, selection, facts, where)
@@ -99,7 +101,22 @@ def of_file(text: str, model: Model, selection: Selection) -> Source:
     record = {"file": str(Path(text).expanduser().absolute()), "layout": layout.title}
     geometry = Geometry({model.spec.stream: grid})
     remarks = tuple(_remarks(facts, model, blank))
-    return Source(ours, geometry, text, record, remarks, tuple(_first_names([*decoder, *others])))
+    return Source(
+        ours, geometry, text, record, remarks, (*_first_names([*decoder, *others]), *norm)
+    )
+
+
+def _norm_without_place(layout: Layout, arrays: Arrays, model: Model) -> list[str]:
+    """Return the names of a file's last norm where the network has none behind its encoder.
+
+    That is so where a classifier has a norm of its own, as in MAE's fine-tuning.
+    """
+    if any(path.startswith(LAST_NORM) for path in model.shapes):
+        return []
+    depth = model.shapes[f"encoder/{STACK}"][0]
+    entries = layout.encoder(patch_of(model.net, model.shapes), depth)
+    norm = {entry.name for entry in entries if entry.path.startswith(LAST_NORM)}
+    return [name for name in arrays if name in norm]
 
 
 def find_files(text: str) -> list[Path]:
@@ -279,12 +296,12 @@ def _convert(
     entries: Sequence[Entry], arrays: Arrays, model: Model, selection: Selection, where: str
 ) -> dict[str, np.ndarray]:
     """Return the arrays of the entries that are taken, by our paths."""
-    chosen = [entry for entry in entries if selection.takes(entry.path)]
+    given = [e for e in entries if e.path in model.shapes or not e.path.startswith(LAST_NORM)]
+    chosen = [entry for entry in given if selection.takes(entry.path)]
     left = {entry.name for entry in entries} - {entry.name for entry in chosen}
     if lacking := sorted({entry.path for entry in chosen} - set(model.shapes)):
         raise WeightsError(
-            f"{where}: this network lacks {', '.join(lacking)}; leave them with "
-            f"--config.begin.fresh={','.join(lacking)}, or build the network that has them"
+            f"{where}: this network lacks {', '.join(lacking)}: build the network that has them"
         )
     shapes = {entry.path: model.shapes[entry.path] for entry in chosen}
     arrays = {name: array for name, array in arrays.items() if name not in left}

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from PIL import Image
 
 from maskmim.checkpoints.workdir import save_config
 from maskmim.config.load import load
@@ -126,3 +127,24 @@ def test_refuses_what_it_cannot_take(run):
     save_config(run, load("mae:tiny"))
     with pytest.raises(ConfigError, match=r"labels=kind: evals\.train has coarse, fine"):
         load(f"finetune:{run},labels=kind")
+
+
+def test_labelled_folders_take_the_place_of_the_images_of_the_run(run, tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog", "eel"):
+            picture = tmp_path / split / name / "0.png"
+            picture.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(picture)
+    given = f"train={tmp_path / 'train'},test={tmp_path / 'val'}"
+    config = load(f"finetune:begin={run},{given}")
+    assert config.data.train.path == config.evals.train.path == str(tmp_path / "train")
+    assert config.evals.test.path == str(tmp_path / "val")
+    assert config.input.labels.to_dict() == {"class": 3} and config.calls.classify.classes == 3
+    with pytest.raises(ConfigError, match="two folders"):
+        load(f"finetune:begin={run},train={tmp_path / 'train'}")
+
+
+def test_small_networks_learn_without_mixing():
+    config = load("finetune:variant=4x128x4/12")
+    assert config.mix is None and config.erase is None and config.model.drop_path == 0
+    assert config.train.batch_size == 32 and config.model.patch == (12, 12)

@@ -281,6 +281,15 @@ def test_a_timm_vit_gives_its_encoder_with_its_positions(tmp_path, timm_arrays):
         begun(config_of("mae", *DECODER, learned[1]))
 
 
+def test_a_network_without_a_last_norm_leaves_that_of_the_file(tmp_path, timm_arrays):
+    write_arrays(tmp_path / "vit.safetensors", timm_arrays)
+    learned = ("model.positions=learned", f"begin.file={tmp_path / 'vit.safetensors'}")
+    beginning, _ = begun(config_of("downstream/finetune", *learned))
+    assert "left in the source  head, norm.bias, norm.weight" in beginning.sheet
+    taken = flat(beginning.state.params)["encoder/stack/blocks/norm2/norm/scale"]
+    np.testing.assert_array_equal(taken[0], timm_arrays["blocks.0.norm2.weight"])
+
+
 def test_a_patch_embedding_may_stay_fresh(tmp_path, timm_arrays):
     write_arrays(tmp_path / "vit.safetensors", timm_arrays)
     changes = ("model.positions=learned", "model.patch=8,8", "begin.take=encoder")
