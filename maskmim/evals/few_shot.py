@@ -14,6 +14,10 @@ from maskmim.evals.features import Features
 from maskmim.evals.logistic import Standardised, fit, score
 from maskmim.evals.rate_sweep import check_measurable
 
+# Fits are padded to this size, or to a larger power of two, so that settings and draws share
+# compiled programs: compiling one costs as much time as hundreds of fits of this size.
+LEAST_ROWS = 1024
+
 
 @facts.probe(needs_labels=True)
 def few_shot(
@@ -72,6 +76,11 @@ def share_of(labels: np.ndarray, share: float, draw: str) -> np.ndarray:
     return np.sort(generator(draw).permutation(len(labels))[:size])
 
 
+def padded_size(count: int) -> int:
+    """Return the rows of a fit of `count` images: the next power of two, at least LEAST_ROWS."""
+    return max(LEAST_ROWS, 1 << (count - 1).bit_length())
+
+
 def generator(name: str) -> np.random.Generator:
     """Return the random numbers of a name."""
     return np.random.default_rng(zlib.crc32(name.encode()))
@@ -89,10 +98,12 @@ def _summary(
     scores = []
     for rows in sets:
         scale = Standardised.of(train.features[rows])
+        padding = padded_size(len(rows)) - len(rows)
         fitted = fit(
-            scale(train.features[rows]),
-            train.labels[name][rows],
+            np.pad(scale(train.features[rows]), ((0, padding), (0, 0))),
+            np.pad(train.labels[name][rows], (0, padding)),
             jnp.float32(penalty),
+            np.pad(np.ones(len(rows), bool), (0, padding)),
             classes=len(classes[name]),
             most_steps=most_steps,
         )

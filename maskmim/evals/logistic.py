@@ -50,19 +50,29 @@ class Fitted(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("classes", "most_steps"))
-def fit(features: Array, labels: Array, penalty: Array, *, classes: int, most_steps: int) -> Fitted:
+def fit(
+    features: Array,
+    labels: Array,
+    penalty: Array,
+    counted: Array | None = None,
+    *,
+    classes: int,
+    most_steps: int,
+) -> Fitted:
     """Fit multinomial logistic regression: f32[n, D], i32[n] -> Fitted.
 
     Minimises the mean cross-entropy + penalty / (2 n) |kernel|^2; the bias has no penalty. It is
     scikit-learn's LogisticRegression with C = 1 / penalty, from zero, to the same tolerance.
     penalty:    f32[], above 0.
+    counted:    bool[n], the rows that are fitted, whose number is n above; None for all.
     most_steps: of L-BFGS, whose line search may evaluate the loss several times a step.
     """
-    count, width = features.shape
+    width = features.shape[1]
+    count = len(features) if counted is None else counted.sum()
 
     def loss(layer: Tree) -> Array:
         size = jnp.sum(layer["kernel"] ** 2)
-        return cross_entropy(layer, features, labels) + penalty / (2 * count) * size
+        return cross_entropy(layer, features, labels, counted) + penalty / (2 * count) * size
 
     solver = optax.lbfgs(memory_size=MEMORY)
     value_and_gradient = optax.value_and_grad_from_state(loss)

@@ -167,10 +167,16 @@ def normalise(rows: Array, mean: Array, variance: Array) -> Array:
     return (rows - mean) * jax.lax.rsqrt(variance + EPSILON)
 
 
-def cross_entropy(layer: Tree, inputs: Array, labels: Array) -> Array:
-    """Return the mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[]."""
+def cross_entropy(
+    layer: Tree, inputs: Array, labels: Array, counted: Array | None = None
+) -> Array:
+    """Return the mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[].
+
+    counted: bool[b], the rows of the mean; None for all.
+    """
     logits = jnp.matmul(inputs, layer["kernel"], precision=EXACT) + layer["bias"]
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(where=counted)
 
 
 def logits_of(sweep: Sweep, name: str, features: Array) -> Array:

@@ -7,7 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from maskmim.evals.features import Features, Split, Unsuitable
-from maskmim.evals.few_shot import few_shot, images_of_each, share_of
+from maskmim.evals.few_shot import few_shot, images_of_each, padded_size, share_of
+from maskmim.evals.logistic import fit
 from maskmim.evals.report import build_results, probe_table
 from tests.evals.planted import CLASSES, clusters
 
@@ -67,6 +68,14 @@ def test_a_setting_changes_no_other():
     assert {name: beside[name] for name in alone} == alone
     assert "few_shot_10_percent/fine/top1" in beside
     assert dict(few_shot(data, shots=(2,), shares=(), draws=2, seed=1)) != alone
+
+
+def test_settings_and_draws_share_compiled_programs():
+    data = only_fine(clusters(noise=1.0, train=101, width=9))
+    before = fit._cache_size()
+    dict(few_shot(data, shots=(1, 2), shares=(0.1, 0.3), draws=2))
+    assert fit._cache_size() == before + 1
+    assert [padded_size(n) for n in (1, 1024, 1025, 128_116)] == [1024, 1024, 2048, 131_072]
 
 
 def test_the_table_shows_the_spread_over_draws():

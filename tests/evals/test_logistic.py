@@ -35,6 +35,18 @@ def test_the_search_ends_where_it_must():
     assert short.steps == 2 and short.gradient > TOLERANCE
 
 
+def test_rows_that_are_not_counted_change_nothing():
+    data = clusters(noise=2.0, train=100)
+    rows, labels = data.train.features, data.train.labels["fine"]
+    options = {"classes": FINE, "most_steps": 200}
+    alone = fit(rows[:60], labels[:60], jnp.float32(3.0), **options)
+    beside = fit(rows, labels, jnp.float32(3.0), np.arange(100) < 60, **options)
+    assert beside.gradient <= TOLERANCE and abs(int(alone.steps - beside.steps)) <= 2
+    for name, expected in alone.layer.items():
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(beside.layer[name], expected, atol=0.01 * size)
+
+
 def test_features_are_standardised_as_by_scikit_learn():
     rng = np.random.default_rng(0)
     train, test = rng.normal(5, 3, (2, 50, 4)).astype("f4")
