@@ -1,13 +1,21 @@
 """Linear CKA against sums over all quadruples of images, and its invariances."""
 
 import itertools
+from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
+from maskmim.checkpoints.load_run import load_trained
+from maskmim.evals.captured import capturing
 from maskmim.evals.cka import cka, independence, similarities
 from maskmim.evals.features import Unsuitable
-from tests.evals.small import trained_on
+from maskmim.masks.uniform import random
+from tests.evals.small import source_of, trained_on
+from tests.stored import store_run
+from tests.tiny import pictures, tiny_method
+from tests.tolerances import PARITY
 
 
 def kernel(features):
@@ -60,3 +68,53 @@ def test_equal_images_have_none():
 def test_a_step_is_of_a_run():
     with pytest.raises(Unsuitable, match=r"set evals\.measures\.cka\.workdir"):
         next(cka(trained_on(), step=3))
+
+
+def blocks_of(method, variables, images):
+    """Mean patch tokens of both blocks, f[n, D] each, in one call of the encoder."""
+    encoded = jax.jit(capturing(method, ("layers",)))(variables, {"image": images})
+    return list(np.asarray(encoded.layers, np.float64)[:, :, 1:].mean(axis=2))
+
+
+def images_of(source):
+    return np.concatenate([batch["image"][batch["valid"]] for batch in source.batches(99)])
+
+
+def values_of(found):
+    return {measured.name: measured.value for measured in found}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on 32x32 pixels with checkpoints of steps 2 and 5."""
+    return store_run(tmp_path_factory.mktemp("runs") / "other", "mae:tiny", (2, 5))
+
+
+@pytest.mark.full
+def test_another_run_is_read_at_its_step_and_size(run):
+    method = tiny_method(mask=partial(random, ratio=0.5))
+    variables = method.variables(jax.random.key(0))
+    source = source_of(pictures(24))  # 32x24 pixels
+    trained = trained_on(method=method, variables=variables, test=source)
+    ours = blocks_of(method, variables, images_of(source))
+    for step in (2, 5):
+        other = load_trained(run, step)
+        images = images_of(source._replace(spec=other.spec))
+        assert images.shape[1:3] == (32, 32)
+        expected = np.diagonal(similarities(ours, blocks_of(other.method, other.variables, images)))
+        found = list(cka(trained, workdir=str(run), step=step))
+        values = values_of(found)
+        np.testing.assert_allclose([values["cka/0"], values["cka/1"]], expected, atol=PARITY)
+        assert f"with {run}, step {step}" in found[0].text
+
+
+def test_another_step_of_the_same_run(run):
+    this = load_trained(run)
+    assert this.step == 5
+    source = source_of(pictures(24))._replace(spec=this.spec)
+    about = {"method": this.method, "variables": this.variables, "spec": this.spec}
+    trained = trained_on(test=source, **about)
+    newest = values_of(cka(trained, workdir=str(run)))
+    assert newest == pytest.approx({"cka": 1, "cka/0": 1, "cka/1": 1})
+    earlier = values_of(cka(trained, workdir=str(run), step=2))
+    assert 0.1 < earlier["cka/1"] < 0.999
