@@ -14,6 +14,7 @@ from maskmim.evals.attentive_heads import (
     pool_by_queries,
 )
 from maskmim.evals.features import Unsuitable
+from tests.compiling import quick_jit
 from tests.tolerances import PARITY
 
 WIDTH, TOKENS, CLASSES = 32, 7, 5
@@ -103,10 +104,12 @@ def test_gradients_reach_every_parameter():
         params, stats = head.init(jax.random.key(0), WIDTH, CLASSES)
         params = random_like(params)
 
-        def loss(params, head=head, stats=stats):
+        @quick_jit
+        @jax.grad
+        def gradient(params, head=head, stats=stats):
             return jnp.sum(head.train(params, stats, tokens())[0] ** 2)
 
-        gradients = jax.tree.leaves(jax.grad(loss)(params))
+        gradients = jax.tree.leaves(gradient(params))
         assert all(float(jnp.abs(each).max()) > 0 for each in gradients)
 
 

@@ -16,6 +16,7 @@ from maskmim.evals.knn import knn
 from maskmim.evals.layers import layers
 from maskmim.evals.spectrum import spectrum
 from maskmim.masks.uniform import random
+from tests.compiling import quick_jit
 from tests.evals.small import source_of, trained_on
 from tests.tiny import pictures, tiny_method
 from tests.tolerances import PARITY, REORDERED
@@ -39,7 +40,7 @@ def encoded(trained):
     """What the encoder captures of all pictures."""
     images = np.concatenate([batch["image"][batch["valid"]] for batch in trained.test.batches(99)])
     encode = capturing(trained.method, ("layers", "embedded", "attention"))
-    return jax.jit(encode)(trained.variables, {"image": images})
+    return quick_jit(encode)(trained.variables, {"image": images})
 
 
 def values_of(found):

@@ -50,12 +50,12 @@ def test_equals_timm_with_equal_draws(monkeypatch, cuts, share):
 def test_nothing_depends_on_micro_batches(per):
     """Examples are dealt to micro-batches in turn; each has an even number."""
     whole = mixup_or_cutmix(randomness(), inputs(), per=per)
-    for parts in (2, 3):
-        for part in range(parts):
-            own = Randomness(randomness().key, randomness().slots[part::parts])
-            mixed = mixup_or_cutmix(own, inputs()[part::parts], per=per)
-            np.testing.assert_array_equal(mixed.inputs, whole.inputs[part::parts])
-            np.testing.assert_array_equal(mixed.share, whole.share[part::parts])
+    parts = 3
+    for part in range(parts):
+        own = Randomness(randomness().key, randomness().slots[part::parts])
+        mixed = mixup_or_cutmix(own, inputs()[part::parts], per=per)
+        np.testing.assert_array_equal(mixed.inputs, whole.inputs[part::parts])
+        np.testing.assert_array_equal(mixed.share, whole.share[part::parts])
 
 
 def test_one_draw_for_the_batch_or_one_for_each_example():

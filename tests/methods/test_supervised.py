@@ -89,6 +89,7 @@ def test_the_loss_equals_torch(mixes):
     assert set(losses.metrics) == {"kind/accuracy", "kind/top5"}
 
 
+@pytest.mark.full
 def test_a_step_is_the_same_in_micro_batches():
     method = build(
         model=partial(MODEL, drop_path=0.4),
