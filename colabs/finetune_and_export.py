@@ -150,8 +150,8 @@ print(f"{'all':16} {np.mean(said == truth):4.0%} of {len(truth)}")
 # ## Export
 #
 # The same as `python -m maskmim.export --workdir runs/finetuned --to hf --out exported/hf`. Nothing is uploaded; the
-# folder appears as a whole, and an earlier one is replaced with `--force` alone. `hf`, `timm` and `jax` take the
-# encoder without the classifier; `safetensors` has every parameter.
+# folder appears as a whole, and an earlier one is replaced with `--force` alone. `hf` and `timm` take the classifier
+# with the names of its classes along, `jax` the encoder alone; `safetensors` has every parameter.
 
 # %%
 for kind in ("hf", "timm", "jax", "safetensors"):
@@ -185,8 +185,8 @@ def compare(name, theirs, ours):
 
 
 # %% [markdown]
-# transformers has a ViT with a classifier on the class token. The encoder comes from `exported/hf`, the classifier from
-# `exported/safetensors`; `save_pretrained` writes both to one folder, which needs nothing of maskmim.
+# transformers has a ViT with a classifier on the class token, which is what `exported/hf` holds; it needs nothing of
+# maskmim.
 
 # %%
 try:
@@ -196,16 +196,8 @@ try:
 except (ImportError, RuntimeError) as error:  # missing, or a torchvision not made for this torch
     print(f"left out: pip install transformers torch ({error})")
 else:
-    logging.set_verbosity_error()  # the classifier is new, and filled below
     logging.disable_progress_bar()
-    labels = dict(enumerate(names))
-    vit = ViTForImageClassification.from_pretrained("exported/hf", id2label=labels).eval()
-    arrays = load_file("exported/safetensors/model.safetensors")
-    with torch.no_grad():
-        vit.classifier.weight.copy_(torch.from_numpy(arrays["classify/kernel"].T.copy()))
-        vit.classifier.bias.copy_(torch.from_numpy(arrays["classify/bias"]))
-    vit.save_pretrained("exported/classifier")
-    vit = ViTForImageClassification.from_pretrained("exported/classifier").eval()
+    vit = ViTForImageClassification.from_pretrained("exported/hf").eval()
     with torch.no_grad():
         states = vit.vit(torch.from_numpy(images)).last_hidden_state
         theirs = vit(torch.from_numpy(images)).logits.numpy()
@@ -223,7 +215,9 @@ else:
     vit = timm.create_model("local-dir:exported/timm", pretrained=True).eval()
     with torch.no_grad():
         states = vit.forward_features(torch.from_numpy(images))
+        theirs = vit(torch.from_numpy(images)).numpy()
     compare("timm, patch tokens", states[:, 1:].numpy(), ours)
+    compare("timm, logits", theirs, logits[::160])
 
 # %% [markdown]
 # Without torch: `jax.export` reads the program, safetensors its parameters; neither asks for maskmim. The program

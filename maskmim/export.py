@@ -5,9 +5,11 @@ examples:
   python -m maskmim.export --workdir runs/quickstart --to timm --out exported/timm
 
 --to:
-  hf           transformers: ViTMAE with its decoder, or ViT, DINOv2, BEiT, Swin, VideoMAE and
-               ConvNeXt V2; from_pretrained(DIR) loads it, offline and strictly
-  timm         timm.create_model("local-dir:DIR", pretrained=True), encoders of pictures
+  hf           transformers: ViTMAE with its decoder, ViT with its classifier, or ViT, DINOv2,
+               BEiT, Swin, VideoMAE and ConvNeXt V2; from_pretrained(DIR) loads it, offline and
+               strictly
+  timm         timm.create_model("local-dir:DIR", pretrained=True), encoders of pictures, ViTs
+               with their classifier
   jax          the encoder as a program of jax.export for CPUs, GPUs and TPUs and any batch, with
                its gradient; runs without maskmim
   onnx         the encoder as an ONNX graph, by jax2onnx
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         config=False,
         flags={
-            "encoder-only": "leave a decoder out, with --to hf",
+            "encoder-only": "leave a decoder or a classifier out, with --to hf",
             "force": "replace an earlier export in --out",
         },
         options={

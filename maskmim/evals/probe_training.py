@@ -167,9 +167,7 @@ def normalise(rows: Array, mean: Array, variance: Array) -> Array:
     return (rows - mean) * jax.lax.rsqrt(variance + EPSILON)
 
 
-def cross_entropy(
-    layer: Tree, inputs: Array, labels: Array, counted: Array | None = None
-) -> Array:
+def cross_entropy(layer: Tree, inputs: Array, labels: Array, counted: Array | None = None) -> Array:
     """Return the mean cross-entropy of one linear layer: f32[b, D], i32[b] -> f32[].
 
     counted: bool[b], the rows of the mean; None for all.

@@ -201,12 +201,15 @@ def _evaluator_titles(columns: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _title(evaluator: str) -> str:
-    """Return what the table calls an evaluator: few_shot_5 is 5-shot, few_shot_1_percent 1 %."""
+    """Return what the table calls an evaluator.
+
+    few_shot_5 is 5-shot, few_shot_1_percent 1 % of labels.
+    """
     setting = evaluator.removeprefix("few_shot_")
     if setting == evaluator:
         return TITLES.get(evaluator, evaluator)
     percent = setting.removesuffix("_percent")
-    return f"{setting}-shot" if percent == setting else f"{percent} %"
+    return f"{setting}-shot" if percent == setting else f"{percent} % of labels"
 
 
 def _format_cell(metrics: Mapping[str, float], column: tuple[str, str], images: int) -> str:

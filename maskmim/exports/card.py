@@ -15,6 +15,7 @@ from maskmim.config.bricks import method_takes
 from maskmim.errors import count_of
 from maskmim.evals.comparison import stored_comparison
 from maskmim.evals.report import probe_table
+from maskmim.exports.counterpart import FEATURES
 from maskmim.exports.preprocessing import crop_fraction
 from maskmim.exports.provenance import Licence
 from maskmim.exports.subject import AVERAGE, TRAINED, Subject
@@ -34,15 +35,16 @@ def card(
     load: str,
     remarks: Sequence[str],
     licence: Licence,
+    task: str = FEATURES,
 ) -> str:
     """Return the text of README.md, with YAML metadata in front.
 
     name:    of the run. library: that loads the folder, as the metadata name it.
     load:    lines of Python, in which FOLDER is the folder. remarks: about the conversion.
-    licence: of weights that the run began from.
+    licence: of weights that the run began from. task: see `Counterpart`.
     """
     parts = [
-        _metadata(subject, library, licence),
+        _metadata(subject, library, licence, task),
         f"# {name}",
         _summary(subject),
         f"## Use\n\n```python\n{FOLDER}\n{load}\n```",
@@ -55,10 +57,10 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(subject: Subject, library: str, licence: Licence) -> str:
+def _metadata(subject: Subject, library: str, licence: Licence, task: str) -> str:
     lines = ["---", f"library_name: {library}"]
     if len(subject.spec.size) == 2 and subject.spec.dtype == "uint8":
-        lines.append("pipeline_tag: image-feature-extraction")
+        lines.append(f"pipeline_tag: {task}")
     if licence.name:
         lines.append(f"license: {json.dumps(licence.name)}")
     method = subject.config.method.rpartition(".")[2]

@@ -10,6 +10,9 @@ import numpy as np
 from maskmim.exports.subject import ExportError
 from maskmim.interop.layout import Arrays, Entry
 
+# Tasks of Hugging Face's hub.
+FEATURES, CLASSIFICATION = "image-feature-extraction", "image-classification"
+
 
 class Counterpart(NamedTuple):
     """A network of another library with the weights of a run.
@@ -19,6 +22,7 @@ class Counterpart(NamedTuple):
     arrays:  of model.safetensors.
     load:    lines of Python that load it and take features; FOLDER stands for the folder.
     remarks: sentences about what was left out or added.
+    task:    of Hugging Face's hub, for pictures.
     """
 
     architecture: str
@@ -26,6 +30,7 @@ class Counterpart(NamedTuple):
     arrays: Arrays
     load: str
     remarks: tuple[str, ...] = ()
+    task: str = FEATURES
 
 
 def convert(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from maskmim.exports.counterpart import Counterpart, convert, identity_norm
+from maskmim.exports.classifier import Classifier, classifier_of
+from maskmim.exports.counterpart import CLASSIFICATION, Counterpart, convert, identity_norm
 from maskmim.exports.encoders import (
     SCALES,
     Beit,
@@ -31,18 +32,25 @@ LOAD = """from transformers import {name}
 
 model = {name}.from_pretrained(FOLDER{options}).eval()
 features = model({call}).last_hidden_state"""
+CLASSIFIER = "ViTForImageClassification"
+LOAD_CLASSIFIER = f"""from transformers import {CLASSIFIER}
+
+model = {CLASSIFIER}.from_pretrained(FOLDER).eval()
+logits = model(pixel_values=images).logits
+print([model.config.id2label[index] for index in logits.argmax(-1).tolist()])
+features = model.vit(pixel_values=images).last_hidden_state"""
 
 
 def hf(subject: Subject, *, encoder_only: bool = False) -> Counterpart:
     """Return the network of transformers that a run's is.
 
-    encoder_only: leave out a decoder that transformers would have.
+    encoder_only: leave out a decoder or a classifier that transformers would have.
     Raises ExportError, in one sentence, for what transformers does not have.
     """
     encoder = encoder_of(subject, "hf")
     if isinstance(encoder, Vit):
         whole = None if encoder_only else vit_mae(subject, encoder)
-        return whole or _vit(subject, encoder)
+        return whole or _vit(subject, encoder, None if encoder_only else classifier_of(subject))
     writers: Mapping[type, Callable[[Any], Counterpart]] = {
         Beit: _beit,
         Swin: _swin,
@@ -53,9 +61,9 @@ def hf(subject: Subject, *, encoder_only: bool = False) -> Counterpart:
     return made._replace(remarks=remarks)
 
 
-def dropped(subject: Subject) -> tuple[str, ...]:
-    """Return what of the run's network is not part of an encoder alone."""
-    parts = [name for name in subject.params if name != "encoder"]
+def dropped(subject: Subject, *kept: str) -> tuple[str, ...]:
+    """Return what of the run's network is left out, but for the encoder and what else is kept."""
+    parts = [name for name in subject.params if name not in ("encoder", *kept)]
     mask = ["the mask embedding"] if "mask_token" in subject.params["encoder"] else []
     learned = subject.config.calls
     words = [f"the learned function {n}" if n in learned else f"the {n}" for n in parts] + mask
@@ -89,7 +97,7 @@ def _load(name: str, options: str = "", call: str = "pixel_values=images") -> st
     return LOAD.format(name=name, options=options, call=call)
 
 
-def _vit(subject: Subject, encoder: Vit) -> Counterpart:
+def _vit(subject: Subject, encoder: Vit, classifier: Classifier | None) -> Counterpart:
     if not encoder.last_norm:
         raise ExportError(
             "--to hf: transformers' ViTs have a norm behind the last block, this run's has none "
@@ -101,8 +109,13 @@ def _vit(subject: Subject, encoder: Vit) -> Counterpart:
         raise ExportError(
             "--to hf: transformers has no ViT without a class token: --to timm has one"
         )
+    elif encoder.registers or encoder.scaled:
+        made = _dinov2(encoder)
+    elif classifier and classifier.pooling == "class" and classifier.norm is None:
+        made = _classified(_plain(encoder), classifier)
+        return made._replace(remarks=(*made.remarks, *dropped(subject, classifier.call)))
     else:
-        made = (_dinov2 if encoder.registers or encoder.scaled else _plain)(encoder)
+        made = _plain(encoder)
     return made._replace(remarks=(*made.remarks, *dropped(subject)))
 
 
@@ -119,6 +132,23 @@ def _plain(encoder: Vit) -> Counterpart:
     remark = "ViTModel has a pooler, which nothing here trained: add_pooling_layer=False omits it."
     load = _load("ViTModel", ", add_pooling_layer=False")
     return Counterpart("ViTModel", config, arrays, load, (remark,))
+
+
+def _classified(made: Counterpart, classifier: Classifier) -> Counterpart:
+    """Return a ViTModel with a classifier of its class token."""
+    titles = classifier.titles
+    config = {
+        **made.config,
+        "architectures": [CLASSIFIER],
+        "problem_type": "single_label_classification",
+        "id2label": {str(number): title for number, title in enumerate(titles)},
+        "label2id": {title: number for number, title in enumerate(titles)},
+    }
+    arrays = {f"vit.{name}": array for name, array in made.arrays.items()}
+    arrays |= classifier.linear("classifier")
+    return Counterpart(
+        CLASSIFIER, config, arrays, LOAD_CLASSIFIER, classifier.remarks, CLASSIFICATION
+    )
 
 
 def with_class_row(positions: np.ndarray) -> np.ndarray:

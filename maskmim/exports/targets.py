@@ -86,7 +86,8 @@ def _to_timm(subject: Subject, name: str, encoder_only: bool) -> Prepared:
 def _of_counterpart(
     subject: Subject, name: str, library: str, made: Counterpart, processor: dict | None
 ) -> Prepared:
-    text = _card(subject, name, library, made.load, made.remarks)
+    licence = licence_of(subject.origin)
+    text = card(subject, name, library, made.load, made.remarks, licence, made.task)
 
     def fill(folder: Path) -> None:
         _write_json(folder / CONFIG, made.config)

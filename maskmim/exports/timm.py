@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from maskmim.exports.counterpart import Counterpart, convert, identity_norm
+from maskmim.exports.classifier import Classifier, classifier_of
+from maskmim.exports.counterpart import (
+    CLASSIFICATION,
+    FEATURES,
+    Counterpart,
+    convert,
+    identity_norm,
+)
 from maskmim.exports.encoders import (
     Beit,
     ConvNext,
@@ -33,6 +40,12 @@ LOAD = """import timm
 {pictures}
 tokens = model.forward_features(images)
 features = model(images)  # pooled"""
+LOAD_CLASSIFIER = """import timm
+{pictures}
+logits = model(images)
+print([model.pretrained_cfg["label_names"][index] for index in logits.argmax(-1).tolist()])
+tokens = model.forward_features(images)
+# timm.create_model(..., num_classes=0) leaves the classifier out."""
 MODEL = """
 model = timm.create_model("local-dir:" + FOLDER, pretrained=True).eval()"""
 PICTURE = """from PIL import Image
@@ -54,14 +67,12 @@ def timm(subject: Subject) -> Counterpart:
             "--to timm: timm's networks see pictures, this one sees clips: --to hf or --to jax"
         )
     if isinstance(encoder, Vit):
-        made = _vit(subject, encoder)
-    elif isinstance(encoder, Beit):
-        made = _beit(subject, encoder)
-    elif isinstance(encoder, Swin):
-        made = _swin(subject, encoder)
-    else:
-        made = _convnext(subject, encoder)
-    return made._replace(remarks=(*made.remarks, *dropped(subject)))
+        return _vit(subject, encoder)
+    if isinstance(encoder, Beit):
+        return _beit(subject, encoder)
+    if isinstance(encoder, Swin):
+        return _swin(subject, encoder)
+    return _convnext(subject, encoder)
 
 
 def _counterpart(
@@ -72,12 +83,14 @@ def _counterpart(
     arrays: dict[str, np.ndarray],
     *remarks: str,
     first: str = "patch_embed.proj",
-    classifier: str = "head",
+    last: str = "head",
+    classifier: Classifier | None = None,
 ) -> Counterpart:
-    """Return the counterpart; first, classifier: timm's names of the first and the last layer."""
+    """Return the counterpart; first, last: timm's names of the first and the last layer."""
     *_, channels = encoder.patch
     height, width = encoder.size
     fraction = crop_fraction(subject)
+    classes = classifier.classes if classifier else 0
     preprocessing = {
         "input_size": [channels, height, width],
         "fixed_input_size": "img_size" in arguments,
@@ -86,28 +99,34 @@ def _counterpart(
         "crop_mode": "center",
         "mean": list(subject.spec.mean),
         "std": list(subject.spec.std),
-        "num_classes": 0,
+        "num_classes": classes,
         "first_conv": first,
-        "classifier": classifier,
+        "classifier": last,
         "custom_load": False,
     }
     pool = arguments["global_pool"]
     config = {
         "architecture": architecture,
-        "num_classes": 0,
+        "num_classes": classes,
         "num_features": subject.net.width,
         "global_pool": pool,
         "model_args": arguments,
         "pretrained_cfg": preprocessing,
+        **({"label_names": list(classifier.titles)} if classifier else {}),
     }
     made = PICTURE if fraction and channels == 3 and subject.spec.dtype == "uint8" else OTHER
     pictures = made.format(model=MODEL, channels=channels, height=height, width=width)
-    load = LOAD.format(pictures=pictures)
-    return Counterpart(architecture, config, arrays, load, remarks)
+    load = (LOAD_CLASSIFIER if classifier else LOAD).format(pictures=pictures)
+    task = CLASSIFICATION if classifier else FEATURES
+    kept = (classifier.call,) if classifier else ()
+    named = classifier.remarks if classifier else ()
+    remarks = (*remarks, *named, *dropped(subject, *kept))
+    return Counterpart(architecture, config, arrays, load, remarks, task)
 
 
-def _pooling(subject: Subject, class_token: bool) -> str:
-    return "token" if class_token and subject.config.evals.pooling == "class" else "avg"
+def _pooling(subject: Subject, class_token: bool, classifier: Classifier | None = None) -> str:
+    pooling = classifier.pooling if classifier else subject.config.evals.pooling
+    return "token" if class_token and pooling == "class" else "avg"
 
 
 def _check_epsilon(encoder: Encoder, epsilon: float, name: str) -> None:
@@ -121,7 +140,9 @@ def _check_epsilon(encoder: Encoder, epsilon: float, name: str) -> None:
 def _vit(subject: Subject, encoder: Vit) -> Counterpart:
     _check_epsilon(encoder, VIT_EPSILON, "VisionTransformer")
     *patch, channels = encoder.patch
-    pool = _pooling(subject, encoder.class_token)
+    classifier = _classifier(subject, encoder)
+    norm = classifier.norm if classifier else None
+    pool = _pooling(subject, encoder.class_token, classifier)
     arguments = {
         "img_size": list(encoder.size),
         "patch_size": one_or_pair(tuple(patch)),
@@ -134,9 +155,9 @@ def _vit(subject: Subject, encoder: Vit) -> Counterpart:
         "reg_tokens": encoder.registers,
         "no_embed_class": True,
         "global_pool": pool,
-        "fc_norm": False,
+        "fc_norm": norm is not None,
         **({"init_values": 1.0} if encoder.scaled else {}),
-        **({} if encoder.last_norm else {"final_norm": False}),
+        **({} if encoder.last_norm or norm else {"final_norm": False}),
     }
     entries = encoder_layouts.timm_vit(
         encoder.patch,
@@ -148,8 +169,21 @@ def _vit(subject: Subject, encoder: Vit) -> Counterpart:
     )
     arrays = convert(entries, encoder.leaves, "timm's VisionTransformer")
     arrays["pos_embed"] = encoder.positions[None].astype(np.float32)
+    if norm:
+        arrays |= {"fc_norm.weight": norm.scale, "fc_norm.bias": norm.bias}
+    if classifier:
+        arrays |= classifier.linear("head")
     size = SIZES.get((encoder.depth, encoder.width, encoder.heads), "base")
-    return _counterpart(subject, encoder, f"vit_{size}_patch16_224", arguments, arrays)
+    name = f"vit_{size}_patch16_224"
+    return _counterpart(subject, encoder, name, arguments, arrays, classifier=classifier)
+
+
+def _classifier(subject: Subject, encoder: Vit) -> Classifier | None:
+    """Return the classifier of a run where timm's ViT can have it: with one last norm of 1e-6."""
+    classifier = classifier_of(subject)
+    norm = classifier.norm if classifier else None
+    fits = norm is None or (not encoder.last_norm and norm.epsilon == VIT_EPSILON)
+    return classifier if fits else None
 
 
 def _beit(subject: Subject, encoder: Beit) -> Counterpart:
@@ -202,7 +236,7 @@ def _swin(subject: Subject, encoder: Swin) -> Counterpart:
     entries = stage_layouts.timm_swin(encoder.patch, encoder.depths)
     arrays = convert(entries, encoder.leaves, "timm's SwinTransformer")
     name = "swin_base_patch4_window7_224"
-    return _counterpart(subject, encoder, name, arguments, arrays, classifier="head.fc")
+    return _counterpart(subject, encoder, name, arguments, arrays, last="head.fc")
 
 
 def _convnext(subject: Subject, encoder: ConvNext) -> Counterpart:
@@ -224,5 +258,5 @@ def _convnext(subject: Subject, encoder: ConvNext) -> Counterpart:
     arrays = convert(entries, encoder.leaves, "timm's ConvNeXt")
     arrays |= identity_norm("head.norm", widths[-1])
     remark = "The norm behind its pooling is fresh: this network has none."
-    names = {"first": "stem.0", "classifier": "head.fc"}
+    names = {"first": "stem.0", "last": "head.fc"}
     return _counterpart(subject, encoder, "convnextv2_base", arguments, arrays, remark, **names)

@@ -64,7 +64,7 @@ class Facts(NamedTuple):
 class Shape(NamedTuple):
     """The encoder and the decoder of a file: depths, widths, and the patch (height, width).
 
-    layout: one of `loaded.LAYOUTS`.
+    layout: one of `loaded.LAYOUTS`. last_norm: whether there is a norm behind the last block.
     """
 
     layout: str
@@ -76,6 +76,7 @@ class Shape(NamedTuple):
     rows: int
     registers: int = 0
     decoder: tuple[int, int] | None = None
+    last_norm: bool = True
 
 
 def of_file(text: str, said: Said) -> Loaded:
@@ -128,7 +129,7 @@ def read_facts(folder: Path) -> Facts:
     size = network.get("image_size") or pretrained.get("input_size")
     size = tuple(size[-2:]) if isinstance(size, list) else (size, size) if size else None
     return Facts(
-        network.get("num_attention_heads"),
+        network.get("num_attention_heads") or network.get("model_args", {}).get("num_heads"),
         network.get("decoder_num_attention_heads"),
         network.get("layer_norm_eps"),
         size,
@@ -172,7 +173,9 @@ def _vit_shape(text: str, arrays: Arrays) -> Shape:
     depth, hidden = _depth(encoders), _hidden(encoders)
     width, channels, *patch = kernel.shape
     name = "hf" if layout is huggingface.LAYOUT else "mae" if decoder else "timm"
-    return Shape(name, depth, width, hidden, tuple(patch), channels, table.shape[-2], 0, decoder)
+    sizes = depth, width, hidden, tuple(patch), channels, table.shape[-2]
+    last_norm = decoder is not None or bool({"norm.weight", "vit.layernorm.weight"} & set(named))
+    return Shape(name, *sizes, decoder=decoder, last_norm=last_norm)
 
 
 def _dino_layout(arrays: Arrays) -> vision.Layout | None:
@@ -231,7 +234,7 @@ def _config(shape: Shape, facts: Facts, said: Said, text: str) -> tuple[ConfigDi
         "norm_eps": facts.epsilon or EPSILON,
     }
     if shape.decoder is None:
-        config.model = brick(vit_encoder, **network)
+        config.model = brick(vit_encoder, **network, last_norm=shape.last_norm)
         return config.lock(), remarks
     if facts.norm_pix is False:
         config.objectives.pixels.target = brick(patches)

@@ -85,10 +85,10 @@ def of_file(text: str, model: Model, selection: Selection) -> Source:
     where = f"{text}, read in {layout.title}"
     _check_plain(model, where)
     facts = read_facts(files[0].parent / "config.json")
+    norm = [] if _has_last_norm(model) else _last_norm(layout, model)
     others = [name for name in arrays if re.search(known.others, name)]
     blank = [name for name in layout.positions if name in arrays and not arrays[name].any()]
     decoder = [name for name in arrays if layout.of_decoder(name) and name not in others]
-    norm = _norm_without_place(layout, arrays, model)
     encoder = {name: arrays[name] for name in arrays if name not in {*others, *decoder, *norm}}
     ours, grid = {}, next(iter(model.net.grids.values()))
     if any(selection.takes(path) for path in model.shapes if path.startswith("encoder/")):
@@ -104,19 +104,6 @@ def of_file(text: str, model: Model, selection: Selection) -> Source:
     return Source(
         ours, geometry, text, record, remarks, (*_first_names([*decoder, *others]), *norm)
     )
-
-
-def _norm_without_place(layout: Layout, arrays: Arrays, model: Model) -> list[str]:
-    """Return the names of a file's last norm where the network has none behind its encoder.
-
-    That is so where a classifier has a norm of its own, as in MAE's fine-tuning.
-    """
-    if any(path.startswith(LAST_NORM) for path in model.shapes):
-        return []
-    depth = model.shapes[f"encoder/{STACK}"][0]
-    entries = layout.encoder(patch_of(model.net, model.shapes), depth)
-    norm = {entry.name for entry in entries if entry.path.startswith(LAST_NORM)}
-    return [name for name in arrays if name in norm]
 
 
 def find_files(text: str) -> list[Path]:
@@ -226,6 +213,8 @@ def _encoder(
     (grid,) = model.net.grids.values()
     depth = model.shapes[f"encoder/{STACK}"][0]
     entries = layout.encoder(patch_of(model.net, model.shapes), depth)
+    if not _has_last_norm(model):
+        entries = [entry for entry in entries if not entry.path.startswith(LAST_NORM)]
     table = tables.Table(layout.positions[0], model.shapes["encoder/embed/kernel"][1], grid)
     ours, old = {}, tuple(grid)
     if tables.is_learned(model.shapes):
@@ -235,6 +224,20 @@ def _encoder(
     else:
         arrays = tables.take_fixed(_without_blank(arrays, table.name), table)
     return {**ours, **_convert(entries, arrays, model, selection, where)}, old
+
+
+def _has_last_norm(model: Model) -> bool:
+    """Return whether the network is not one that is built without a norm behind its last block."""
+    return "last_norm" not in model.settings or model.settings.last_norm
+
+
+def _last_norm(layout: Layout, model: Model) -> list[str]:
+    """Return a layout's names of the norm behind the last block.
+
+    A network whose classifier has a norm of its own has no place for it.
+    """
+    entries = layout.encoder(patch_of(model.net, model.shapes), 0)
+    return [entry.name for entry in entries if entry.path.startswith(LAST_NORM)]
 
 
 def _cut_table(
@@ -296,8 +299,7 @@ def _convert(
     entries: Sequence[Entry], arrays: Arrays, model: Model, selection: Selection, where: str
 ) -> dict[str, np.ndarray]:
     """Return the arrays of the entries that are taken, by our paths."""
-    given = [e for e in entries if e.path in model.shapes or not e.path.startswith(LAST_NORM)]
-    chosen = [entry for entry in given if selection.takes(entry.path)]
+    chosen = [entry for entry in entries if selection.takes(entry.path)]
     left = {entry.name for entry in entries} - {entry.name for entry in chosen}
     if lacking := sorted({entry.path for entry in chosen} - set(model.shapes)):
         raise WeightsError(

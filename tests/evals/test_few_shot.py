@@ -94,7 +94,7 @@ def test_the_table_shows_the_spread_over_draws():
     )
     table = probe_table(results)
     assert "25.0 ± 3.1" in table and "50.0 ± 2.0" in table
-    assert "5-shot" in table and " 10 % " in table
+    assert "5-shot" in table and " 10 % of labels " in table
     assert "deviation over draws" in table
     assert max(map(len, table.splitlines())) <= 80
 

@@ -24,7 +24,7 @@ ENCODERS = {
     "mask embedding": ("attmask:tiny", ()),
     "layer scale": ("cae:tiny", ()),
     "class tokens": ("pixio:tiny", ()),
-    "no last norm": ("finetune:tiny", ()),
+    "no last norm": ("finetune:tiny", ("calls.classify.norm_eps=1e-3",)),
     "beit": ("simmim:tiny", ()),
     "swin": ("simmim:model=swin,tiny", ()),
     "convnext": ("convnext_v2:tiny", ("model.variant=8x1-2-1-1", "input.size=(64,64)")),

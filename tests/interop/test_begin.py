@@ -281,13 +281,20 @@ def test_a_timm_vit_gives_its_encoder_with_its_positions(tmp_path, timm_arrays):
         begun(config_of("mae", *DECODER, learned[1]))
 
 
-def test_a_network_without_a_last_norm_leaves_that_of_the_file(tmp_path, timm_arrays):
+def test_a_last_norm_is_left_where_the_network_is_built_without_one(tmp_path, timm_arrays):
+    """Fine-tuning by the mean of the patches, whose classifier has a norm of its own."""
     write_arrays(tmp_path / "vit.safetensors", timm_arrays)
     learned = ("model.positions=learned", f"begin.file={tmp_path / 'vit.safetensors'}")
     beginning, _ = begun(config_of("downstream/finetune", *learned))
-    assert "left in the source  head, norm.bias, norm.weight" in beginning.sheet
-    taken = flat(beginning.state.params)["encoder/stack/blocks/norm2/norm/scale"]
-    np.testing.assert_array_equal(taken[0], timm_arrays["blocks.0.norm2.weight"])
+    ours = flat(beginning.state.params)
+    np.testing.assert_array_equal(ours["encoder/positions"], timm_arrays["pos_embed"][0, 1:])
+    assert not any(name.startswith("encoder/norm/") for name in ours)
+    assert "drawn fresh         classify" in beginning.sheet
+    left = beginning.sheet.partition("left in the source")[2].splitlines()[0]
+    assert left.split() == ["head,", "norm.weight,", "norm.bias"]
+    with_norm, _ = begun(config_of("downstream/finetune", *learned, "model.last_norm=true"))
+    norm = flat(with_norm.state.params)["encoder/norm/norm/scale"]
+    np.testing.assert_array_equal(norm, timm_arrays["norm.weight"])
 
 
 def test_a_patch_embedding_may_stay_fresh(tmp_path, timm_arrays):
