@@ -15,7 +15,7 @@ from maskmim.config.bricks import method_takes
 from maskmim.errors import count_of
 from maskmim.evals.comparison import stored_comparison
 from maskmim.evals.report import probe_table
-from maskmim.exports.counterpart import FEATURES
+from maskmim.exports.counterpart import CLASSIFICATION, FEATURES
 from maskmim.exports.preprocessing import crop_fraction
 from maskmim.exports.provenance import Licence
 from maskmim.exports.subject import AVERAGE, TRAINED, Subject
@@ -64,23 +64,24 @@ def _metadata(subject: Subject, library: str, licence: Licence, task: str) -> st
     if licence.name:
         lines.append(f"license: {json.dumps(licence.name)}")
     method = subject.config.method.rpartition(".")[2]
-    kind = (
-        ("masked-image-modeling",)
-        if method_takes(subject.config, "mask")
-        else ("image-classification",)
-    )
-    tags = dict.fromkeys(("maskmim", *kind, method))
+    tags = dict.fromkeys(("maskmim", *_kind(subject.config), method))
     return "\n".join([*lines, "tags:", *(f"- {json.dumps(tag)}" for tag in tags), "---"])
+
+
+def _kind(config: ConfigDict) -> tuple[str, ...]:
+    """Return the hub's tag for what a method learns from."""
+    if method_takes(config, "mask"):
+        return ("masked-image-modeling",)
+    return (CLASSIFICATION,) if config.input.labels else ()
 
 
 def _summary(subject: Subject) -> str:
     seen = subject.step * subject.config.train.batch_size
     kinds = {TRAINED: "the trained ones", AVERAGE: "their moving average"}
+    by = " by masked modelling" if method_takes(subject.config, "mask") else ""
     kind = kinds.get(subject.weights, f"the average {subject.weights!r}")
-    hides = method_takes(subject.config, "mask")
-    training = "a training by masked modelling" if hides else "a training on labels"
     return (
-        f"Exported by maskmim {__version__} from step {subject.step:,} of {training} "
+        f"Exported by maskmim {__version__} from step {subject.step:,} of a {subject.does}{by} "
         f"({count_of(seen, 'example')} seen); the weights are {kind}, in float32."
     )
 

@@ -18,7 +18,7 @@ from maskmim.interop.source import averages
 from maskmim.models.layers.attention import assume_accelerators
 from maskmim.training.build import build_method
 from maskmim.tree_paths import leaf_path, named_leaves
-from maskmim.types import Net, Spec, Tree
+from maskmim.types import Method, Net, Spec, Tree
 
 # AVERAGE is that of `config.ema`.
 EVALUATED, TRAINED, AVERAGE = "evaluated", "trained", "average"
@@ -39,6 +39,7 @@ class Subject(NamedTuple):
     step:    of the checkpoint.
     origin:  what the checkpoint records of its data and of what it began from.
     results: content of results.json, {} without one.
+    does:    see `Method.does`.
     """
 
     config: ConfigDict
@@ -50,6 +51,7 @@ class Subject(NamedTuple):
     step: int
     origin: Mapping[str, Any]
     results: Mapping[str, Any]
+    does: str = "pretraining"
 
     @property
     def brick(self) -> str:
@@ -80,30 +82,30 @@ def read_subject(workdir: Path, weights: str | None = None) -> Subject:
     evaluated = _evaluated_name(trained, copies)
     name = evaluated if weights in (None, EVALUATED) else weights
     params = _weights(trained, name, copies, workdir)
-    spec, net = exact_network(trained.config)
+    spec, method = exact_method(trained.config)
     params = jax.tree.map(_as_float32, params)
     results = _read_results(workdir / "results.json")
     return Subject(
         config=trained.config,
         spec=spec,
-        net=net,
+        net=method.net,
         params=params,
         weights=name,
         is_evaluated=name == evaluated,
         step=trained.step,
         origin=trained.origin,
         results=results,
+        does=method.does,
     )
 
 
-def exact_network(config: ConfigDict) -> tuple[Spec, Net]:
-    """Return the network of a config, computed in float32."""
+def exact_method(config: ConfigDict) -> tuple[Spec, Method]:
+    """Return the method of a config, whose network computes in float32."""
     config = ConfigDict(config.to_dict())
     if "compute" in config.model:
         config.model.compute.update(dtype="float32", remat="none")
     with assume_accelerators():
-        spec, method = build_method(config.lock())
-    return spec, method.net
+        return build_method(config.lock())
 
 
 def _as_float32(leaf: Any) -> np.ndarray:

@@ -114,6 +114,7 @@ def supervised(
         apply=apply,
         chain=_chain(parts),
         sheets={"trained_on": partial(_sheet, parts)} if changes else {},
+        does="training on labels",
     )
 
 

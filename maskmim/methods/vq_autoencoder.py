@@ -179,6 +179,7 @@ def _method(
         },
         chain=(tokens, *net.says, *lines),
         sheets={"tokenizer": partial(_sheet, net)},
+        does="training of a tokenizer",
     )
 
 

@@ -93,6 +93,7 @@ def vq_kd(
         },
         chain=(*composed.chain, ("codebook", title(codebook))),
         sheets={"codes": partial(_codes_sheet, parts)},
+        does="training of a tokenizer",
     )
 
 

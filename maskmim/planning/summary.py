@@ -24,7 +24,7 @@ def start_sheet(config: ConfigDict, parts: Assembly, examples: int) -> str:
         *model_rows(config, parts),
         *schedule_rows(config, parts, examples),
     ]
-    return format_rows("maskmim: pretraining", [*rows, *device_rows(parts)])
+    return format_rows(f"maskmim: {parts.method.does}", [*rows, *device_rows(parts)])
 
 
 def method_rows(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:

@@ -61,6 +61,7 @@ class Method(NamedTuple):
     chain:    what it does, as short lines of text for people, in the order of the computation.
     sheets:   pictures to draw, by name: (variables, batch, randomness) -> {column: u8[B, H, W, C],
               or u8[B, T, H, W, C] for clips}; every row of a sheet is an example.
+    does:     what a training by it is, in a few words for people.
     """
 
     net: Net
@@ -71,6 +72,7 @@ class Method(NamedTuple):
     apply: Apply
     chain: tuple[tuple[str, str], ...]
     sheets: Mapping[str, Callable[..., dict[str, Array]]] = MappingProxyType({})
+    does: str = "pretraining"
 
     def variables(self, key: Array) -> Variables:
         """Return the variables before training, all three kinds."""

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from maskmim.config import load
-from maskmim.exports.subject import Subject, exact_network
+from maskmim.exports.subject import Subject, exact_method
 from maskmim.tree_paths import leaf_path
 from tests.compiling import quick_jit
 
@@ -14,7 +14,7 @@ EXAMPLES = 2
 def subject_of(name: str, *overrides: str, seed: int = 0) -> Subject:
     """Build the network of a config; every parameter is random, norms, biases and factors too."""
     config = load(name, list(overrides))
-    spec, net = exact_network(config)
+    spec, method = exact_method(config)
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -22,8 +22,8 @@ def subject_of(name: str, *overrides: str, seed: int = 0) -> Subject:
         is_factor = "scale" in leaf_path(path)
         return 1 + noise if is_factor else noise
 
-    params = jax.tree.map_with_path(draw, jax.eval_shape(net.init, jax.random.key(0)))
-    return Subject(config, spec, net, params, "trained", True, 5, {}, {})
+    params = jax.tree.map_with_path(draw, jax.eval_shape(method.net.init, jax.random.key(0)))
+    return Subject(config, spec, method.net, params, "trained", True, 5, {}, {}, method.does)
 
 
 def inputs_of(subject: Subject, seed: int = 1) -> np.ndarray:

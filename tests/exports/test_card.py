@@ -61,7 +61,7 @@ def test_metadata_recipe_and_results(subject):
         "tags": ["maskmim", "masked-image-modeling", "masked"],
     }
     for words in (
-        "step 5 of a training",
+        "step 5 of a pretraining by masked modelling",
         "(80 examples seen)",
         "masks.uniform.random(ratio=0.75)",
         "targets.pixels.normalised_patches",
@@ -90,6 +90,12 @@ def test_a_run_on_labels_is_no_masked_modelling():
     assert "of a training on labels (" in text and "| mask |" not in text
     assert "| mix | `methods.mixing.mixup_or_cutmix(" in text
     assert metadata(text)["tags"] == ["maskmim", "image-classification", "supervised"]
+
+
+def test_a_tokenizer_is_called_one():
+    text = text_of(subject_of("vqgan:tiny"))
+    assert "of a training of a tokenizer (" in text
+    assert metadata(text)["tags"] == ["maskmim", "adversarial"]
 
 
 def test_a_run_that_was_compared_shows_the_table(subject):

@@ -122,7 +122,7 @@ def test_evaluation_sees_whole_examples_and_a_sheet_what_is_trained_on():
     sheet = method.sheets["trained_on"](variables, batch(), drawn)
     np.testing.assert_array_equal(sheet["input"], batch()["image"])
     assert np.any(sheet["trained on"] != sheet["input"])
-    assert plain.sheets == {}
+    assert plain.sheets == {} and plain.does == "training on labels"
     assert [line for line, _ in method.chain][1:3] == ["erased by", "mixed by"]
 
 

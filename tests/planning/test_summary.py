@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from maskmim.config.load import load
+from maskmim.planning import summary
 from maskmim.planning.summary import decoder_warning
 
 WARNING = "warning: the decoder is larger than the encoder"
@@ -16,6 +17,14 @@ def parts(**sizes):
         name: {"kernel": jax.ShapeDtypeStruct((size,), "float32")} for name, size in sizes.items()
     }
     return SimpleNamespace(shapes=SimpleNamespace(params=shapes))
+
+
+def test_the_sheet_says_what_the_method_does(monkeypatch):
+    for rows in ("method_rows", "model_rows", "schedule_rows", "device_rows"):
+        monkeypatch.setattr(summary, rows, lambda *_: [("data", "photographs")])
+    parts = SimpleNamespace(method=SimpleNamespace(does="training on labels"))
+    sheet = summary.start_sheet(load("mae:tiny"), parts, 3)
+    assert sheet.startswith("maskmim: training on labels\n---------------------------\ndata")
 
 
 @pytest.mark.parametrize(
