@@ -55,8 +55,8 @@ def attention_distance(trained: Trained, *, images: PositiveInt = 256) -> Iterat
         numbers, values, even, y="distance (pixels)", title="Mean attention distance of heads"
     )
     means = values.mean(axis=1)
-    listed = " ".join(f"{value:.3g}" for value in means)
-    text = f"{values.mean():.3g} pixels, by block {listed}; even attention has {even:.3g}"
+    listed = " ".join(f"{value:.1f}" for value in means)
+    text = f"{values.mean():.1f} pixels, by block {listed}; even attention has {even:.1f}"
     yield Measured("attention_distance", float(values.mean()), text, picture=picture)
     for block, mean in zip(numbers, means, strict=True):
         yield Measured(f"attention_distance/{block}", float(mean), "")

@@ -38,7 +38,7 @@ def spectrum(
     spectra = [np.linalg.svd(rows, compute_uv=False) for rows in centred]
     ranks = [rank_of(rows) for rows in centred]
     most = min(outputs.shape[0] - 1, outputs.shape[2])
-    listed = " ".join(f"{rank:.3g}" for rank in ranks)
+    listed = " ".join(f"{rank:.1f}" for rank in ranks)
     text = f"effective rank by block {listed}, of at most {most}"
     picture = draw_spectra(numbers, spectra, {"effective rank": np.asarray(ranks)})
     yield Measured("spectrum", ranks[-1], text, picture=picture)
