@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -166,10 +166,12 @@ class ConvNextEncoder(BaseEncoder, Part):
     patch: (height, width) pixels of a cell of the first stage.
     Stem and downsampling read the pixels of one token only, as their kernels are as large as their
     strides; so they need no mask. There is no mask embedding, no dropped path and no norm after the
-    last stage. Nothing can be captured: the stages differ in the number and width of their cells.
+    last stage. Stages differ in the number and width of their cells, so that these are captured,
+    and not blocks.
     Source: SparseConvNeXtV2, models/convnextv2_sparse.py, facebookresearch/ConvNeXt-V2.
     """
 
+    captures: ClassVar[tuple[str, ...]] = ("stages",)
     patch: tuple[int, int]
     size: ConvNextSize
 
@@ -187,6 +189,7 @@ class ConvNextEncoder(BaseEncoder, Part):
         picture = unpatchify(units, unit, self.grid).astype(self.dtype)
         x = self._patches(self.size.width, self.patch, "stem")(picture)
         x = Norm(self.epsilon, self.dtype, name="stem_norm")(x)
+        stages = []
         for stage, depth in enumerate(depths):
             x = constraints.constrain_examples(x)
             if stage:
@@ -195,9 +198,10 @@ class ConvNextEncoder(BaseEncoder, Part):
             seen = None if visible is None else visible_map(visible, self.grid, times >> stage)
             loop = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
             x, _ = convnext_stage(depth, self.epsilon, self.dtype, **loop)(x, seen)
+            stages.append(x)
         tokens = x.reshape(len(x), -1, x.shape[-1])
         tokens = tokens if visible is None else gather(tokens, visible)
-        return Encoded(tokens[:, :0], tokens)
+        return Encoded(tokens[:, :0], tokens, stages=tuple(stages) if "stages" in capture else None)
 
     def _patches(self, width: int, sides: tuple[int, int], name: str) -> nn.Conv:
         """Return a convolution whose kernel is as large as its stride."""

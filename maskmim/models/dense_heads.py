@@ -1,8 +1,10 @@
 """Heads that answer at every place of a picture: what they share, and the linear one.
 
-A head is a brick `(widths, outputs, *, ...) -> LearnedFunction` whose `call` takes the parameters
-and maps of features, a tuple with f32[B, h, w, D] for each of `widths`, and returns
+A head is a brick `(shapes, outputs, *, ...) -> LearnedFunction` whose `call` takes the parameters
+and maps of features, a tuple with f32[B, h, w, D] for each (h, w, D) of `shapes`, and returns
 f32[B, h', w', outputs]. Callers resize that to the picture, so that a head knows no picture size.
+Parameters depend on each D, and on whether the maps have one grid, as blocks of a ViT, or several,
+as stages: other grids may be given to `call`.
 `models.dpt_head` and `models.upernet_head` have the others.
 """
 
@@ -17,16 +19,14 @@ from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, LearnedFunction, Tree
 
 Maps = tuple[Array, ...]
-Widths = tuple[int, ...]
-# The side of the maps that parameters are drawn with; they do not depend on it.
-SIDE = 8
+Shapes = tuple[tuple[int, int, int], ...]
 
 
-def head_function(module: nn.Module, widths: Widths, says: str) -> LearnedFunction:
+def head_function(module: nn.Module, shapes: Shapes, says: str) -> LearnedFunction:
     """Return a Flax module (maps -> f32[B, h, w, outputs]) as a learned function."""
 
     def init(key: Array) -> Tree:
-        blank = tuple(jnp.zeros((1, SIDE, SIDE, width)) for width in widths)
+        blank = tuple(jnp.zeros((1, *shape)) for shape in shapes)
         return module.init(key, blank)["params"]
 
     def call(params: Tree, maps: Maps) -> Array:
@@ -48,19 +48,24 @@ class Linear(nn.Module):
         return nn.Dense(self.outputs, kernel_init=nn.initializers.normal(0.01))(joined)
 
 
-def linear(widths: Widths, outputs: int) -> LearnedFunction:
+def linear(shapes: Shapes, outputs: int) -> LearnedFunction:
     """Return a linear layer on the features of each token.
 
     The kernel starts from N(0, 0.01), the bias at 0.
     Source: DINOv2 (arXiv 2304.07193), section 7.4, "linear": logits of each token, upsampled to the
     picture.
     """
-    return head_function(Linear(outputs), widths, f"linear, {outputs} outputs")
+    return head_function(Linear(outputs), shapes, f"linear, {outputs} outputs")
 
 
 def rules() -> Rules:
     """Return sharding rules for `config.mesh.rules`: heads whole on each device, else as usual."""
     return ((r"^dense/", ()), *transformer())
+
+
+def one_grid(maps: Maps) -> bool:
+    """Return whether maps of features have one grid, as blocks of a ViT have, and stages not."""
+    return len({each.shape[1:3] for each in maps}) == 1
 
 
 def resized(values: Array, size: tuple[int, int]) -> Array:
@@ -88,10 +93,10 @@ def resized_corners(values: Array, size: tuple[int, int]) -> Array:
     )
 
 
-def check_levels(widths: Widths, count: int, head: str) -> None:
+def check_levels(shapes: Shapes, count: int, head: str) -> None:
     """Raise ModelError unless a head gets as many maps as it has levels."""
-    if len(widths) != count:
+    if len(shapes) != count:
         raise ModelError(
-            f"{head} takes {count} maps of features, not {len(widths)}: give `layers` {count} "
+            f"{head} takes {count} maps of features, not {len(shapes)}: give `layers` {count} "
             "shares of the depth, such as (0.25, 0.5, 0.75, 1.0)"
         )

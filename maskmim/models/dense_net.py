@@ -12,8 +12,8 @@ import numpy as np
 
 from maskmim.config.ranges import PositiveInt
 from maskmim.config.returned import returned
-from maskmim.models.dense_heads import linear, resized
-from maskmim.models.feature_maps import Layers, captured_by, maps_of
+from maskmim.models.dense_heads import Shapes, linear, resized
+from maskmim.models.feature_maps import Layers, captured_by, maps_of, shapes_of
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.patches import patchify
 from maskmim.types import (
@@ -34,7 +34,7 @@ def dense_net(
     *,
     encoder: Callable[[Spec], Net],
     outputs: PositiveInt,
-    head: Callable[[tuple[int, ...], int], LearnedFunction] = linear,
+    head: Callable[[Shapes, int], LearnedFunction] = linear,
     layers: Layers = (),
     name: str = "classes",
 ) -> Net:
@@ -42,7 +42,7 @@ def dense_net(
 
     encoder: model brick on pictures, of which the encoder alone is taken.
     outputs: of each pixel, such as the number of classes. head: brick, see `models.dense_heads`.
-    layers:  blocks that the head reads, as shares of the depth, see `feature_maps.maps_of`.
+    layers:  blocks or stages that the head reads, as shares, see `feature_maps.maps_of`.
     name:    of the head in `View.outputs`: f32[B, P, V * outputs], in the order pixel, output.
     params: {'encoder': ..., 'dense': ...}; `dense_heads.rules` are their sharding rules.
     `predict` raises ModelError for a mask that hides something: the sampler is
@@ -57,8 +57,8 @@ def dense_net(
             f"{', '.join(net.grids)}: use a model of images"
         )
     side = tuple(length // cells for length, cells in zip(spec.size, grid, strict=True))
-    encode, widths = _with_captures(net, spec, grid, layers)
-    made = head(widths, outputs)
+    encode, shapes = _with_captures(net, spec, grid, layers)
+    made = head(shapes, outputs)
 
     def init(key: Array) -> Tree:
         first, second = jax.random.split(key)
@@ -83,8 +83,8 @@ def dense_net(
 
 def _with_captures(
     net: Net, spec: Spec, grid: tuple[int, int], layers: tuple[float, ...]
-) -> tuple[Callable[..., Encoded], tuple[int, ...]]:
-    """Return `Net.encode` that captures what the head reads, and the widths of its maps."""
+) -> tuple[Callable[..., Encoded], Shapes]:
+    """Return `Net.encode` that captures what the head reads, and the shapes of its maps."""
     blank = {spec.stream: jax.ShapeDtypeStruct((1, *spec.shape), np.dtype(spec.dtype))}
     params = jax.eval_shape(net.init, random_key(0))
 
@@ -107,5 +107,4 @@ def _with_captures(
     def maps(params: Tree, batch: Any) -> tuple[Array, ...]:
         return maps_of(encode(params, net.inputs(batch), None), grid, layers=layers)
 
-    shapes = jax.eval_shape(maps, params, blank)
-    return encode, tuple(each.shape[-1] for each in shapes)
+    return encode, shapes_of(jax.eval_shape(maps, params, blank))

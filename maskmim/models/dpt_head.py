@@ -7,9 +7,10 @@ from flax import linen as nn
 from maskmim.config.ranges import PositiveInt
 from maskmim.models.dense_heads import (
     Maps,
-    Widths,
+    Shapes,
     check_levels,
     head_function,
+    one_grid,
     resized,
     resized_corners,
 )
@@ -72,10 +73,15 @@ class Dpt(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Maps) -> Array:
-        """Map four f32[B, h, w, D] of one grid -> f32[B, 8 h, 8 w, outputs]."""
-        fused = None
+        """Map four f32[B, h, w, D] -> f32[B, h', w', outputs].
+
+        h' x w' is 8 times the grid of maps of one grid, twice that of the finest of several.
+        """
+        fused, alike = None, one_grid(maps)
         for level in reversed(range(LEVELS)):
-            x = Reassemble(self.channels[level], level, name=f"reassemble{level}")(maps[level])
+            x = maps[level]
+            if alike:
+                x = Reassemble(self.channels[level], level, name=f"reassemble{level}")(x)
             x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, name=f"level{level}")(x)
             fused = Fusion(name=f"fusion{level}")(fused, x)
         hidden = nn.relu(nn.Conv(self.width, (3, 3), padding=1, name="hidden")(fused))
@@ -83,7 +89,7 @@ class Dpt(nn.Module):
 
 
 def dpt(
-    widths: Widths,
+    shapes: Shapes,
     outputs: int,
     *,
     width: PositiveInt = 256,
@@ -91,14 +97,17 @@ def dpt(
 ) -> LearnedFunction:
     """Return DPT's head on the tokens of four blocks, at 8 times the resolution of the grid.
 
-    width:    of the maps that are fused. channels: of the maps before that, the finest first.
+    Stages, the finest first, have maps of several resolutions already: these are fused as they are,
+    at twice the resolution of the finest.
+    width:    of the maps that are fused. channels: of the maps of a ViT's blocks before that, the
+              finest first.
     Raises ModelError unless four maps are given.
     Source: DPT (arXiv 2103.13413), section 3; DPTNeck of transformers with readout_type='ignore',
     which it equals on grids of even sides; on others the coarser map is resized to the finer one
-    here, there the finer to the coarser. Differences: prefix tokens are left out, as not every
-    encoder has them; the last layers are those of its segmentation head, for depth too, without
-    batch norm and dropout.
+    here, there the finer to the coarser. Stages are read as it reads those of Swin V2.
+    Differences: prefix tokens are left out, as not every encoder has them; the last layers are
+    those of its segmentation head, for depth too, without batch norm and dropout.
     """
-    check_levels(widths, LEVELS, "dpt")
+    check_levels(shapes, LEVELS, "dpt")
     module = Dpt(outputs, width, tuple(channels))
-    return head_function(module, widths, f"DPT, width {width}, {outputs} outputs")
+    return head_function(module, shapes, f"DPT, width {width}, {outputs} outputs")

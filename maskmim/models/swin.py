@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -71,9 +71,11 @@ class SwinEncoder(BaseEncoder, Part):
 
     grid:  (rows, columns) of the last stage's tokens, which the mask refers to.
     patch: (height, width) pixels of a token of the first stage.
-    Every token enters whatever `visible` says, see `in_place.in_place_net`. Nothing can be
-    captured: the stages differ in the number and width of their tokens.
+    Every token enters whatever `visible` says, see `in_place.in_place_net`. Stages differ in the
+    number and width of their tokens, so that these are captured, and not blocks.
     """
+
+    captures: ClassVar[tuple[str, ...]] = ("stages",)
 
     patch: tuple[int, int]
     size: SwinSize
@@ -91,6 +93,7 @@ class SwinEncoder(BaseEncoder, Part):
         depths, heads = self.size.depths, self.size.heads
         keep = drop_path_factors(randomness, depth=sum(depths), rate=self.drop_path)
         x, grid = self._embed(units, hidden)
+        stages = []
         for stage, depth in enumerate(depths):
             first = sum(depths[:stage])
             pairs = None
@@ -100,11 +103,12 @@ class SwinEncoder(BaseEncoder, Part):
             shape = (grid, heads[stage], MLP * width, self.window, self.epsilon, self.dtype)
             loop = {"remat": self.remat, "unroll": self.unroll, "name": f"stage{stage}_blocks"}
             x, _ = swin_stage(depth, *shape, **loop)(x, pairs)
+            stages.append(x.reshape(len(x), *grid, -1))
             if stage + 1 < len(depths):
                 x = Merge(grid, self.epsilon, self.dtype, name=f"merge{stage}")(x)
                 grid = grid[0] // 2, grid[1] // 2
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
-        return Encoded(x[:, :0], x)
+        return Encoded(x[:, :0], x, stages=tuple(stages) if "stages" in capture else None)
 
     def _embed(self, units: Array, hidden: Array | None) -> tuple[Array, Grid]:
         """Return the first stage's tokens [B, n, width], hidden as mask embeddings; their grid."""

@@ -10,7 +10,14 @@ import numpy as np
 from flax import linen as nn
 
 from maskmim.config.ranges import PositiveInt, Sizes
-from maskmim.models.dense_heads import Maps, Widths, check_levels, head_function, resized
+from maskmim.models.dense_heads import (
+    Maps,
+    Shapes,
+    check_levels,
+    head_function,
+    one_grid,
+    resized,
+)
 from maskmim.types import Array, LearnedFunction
 
 LEVELS = 4
@@ -45,7 +52,7 @@ class Pyramid(nn.Module):
     @nn.compact
     def __call__(self, maps: Maps) -> Maps:
         """Map four [B, h, w, D] -> four maps, the finest first."""
-        if len({each.shape[1:3] for each in maps}) > 1:
+        if not one_grid(maps):
             return maps
         first, second, third, last = maps
         first = self._doubled(nn.gelu(self.norm()(self._doubled(first, "first"))), "first_again")
@@ -107,7 +114,7 @@ def _cells(length: int, side: int) -> np.ndarray:
 
 
 def upernet(
-    widths: Widths, outputs: int, *, width: PositiveInt = 512, pools: Sizes = (1, 2, 3, 6)
+    shapes: Shapes, outputs: int, *, width: PositiveInt = 512, pools: Sizes = (1, 2, 3, 6)
 ) -> LearnedFunction:
     """Return UPerNet's decode head on four maps, at the resolution of the finest.
 
@@ -119,6 +126,6 @@ def upernet(
     norms: LayerNorm over channels in place of batch norm, so that a picture is predicted alone as
     it is in a batch (ours). The auxiliary head that some recipes add is left out.
     """
-    check_levels(widths, LEVELS, "upernet")
+    check_levels(shapes, LEVELS, "upernet")
     module = UperNet(outputs, width, tuple(pools))
-    return head_function(module, widths, f"UPerNet, width {width}, {outputs} outputs")
+    return head_function(module, shapes, f"UPerNet, width {width}, {outputs} outputs")

@@ -19,6 +19,9 @@ class Encoded(NamedTuple):
     attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless
                captured.
     embedded:  f32[B, R + K, D] what enters the first block; None unless captured.
+    stages:    f32[B, rows, columns, D] the output of every stage of an encoder whose stages differ
+               in their grids, the finest first, before the next stage merges its tokens and before
+               the last norm; None unless captured. Cells that did not enter hold no meaning.
     given:     what else the predictor may know of the example, by name: places of tokens in space,
                the tokens of another view, padding.
     sums:      of batch norms, in training, see `RunningNorms`; {} where there are none.
@@ -29,6 +32,7 @@ class Encoded(NamedTuple):
     layers: Array | None = None
     attention: Array | None = None
     embedded: Array | None = None
+    stages: tuple[Array, ...] | None = None
     given: Mapping[str, Array] = {}
     sums: Mapping[str, Tree] = {}
 
@@ -58,7 +62,7 @@ class Net(NamedTuple):
     encode:    (params, inputs, mask or None, *, capture=(), randomness=None) -> Encoded. Hidden
                tokens that are visible are filled with the mask embedding, then visible ones are
                gathered; with mask None every token enters. capture: any of 'layers', 'attention',
-               'embedded'. randomness: of dropped paths; without it nothing is dropped.
+               'embedded', 'stages'. randomness: of dropped paths; without it nothing is dropped.
     predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
                randomness as for encode, where the predictor drops paths.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order. Of several

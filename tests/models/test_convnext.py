@@ -300,5 +300,5 @@ def test_pictures_that_do_not_divide_and_captures_are_refused():
     with pytest.raises(ModelError, match="do not divide"):
         tiny(Spec((30, 24), 3, (0.5,) * 3, (0.25,) * 3))
     net = tiny()
-    with pytest.raises(ModelError, match="cannot capture layers: use none"):
+    with pytest.raises(ModelError, match="cannot capture layers: use stages or none"):
         net.encode(params_of(net), inputs_of(), None, capture=("layers",))

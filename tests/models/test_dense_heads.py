@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from transformers import DPTConfig, UperNetConfig
+from transformers import DPTConfig, Swinv2Config, UperNetConfig
 from transformers.models.dpt.modeling_dpt import DPTNeck
 from transformers.models.upernet.modeling_upernet import UperNetHead
 
@@ -75,10 +75,11 @@ def test_pooling_is_that_of_torch(side):
 def dpt_weights(neck, hidden, outputs):
     """Weights of transformers' DPTNeck and two last layers under our names."""
     params = {"hidden": conv(hidden), "outputs": conv(outputs)}
-    for level, layer in enumerate(neck.reassemble_stage.layers):
+    for level, layer in enumerate(neck.reassemble_stage.layers if neck.reassemble_stage else ()):
         params[f"reassemble{level}"] = {"project": conv(layer.projection)}
         if level != 2:
             params[f"reassemble{level}"]["resize"] = conv(layer.resize)
+    for level in range(4):
         params[f"level{level}"] = conv(neck.convs[level])
         fusion = neck.fusion_stage.layers[3 - level]
         parts = {"merged": fusion.residual_layer2}
@@ -91,23 +92,31 @@ def dpt_weights(neck, hidden, outputs):
     return params
 
 
-def test_dpt_equals_transformers_with_equal_weights():
-    config = DPTConfig(
-        hidden_size=6,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[3, 4, 5, 6],
-        fusion_hidden_size=4,
-        readout_type="ignore",
-    )
-    neck = drawn(DPTNeck(config))
-    hidden, outputs = drawn(torch.nn.Conv2d(4, 4, 3, padding=1)), drawn(torch.nn.Conv2d(4, 5, 1))
+def of_blocks():
+    """Maps of a ViT's blocks, ours and as tokens behind a prefix; their DPTConfig."""
     ours, theirs = maps_of(np.random.default_rng(0), [(4, 6)] * 4)
     tokens = [each.flatten(2).transpose(1, 2) for each in theirs]
     tokens = [torch.cat([torch.zeros(2, 1, 6), each], dim=1) for each in tokens]
-    fused = neck(tokens, 4, 6)[-1]
-    expected = outputs(torch.relu(hidden(fused)))
+    size = {"hidden_size": 6, "num_hidden_layers": 4, "num_attention_heads": 2}
+    return ours, tokens, size | {"backbone_out_indices": [0, 1, 2, 3]}
+
+
+def of_stages():
+    """Maps of the stages of a Swin V2, ours and theirs, the finest first; their DPTConfig."""
+    grids = [(16, 24), (8, 12), (4, 6), (2, 3)]
+    ours, theirs = maps_of(np.random.default_rng(0), grids, (3, 4, 5, 6))
+    return ours, theirs, {"backbone_config": Swinv2Config()}
+
+
+@pytest.mark.parametrize("made", [of_blocks, of_stages])
+def test_dpt_equals_transformers_with_equal_weights(made):
+    ours, theirs, size = made()
+    config = DPTConfig(
+        neck_hidden_sizes=[3, 4, 5, 6], fusion_hidden_size=4, readout_type="ignore", **size
+    )
+    neck = drawn(DPTNeck(config))
+    hidden, outputs = drawn(torch.nn.Conv2d(4, 4, 3, padding=1)), drawn(torch.nn.Conv2d(4, 5, 1))
+    expected = outputs(torch.relu(hidden(neck(theirs, 4, 6)[-1])))
     module = Dpt(outputs=5, width=4, channels=(3, 4, 5, 6))
     found = quick_jit(module.apply)({"params": dpt_weights(neck, hidden, outputs)}, ours)
     close(np.asarray(found), expected)
@@ -148,7 +157,7 @@ def test_upernet_equals_transformers_with_equal_weights_and_no_norms():
     ],
 )
 def test_heads_answer_at_their_resolution_whatever_the_grid(make, times):
-    head = make(WIDTHS, 3)
+    head = make(((4, 4, 6),) * 4, 3)
     params = jax.eval_shape(head.init, jax.random.key(0))
     for grid in ((4, 6), (7, 5)):
         maps = tuple(jax.ShapeDtypeStruct((2, *grid, 6), jnp.float32) for _ in WIDTHS)
@@ -159,4 +168,4 @@ def test_heads_answer_at_their_resolution_whatever_the_grid(make, times):
 def test_heads_of_four_levels_want_four_maps():
     for make in (dpt, upernet):
         with pytest.raises(ModelError, match="takes 4 maps of features, not 1: give `layers` 4"):
-            make((6,), 3)
+            make(((4, 4, 6),), 3)

@@ -164,9 +164,9 @@ def test_errors_name_what_does_not_fit(changes, message):
         tiny(**changes)
 
 
-def test_nothing_can_be_captured():
+def test_blocks_cannot_be_captured():
     net = tiny()
-    with pytest.raises(ModelError, match="cannot capture layers: use none"):
+    with pytest.raises(ModelError, match="cannot capture layers: use stages or none"):
         net.encode(params_of(net), pictures(), None, capture=("layers",))
 
 

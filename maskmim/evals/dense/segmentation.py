@@ -39,8 +39,8 @@ def segmentation(
     name:    of the evaluation in its metrics, 'linear'.
     data:    brick, such as `dense.data.class_maps`.
     learner: brick, `in_context.in_context` or `trained_head.trained_head`.
-    layers:  blocks that the learner sees, as shares of the depth; () for the encoder's output. An
-             encoder whose blocks differ in their tokens gives its output for each of them.
+    layers:  blocks or stages that the learner sees, as shares of the depth, see
+             `models.feature_maps.maps_of`; () for the encoder's output.
     beside:  encoders that are evaluated alike: 'random_init', this one before training, and
              'raw_colours', the pixels of each patch.
     scale:   limits of the share of the area of training crops.

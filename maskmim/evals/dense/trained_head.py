@@ -17,7 +17,8 @@ from maskmim.evals.dense.feature_moments import Moments, moments_of
 from maskmim.evals.dense.problem import FrozenEncoder, Predict, Problem, Task
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import put_everywhere
-from maskmim.models.dense_heads import Maps, linear, resized
+from maskmim.models.dense_heads import Maps, Shapes, linear, resized
+from maskmim.models.feature_maps import shapes_of
 from maskmim.runtime import activity
 from maskmim.schedules.warmup import Span, warmup_cosine
 from maskmim.training import sharding
@@ -44,7 +45,7 @@ class Programs(NamedTuple):
 def trained_head(
     problem: Problem,
     *,
-    head: Callable[[tuple[int, ...], int], LearnedFunction] = linear,
+    head: Callable[[Shapes, int], LearnedFunction] = linear,
     lr: LearningRate = 3e-3,
     steps: PositiveInt = 200,
     batch_size: PositiveInt = 16,
@@ -54,7 +55,7 @@ def trained_head(
 ) -> dict[str, Predict]:
     """Train a head on the crops of a problem for each encoder, which stays as it is.
 
-    head:       brick, (widths of the maps, outputs) -> LearnedFunction, see `models.dense_heads`.
+    head:       brick, (shapes of the maps, outputs) -> LearnedFunction, see `models.dense_heads`.
     lr, weight_decay: of AdamW, with a linear warm-up over the share `warmup` of the steps, then
                 half a cosine to 0.
     steps, batch_size: crops that are learnt from; every encoder sees the same ones.
@@ -75,15 +76,15 @@ def trained_head(
     statistics = {"batch_size": batch_size, "batches": STATISTICS, "seed": seed}
 
     @functools.cache
-    def programs_of(maps: Callable[[Tree, Array], Maps], widths: tuple[int, ...]) -> Programs:
-        made = head(widths, problem.task.outputs)
+    def programs_of(maps: Callable[[Tree, Array], Maps], shapes: Shapes) -> Programs:
+        made = head(shapes, problem.task.outputs)
         return _programs(problem, maps, made, optimiser)
 
-    learners = {}
+    learners, (pictures, _) = {}, next(problem.crops(1, seed))
     for name, encoder in problem.encoders.items():
         moments = moments_of(problem, encoder, **statistics)
-        widths = tuple(mean.shape[-1] for mean in moments.means)
-        learners[name] = programs_of(encoder.maps, widths), moments, encoder
+        shapes = shapes_of(jax.eval_shape(encoder.maps, encoder.variables, pictures))
+        learners[name] = programs_of(encoder.maps, shapes), moments, encoder
     states = {name: programs.begin(random_key(seed)) for name, (programs, *_) in learners.items()}
     losses: dict[str, Array] = {}
     crops = itertools.islice(problem.crops(batch_size, seed), steps)
