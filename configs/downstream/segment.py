@@ -32,7 +32,7 @@ from maskmim.config.bricks import public_path
 from maskmim.config.defaults import field
 from maskmim.data import joint_crop, label_maps, stream_folders
 from maskmim.data.decode_each import each
-from maskmim.data.scenes import scenes
+from maskmim.data.scenes import EIGHT, class_scenes
 from maskmim.evals.dense import data, own_head, segmentation
 from maskmim.masks import roles
 from maskmim.models import dense_heads, dpt_head, upernet_head
@@ -155,10 +155,10 @@ def of_scenes(config: ConfigDict, count: int, tiny: bool) -> tuple[int, None]:
     """Set scenes, small and few of them for tests; return their classes."""
     size, count = ((32, 40), 32) if tiny else ((96, 128), count)
     tested = max(1, count // 4)
-    config.data.train = brick(scenes, split="train", count=count, size=size)
-    config.evals.test = brick(scenes, split="test", count=tested, size=size)
+    config.data.train = brick(class_scenes, split="train", count=count, size=size)
+    config.evals.test = brick(class_scenes, split="test", count=tested, size=size)
     measure(config, brick(data.scene_classes, count=count, test_count=tested, size=size))
-    return data.SCENE_CLASSES, None
+    return len(EIGHT), None
 
 
 def measure(config: ConfigDict, data: ConfigDict) -> None:

@@ -13,7 +13,15 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from maskmim.config.ranges import Ascending, Limits, PositiveInt, Size2D
+from maskmim.config.ranges import (
+    Ascending,
+    Limits,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Seed,
+    Size2D,
+)
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError, Example, Records, manifest_digest
@@ -26,13 +34,23 @@ Side = Annotated[int, Limits(16, 4096)]
 
 # Distances, in units of the nearest possible one: of objects, and of the background.
 NEAR, FAR, BACKGROUND = 1.0, 3.0, 4.0
-# The largest diameter of an object at distance 1, as a share of the shorter side.
-DIAMETER = 1.3
 # Limits of an object's centre, as shares of height and width.
 CENTRE = (0.15, 0.85)
-# Standard deviation of the blur per unit of distance behind the nearest, as a share of the shorter
-# side of the scene.
-BLUR = 0.008
+# The coarse classes with more than 100 training photographs.
+EIGHT = ("Apple", "Melon", "Pear", "Juice", "Milk", "Yoghurt", "Pepper", "Tomato")
+
+
+class Layout(NamedTuple):
+    """How scenes are composed; see `scenes`, whose keywords these are.
+
+    objects: limits of their number. diameter: the largest of an object at distance 1, as a share of
+    the scene's shorter side. blur: standard deviation per unit of distance behind the nearest, as
+    a share of that side.
+    """
+
+    objects: tuple[int, int]
+    diameter: float
+    blur: float
 
 
 class Placed(NamedTuple):
@@ -48,8 +66,9 @@ class Placed(NamedTuple):
 class SceneRecords:
     """Scenes with maps of each pixel, the same at every reading; see `scenes`.
 
-    photographs: records with pictures and the label set 'coarse'.
-    Raises DataError for objects that a scene cannot have.
+    photographs: records with pictures and the label set 'coarse'. names: of the classes that are
+    shown, () for all.
+    Raises DataError for objects that a scene cannot have, and for unknown names.
     """
 
     def __init__(
@@ -58,18 +77,24 @@ class SceneRecords:
         *,
         count: int,
         size: tuple[int, int],
-        objects: tuple[int, int],
+        names: tuple[str, ...],
+        layout: Layout,
+        seed: int,
     ):
-        if objects[1] > MOST_OBJECTS:
-            raise DataError(f"objects={objects}: a scene has at most {MOST_OBJECTS}")
-        title = f"scenes of {photographs.fingerprint}, {objects} objects, {size}"
+        if layout.objects[1] > MOST_OBJECTS:
+            raise DataError(f"objects={layout.objects}: a scene has at most {MOST_OBJECTS}")
+        known = photographs.labels["coarse"]
+        if unknown := [name for name in names if name not in known]:
+            raise DataError(f"names={','.join(unknown)}: the classes are {', '.join(known)}")
+        title = f"scenes of {photographs.fingerprint}, {names}, {layout}, {size}, {seed}"
         self.labels: dict[str, tuple[str, ...]] = {}
         self.fingerprint = manifest_digest([(title, count)])
-        self.classes = ("background", *photographs.labels["coarse"])
+        self.classes = tuple(names) or tuple(known)
         self._photographs, self._count = photographs, count
-        self._size, self._objects = tuple(size), objects
+        self._size, self._layout = tuple(size), layout
+        self._shown = _by_class(photographs, self.classes) if names else None
         # Scenes of other photographs must have other outlines and places, too.
-        self._seed = int(photographs.fingerprint[:15], 16)
+        self._seed = int(photographs.fingerprint[:15], 16), seed
 
     def __len__(self) -> int:
         return self._count
@@ -77,13 +102,13 @@ class SceneRecords:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self._count:
             raise IndexError(f"record {index} of {self._count}")
-        rng = np.random.default_rng([self._seed, index])
-        behind = int(rng.integers(len(self._photographs)))
+        rng = np.random.default_rng([*self._seed, index])
+        behind = self._choose(rng)
         placed = self._draw(rng)
         picture = _covering(self._picture(behind), self._size)
         arrays = {
             "image": self._blurred(picture, BACKGROUND).astype(np.float32),
-            "classes": np.zeros(self._size, np.uint8),
+            "classes": np.full(self._size, self._class_of(behind), np.uint8),
             "instances": np.zeros(self._size, np.uint8),
             "order": np.zeros(self._size, np.uint8),
             "alpha": np.zeros(self._size, np.float32),
@@ -100,20 +125,30 @@ class SceneRecords:
         """Return the number of a scene."""
         return f"scene {index}"
 
+    def _choose(self, rng: np.random.Generator) -> int:
+        """Draw a photograph: of all, or of a class that is drawn before."""
+        if self._shown is None:
+            return int(rng.integers(len(self._photographs)))
+        return int(rng.choice(self._shown[rng.integers(len(self._shown))]))
+
+    def _class_of(self, photograph: int) -> int:
+        label = self._photographs[photograph].labels["coarse"]
+        return self.classes.index(self._photographs.labels["coarse"][label])
+
     def _picture(self, photograph: int) -> np.ndarray:
         return decode(self._photographs[photograph].encoded, channels=3)
 
     def _blurred(self, picture: np.ndarray, distance: float) -> np.ndarray:
         """Blur a picture u8[h, w, 3] as a lens does whose focus is at the distance NEAR."""
-        radius = BLUR * min(self._size) * (distance - NEAR)
+        radius = self._layout.blur * min(self._size) * (distance - NEAR)
         return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
 
     def _draw(self, rng: np.random.Generator) -> list[Placed]:
         """Draw the objects of a scene, the farthest first."""
-        low, high = self._objects
+        low, high = self._layout.objects
         drawn = [
             Placed(
-                int(rng.integers(len(self._photographs))),
+                self._choose(rng),
                 instance,
                 float(rng.uniform(NEAR, FAR)),
                 tuple(rng.uniform(*CENTRE, 2) * self._size),
@@ -125,7 +160,7 @@ class SceneRecords:
 
     def _paint(self, arrays: dict[str, np.ndarray], thing: Placed, order: int) -> None:
         """Paint an object over what is behind it, in place."""
-        radius = 0.5 * DIAMETER * min(self._size) / thing.distance
+        radius = 0.5 * self._layout.diameter * min(self._size) / thing.distance
         cover = opacity(thing.outline, self._size, thing.centre, radius)
         side = max(2, round(2 * radius))
         filling = _covering(self._picture(thing.photograph), (side, side))
@@ -133,7 +168,7 @@ class SceneRecords:
         arrays["image"] += cover[..., None] * (pixels - arrays["image"])
         arrays["alpha"] = np.maximum(arrays["alpha"], cover)
         inside = cover >= 0.5
-        label = self._photographs[thing.photograph].labels["coarse"] + 1
+        label = self._class_of(thing.photograph)
         values = {"classes": label, "instances": thing.instance, "order": order}
         for name, value in (values | {"depth": thing.distance}).items():
             arrays[name][inside] = value
@@ -144,34 +179,73 @@ def scenes(
     split: str,
     count: PositiveInt = 512,
     size: tuple[Side, Side] = (96, 128),
+    names: tuple[str, ...] = (),
     objects: Objects = (1, MOST_OBJECTS),
+    diameter: Positive = 1.3,
+    blur: NonNegative = 0.008,
+    seed: Seed = 0,
 ) -> SceneRecords:
     """Return collages of the embedded photographs, with a map of everything in them.
 
     split:   of the photographs, as in `grocery.grocery`: scenes of 'train' and of 'test' share no
              photograph, outline or place. count: number of scenes.
     size:    (height, width) of a scene. objects: limits of their number, at most 4.
+    names:   coarse classes of the photographs, all as often as each other, such as EIGHT; () for
+             all 43, each as often as it was photographed.
+    diameter, blur: of an object at distance 1, and of what is farther; see `Layout`.
+    seed:    other seeds compose other scenes of the same photographs.
 
     An example holds {name: array}, to be decoded by `decode_each.each`:
       image      u8[H, W, 3]
-      classes    u8[H, W, 1] 0 of the background, 1 + the coarse class of the photograph, up to 43
+      classes    u8[H, W, 1] class of the photograph that the pixel shows, objects and background
+                 alike: index in `SceneRecords.classes`, which are `names` or all 43
       instances  u8[H, W, 1] 0 of the background, then a number for each object
       order      u8[H, W, 1] 0 of the background, 1 of the farthest object, and so on
       alpha      u8[H, W, 1] opacity of all objects together, soft at their outlines
       depth      f32[H, W, 1] distance: objects 1 to 3, background 4; an object's size is in
                  inverse proportion to it, and its blur grows with it, from none at 1
     A pixel belongs to an object that covers at least half of it. Objects may hide each other.
-    Scene i depends on the photographs and i alone. All numbers are ours.
+    Scene i depends on the photographs, the keywords and i alone. All numbers are ours.
+    Raises DataError for an unknown name, and for one that the split has no photograph of.
     """
     photographs = grocery(split=split)
-    return SceneRecords(photographs, count=count, size=size, objects=objects)
+    layout = Layout(tuple(objects), diameter, blur)
+    given = {"names": tuple(names), "layout": layout, "seed": seed}
+    return SceneRecords(photographs, count=count, size=size, **given)
+
+
+def class_scenes(
+    *,
+    split: str,
+    count: PositiveInt = 512,
+    size: tuple[Side, Side] = (96, 128),
+    names: tuple[str, ...] = EIGHT,
+    seed: Seed = 0,
+) -> SceneRecords:
+    """Return scenes to find classes in: one or two large objects, sharp at every distance.
+
+    Keywords are those of `scenes`; names=() for all 43 classes.
+    """
+    layout = {"objects": (1, 2), "diameter": 2.5, "blur": 0.0}
+    return scenes(split=split, count=count, size=size, names=names, seed=seed, **layout)
+
+
+def _by_class(photographs: Records, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Return the indices of the photographs of each class."""
+    coarse = photographs.labels["coarse"]
+    labels = np.array([photographs[i].labels["coarse"] for i in range(len(photographs))])
+    found = [np.flatnonzero(labels == coarse.index(name)) for name in names]
+    if lacking := [name for name, some in zip(names, found, strict=True) if not len(some)]:
+        raise DataError(f"names={','.join(lacking)}: this split has no photograph of them")
+    return found
 
 
 def _covering(picture: np.ndarray, size: Size2D) -> np.ndarray:
     """Return the largest centred part of the aspect ratio of `size`, resized to it."""
     rows, columns = picture.shape[:2]
     factor = min(rows / size[0], columns / size[1])
-    height, width = factor * size[0], factor * size[1]
+    # A product may be rounded to more than the picture has.
+    height, width = min(factor * size[0], rows), min(factor * size[1], columns)
     top, left = (rows - height) / 2, (columns - width) / 2
     return resize(picture, tuple(size), (left, top, left + width, top + height))
 

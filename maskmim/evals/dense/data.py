@@ -9,14 +9,14 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from maskmim.config import kinds
-from maskmim.config.ranges import FractionRange, NonNegativeInt, PositiveInt
+from maskmim.config.ranges import FractionRange, NonNegativeInt, PositiveInt, Seed
 from maskmim.data.decode import as_stored
 from maskmim.data.decode_each import decoders_of, each
 from maskmim.data.joint_crop import joint_crop
 from maskmim.data.label_maps import label_map
 from maskmim.data.pipeline import train_batches
 from maskmim.data.records import BadImage, Records
-from maskmim.data.scenes import Side, scenes
+from maskmim.data.scenes import EIGHT, Side, class_scenes, scenes
 from maskmim.data.stream_folders import unlabelled
 from maskmim.data.subset import Source
 from maskmim.evals.features import Unsuitable
@@ -24,8 +24,8 @@ from maskmim.evals.trained import Trained, spread
 from maskmim.types import Field, Spec
 
 Decoder = Annotated[Callable[..., np.ndarray], kinds.DECODER]
-# Coarse classes of the embedded photographs, and the background.
-SCENE_CLASSES = 44
+# Of the embedded photographs.
+COARSE_CLASSES = 43
 
 
 class MapData(NamedTuple):
@@ -113,31 +113,42 @@ def folders(
 
 
 def scene_classes(
-    *, count: PositiveInt = 256, test_count: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+    *,
+    count: PositiveInt = 256,
+    test_count: PositiveInt = 96,
+    size: tuple[Side, Side] = (96, 128),
+    names: tuple[str, ...] = EIGHT,
+    seed: Seed = 0,
 ) -> MapData:
-    """Return synthetic scenes with the class of each pixel: 43, and 0 for the background.
+    """Return synthetic scenes with the class of the photograph that each pixel shows.
 
-    count, test_count: numbers of scenes of training and of test photographs. size: of a scene. See
-    `data.scenes.scenes` for what may be concluded from them.
+    count, test_count: numbers of scenes of training and of test photographs. Other keywords are
+    those of `data.scenes.class_scenes`; names=() for all 43 classes. See `data.scenes.scenes` for
+    what may be concluded from them.
     """
-    learnt, tested = _scenes(count, test_count, size)
-    return class_maps(train=learnt, test=tested, classes=SCENE_CLASSES)
+    given = {"size": size, "names": tuple(names), "seed": seed}
+    learnt, tested = _splits(class_scenes, count, test_count, **given)
+    return class_maps(train=learnt, test=tested, classes=len(names) or COARSE_CLASSES)
 
 
 def scene_depth(
-    *, count: PositiveInt = 256, test_count: PositiveInt = 96, size: tuple[Side, Side] = (96, 128)
+    *,
+    count: PositiveInt = 256,
+    test_count: PositiveInt = 96,
+    size: tuple[Side, Side] = (96, 128),
+    seed: Seed = 0,
 ) -> MapData:
     """Return synthetic scenes with the distance of each pixel, from 1 to 4; see `scene_classes`."""
-    learnt, tested = _scenes(count, test_count, size)
+    learnt, tested = _splits(scenes, count, test_count, size=size, seed=seed)
     return amounts(train=learnt, test=tested)
 
 
-def _scenes(
-    count: int, test_count: int, size: tuple[int, int]
+def _splits(
+    source: Callable[..., Records], count: int, test_count: int, **given: Any
 ) -> tuple[Callable[[], Records], ...]:
     """Return sources of scenes of training and of test photographs."""
     return tuple(
-        functools.partial(scenes, split=split, count=number, size=size)
+        functools.partial(source, split=split, count=number, **given)
         for split, number in (("train", count), ("test", test_count))
     )
 

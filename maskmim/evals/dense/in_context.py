@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from maskmim.training import sharding
 from maskmim.types import Array, Tree
 
 Memory = tuple[np.ndarray, np.ndarray]  # features f32[n, D], answers f32[n, outputs]
+EPSILON = 1e-6
 
 
 def in_context(
@@ -48,8 +50,10 @@ def in_context(
     Source: Balazevic et al., Towards In-Context Scene Understanding (arXiv 2306.01667), as
     hbird_eval.py of vpariza/open-hummingbird-eval reproduces it (k = 30, T = 0.02). Differences:
     the search is exact; patches are drawn evenly, there those of classes that are rare in their
-    picture come first; pixels of no class are left out, there they count as class 0 in the memory;
-    its size is ours, for scenes, so raise it where the machine allows.
+    picture come first; features are standardised by mean and deviation of each channel over the
+    memory, as cosines of features with a large common part say little; pixels of no class are left
+    out, there they count as class 0 in the memory; its size is ours, for scenes, so raise it where
+    the machine allows.
     """
     batch_size = min(batch_size, problem.count)
     batches = -(-crops * problem.count // batch_size)
@@ -80,19 +84,38 @@ def in_context(
         return _answer(maps, problem, temperature, search)
 
     return {
-        name: _predict_by(program_of(encoder.maps), joined[name], encoder, problem)
+        name: _predict_by(program_of(encoder.maps), _standardised(joined[name]), encoder, problem)
         for name, encoder in problem.encoders.items()
     }
 
 
+class Bank(NamedTuple):
+    """What is searched: standardised features f32[n, D], answers f32[n, outputs].
+
+    mean, deviation: f32[D], by which features are standardised.
+    """
+
+    features: np.ndarray
+    answers: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def _standardised(memory: Memory) -> Bank:
+    """Standardise the features of a memory."""
+    features, answers = memory
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + EPSILON
+    return Bank((features - mean) / deviation, answers, mean, deviation)
+
+
 def _predict_by(
-    program: Callable[..., Array], memory: Memory, encoder: FrozenEncoder, problem: Problem
+    program: Callable[..., Array], bank: Bank, encoder: FrozenEncoder, problem: Problem
 ) -> Predict:
-    whole = jax.device_put(memory, sharding.replicated(problem.mesh))
+    whole = jax.device_put(bank, sharding.replicated(problem.mesh))
 
     def predict(pictures: np.ndarray) -> np.ndarray:
         placed = put_everywhere(pictures, problem.mesh)
-        return np.asarray(program(*whole, encoder.variables, placed))
+        return np.asarray(program(whole, encoder.variables, placed))
 
     return predict
 
@@ -138,13 +161,14 @@ def _remember(maps: Callable[[Tree, Array], Maps], task: Task) -> Callable[..., 
 def _answer(
     maps: Callable[[Tree, Array], Maps], problem: Problem, temperature: float, search: dict
 ) -> Callable[..., Array]:
-    """Return a program: (memory, variables, pictures) -> f32[b, h, w, outputs]."""
+    """Return a program: (bank, variables, pictures) -> f32[b, h, w, outputs]."""
 
-    def answer(features: Array, answers: Array, variables: Tree, pictures: Array) -> Array:
-        given = maps(variables, pictures)[-1]
-        cosines, places = neighbours(features, given.reshape(-1, given.shape[-1]), **search)
+    def answer(bank: Bank, variables: Tree, pictures: Array) -> Array:
+        given = (maps(variables, pictures)[-1] - bank.mean) / bank.deviation
+        queries = given.reshape(-1, given.shape[-1])
+        cosines, places = neighbours(bank.features, queries, **search)
         weights = jax.nn.softmax(cosines / temperature, axis=-1)
-        mixed = jnp.einsum("nk,nko->no", weights, answers[places], precision="highest")
+        mixed = jnp.einsum("nk,nko->no", weights, bank.answers[places], precision="highest")
         return resized(mixed.reshape(*given.shape[:3], -1), pictures.shape[1:3])
 
     return jax.jit(answer, out_shardings=sharding.replicated(problem.mesh))

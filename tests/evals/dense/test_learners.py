@@ -26,11 +26,14 @@ def brute_force(problem, pictures, *, k, temperature, outputs):
             features.append(given[b, i, j])
             answers.append([np.mean(cell == c) for c in range(3)] if outputs > 1 else [cell.mean()])
     features, answers = np.array(features), np.array(answers)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    features = (features - mean) / deviation
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     (queries,) = map(np.asarray, mean_colours(1.0, pictures))
     found = np.zeros((*queries.shape[:3], outputs))
     for place in np.ndindex(queries.shape[:3]):
-        cosines = features @ (queries[place] / np.linalg.norm(queries[place]))
+        query = (queries[place] - mean) / deviation
+        cosines = features @ (query / np.linalg.norm(query))
         near = np.argsort(-cosines, kind="stable")[:k]
         weights = np.exp(cosines[near] / temperature)
         found[place] = weights @ answers[near] / weights.sum()
