@@ -43,7 +43,8 @@ def in_context(
     temperature: T of their weights, a softmax of cosine / T.
     memory:      patches that are remembered, drawn evenly from all crops.
     crops:       random crops of each training example.
-    query_chunk, bank_chunk: as of `evals.knn.knn`; they change no result.
+    query_chunk, bank_chunk: patches compared and answered at a time, as of `evals.knn.knn`; they
+                 bound memory and change no result.
     The answer of a remembered patch is the mean over its pixels that count: shares of classes, or
     a mean amount. Answers are resized from the grid to the crop.
     Raises Unsuitable where fewer than k patches can be remembered.
@@ -168,7 +169,11 @@ def _answer(
         queries = given.reshape(-1, given.shape[-1])
         cosines, places = neighbours(bank.features, queries, **search)
         weights = jax.nn.softmax(cosines / temperature, axis=-1)
-        mixed = jnp.einsum("nk,nko->no", weights, bank.answers[places], precision="highest")
+
+        def mix(found: tuple[Array, Array]) -> Array:
+            return jnp.matmul(found[0], bank.answers[found[1]], precision="highest")
+
+        mixed = jax.lax.map(mix, (weights, places), batch_size=search["query_chunk"])
         return resized(mixed.reshape(*given.shape[:3], -1), pictures.shape[1:3])
 
     return jax.jit(answer, out_shardings=sharding.replicated(problem.mesh))
