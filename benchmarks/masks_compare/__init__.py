@@ -1,0 +1,1 @@
+"""Equal runs that differ only in the mask sampler; docs/masks_compare.md has the results."""

