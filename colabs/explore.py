@@ -70,7 +70,7 @@ SOURCE = "runs/small"
 
 if SOURCE == "runs/small" and not Path(SOURCE, "results.json").exists():
     flags = "--config.evals.at_end=reconstruction --config.evals.monitors="
-    train.main(f"--config quickstart:mask=green,epochs=4 {flags} --workdir {SOURCE}".split())
+    train.main(f"--config quickstart:mask=green,epochs=8 {flags} --workdir {SOURCE}".split())
 
 # %%
 model = maskmim.load(SOURCE, crop=False)  # photographs are squares already, see below

@@ -57,7 +57,7 @@ FLAGS = [
     "evals.at_end=reconstruction",  # no probes, which take as long as this training
     "evals.monitors=",
 ]
-config = load("quickstart:mask=green,epochs=4", FLAGS)
+config = load("quickstart:mask=green,epochs=8", FLAGS)
 for key, value in leaves(config):
     if key.startswith(("mask.", "model.patch", "model.variant", "optim.", "train.")):
         print(f"{key:24} {value}")
@@ -100,7 +100,7 @@ watcher.start()
 try:
     train.main(
         [
-            *("--config", "quickstart:mask=green,epochs=4", "--workdir", str(WORKDIR)),
+            *("--config", "quickstart:mask=green,epochs=8", "--workdir", str(WORKDIR)),
             *(f"--config.{flag}" for flag in FLAGS),
         ]
     )
@@ -137,6 +137,6 @@ print(model)
 #
 # - `mask=red`, `blue`, `purple`, `white`, `random` after the colon: see [masks.ipynb](masks.ipynb). Give each run a work
 #   directory of its own; `python -m maskmim.runs --compare all.png runs/*` draws them together.
-# - `epochs=40` and no flags is the quickstart, with kNN and linear probes at the end, in about ten minutes on two cores.
+# - `epochs=30` and no flags is the quickstart, with kNN and linear probes at the end, in about ten minutes on two cores.
 # - Your photographs: `--config folder:/data/photos,size=224,variant=S`.
 # - The published recipes are in `configs/`: `--config mae:variant=B/16`, `colormae`, `videomae`, ...

@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.input.size = (96, 96)
     config.model = brick(
         vit_mae,
-        variant="mini",
+        variant="4x128x4",
         patch=(12, 12),
         decoder_depth=1,
         decoder_width=96,

@@ -12,10 +12,8 @@ from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
 CONFIG = Path(__file__).parent / "pretraining.py"
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
-# In place of a sampler: the fine-tuned network without pretraining.
-SCRATCH = "scratch"
-# The sampler whose cells probe the untrained encoders too; any would do.
-WITH_BASELINES = "random"
+# In place of a sampler: the network without pretraining, evaluated and fine-tuned alike.
+NONE = "none"
 # Epochs of fine-tuning over the images of pretraining: 25,000 and 20,000 images in all.
 FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 1.0}
 
@@ -37,7 +35,7 @@ def all_cells() -> Iterator[Cell]:
     """Yield every cell, seed by seed, so that a comparison cut short is one of fewer seeds."""
     for seed in SEEDS:
         for data in DATA:
-            for sampler in (*SAMPLERS, SCRATCH):
+            for sampler in (*SAMPLERS, NONE):
                 yield Cell(data, sampler, seed)
 
 
@@ -46,30 +44,17 @@ def commands(cell: Cell, images: Path, workdir: Path) -> dict[str, list[str]]:
 
     images: the folder of the data set. workdir: of all cells.
     """
-    place = workdir / cell.name
-    sampler = WITH_BASELINES if cell.sampler == SCRATCH else cell.sampler
-    about = f"data={cell.data},path={images},mask={sampler}"
-    if cell.sampler == WITH_BASELINES:
-        about += ",baselines"
-    seed = f"--config.seed={cell.seed}"
+    place, seed = workdir / cell.name, f"--config.seed={cell.seed}"
+    about = f"data={cell.data},path={images},"
+    about += "untrained" if cell.sampler == NONE else f"mask={cell.sampler}"
     pretrained, tuned = place / "pretrained", place / "fine_tuned"
     tuning = f"begin={pretrained},alone,epochs={FINE_TUNING[cell.data]}"
-    made = {
+    if cell.sampler == NONE:
+        tuning += ",from_scratch"
+    return {
         "pretraining": ["--config", f"{CONFIG}:{about}", "--workdir", str(pretrained), seed],
-        "fine_tuning": [
-            "--config",
-            f"finetune:{tuning}",
-            "--workdir",
-            str(tuned),
-            seed,
-            "--config.evals.monitors=",
-        ],
+        "fine_tuning": ["--config", f"finetune:{tuning}", "--workdir", str(tuned), seed],
     }
-    if cell.sampler == SCRATCH:
-        # A run of one step, from which only the network and the data are taken.
-        made["pretraining"] += ["--config.train.epochs=0.001", "--config.evals.at_end="]
-        made["fine_tuning"][1] = f"finetune:{tuning},from_scratch"
-    return made
 
 
 def result_file(cell: Cell, results: Path = RESULTS) -> Path:

@@ -26,7 +26,7 @@ def draw(
     """Return the plot as u8[H, W, 3].
 
     panels: {title of a metric: {sampler: {seed: value}}}. A bar is the mean over seeds, a dashed
-    line random masks', a dotted one that of random initialisation, or of training from scratch.
+    line random masks', a dotted one that of the network without pretraining.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def draw(
             if seeds:
                 mean = statistics.fmean(seeds)
                 axes.hlines(mean, column - 0.3, column + 0.3, color=colour)
-        for other, style in (("random", "--"), ("random init", ":"), ("scratch", ":")):
+        for other, style in (("random", "--"), ("none", ":")):
             if values.get(other):
                 mean = statistics.fmean(values[other].values())
                 axes.axhline(mean, color="gray", linestyle=style, linewidth=0.8)

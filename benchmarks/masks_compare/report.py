@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.masks_compare.cells import SCRATCH, Cell, read_results
+from benchmarks.masks_compare.cells import NONE, Cell, read_results
 from benchmarks.masks_compare.plot import draw
 from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
 from maskmim import errors
@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/masks_compare.md"
 PLOT = "images/masks_compare_{}.png"
 REFERENCE = "random"
-RANDOM_INIT = "random init"
 TITLES = {"cifar10": "CIFAR-10", "tiny_imagenet": "Tiny-ImageNet"}
 
 
@@ -73,30 +72,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def by_sampler(results: Mapping[Cell, Mapping[str, Any]], data: str, metric: Metric) -> Values:
-    """Return a metric in the units of its column: {sampler: {seed: value}}.
-
-    Random initialisation is one of the samplers where it was measured, and so is training from
-    scratch.
-    """
+    """Return a metric in the units of its column: {sampler: {seed: value}}."""
     found: dict[str, dict[int, float]] = {}
     for cell, record in results.items():
-        if cell.data != data:
-            continue
-        value = record[metric.part]["metrics"].get(metric.name)
-        beside = record[metric.part].get("beside", {}).get(RANDOM_INIT, {}).get(metric.name)
-        infix = metric.name.replace("/miou", "/random_init/miou")
-        if infix != metric.name:
-            beside = record[metric.part]["metrics"].get(infix)
-        for name, each in ((cell.sampler, value), (RANDOM_INIT, beside)):
-            if each is not None:
-                found.setdefault(name, {})[cell.seed] = each * metric.scale
+        value = record[metric.part].get(metric.name)
+        if cell.data == data and value is not None:
+            found.setdefault(cell.sampler, {})[cell.seed] = value * metric.scale
     return found
 
 
 def table(results: Mapping[Cell, Mapping[str, Any]], data: str) -> str:
     """Return the rows of a data set as a Markdown table."""
     columns = {metric: by_sampler(results, data, metric) for metric in METRICS}
-    rows = [name for name in (*SAMPLERS, SCRATCH, RANDOM_INIT) if _any_value(columns, name)]
+    rows = [name for name in (*SAMPLERS, NONE) if _any_value(columns, name)]
     lines = [
         "| masks | seeds | " + " | ".join(metric.title for metric in METRICS) + " |",
         "|---|--:|" + "--:|" * len(METRICS),

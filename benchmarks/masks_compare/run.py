@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.masks_compare.cells import Cell, all_cells, commands, result_file
 from maskmim import errors
 from maskmim.files import write_atomic
-from maskmim.reporting.metrics_file import OURS, flat_metrics
+from maskmim.reporting.metrics_file import flat_metrics
 from maskmim.runtime import exits
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax")
@@ -78,7 +78,7 @@ def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
         if code != errors.DONE:
             return code
         results = json.loads((Path(arguments[3]) / "results.json").read_text(encoding="utf-8"))
-        found[part] = {"metrics": flat_metrics(results), **_beside(results)}
+        found[part] = flat_metrics(results)
     seconds = json.loads((place / "cpu_seconds.json").read_text(encoding="utf-8"))
     record = {
         "cell": cell._asdict(),
@@ -113,13 +113,6 @@ def _child_seconds() -> float:
     """Return the CPU seconds of the processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _beside(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of the untrained encoders, by their names."""
-    encoders = results.get("probes", {}).get("encoders", {})
-    others = {name: each["metrics"] for name, each in encoders.items() if name != OURS}
-    return {"beside": others} if others else {}
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks.masks_compare import report, run
 from benchmarks.masks_compare.cells import (
     CONFIG,
-    SCRATCH,
+    NONE,
     Cell,
     all_cells,
     commands,
@@ -23,6 +23,7 @@ from benchmarks.masks_compare.cells import (
 from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
 from maskmim.config import bind
 from maskmim.config.load import load
+from maskmim.reporting.metrics_file import OURS
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of
 
@@ -71,19 +72,22 @@ def test_a_cell_continues_where_it_was(monkeypatch, tmp_path):
     assert run.run_cell(cell, tmp_path, tmp_path / "runs") == 0
     assert asked[0] == asked[2] and asked[1] == asked[3]
     found = read_results(tmp_path / "results")[cell]
-    assert found["pretraining"]["metrics"] == {"knn/class/top1": 0.5}
+    assert found["pretraining"] == {"knn/class/top1": 0.5}
     assert set(found["cpu_seconds"]) == {"pretraining", "fine_tuning"}
 
 
 def write_results(workdir):
-    metrics = {run.OURS: {"metrics": {"knn/class/top1": 0.5}}}
+    metrics = {OURS: {"metrics": {"knn/class/top1": 0.5}}}
     Path(workdir).mkdir(parents=True, exist_ok=True)
     content = json.dumps({"probes": {"encoders": metrics}})
     (Path(workdir) / "results.json").write_text(content)
 
 
-def test_training_from_scratch_takes_no_weights(tmp_path):
-    made = commands(Cell("cifar10", SCRATCH, 2), tmp_path, tmp_path)
+def test_training_from_scratch_takes_no_weights_and_evaluates_the_first(tmp_path):
+    config = load(f"{CONFIG}:path=/data,untrained")
+    assert config.train.epochs * 50_000 < config.train.batch_size
+    assert config.optim.lr < np.finfo(np.float32).eps * 1e-3
+    made = commands(Cell("cifar10", NONE, 2), tmp_path, tmp_path)
     assert ",from_scratch" in made["fine_tuning"][1] and "--config.seed=2" in made["fine_tuning"]
     assert (
         ",from_scratch"
@@ -97,22 +101,17 @@ def test_cells_are_ordered_by_seed():
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
 
 
-def record(knn, beside=None):
-    part = {"metrics": {"knn/class/top1": knn}}
-    if beside is not None:
-        part["beside"] = {report.RANDOM_INIT: {"knn/class/top1": beside}}
-    return {"pretraining": part, "fine_tuning": {"metrics": {}}}
+def record(knn):
+    return {"pretraining": {"knn/class/top1": knn}, "fine_tuning": {}}
 
 
 def test_differences_are_paired_by_seed():
     green, random = (0.31, 0.35, 0.36), (0.30, 0.33, 0.37)
     results = {Cell("cifar10", "green", seed): record(value) for seed, value in enumerate(green)}
-    results |= {
-        Cell("cifar10", "random", seed): record(value, 0.2) for seed, value in enumerate(random)
-    }
+    results |= {Cell("cifar10", "random", seed): record(value) for seed, value in enumerate(random)}
+    results[Cell("cifar10", NONE, 0)] = record(0.2)
     results[Cell("tiny_imagenet", "green", 0)] = record(0.9)
     values = report.by_sampler(results, "cifar10", report.METRICS[0])
-    assert values[report.RANDOM_INIT] == {0: 20.0, 1: 20.0, 2: 20.0}
     differences = 100 * (np.array(green) - random)
     np.testing.assert_allclose(report.paired(values, "green"), differences)
     mean, error = report.mean_and_error(list(differences))
@@ -120,7 +119,7 @@ def test_differences_are_paired_by_seed():
     text = report.table(results, "cifar10")
     deviation = np.std(100 * np.array(green), ddof=1)
     assert f"| {34.0:.1f} ± {deviation:.1f} ({mean:+.1f} ± {error:.1f}) |" in text
-    assert "| random init | 3 | 20.0 ± 0.0 (-13.3 ± 2.0) |" in text
+    assert "| none | 1 | 20.0 (-10.0) |" in text
 
 
 def test_one_seed_has_no_spread():
