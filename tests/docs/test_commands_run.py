@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 # Pages of commands that a reader gives one after the other, where they exist.
 NAMES = ["tour", "data", "evaluation", "masks", "weights", "add_a_method"]
 NAMES += ["runs", "python", "export", "embed"]
+NAMES += ["finetuning", "probes", "robustness"]
 PAGES = [f"docs/{name}.md" for name in NAMES if (ROOT / f"docs/{name}.md").exists()]
 PAGES.insert(0, "README.md")
 # A few steps of a small model for configs that have no `tiny`.
