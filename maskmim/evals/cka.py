@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import jax
@@ -54,8 +55,9 @@ def cka(
     two = _readable(other, block_features(other, there, other.images.batches(images), variables))
     values = similarities(one, two)
     name = f"{workdir}, step {other.step}" if workdir else "the encoder before training"
+    short = f"{Path(workdir).resolve().name}, step {other.step}" if workdir else name
     picture = draw_similarities(
-        values, f"block, step {trained.step}", f"block of {name}", "Linear CKA of blocks"
+        values, f"block, step {trained.step}", f"block of {short}", "Linear CKA of blocks"
     )
     same = np.diagonal(values)
     listed = " ".join(f"{value:.2f}" for value in same)

@@ -15,7 +15,7 @@ from maskmim.evals.logistic import Standardised, fit, score
 from maskmim.evals.rate_sweep import check_measurable
 
 # Fits are padded to this size, or to a larger power of two, so that settings and draws share
-# compiled programs: compiling one costs as much time as hundreds of fits of this size.
+# compiled programs: compiling one takes 2 s of a CPU, a fit of this size and 192 features 0.07 s.
 LEAST_ROWS = 1024
 
 

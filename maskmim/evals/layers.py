@@ -73,13 +73,14 @@ def _table(
         {name: 100 * np.asarray(values) for name, values in found.items()},
         x="block",
         y="top-1 (%)",
-        title=f"Accuracy over the depth, best at block {numbers[best[finest]]}",
+        title=f"Accuracy over the depth, {finest} is best at block {numbers[best[finest]]}",
     )
-    text = f"best at block {numbers[best[finest]]} of {numbers[0]} to {numbers[-1]}"
+    text = f"{finest} is best at block {numbers[best[finest]]} of {numbers[0]} to {numbers[-1]}"
     yield Measured("layers", numbers[best[finest]], text, picture=picture)
     for name, values in found.items():
         listed = " ".join(f"{100 * value:.1f}" for value in values)
         top = values[best[name]]
-        yield Measured(f"layers/{name}/best", top, f"{100 * top:.1f} % of {listed} by block")
+        at = f"{100 * top:.1f} % at block {numbers[best[name]]}"
+        yield Measured(f"layers/{name}/best", top, f"{at}; by block {listed}")
         for number, value in zip(numbers, values, strict=True):
             yield Measured(f"layers/{name}/{number}", value, "")

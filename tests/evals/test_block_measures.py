@@ -81,7 +81,7 @@ def test_layers_probe_every_block_in_one_pass(trained, encoded, monkeypatch):
     assert set(values) == {"layers", "layers/kind/best", "layers/kind/0", "layers/kind/1"}
     assert values["layers/kind/best"] == max(values["layers/kind/0"], values["layers/kind/1"])
     assert found[0].picture.dtype == np.uint8 and found[0].picture.ndim == 3
-    assert values["layers"] in (0, 1) and "best at block" in found[0].text
+    assert values["layers"] in (0, 1) and "kind is best at block" in found[0].text
 
 
 def counted(batches, passes):
