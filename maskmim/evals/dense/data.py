@@ -119,15 +119,17 @@ def scene_classes(
     size: tuple[Side, Side] = (96, 128),
     names: tuple[str, ...] = EIGHT,
     seed: Seed = 0,
+    test_split: str = "test",
 ) -> MapData:
     """Return synthetic scenes with the class of the photograph that each pixel shows.
 
-    count, test_count: numbers of scenes of training and of test photographs. Other keywords are
-    those of `data.scenes.class_scenes`; names=() for all 43 classes. See `data.scenes.scenes` for
-    what may be concluded from them.
+    count, test_count: numbers of scenes of training and of test photographs.
+    test_split: of the photographs that are tested on; 'val' to choose hyperparameters by.
+    Other keywords are those of `data.scenes.class_scenes`; names=() for all 43 classes. See
+    `data.scenes.scenes` for what may be concluded from them.
     """
     given = {"size": size, "names": tuple(names), "seed": seed}
-    learnt, tested = _splits(class_scenes, count, test_count, **given)
+    learnt, tested = _splits(class_scenes, (("train", count), (test_split, test_count)), **given)
     return class_maps(train=learnt, test=tested, classes=len(names) or COARSE_CLASSES)
 
 
@@ -137,19 +139,21 @@ def scene_depth(
     test_count: PositiveInt = 96,
     size: tuple[Side, Side] = (96, 128),
     seed: Seed = 0,
+    test_split: str = "test",
 ) -> MapData:
     """Return synthetic scenes with the distance of each pixel, from 1 to 4; see `scene_classes`."""
-    learnt, tested = _splits(scenes, count, test_count, size=size, seed=seed)
+    learnt, tested = _splits(
+        scenes, (("train", count), (test_split, test_count)), size=size, seed=seed
+    )
     return amounts(train=learnt, test=tested)
 
 
 def _splits(
-    source: Callable[..., Records], count: int, test_count: int, **given: Any
+    source: Callable[..., Records], counts: tuple[tuple[str, int], ...], **given: Any
 ) -> tuple[Callable[[], Records], ...]:
-    """Return sources of scenes of training and of test photographs."""
+    """Return a source of so many scenes for each split of the photographs."""
     return tuple(
-        functools.partial(source, split=split, count=number, **given)
-        for split, number in (("train", count), ("test", test_count))
+        functools.partial(source, split=split, count=count, **given) for split, count in counts
     )
 
 

@@ -151,6 +151,8 @@ def test_scenes_are_split_by_photographs_and_declared():
         data = brick(count=3, test_count=2, size=(32, 40))
         assert len(data.train()) == 3 and len(data.test()) == 2
         assert data.train().fingerprint != data.test().fingerprint
+        chosen_by = brick(count=3, test_count=2, size=(32, 40), test_split="val")
+        assert chosen_by.test().fingerprint != data.test().fingerprint
     for names in (("Pear", "Milk"), ()):
         data = scene_classes(count=1, names=names)
         assert data.classes == len(data.train().classes) == (len(names) or 43)
