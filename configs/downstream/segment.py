@@ -116,7 +116,7 @@ def small(config: ConfigDict, tiny: bool) -> ConfigDict:
     config.input.size = (32, 32) if tiny else (96, 96)
     if tiny:
         return brick(vit_encoder, variant="nano", patch=(8, 8))
-    return brick(vit_encoder, variant="mini", patch=(12, 12))
+    return brick(vit_encoder, variant="4x128x4", patch=(12, 12))
 
 
 def maps(config: ConfigDict, choice: dict) -> tuple[int, int | None]:

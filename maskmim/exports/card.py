@@ -124,24 +124,30 @@ def _table(rows: Iterator[tuple[str, str]]) -> str:
 
 
 def _results(subject: Subject) -> str:
-    results = subject.results
-    parts = []
+    """Return what the evaluation of the run found, and later ones of other names."""
+    parts = list(_found(subject, subject.results))
+    for names, results in subject.later.items():
+        parts += [f"### {names.replace('+', ', ')}", *_found(subject, results)]
+    return "\n\n".join(parts) or "None: the run has no results.json."
+
+
+def _found(subject: Subject, results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs of the results of one evaluation."""
     if results and results.get("step") != subject.step:
-        parts.append(f"Measured at step {results.get('step')}, not at that of these weights.")
+        yield f"Measured at step {results.get('step')}, not at that of these weights."
     if results and not subject.is_evaluated:
-        parts.append("Measured with the averaged weights of the run, not with these.")
+        yield "Measured with the averaged weights of the run, not with these."
     probes = results.get("probes")
     if probes:
-        parts.append(f"```\n{probe_table(probes).strip()}\n```")
-        parts.append(_protocol(probes["protocol"]))
+        yield f"```\n{probe_table(probes).strip()}\n```"
+        yield _protocol(probes["protocol"])
     if table := stored_comparison(results):
-        parts.append(f"```\n{table}\n```")
+        yield f"```\n{table}\n```"
     for name in ("reconstruction", "measures"):
         values = results.get(name) or {}
         numbers = _numbers(values.get("metrics", values))
         if numbers:
-            parts.append(f"{name.capitalize()}: {numbers}.")
-    return "\n\n".join(parts) or "None: the run has no results.json."
+            yield f"{name.capitalize()}: {numbers}."
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,8 @@ class Subject(NamedTuple):
     is_evaluated: whether the run's evaluations, and so its results, are of these weights.
     step:    of the checkpoint.
     origin:  what the checkpoint records of its data and of what it began from.
-    results: content of results.json, {} without one.
+    results: content of results.json, {} without one. later: of the results-<names>.json beside it,
+             by names.
     does:    see `Method.does`.
     """
 
@@ -52,6 +54,7 @@ class Subject(NamedTuple):
     origin: Mapping[str, Any]
     results: Mapping[str, Any]
     does: str = "pretraining"
+    later: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @property
     def brick(self) -> str:
@@ -96,6 +99,7 @@ def read_subject(workdir: Path, weights: str | None = None) -> Subject:
         origin=trained.origin,
         results=results,
         does=method.does,
+        later=_read_later(workdir),
     )
 
 
@@ -139,6 +143,14 @@ def _weights(
     leaves = {**dict(named_leaves(params)), **copies[name]}
     whole = jax.tree.map_with_path(lambda path, _: leaves[leaf_path(path)], params)
     return {**whole, **norms}
+
+
+def _read_later(workdir: Path) -> dict[str, dict[str, Any]]:
+    """Return what later evaluations of some names found, by these names."""
+    prefix = "results-"
+    files = sorted(workdir.glob(f"{prefix}*.json"))
+    found = {file.stem.removeprefix(prefix): _read_results(file) for file in files}
+    return {names: results for names, results in found.items() if results}
 
 
 def _read_results(path: Path) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import yaml
 from maskmim.evals.report import build_results
 from maskmim.exports.card import card
 from maskmim.exports.provenance import Licence, licence_of
-from maskmim.exports.subject import Subject
+from maskmim.exports.subject import Subject, _read_later
 from maskmim.interop.initial_weights import describe
 from tests.exports.subjects import subject_of
 
 PLACE = "data.train.path=/home/someone/private"
+MIX = "mix.brick=maskmim.methods.mixing.mixup_or_cutmix"
 UNKNOWN = Licence("", "")
 BEGAN = {
     "layout": "a layout",
@@ -86,7 +87,7 @@ def test_results_of_another_step_are_said_to_be(subject):
 
 
 def test_a_run_on_labels_is_no_masked_modelling():
-    text = text_of(subject_of("finetune:tiny"))
+    text = text_of(subject_of("finetune:tiny", MIX))
     assert "of a training on labels (" in text and "| mask |" not in text
     assert "| mix | `methods.mixing.mixup_or_cutmix(" in text
     assert metadata(text)["tags"] == ["maskmim", "image-classification", "supervised"]
@@ -105,6 +106,18 @@ def test_a_run_that_was_compared_shows_the_table(subject):
     rows = [line.split() for line in text.split("\n")]
     assert ["fine-tuned", "from", "a", "50.0"] in rows and ["from", "scratch", "25.0"] in rows
     assert "private" not in text
+
+
+def test_later_evaluations_follow(subject, tmp_path):
+    later = {"cka": {"step": 5, "measures": {"metrics": {"cka": 0.75}}}, "a+b": results([0.25])}
+    for names, content in later.items():
+        (tmp_path / f"results-{names}.json").write_text(json.dumps(content))
+    (tmp_path / "results-torn.json").write_text("{")
+    read = _read_later(tmp_path)
+    text = text_of(subject, results=results([0.42]), later=read)
+    assert list(read) == ["a+b", "cka"]
+    first, second = text.index("### a, b"), text.index("### cka")
+    assert text.index("42.0") < first < text.index("25.0") < second < text.index("cka 0.75")
 
 
 def test_results_of_other_weights_are_said_to_be(subject):

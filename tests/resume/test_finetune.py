@@ -38,6 +38,13 @@ PRETRAINED = (
     "--config.evals.at_end=linear_probe",
     *COMMON,
 )
+# Everything of the recipe that draws random numbers.
+TRICKS = (
+    "--config.mix.brick=maskmim.methods.mixing.mixup_or_cutmix",
+    "--config.erase.brick=maskmim.methods.erasing.random_erasing",
+    "--config.data.augment.brick=maskmim.data.rand_augment.rand_augment_crop_flip",
+    "--config.model.drop_path=0.1",
+)
 # The encoder begins to move in the middle.
 LATE = (
     "--config.optim.brick=maskmim.optim.frozen_until",
@@ -61,6 +68,7 @@ def finished(tmp_path_factory):
     flags = (
         f"--config=finetune:begin={folder / 'a'},tiny",
         *COMMON,
+        *TRICKS,
         "--config.checkpoint.every_epochs=0.1",
         "--config.checkpoint.keep_latest=9",
     )
@@ -93,9 +101,12 @@ def assert_equal(one, other):
 def test_the_table_has_all_rows(finished):
     folder, _ = finished
     stored = json.loads((folder / "b" / "results.json").read_text())
-    titles = list(stored["comparison"]["top1"])
-    assert titles[0] == "fine-tuned from a" and titles[1] == "from scratch"
-    assert titles[2] == f"linear probe of a, step {STEPS}" and len(titles) == 4
+    probes = ("raw pixels", "colour histogram", "a random init of its network", f"a, step {STEPS}")
+    assert list(stored["comparison"]["top1"]) == [
+        "fine-tuned from a",
+        "from scratch",
+        *(f"linear probe of {each}" for each in probes),
+    ]
     assert all(0 <= row["fine"] <= 1 for row in stored["comparison"]["top1"].values())
     twin = load_config(folder / "b" / "from_scratch")
     assert twin.begin.workdir == "" and twin.optim.decay == 1.0
