@@ -90,11 +90,9 @@ axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# In the stored run the twin is as good: 19.8 and 21.1 % right, where chance alone moves each number by 1.6 points
-# (standard error, 621 photographs). So this shows that the pieces work, and no gain from pretraining: four epochs of
-# pretraining and one of fine-tuning are too few for one, at a smaller size than that of the pretraining. Each row is one
-# run; another `--config.seed` changes it too. For a comparison drop the flags above and give `quickstart` and `finetune`
-# their full lengths.
+# In the stored run the twin is behind, 43.0 to 48.8 % right, where chance alone moves each number by 2.0 points (standard
+# error, 621 photographs). Each row is one run; another `--config.seed` changes it too. docs/finetuning.md has the full
+# lengths, with three seeds.
 #
 # ## Predictions
 #

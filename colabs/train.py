@@ -137,6 +137,6 @@ print(model)
 #
 # - `mask=red`, `blue`, `purple`, `white`, `random` after the colon: see [masks.ipynb](masks.ipynb). Give each run a work
 #   directory of its own; `python -m maskmim.runs --compare all.png runs/*` draws them together.
-# - `epochs=30` and no flags is the quickstart, with kNN and linear probes at the end, in about ten minutes on two cores.
+# - `epochs=30` and no flags is the quickstart, with kNN and linear probes at the end, in about five minutes on two cores.
 # - Your photographs: `--config folder:/data/photos,size=224,variant=S`.
 # - The published recipes are in `configs/`: `--config mae:variant=B/16`, `colormae`, `videomae`, ...
