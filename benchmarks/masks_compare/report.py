@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return errors.DONE
     page = PAGE.read_text(encoding="utf-8")
     for data, text in texts.items():
-        page = replaced(page, data, text)
+        page = replaced(page, data, f"![{TITLES[data]}]({PLOT.format(data)})\n\n{text}")
         values = {metric.title: by_sampler(results, data, metric) for metric in METRICS}
         save_png(ROOT / "docs" / PLOT.format(data), draw(values, TITLES[data], [*SAMPLERS]))
     write_atomic(PAGE, page)
@@ -127,7 +127,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 def replaced(page: str, data: str, text: str) -> str:
-    """Return a page with the table of a data set between its two comments replaced."""
+    """Return a page with what stands between the two comments of a data set replaced."""
     block = re.compile(rf"(<!-- {data} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not block.search(page):
         raise errors.UserError(f"{PAGE} has no place for {data}: <!-- {data} --> ... <!-- end -->")

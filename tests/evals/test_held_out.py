@@ -144,9 +144,9 @@ def test_the_accuracy_of_the_methods_own_classifier(method, variables):
     head = params["classify"]
     logits = np.asarray(encoded.tokens.mean(axis=1)) @ head["kernel"] + head["bias"]
     expected = np.mean(np.argmax(logits, -1) == np.arange(COUNT) % 2)
-    found = {each.name: each.value for each in label_accuracy(given, labels="kind")}
-    error = np.sqrt(expected * (1 - expected) / COUNT)
-    wanted = {"label_accuracy/kind": expected, "label_accuracy/kind/standard_error": error}
+    found = {each.name: float(each.value) for each in label_accuracy(given, labels="kind")}
+    error = float(np.sqrt(expected * (1 - expected) / COUNT))
+    wanted = {"label_accuracy/kind": float(expected), "label_accuracy/kind/standard_error": error}
     assert found == pytest.approx(wanted)
     with pytest.raises(Unsuitable, match="'clasify', but classify"):
         next(label_accuracy(given, labels="kind", call="clasify"))
