@@ -14,8 +14,8 @@ RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 # In place of a sampler: the network without pretraining, evaluated and fine-tuned alike.
 NONE = "none"
-# Epochs of fine-tuning over the images of pretraining: 25,000 and 20,000 images in all.
-FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 1.0}
+# Epochs of fine-tuning over the images of pretraining: 25,000 and 60,000 images in all.
+FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 3.0}
 
 
 class Cell(NamedTuple):
