@@ -18,8 +18,9 @@ scenes.
 
 The encoder, its size of pictures and their statistics are those of the run. AdamW, crops of 25 to
 100 % of a picture and flips, cross-entropy on every pixel of a class; the encoder learns at a tenth
-of the head's rate, that of a small network at a half of a higher one. The recipe is ours; MAE's for ADE20K (arXiv 2111.06377, appendix A.4: UPerNet,
-100 epochs, batch size 16, layer-wise decay) has a network of relative positions that is not here.
+of the head's rate, that of a small network at a half of a higher one. The recipe is ours; MAE's for
+ADE20K (arXiv 2111.06377, appendix A.4: UPerNet, 100 epochs, batch size 16, layer-wise decay) has a
+network of relative positions that is not here.
 """
 
 from pathlib import Path
