@@ -21,9 +21,9 @@ from maskmim.runtime import processes
 KEY = "compare"
 COMPARISON = "comparison"
 ACCURACY, PROBE = "label_accuracy/", "linear"
-KINDS = ("top1", "top5", "errors")
+KINDS = ("top1", "top5", "standard_errors")
 # By what stands behind the set of labels in the name of a metric of `label_accuracy`.
-OF_METRIC = {"": "top1", "top5": "top5", "standard_error": "errors"}
+OF_METRIC = {"": "top1", "top5": "top5", "standard_error": "standard_errors"}
 CELL = 14
 # Where a number differs from another by chance alone, which one run does not show.
 CAVEAT = "Each row is one run; repeat with other values of config.seed before trusting a difference"
@@ -32,13 +32,13 @@ CAVEAT = "Each row is one run; repeat with other values of config.seed before tr
 class Row(NamedTuple):
     """A line of the comparison: what it is, and shares of right test images by set of labels.
 
-    errors: standard errors of top1 over the test images.
+    standard_errors: of top1, over the test images.
     """
 
     title: str
     top1: dict[str, float]
     top5: dict[str, float]
-    errors: dict[str, float]
+    standard_errors: dict[str, float]
 
 
 def compared_runs(config: ConfigDict) -> dict[str, ConfigDict]:
@@ -114,7 +114,8 @@ def _cell(row: Row, name: str, kind: str) -> str:
     share = getattr(row, kind)
     if name not in share:
         return "-"
-    error = row.errors[name] if kind == "top1" and name in row.errors else None
+    known = kind == "top1" and name in row.standard_errors
+    error = row.standard_errors[name] if known else None
     return f"{100 * share[name]:.1f}" + (f" ± {100 * error:.1f}" if error is not None else "")
 
 
@@ -133,7 +134,8 @@ def _own_row(title: str, results: Mapping[str, Any]) -> Row:
     for name, value in flat_metrics(results).items():
         if name.startswith(ACCURACY) and value is not None:
             labels, _, kind = name.removeprefix(ACCURACY).partition("/")
-            found[OF_METRIC[kind]][labels] = value
+            if kind in OF_METRIC:
+                found[OF_METRIC[kind]][labels] = value
     return Row(title, **found)
 
 
