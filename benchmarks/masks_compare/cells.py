@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
+from maskmim.config.load import load
+from maskmim.errors import UserError
 
 CONFIG = Path(__file__).parent / "pretraining.py"
 RESULTS = Path(__file__).parent / "results"
@@ -16,6 +19,9 @@ SEEDS = (0, 1, 2)
 NONE = "none"
 # Epochs of fine-tuning over the images of pretraining: 25,000 and 60,000 images in all.
 FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 3.0}
+
+# Sections of the pretraining that are equal in all cells and decide the numbers.
+SHARED = ("input", "model", "train", "optim", "schedule", "objectives")
 
 
 class Cell(NamedTuple):
@@ -57,16 +63,33 @@ def commands(cell: Cell, images: Path, workdir: Path) -> dict[str, list[str]]:
     }
 
 
+def protocol(data: str) -> str:
+    """Return a digest of what all cells of a data set share and what decides their numbers."""
+    config = load(f"{CONFIG}:data={data},path=.").to_dict()
+    shared = [config[section] for section in SHARED]
+    text = json.dumps([*shared, FINE_TUNING[data]], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def result_file(cell: Cell, results: Path = RESULTS) -> Path:
     """Return where the results of a cell are kept."""
     return results / f"{cell.name}.json"
 
 
 def read_results(results: Path = RESULTS) -> dict[Cell, Mapping[str, Any]]:
-    """Return the results of all cells that are complete."""
+    """Return the results of all cells that are complete.
+
+    Raises UserError for one of another protocol, which would be compared with these.
+    """
     files = {cell: result_file(cell, results) for cell in all_cells()}
-    return {
+    found = {
         cell: json.loads(file.read_text(encoding="utf-8"))
         for cell, file in files.items()
         if file.is_file()
     }
+    for cell, record in found.items():
+        if record["protocol"] != protocol(cell.data):
+            raise UserError(
+                f"{files[cell]} is of another protocol: delete it and run the cell again"
+            )
+    return found

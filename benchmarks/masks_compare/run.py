@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.masks_compare.cells import Cell, all_cells, commands, result_file
+from benchmarks.masks_compare.cells import Cell, all_cells, commands, protocol, result_file
 from maskmim import errors
 from maskmim.files import write_atomic
 from maskmim.reporting.metrics_file import flat_metrics
@@ -82,6 +82,7 @@ def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
     seconds = json.loads((place / "cpu_seconds.json").read_text(encoding="utf-8"))
     record = {
         "cell": cell._asdict(),
+        "protocol": protocol(cell.data),
         **found,
         "cpu_seconds": seconds,
         "cores": len(os.sched_getaffinity(0)),

@@ -17,12 +17,14 @@ from benchmarks.masks_compare.cells import (
     Cell,
     all_cells,
     commands,
+    protocol,
     read_results,
     result_file,
 )
 from benchmarks.masks_compare.pretraining import DATA, SAMPLERS
 from maskmim.config import bind
 from maskmim.config.load import load
+from maskmim.errors import UserError
 from maskmim.reporting.metrics_file import OURS
 from maskmim.types import Randomness
 from tests.masks.sampling import context_of
@@ -134,3 +136,16 @@ def test_the_page_has_the_tables_of_the_stored_results():
         if any(cell.data == data for cell in results):
             assert report.table(results, data) in page
             assert report.PLOT.format(data) in page
+
+
+def test_results_of_another_protocol_are_refused(tmp_path):
+    cell = Cell("cifar10", "red", 0)
+    file = result_file(cell, tmp_path)
+    file.parent.mkdir(parents=True)
+    for data, digest in (("cifar10", protocol("cifar10")), ("tiny", protocol("tiny_imagenet"))):
+        file.write_text(json.dumps({"protocol": digest}))
+        if data == cell.data:
+            assert list(read_results(tmp_path)) == [cell]
+        else:
+            with pytest.raises(UserError, match="another protocol"):
+                read_results(tmp_path)
