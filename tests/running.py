@@ -66,3 +66,17 @@ def start(module: str, *arguments: str, output: Path) -> subprocess.Popen:
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
+
+
+def run_on_eight_devices(script: str, *, seconds: float) -> str:
+    """Run a script in a process with eight CPU devices; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(**as_tests("--xla_force_host_platform_device_count=8")),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.running import as_tests, environment
+from tests.running import run_on_eight_devices
 
 SCRIPT = """
 from functools import partial
@@ -62,13 +59,5 @@ print("same on eight devices")
 
 @pytest.mark.full
 def test_eight_devices_give_the_results_of_one():
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=environment(**as_tests(flags)),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "same on eight devices" in done.stdout
+    printed = run_on_eight_devices(SCRIPT, seconds=240)
+    assert "same on eight devices" in printed
