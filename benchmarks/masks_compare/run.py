@@ -20,13 +20,14 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from benchmarks.masks_compare.cells import Cell, all_cells, commands, protocol, result_file
 from maskmim import errors
@@ -101,13 +102,23 @@ def timed_run(arguments: Sequence[str], file: Path, part: str) -> int:
     log = file.with_name(f"{part}.log")
     with log.open("a", encoding="utf-8") as stream:
         command = [sys.executable, "-m", "maskmim.train", *arguments]
-        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
+        code = _run_and_stop_with_it(command, stream)
     seconds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     seconds[part] = round(seconds.get(part, 0.0) + _child_seconds() - before, 1)
     write_atomic(file, json.dumps(seconds))
     if code not in (errors.DONE, errors.SAVED):
         print(f"see the end of {log}", file=sys.stderr)
     return code
+
+
+def _run_and_stop_with_it(command: Sequence[str], output: TextIO) -> int:
+    """Run a command and return its code; a SIGTERM of this process goes on to it, and it saves."""
+    child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _child_seconds() -> float:
