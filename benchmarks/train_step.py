@@ -1,30 +1,44 @@
-"""Images/s of our MAE train step and of transformers' ViTMAE in torch, in one run.
+"""Time of our MAE train step and of transformers' ViTMAE in torch, in one run.
 
-  python -m benchmarks.train_step --variant S --batch 16
+  python -m benchmarks.train_step --variant S --batch 16 --cores 1
+  python -m benchmarks.train_step --variant 4x128x4 --decoder 1x96x3 --size 96 --patch 12 --batch 64
   python -m benchmarks.train_step --variant B --batch 256 --dtype bfloat16      (on a GPU)
 
-Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, at 224 px,
-patch 16, on uint8 images in memory. They take turns, so that load on the machine affects both;
-figures are medians over the turns. FLOPs are XLA's count of our loss and gradient. --no-compile
-leaves torch.compile out, which takes minutes to warm up on a CPU.
+Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, on uint8
+images in memory. They take turns, so that load on the machine affects both; figures are medians
+over the turns. CPU seconds are those of the process, all threads. FLOPs are XLA's count of our loss
+and gradient. --no-compile leaves torch.compile out, which takes minutes to warm up on a CPU.
+--operations prints where the time of our step goes. Freed memory is kept, for both, as in training;
+a MALLOC_ variable in the environment prevents it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from benchmarks.operations import time_by_kind
 from maskmim.config.bricks import brick
 from maskmim.config.defaults import base
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.models.vit import variant
 from maskmim.planning import cost
+from maskmim.runtime.allocator import keep_freed_memory
 from maskmim.training.build import assemble, init_sharded, jitted_step
+
+
+class Turn(NamedTuple):
+    """Seconds of one step in a turn: on the clock, and of processors."""
+
+    wall: float
+    cpu: float
 
 
 def maskmim_step(
@@ -32,10 +46,15 @@ def maskmim_step(
 ) -> tuple[Callable[[], None], float]:
     """Return a function that runs one step and waits for it, and the GFLOP per image."""
     config = base()
-    config.input.size = (224, 224)
+    depth, width, heads = map(int, options.decoder.split("x"))
+    config.input.size = (options.size, options.size)
     config.model = brick(
         "maskmim.models.masked_vit.vit_mae",
         variant=options.variant,
+        patch=(options.patch, options.patch),
+        decoder_depth=depth,
+        decoder_width=width,
+        decoder_heads=heads,
         compute=brick("maskmim.models.layers.compute.compute", dtype=options.dtype),
     )
     config.train.batch_size = options.batch
@@ -60,12 +79,19 @@ def transformers_step(
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     size = variant(options.variant)
+    depth, width, heads = map(int, options.decoder.split("x"))
     model = ViTMAEForPreTraining(
         ViTMAEConfig(
             hidden_size=size.width,
             num_hidden_layers=size.depth,
             num_attention_heads=size.heads,
             intermediate_size=size.hidden,
+            decoder_hidden_size=width,
+            decoder_num_hidden_layers=depth,
+            decoder_num_attention_heads=heads,
+            decoder_intermediate_size=4 * width,
+            image_size=options.size,
+            patch_size=options.patch,
             layer_norm_eps=1e-6,
             norm_pix_loss=True,
         )
@@ -91,60 +117,104 @@ def transformers_step(
     return run
 
 
-def take_turns(contestants: dict[str, Callable[[], None]], turns: int, steps: int) -> dict:
-    """Return {name: seconds per step of each turn}, after two steps of warm-up each."""
+def take_turns(
+    contestants: dict[str, Callable[[], None]], turns: int, steps: int
+) -> dict[str, list[Turn]]:
+    """Return {name: turns}, after three steps of warm-up each."""
     for run in contestants.values():
-        run()
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+        for _ in range(3):
+            run()
+    taken: dict[str, list[Turn]] = {name: [] for name in contestants}
     for _ in range(turns):
         for name, run in contestants.items():
-            began = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(steps):
                 run()
-            seconds[name].append((time.perf_counter() - began) / steps)
-    return seconds
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            taken[name].append(Turn(*(seconds / steps for seconds in spent)))
+    return taken
 
 
 def main() -> None:
     """Run the benchmark and print its table."""
+    options = _options()
+    keep_freed_memory()
+    if options.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    shape = options.batch, options.size, options.size, 3
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    run, gflop = maskmim_step(options, images)
+    contestants = {"maskmim (XLA)": run}
+    if not options.alone:
+        import torch
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        eager = transformers_step(options, images, compiled=False)
+        contestants["transformers, eager"] = eager
+    if not (options.alone or options.no_compile):
+        compiled = transformers_step(options, images, compiled=True)
+        contestants["transformers, torch.compile"] = compiled
+    print_table(options, take_turns(contestants, options.turns, options.steps), gflop)
+    if options.operations:
+        print_operations(run, options)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--variant", default="S")
+    parser.add_argument("--decoder", default="8x512x16", help="depth x width x heads")
+    parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    parser.add_argument("--patch", type=int, default=16, help="side of a patch in pixels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--cores", type=int, default=0, help="use the first N only")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    options = parser.parse_args()
-    images = np.random.default_rng(0).integers(0, 256, (options.batch, 224, 224, 3), np.uint8)
-    run, gflop = maskmim_step(options, images)
-    contestants = {
-        "maskmim (XLA)": run,
-        "transformers, eager": transformers_step(options, images, compiled=False),
-    }
-    if not options.no_compile:
-        compiled = transformers_step(options, images, compiled=True)
-        contestants["transformers, torch.compile"] = compiled
-    seconds = take_turns(contestants, options.turns, options.steps)
-    print_table(options, seconds, gflop)
+    parser.add_argument("--alone", action="store_true", help="leave torch out")
+    parser.add_argument("--operations", action="store_true", help="show where our time goes")
+    return parser.parse_args()
 
 
-def print_table(options: argparse.Namespace, seconds: dict[str, list[float]], gflop: float) -> None:
-    """Print medians, and ratios to ours turn by turn."""
-    ours = next(iter(seconds.values()))
+def print_table(options: argparse.Namespace, taken: dict[str, list[Turn]], gflop: float) -> None:
+    """Print medians, and what others take of ours, turn by turn."""
+    ours = next(iter(taken.values()))
     print(
-        f"ViT-{options.variant}/16, 224 px, batch {options.batch}, {options.dtype}, "
-        f"{jax.devices()[0].device_kind}, medians of {options.turns} turns"
+        f"ViT {options.variant}, patch {options.patch}, decoder {options.decoder}, "
+        f"{options.size} px, batch {options.batch}, {options.dtype}, "
+        f"{jax.devices()[0].device_kind}, cores {len(os.sched_getaffinity(0))}, "
+        f"medians of {options.turns} turns"
     )
-    print(f"{gflop:.1f} GFLOP per image (loss and gradient, XLA's count)\n")
-    print(f"{'':<30}{'img/s':>8}{'GFLOP/s':>10}{'speed, ours / theirs':>24}")
-    for name, times in seconds.items():
-        rate = options.batch / statistics.median(times)
-        ratios = [other / own for other, own in zip(times, ours, strict=True)]
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{name:<30}{rate:>8.1f}{rate * gflop:>10.0f}{ratio:>24}")
+    print(f"{gflop:.3g} GFLOP per image (loss and gradient, XLA's count)\n")
+    print(
+        f"{'':<29}{'img/s':>8}{'GFLOP/s':>9}{'CPU ms/img':>12}"
+        f"{'time, theirs / ours':>23}{'CPU, theirs / ours':>23}"
+    )
+    for name, turns in taken.items():
+        rate = options.batch / statistics.median(turn.wall for turn in turns)
+        cpu = 1e3 * statistics.median(turn.cpu for turn in turns) / options.batch
+        pairs = list(zip(turns, ours, strict=True))
+        wall_ratio = _median_and_range([theirs.wall / own.wall for theirs, own in pairs])
+        cpu_ratio = _median_and_range([theirs.cpu / own.cpu for theirs, own in pairs])
+        print(
+            f"{name:<29}{rate:>8.1f}{rate * gflop:>9.0f}{cpu:>12.2f}{wall_ratio:>23}{cpu_ratio:>23}"
+        )
+
+
+def _median_and_range(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def print_operations(run: Callable[[], None], options: argparse.Namespace) -> None:
+    """Print the share of each kind of operation in our step, and its time per image."""
+    seconds = time_by_kind(run, options.steps)
+    whole = sum(seconds.values())
+    print(f"\n{'kind of operation':<29}{'ms/img':>8}{'share':>8}")
+    for kind, value in sorted(seconds.items(), key=lambda item: -item[1]):
+        per_image = 1e3 * value / options.steps / options.batch
+        print(f"{kind:<29}{per_image:>8.3f}{value / whole:>8.1%}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from maskmim import errors
 from maskmim.config.command_line import command_line
 from maskmim.config.parse import ConfigError
 from maskmim.imagenet import TRAIN_IMAGES
-from maskmim.models.layers.attention import assume_accelerators
+from maskmim.models.layers.machine import assume_accelerators
 from maskmim.planning import batches, compiled, cost, feeding, report, roofline, summary
 from maskmim.planning.topology import Topology, load_topology, topology_help
 from maskmim.reporting.progress import format_rows

@@ -16,7 +16,7 @@ from maskmim.checkpoints.load_run import TrainedRun, load_trained
 from maskmim.config.bricks import public_path, resolve
 from maskmim.errors import UserError
 from maskmim.interop.source import averages
-from maskmim.models.layers.attention import assume_accelerators
+from maskmim.models.layers.machine import assume_accelerators
 from maskmim.training.build import build_method
 from maskmim.tree_paths import leaf_path, named_leaves
 from maskmim.types import Method, Net, Spec, Tree

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Attention, Dtype, Norm, scan_blocks, xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.init import small_normal
 from maskmim.models.vit import Size
@@ -30,8 +31,8 @@ class QuickMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
-        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
-        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        up = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
         return down(quick_gelu(up(x)))
 
 
@@ -80,7 +81,7 @@ class ClipEncoder(BaseEncoder):
         randomness: Randomness | None,
     ) -> Encoded:
         width, length = self.size.width, self.grid[0] * self.grid[1]
-        embed = nn.Dense(width, use_bias=False, kernel_init=xavier, dtype=self.dtype, name="embed")
+        embed = Dense(width, use_bias=False, kernel_init=xavier, dtype=self.dtype, name="embed")
         first = self.param("class_token", small_normal, (1, 1, width))
         positions = self.param("positions", small_normal, (length, width)).astype(self.dtype)
         x = embed(patches.astype(self.dtype)) + positions

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm, scan_blocks
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.encoder import BaseEncoder, Part
 from maskmim.models.layers.errors import check_blocks, unknown_variant
 from maskmim.models.layers.patches import gather, unpatchify, upsample_tokens
@@ -105,10 +106,10 @@ class GrnMlp(nn.Module):
     def __call__(self, x: Array, seen: Array | None) -> Array:
         """Map [B, h, w, D] -> [B, h, w, D]."""
         width = x.shape[-1]
-        hidden = nn.Dense(MLP * width, kernel_init=small_truncated, dtype=self.dtype, name="up")(x)
+        hidden = Dense(MLP * width, kernel_init=small_truncated, dtype=self.dtype, name="up")(x)
         hidden = nn.gelu(hidden, approximate=False)
         hidden = GlobalResponseNorm(self.dtype, name="grn")(hidden, seen)
-        return nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="down")(hidden)
+        return Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="down")(hidden)
 
 
 class Block(nn.Module):

@@ -18,6 +18,7 @@ from flax import linen as nn
 from maskmim.config.ranges import PositiveInt
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array, Spec, Tree
 
@@ -83,8 +84,8 @@ class Discriminator(nn.Module):
             x = Block(width, name=f"block{place}")(x)
         last = self.widths[-1]
         x = leaky_relu(conv(last, name="conv_out")(x)).reshape(len(x), -1)
-        x = leaky_relu(nn.Dense(last, kernel_init=xavier, name="dense")(x))
-        return nn.Dense(1, kernel_init=xavier, name="dense_out")(x)[:, 0]
+        x = leaky_relu(Dense(last, kernel_init=xavier, name="dense")(x))
+        return Dense(1, kernel_init=xavier, name="dense_out")(x)[:, 0]
 
 
 def leaky_relu(x: Array) -> Array:

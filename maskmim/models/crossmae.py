@@ -15,6 +15,7 @@ from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scan_blocks, xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import DenseGeneral
 from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import sincos
@@ -38,7 +39,7 @@ class CrossAttention(nn.Module):
         """Map queries [B, P, W] and what they read, [B, n, D], to [B, P, W]."""
         width = x.shape[-1]
         size = width // self.heads
-        dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
+        dense = partial(DenseGeneral, kernel_init=xavier, dtype=self.dtype)
         query = jnp.moveaxis(dense((self.heads, size), name="query")(x), 1, 2)
         kv = dense((2, self.heads, size), name="kv")(seen)
         key, value = jnp.moveaxis(kv, (2, 3), (0, 2))

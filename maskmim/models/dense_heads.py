@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.training.sharding import Rules, transformer
 from maskmim.types import Array, LearnedFunction, Tree
@@ -45,7 +46,7 @@ class Linear(nn.Module):
         """Map f32[B, h, w, D] each, on the grid of the first -> f32[B, h, w, outputs]."""
         grid = maps[0].shape[1:3]
         joined = jnp.concatenate([resized(each, grid) for each in maps], axis=-1)
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.normal(0.01))(joined)
+        return Dense(self.outputs, kernel_init=nn.initializers.normal(0.01))(joined)
 
 
 def linear(shapes: Shapes, outputs: int) -> LearnedFunction:

@@ -16,6 +16,7 @@ from maskmim.models.convnext import (
 )
 from maskmim.models.layers import constraints
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.encoder import Part
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
@@ -44,7 +45,7 @@ class FcmaeDecoder(Part):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
         width, length = self.width, math.prod(self.grid)
-        embed = nn.Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
+        embed = Dense(width, kernel_init=small_truncated, dtype=self.dtype, name="embed")
         seen = constraints.constrain_examples(embed(encoded.tokens))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         tokens = scatter_tokens(filling, seen, mask.visible, length)

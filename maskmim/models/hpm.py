@@ -14,6 +14,7 @@ from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.posembed import sincos
 from maskmim.models.mae_decoder import decode_predicted, fill_grid
 from maskmim.models.net import picture_net, token_grid
@@ -52,7 +53,7 @@ class TwoDecoders(Stack):
     def _decode(self, x: Array, prefix: int, mask: Mask, name: str, head: str) -> Array:
         """Run one decoder: blocks, norm and head on the predicted tokens, f32[B, P, values]."""
         x = decode_predicted(self, x, prefix, mask, name)
-        dense = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
+        dense = Dense(self.values, kernel_init=xavier, dtype=self.dtype, name=head)
         return constraints.constrain_outputs(dense(x)).astype(jnp.float32)
 
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Norm, xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.heads import dense_heads
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import fixed_positions
@@ -61,7 +62,7 @@ def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, 
     fills all other places.
     """
     width = decoder.size.width
-    embed = nn.Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
+    embed = Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
     prefix = embed(constraints.constrain_examples(encoded.prefix))
     seen = constraints.embed_tokens(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)

@@ -23,6 +23,7 @@ from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Mlp, Norm, ReadingAttention, xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.init import small_normal, with_init
 from maskmim.models.layers.posembed import sincos_rows_first
@@ -70,13 +71,13 @@ class StreamDecoder(Stack):
         mlp = Mlp(self.size.hidden, self.dtype, name="mlp")
         x = constraints.constrain_tokens(x + mlp(norm(name="norm")(x)))
         x, _ = make_blocks(self)(x)
-        head = nn.Dense(self.values, kernel_init=xavier, dtype=self.dtype, name="head_values")
+        head = Dense(self.values, kernel_init=xavier, dtype=self.dtype, name="head_values")
         return constraints.constrain_outputs(head(x)).astype(jnp.float32)
 
     def _queries_and_context(self, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
         """Return queries [B, N_s, W] and what they read, [B, K + R, W], the prefix last."""
         width = self.size.width
-        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        embed = Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
         seen = constraints.embed_tokens(embed, encoded.tokens.astype(self.dtype))
         prefix = embed(constraints.constrain_examples(encoded.prefix.astype(self.dtype)))
         token = self.param("mask_token", nn.initializers.zeros, (1, 1, width))

@@ -24,6 +24,7 @@ from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm, scale_branch, scan_blocks, with_remat
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import BaseEncoder, Part
 from maskmim.models.layers.errors import ModelError, unknown_variant
@@ -98,8 +99,8 @@ class WideningMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, width]."""
-        up = nn.Dense(self.hidden, kernel_init=small_normal, dtype=self.dtype, name="up")
-        down = nn.Dense(self.width, kernel_init=small_normal, dtype=self.dtype, name="down")
+        up = Dense(self.hidden, kernel_init=small_normal, dtype=self.dtype, name="up")
+        down = Dense(self.width, kernel_init=small_normal, dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=False))
 
 
@@ -133,7 +134,7 @@ class MvitBlock(nn.Module):
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         branch = WideningMlp(4 * shape.width, shape.after, self.dtype, name="mlp")(y)
         if shape.after != shape.width:
-            x = nn.Dense(shape.after, kernel_init=small_normal, dtype=self.dtype, name="skip")(y)
+            x = Dense(shape.after, kernel_init=small_normal, dtype=self.dtype, name="skip")(y)
         return constraints.constrain_examples(x + scale_branch(branch, keep, 1)), None
 
 

@@ -13,6 +13,7 @@ from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.init import draw_normal, with_init
 from maskmim.models.layers.patches import gather
 from maskmim.models.net import picture_net, token_grid
@@ -66,8 +67,8 @@ class ProjectionHead(nn.Module):
         tokens = gather(encoded.tokens, mask.predict)
         x = constraints.constrain_tokens(constraints.concat_tokens(encoded.prefix[:, :1], tokens))
         for name in ("first", "second"):
-            x = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
-        x = nn.Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)
+            x = nn.gelu(Dense(self.hidden, dtype=self.dtype, name=name)(x), approximate=False)
+        x = Dense(self.bottleneck, dtype=self.dtype, name="down")(x).astype(jnp.float32)
         x = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
         logits = WeightNormed(self.values, self.dtype, name="last")(x)
         return {"class": logits[:, :1], "tokens": logits[:, 1:]}

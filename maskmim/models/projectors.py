@@ -12,6 +12,7 @@ from maskmim.config.ranges import DtypeName, Limits, PositiveInt
 from maskmim.models.layers import constraints
 from maskmim.models.layers.batch_norm import BatchNorm
 from maskmim.models.layers.blocks import Dtype, xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array, LearnedFunction, Tree
 
@@ -43,7 +44,7 @@ class Mlp(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Map [..., D] to f32[..., widths[-1]]."""
         for number, width in enumerate(self.widths):
-            dense = nn.Dense(
+            dense = Dense(
                 width,
                 use_bias=self.biases,
                 kernel_init=xavier,

@@ -14,6 +14,7 @@ from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, scan_blocks
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import UniformEncoder
 from maskmim.models.layers.init import (
@@ -71,7 +72,7 @@ class RelativeEncoder(UniformEncoder):
         self, patches: Array, visible: Array | None, hidden: Array | None
     ) -> tuple[Array, Array]:
         width = self.size.width
-        embed = nn.Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
+        embed = Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
         tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
         # SimMIM truncates the mask embedding's distribution at one standard deviation.
         filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)

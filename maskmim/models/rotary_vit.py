@@ -23,6 +23,7 @@ from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend, first_token_attention
 from maskmim.models.layers.blocks import Dtype, scale_branch, scan_blocks, xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense, DenseGeneral
 from maskmim.models.layers.encoder import UniformEncoder
 from maskmim.models.layers.heads import describe_heads
 from maskmim.models.layers.init import draw_normal, small_normal, with_init
@@ -64,7 +65,7 @@ class RotaryAttention(nn.Module):
         at, seen_at: angles of both, f32[B, 1, P, size] and f32[B, 1, n, size].
         """
         width = x.shape[-1]
-        dense = partial(nn.DenseGeneral, use_bias=False, kernel_init=xavier, dtype=self.dtype)
+        dense = partial(DenseGeneral, use_bias=False, kernel_init=xavier, dtype=self.dtype)
         shape = self.heads, width // self.heads
         query = rotate(jnp.moveaxis(dense(shape, name="query")(x), 1, 2), at)
         key = rotate(jnp.moveaxis(dense(shape, name="key")(seen), 1, 2), seen_at)
@@ -84,7 +85,7 @@ class PlainMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
-        dense = partial(nn.Dense, use_bias=False, kernel_init=xavier, dtype=self.dtype)
+        dense = partial(Dense, use_bias=False, kernel_init=xavier, dtype=self.dtype)
         hidden = nn.gelu(dense(self.hidden, name="up")(x), approximate=False)
         return dense(x.shape[-1], name="down")(hidden)
 
@@ -137,7 +138,7 @@ class RotaryEncoder(UniformEncoder, Stack):
     ) -> tuple[Array, Array]:
         if visible is not None:
             patches = constraints.constrain_examples(gather(patches, visible))
-        embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        embed = Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
         tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
         shape = 1, self.registers, self.size.width
         registers = self.param("registers", small_normal, shape).astype(self.dtype)

@@ -16,6 +16,7 @@ from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend, attention_scores
 from maskmim.models.layers.blocks import Dtype, Norm, scan_blocks, xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense, DenseGeneral
 from maskmim.models.layers.dropout import drop, for_blocks
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads, describe_heads, head_widths
@@ -51,7 +52,7 @@ class DroppingAttention(nn.Module):
         """Map queries [B, n, D] and what they read, [B, m, D], to [B, n, D]."""
         width = x.shape[-1]
         size = width // self.heads
-        dense = partial(nn.DenseGeneral, dtype=self.dtype)
+        dense = partial(DenseGeneral, dtype=self.dtype)
         query = dense((self.heads, size), kernel_init=third_of_xavier(1), name="query")(x)
         kv = dense((2, self.heads, size), kernel_init=third_of_xavier(2), name="kv")(seen)
         key, value = jnp.moveaxis(kv, (2, 3), (0, 2))
@@ -80,8 +81,8 @@ class DroppingMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array, randomness: Randomness | None) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
-        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
-        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        up = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
         return down(drop(nn.gelu(up(x), approximate=False), randomness, "hidden", rate=self.rate))
 
 
@@ -145,7 +146,7 @@ class SiameseDecoder(Stack):
     ) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from a view, its mask and the memory f32[B, m, D]."""
         width, prefix = self.size.width, encoded.prefix.shape[1]
-        embed = nn.Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        embed = Dense(width, kernel_init=xavier, dtype=self.dtype, name="embed")
         x = self._fill(encoded, mask, embed)
         memory = constraints.embed_tokens(embed, self._memory(encoded))
         x, _ = self._blocks()(
@@ -156,7 +157,7 @@ class SiameseDecoder(Stack):
         x = Norm(self.epsilon, self.dtype, name="norm")(x)
         return dense_heads(self.heads, x, self.dtype)
 
-    def _fill(self, encoded: Encoded, mask: Mask, embed: nn.Dense) -> Array:
+    def _fill(self, encoded: Encoded, mask: Mask, embed: Dense) -> Array:
         """Return the prefix and the tokens of the whole grid with positions: [B, R + N, W]."""
         width = self.size.width
         prefix = embed(constraints.constrain_examples(encoded.prefix))

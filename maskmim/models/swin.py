@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from flax import linen as nn
 
 from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models.in_place import in_place_net, torch_uniform
 from maskmim.models.layers.blocks import Norm
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import BaseEncoder, Part
 from maskmim.models.layers.errors import ModelError, unknown_variant
@@ -117,7 +117,7 @@ class SwinEncoder(BaseEncoder, Part):
         grid = times * self.grid[0], times * self.grid[1]
         width = self.size.width
         patches = patchify(unpatchify(units, unit, self.grid), self.patch)
-        embed = nn.Dense(width, kernel_init=torch_uniform, dtype=self.dtype, name="embed")
+        embed = Dense(width, kernel_init=torch_uniform, dtype=self.dtype, name="embed")
         x = Norm(self.epsilon, self.dtype, name="embed_norm")(embed(patches.astype(self.dtype)))
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
         if hidden is not None:

@@ -17,6 +17,7 @@ from maskmim.models.in_place import LinearHeads, require_every_token
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm, xavier
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import FIXED, FixedPositions, Positions
@@ -61,7 +62,7 @@ class Transform(nn.Module):
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Return {HEAD: f32[B, P, D]} from all N encoded tokens and the mask."""
         tokens = constraints.select_tokens(encoded.tokens, mask.predict)
-        dense = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="dense")
+        dense = Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="dense")
         tokens = nn.gelu(dense(tokens), approximate=False)
         return {HEAD: Norm(self.epsilon, self.dtype, name="norm")(tokens)}
 

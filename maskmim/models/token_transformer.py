@@ -22,6 +22,7 @@ from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend, attention_scores
 from maskmim.models.layers.blocks import Attention, Dtype, Norm, scan_blocks
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.init import with_init
 from maskmim.models.vit import Stack
 from maskmim.training.sharding import Rules, transformer
@@ -101,8 +102,8 @@ class TanhMlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
-        up = nn.Dense(self.hidden, dtype=self.dtype, name="up")
-        down = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")
+        up = Dense(self.hidden, dtype=self.dtype, name="up")
+        down = Dense(x.shape[-1], dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=True))
 
 
@@ -148,7 +149,7 @@ class Transformer(Stack):
     def setup(self) -> None:
         """Make the submodules, which both methods use."""
         width = self.size.width
-        dense = partial(nn.Dense, dtype=self.dtype)
+        dense = partial(Dense, dtype=self.dtype)
         self.table = self.param("vocabulary", truncated_normal, (self.vocabulary, width))
         self.positions = self.param("positions", truncated_normal, (1 + self.grid[0], width))
         self.bias = self.param("bias", nn.initializers.zeros, (self.codes,))

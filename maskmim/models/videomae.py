@@ -13,6 +13,7 @@ from maskmim.models.in_place import torch_uniform
 from maskmim.models.layers import constraints, posembed
 from maskmim.models.layers.blocks import Norm
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.heads import dense_heads, head_widths
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.posembed import FixedPositions
@@ -42,7 +43,7 @@ class AskedDecoder(Stack):
         """Predict {head: f32[B, P, values]} from encoded tokens without prefix, and their mask."""
         width = self.size.width
         table = jnp.asarray(posembed.fixed_positions(self.positions, width, self.grid), self.dtype)
-        embed = nn.Dense(
+        embed = Dense(
             width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
         filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)

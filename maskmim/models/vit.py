@@ -15,6 +15,7 @@ from maskmim.models.layers import attention, constraints
 from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Blocks, xavier
 from maskmim.models.layers.compute import Compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.drop_path import drop_path_factors
 from maskmim.models.layers.encoder import Part, UniformEncoder
 from maskmim.models.layers.errors import ModelError, check_blocks, unknown_variant
@@ -139,7 +140,7 @@ class Encoder(UniformEncoder, Stack):
 
     def _embedding(self) -> Callable[[Array], Array]:
         """Return the layer from the values of patches [B, n, V] to tokens [B, n, D]."""
-        embed = nn.Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
+        embed = Dense(self.size.width, kernel_init=xavier, dtype=self.dtype, name="embed")
         return lambda patches: embed(patches.astype(self.dtype))
 
     def _positions(self) -> Array:

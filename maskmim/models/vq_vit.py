@@ -14,6 +14,7 @@ from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.init import draw_normal, draw_normal_by_depth, with_init
 from maskmim.models.net import picture_net, token_grid
 from maskmim.quantize.vector_quantize import l2_normalise
@@ -53,11 +54,11 @@ class Reader(nn.Module):
 
     def setup(self) -> None:
         """Make the dense layers; the decoder is a field."""
-        self.shorten_hidden = nn.Dense(self.hidden, dtype=jnp.float32)
-        self.shorten = nn.Dense(self.width, dtype=jnp.float32)
+        self.shorten_hidden = Dense(self.hidden, dtype=jnp.float32)
+        self.shorten = Dense(self.width, dtype=jnp.float32)
         wide = self.decoder.size.width
-        self.read_hidden = nn.Dense(wide, dtype=self.dtype)
-        self.read = nn.Dense(self.values, dtype=self.dtype)
+        self.read_hidden = Dense(wide, dtype=self.dtype)
+        self.read = Dense(self.values, dtype=self.dtype)
 
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {'features': f32[B, P, values]} from all N encoded tokens and the mask."""

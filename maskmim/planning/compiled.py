@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from maskmim.imagenet import TRAIN_IMAGES
-from maskmim.models.layers import attention
+from maskmim.models.layers import machine
 from maskmim.planning import collectives, cost, hlo, traffic
 from maskmim.planning.topology import Topology, TopologyError, link_seconds
 from maskmim.training import sharding
@@ -66,7 +66,7 @@ def bytes_used(step: CompiledStep | TooLarge) -> float:
 
 def assemble_for(config: ConfigDict, topology: Topology) -> Assembly:
     """Assemble a training on a topology, with networks as built for accelerators."""
-    with attention.assume_accelerators():
+    with machine.assume_accelerators():
         return assemble(config, TRAIN_IMAGES, topology.devices)
 
 
@@ -79,7 +79,7 @@ def compile_step(
     batch = cost.batch_shapes(config, config.train.batch_size)
     began = time.perf_counter()
     try:
-        with attention.assume_accelerators(), warnings.catch_warnings():
+        with machine.assume_accelerators(), warnings.catch_warnings():
             # JAX_COMPILATION_CACHE_DIR cannot load programs of other machines.
             warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
             program = step.lower(parts.shapes, parts.frozen_shapes, batch).compile()

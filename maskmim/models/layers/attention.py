@@ -7,14 +7,13 @@ are float32, the two matrix products are in the dtype of the inputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from maskmim.models.layers.machine import for_one_cpu
 from maskmim.types import Array
 
 Attend = Callable[[Array, Array, Array], Array]
@@ -24,23 +23,10 @@ Attend = Callable[[Array, Array, Array], Array]
 CACHE_BYTES = 8_000_000
 CHUNK_BYTES = 3_000_000
 
-_FOR_ACCELERATORS = ContextVar("build networks for accelerators of another machine", default=False)
-
-
-@contextmanager
-def assume_accelerators() -> Iterator[None]:
-    """Build networks as for accelerators, whatever devices this machine has; for plans."""
-    token = _FOR_ACCELERATORS.set(True)
-    try:
-        yield
-    finally:
-        _FOR_ACCELERATORS.reset(token)
-
 
 def fastest_attention() -> Attend:
     """Return `cpu_attention` on a machine with one CPU device, else `plain_attention`."""
-    single_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    return cpu_attention if single_cpu and not _FOR_ACCELERATORS.get() else plain_attention
+    return cpu_attention if for_one_cpu() else plain_attention
 
 
 def plain_attention(query: Array, key: Array, value: Array) -> Array:

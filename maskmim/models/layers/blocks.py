@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.attention import Attend, first_token_attention, plain_attention
+from maskmim.models.layers.dense import Dense, DenseGeneral
 from maskmim.types import Array
 
 Dtype = Any
@@ -53,14 +54,12 @@ class Attention(nn.Module):
         """Map [B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
         width = x.shape[-1]
         size = width // self.heads
-        qkv = nn.DenseGeneral(
-            (3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv"
-        )(x)
+        qkv = DenseGeneral((3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv")(
+            x
+        )
         query, key, value = constraints.constrain_qkv(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
         mixed = constraints.constrain_attended(self.attend(query, key, value))
-        merge = nn.DenseGeneral(
-            width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
-        )
+        merge = DenseGeneral(width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out")
         return merge(jnp.moveaxis(mixed, 1, 2)), first_token_attention(query, key)
 
 
@@ -75,7 +74,7 @@ class ReadingAttention(nn.Module):
     def __call__(self, query: Array, key: Array, value: Array) -> Array:
         """Map [B, P, D], [B, n, D], [B, n, D] -> [B, P, D]."""
         width = query.shape[-1]
-        dense = partial(nn.DenseGeneral, kernel_init=xavier, dtype=self.dtype)
+        dense = partial(DenseGeneral, kernel_init=xavier, dtype=self.dtype)
         split = partial(dense, (self.heads, width // self.heads))
         inputs = {"query": query, "key": key, "value": value}
         qkv = (jnp.moveaxis(split(name=name)(x), 1, 2) for name, x in inputs.items())
@@ -93,8 +92,8 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
-        up = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
-        down = nn.Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
+        up = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
+        down = Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
         return down(nn.gelu(up(x), approximate=False))
 
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-from flax import linen as nn
 from flax.typing import Initializer
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array
 
@@ -31,7 +31,7 @@ def dense_heads(
     Returns {name: f32[..., values]}.
     """
     layers = {
-        name: nn.Dense(values, kernel_init=start, dtype=dtype, name=f"head_{name}")
+        name: Dense(values, kernel_init=start, dtype=dtype, name=f"head_{name}")
         for name, values in heads.items()
     }
     outputs = {name: constraints.constrain_outputs(layer(tokens)) for name, layer in layers.items()}

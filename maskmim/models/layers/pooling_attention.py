@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Norm
+from maskmim.models.layers.dense import DenseGeneral
 from maskmim.models.layers.init import small_normal
 from maskmim.types import Array
 
@@ -117,7 +118,7 @@ class PoolingAttention(nn.Module):
         """Map [B, 1 + N, D] -> [B, 1 + N of the pooled grid, D]."""
         width = x.shape[-1]
         size = width // self.heads
-        qkv = nn.DenseGeneral(
+        qkv = DenseGeneral(
             (3, self.heads, size), kernel_init=small_normal, dtype=self.dtype, name="qkv"
         )(x)
         query, key, value = jnp.moveaxis(qkv, (2, 3), (0, 2))
@@ -138,7 +139,7 @@ class PoolingAttention(nn.Module):
         weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
         mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
         mixed = mixed.at[:, :, 1:].add(query[:, :, 1:])
-        merge = nn.DenseGeneral(
+        merge = DenseGeneral(
             width, axis=(-2, -1), kernel_init=small_normal, dtype=self.dtype, name="out"
         )
         return merge(jnp.moveaxis(mixed, 1, 2))

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype
+from maskmim.models.layers.dense import DenseGeneral
 from maskmim.models.layers.init import small_normal
 from maskmim.types import Array
 
@@ -62,7 +63,7 @@ class BiasedAttention(nn.Module):
         """
         width = x.shape[-1]
         size = width // self.heads
-        qkv = nn.DenseGeneral(
+        qkv = DenseGeneral(
             (3, self.heads, size), kernel_init=small_normal, dtype=self.dtype, name="qkv"
         )(x)
         query, key, value = constraints.constrain_qkv(*jnp.moveaxis(qkv, (-3, -2), (0, -3)))
@@ -71,7 +72,7 @@ class BiasedAttention(nn.Module):
         weights = jax.nn.softmax(scores / math.sqrt(size) + bias, axis=-1)
         mixed = jnp.einsum("...qk,...kd->...qd", weights.astype(value.dtype), value)
         mixed = jnp.moveaxis(constraints.constrain_attended(mixed), -3, -2)
-        merge = nn.DenseGeneral(
+        merge = DenseGeneral(
             width, axis=(-2, -1), kernel_init=small_normal, dtype=self.dtype, name="out"
         )
         return merge(mixed), weights[..., 0, :]

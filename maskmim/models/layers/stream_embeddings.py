@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, xavier
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.init import small_normal
 from maskmim.types import Array
 
@@ -20,7 +21,7 @@ class AmountEmbedding(nn.Module):
     @nn.compact
     def __call__(self, patches: Array) -> Array:
         """Map f32[B, n, V] -> [B, n, width]."""
-        dense = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="patches")
+        dense = Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="patches")
         return constraints.embed_tokens(dense, patches.astype(self.dtype))
 
 
@@ -49,5 +50,5 @@ class ClassEmbedding(nn.Module):
             name="classes",
         )
         vectors = jnp.where(known[..., None], table(jnp.where(known, patches, 0)), 0)
-        dense = nn.Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="patches")
+        dense = Dense(self.width, kernel_init=xavier, dtype=self.dtype, name="patches")
         return constraints.embed_tokens(dense, vectors.reshape(*patches.shape[:2], -1))

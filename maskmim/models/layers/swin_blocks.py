@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scale_branch, scan_blocks
+from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.init import small_normal
 from maskmim.models.layers.relative_position import (
     BiasedAttention,
@@ -162,6 +163,6 @@ class Merge(nn.Module):
         four = Norm(self.epsilon, self.dtype, name="norm")(
             four.reshape(examples, rows * columns, 4 * width)
         )
-        return nn.Dense(2 * width, use_bias=False, dtype=self.dtype, name="reduction")(
+        return Dense(2 * width, use_bias=False, dtype=self.dtype, name="reduction")(
             constraints.constrain_examples(four)
         )

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Dtype, Mlp, Norm, scan_blocks, xavier
+from maskmim.models.layers.dense import Dense, DenseGeneral
 from maskmim.models.layers.relative_position import bias_table_index, gather_biases
 from maskmim.models.layers.swin_blocks import MASKED_SCORE, Grid, join_windows, split_windows
 from maskmim.types import Array
@@ -40,8 +41,8 @@ class OffsetBias(nn.Module):
         reach = 2 * self.side - 1
         offsets = np.indices((reach, reach)).reshape(2, -1).T - (self.side - 1.0)
         offsets = np.sign(offsets) * np.log1p(np.abs(offsets))
-        hidden = nn.relu(nn.Dense(OFFSET_UNITS, kernel_init=xavier, name="up")(offsets))
-        down = nn.Dense(self.heads, use_bias=False, kernel_init=xavier, name="down")
+        hidden = nn.relu(Dense(OFFSET_UNITS, kernel_init=xavier, name="up")(offsets))
+        down = Dense(self.heads, use_bias=False, kernel_init=xavier, name="down")
         table = down(hidden)
         return gather_biases(table, bias_table_index((self.side, self.side)))
 
@@ -59,7 +60,7 @@ class CosineAttention(nn.Module):
     def __call__(self, x: Array, bias: Array) -> Array:
         """Map [..., n, D] -> [..., n, D]; bias: f32[..., heads, n, n], broadcast."""
         width = x.shape[-1]
-        qkv = nn.DenseGeneral(
+        qkv = DenseGeneral(
             (3, self.heads, width // self.heads), kernel_init=xavier, dtype=self.dtype, name="qkv"
         )(x)
         query, key, value = jnp.moveaxis(qkv, -3, 0)
@@ -69,9 +70,7 @@ class CosineAttention(nn.Module):
         bias = bias.reshape(*[1] * (cosines.ndim - bias.ndim), *bias.shape)
         weights = jax.nn.softmax(cosines / scale + bias, axis=-1)
         mixed = jnp.einsum("...hqk,...khd->...qhd", weights.astype(value.dtype), value)
-        merge = nn.DenseGeneral(
-            width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out"
-        )
+        merge = DenseGeneral(width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out")
         return merge(mixed)
 
 
