@@ -4,7 +4,7 @@
 
 First the stages, each alone in one thread; then whole pipelines with one worker on one core. Ours
 reads ArrayRecord shards, in a thread of the training process or in a worker process, and crops with
-transforms.random_resized_crop_flip (Pillow's pixels) or with fast_crop. The peer is torch's
+transforms.random_resized_crop_flip, or with the same resized by Pillow. The peer is torch's
 DataLoader with one worker process over JPEG files, with the same crops by Pillow, which returns
 normalised float32 tensors as recipes do, or uint8 tensors that the device normalises, as ours does.
 All files are in the page cache. Pipelines take turns; a turn starts after four batches, so that no
@@ -30,13 +30,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.photographs import photographs
-from maskmim.data import fast_crop
 from maskmim.data.array_record import shards
 from maskmim.data.decode import decode
 from maskmim.data.pipeline import train_batches
 from maskmim.data.records import Records
+from maskmim.data.resize import resize
 from maskmim.data.shard_format import Index, write_index, write_shard
-from maskmim.data.transforms import random_resized_crop_flip
+from maskmim.data.transforms import random_crop_box, random_resized_crop_flip
 from maskmim.types import Spec
 
 PEERS = ("torch, uint8", "torch, float32")
@@ -63,6 +63,17 @@ def cpu_seconds() -> float:
     return sum(taken.get(member, 0.0) for member in family - {os.getpid()}) + time.process_time()
 
 
+def crop_by_pillow(
+    rng: np.random.Generator, image: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Crop and flip as `transforms.random_resized_crop_flip`, resized by Pillow."""
+    top, left, height, width = random_crop_box(
+        rng, image.shape[:2], scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3)
+    )
+    part = image[top : top + height, left : left + width]
+    return resize(part, size, mirror=rng.random() < 0.5)
+
+
 def stages(files: list[bytes], records: Records, size: int) -> dict[str, Callable[[int], Any]]:
     """Return {name: function of an image's number} for each stage of preparing an example."""
     pixels = [decode(file) for file in files]
@@ -71,15 +82,15 @@ def stages(files: list[bytes], records: Records, size: int) -> dict[str, Callabl
     def crop_image(i: int, image: np.ndarray, crop: Callable) -> np.ndarray:
         return crop(np.random.default_rng(i), image, (size, size))
 
-    pillow, fast = random_resized_crop_flip, fast_crop.random_resized_crop_flip
+    ours = random_resized_crop_flip
     return {
         "read a record": lambda i: records[i],
         "decode": lambda i: decode(files[i]),
         "decode at half size": lambda i: decode(files[i], short_side=half),
-        "crop, Pillow": lambda i: crop_image(i, pixels[i], pillow),
-        "crop, fast_crop": lambda i: crop_image(i, pixels[i], fast),
-        "all stages, Pillow": lambda i: crop_image(i, decode(records[i].encoded), pillow),
-        "all stages, fast_crop": lambda i: crop_image(i, decode(records[i].encoded), fast),
+        "crop, Pillow": lambda i: crop_image(i, pixels[i], crop_by_pillow),
+        "crop": lambda i: crop_image(i, pixels[i], ours),
+        "all stages, Pillow": lambda i: crop_image(i, decode(records[i].encoded), crop_by_pillow),
+        "all stages": lambda i: crop_image(i, decode(records[i].encoded), ours),
     }
 
 
@@ -106,16 +117,15 @@ def pipelines(
         seed=0,
         threads=1,
     )
-    pillow, fast = random_resized_crop_flip, fast_crop.random_resized_crop_flip
     paths = []
     for number, file in enumerate(files):
         paths.append(folder / f"{number}.jpg")
         paths[-1].write_bytes(file)
     theirs = partial(batches, paths, size=side, batch=options.batch, workers=1)
     return {
-        "Pillow's crop, in a thread": ours(augment=pillow, workers=0),
-        "fast_crop, in a thread": ours(augment=fast, workers=0),
-        "fast_crop, in a worker": ours(augment=fast, workers=1),
+        "Pillow's crop, in a thread": ours(augment=crop_by_pillow, workers=0),
+        "in a thread": ours(augment=random_resized_crop_flip, workers=0),
+        "in a worker": ours(augment=random_resized_crop_flip, workers=1),
         PEERS[0]: theirs(floats=False),
         PEERS[1]: theirs(floats=True),
     }

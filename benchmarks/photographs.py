@@ -7,7 +7,7 @@ import simplejpeg
 
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 
 TILE = 192
 GRAIN = 4.0

@@ -32,6 +32,9 @@ MOVED = {
     "maskmim.clustering.prototypes": "maskmim.teachers.clusters.balanced",
     "maskmim.teachers.clusters.prototypes": "maskmim.teachers.clusters.balanced",
     "maskmim.codebook.averaged": "maskmim.quantize.averaged",
+    "maskmim.data.fast_crop.random_resized_crop_flip": (
+        "maskmim.data.transforms.random_resized_crop_flip"
+    ),
     "maskmim.distillation.distillation": "maskmim.losses.distillation",
     "maskmim.feature_losses.cosine": "maskmim.losses.cosine",
     "maskmim.loss_prediction.absolute": "maskmim.objectives.absolute",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
+from maskmim.data.matrix_resize import resize_by_matrices
 from maskmim.data.records import DataError
-from maskmim.data.transforms import random_crop_box, resize, resize_center_crop
+from maskmim.data.transforms import random_crop_box, resize_center_crop
 
 Box = tuple[int, int, int, int]
 
@@ -29,7 +30,7 @@ def multi_scale_crop(
     scales: of the short side, descending; height and width may be neighbours in this list.
     flip:   probability of mirroring left and right; 0 in the released code, as directions matter.
     Source: GroupMultiScaleCrop of transforms.py, MCG-NJU/VideoMAE. Difference: resizes with
-    Pillow's bicubic filter, the official code with the bilinear one.
+    the bicubic filter, the official code with the bilinear one.
     """
     top, left, height, width = random_multi_scale_box(rng, clip.shape[1:3], size[1:], scales=scales)
     return _flip(rng, _cut_and_resize(clip, size, (top, left, height, width)), flip)
@@ -73,7 +74,7 @@ def random_multi_scale_box(
 
     A side within 2 pixels of the target size becomes that size, so that nothing is resized.
     """
-    sides = [int(min(shape) * scale) for scale in scales]
+    sides = [max(1, int(min(shape) * scale)) for scale in scales]
     heights, widths = ([goal if abs(x - goal) < 3 else x for x in sides] for goal in size)
     pairs = [(h, w) for i, h in enumerate(heights) for w in widths[max(i - 1, 0) : i + 2]]
     height, width = pairs[rng.integers(len(pairs))]
@@ -91,7 +92,7 @@ def _cut_and_resize(clip: np.ndarray, size: tuple[int, int, int], box: Box) -> n
     _check_frames(clip, size)
     top, left, height, width = box
     part = clip[:, top : top + height, left : left + width]
-    return np.stack([resize(frame, size[1:]) for frame in part])
+    return np.stack([resize_by_matrices(frame, size[1:]) for frame in part])
 
 
 def _flip(rng: np.random.Generator, clip: np.ndarray, chance: float) -> np.ndarray:

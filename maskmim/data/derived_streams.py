@@ -16,7 +16,8 @@ from maskmim.config import kinds
 from maskmim.config.ranges import Limits, NonNegative
 from maskmim.data.jittered_crop import check_colours
 from maskmim.data.records import DataError
-from maskmim.data.transforms import random_resized_crop_flip, resize
+from maskmim.data.resize import resize
+from maskmim.data.transforms import random_resized_crop_flip
 
 Levels = Annotated[int, Limits(2, 6)]
 

@@ -29,8 +29,10 @@ from PIL import Image
 from maskmim.config.facts import bound_keywords
 from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
 from maskmim.data.batch_arrays import key_of
+from maskmim.data.matrix_resize import resize_by_matrices
 from maskmim.data.records import BadImage, DataError
-from maskmim.data.transforms import random_crop_box, resize
+from maskmim.data.resize import resize
+from maskmim.data.transforms import random_crop_box
 from maskmim.types import Spec
 
 Names = tuple[str, ...]
@@ -241,6 +243,8 @@ def _smooth(array: np.ndarray, part: Part, size: tuple[int, int]) -> np.ndarray:
     """Resize a part with the bicubic filter; f32 where the numbers are real."""
     array = array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
     array, box = _cut(array, part)
+    if box == (0, 0, array.shape[1], array.shape[0]):
+        return resize_by_matrices(array, size, mirror=part.mirror)
     return resize(array, size, box=box, mirror=part.mirror)
 
 

@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter, ImageOps
 from maskmim.config import facts
 from maskmim.config.ranges import Fraction, FractionRange, HueShift, NonNegativeInt, Size2D
 from maskmim.data.jittered_crop import ENHANCE, check_colours
-from maskmim.data.transforms import random_crop_box, resize
+from maskmim.data.matrix_resize import resize_by_matrices
+from maskmim.data.transforms import random_crop_box
 
 RATIO = (3 / 4, 4 / 3)  # Limits of a crop's width / height before it is resized.
 RADIUS = (0.1, 2.0)  # Limits of the blur in pixels of the crop, whatever its size.
@@ -95,7 +96,8 @@ def _crop(
 ) -> Image.Image:
     """Crop a random part of the picture, resize it and mirror it half of the time."""
     top, left, height, width = random_crop_box(rng, image.shape[:2], scale=scale, ratio=RATIO)
-    crop = Image.fromarray(resize(image[top : top + height, left : left + width], size))
+    part = image[top : top + height, left : left + width]
+    crop = Image.fromarray(resize_by_matrices(part, size))
     return ImageOps.mirror(crop) if rng.random() < 0.5 else crop
 
 

@@ -7,7 +7,8 @@ from PIL import Image
 
 from maskmim.config import facts
 from maskmim.config.ranges import Fraction, FractionRange, PositiveRange
-from maskmim.data.transforms import random_crop_box, resize
+from maskmim.data.resize import resize
+from maskmim.data.transforms import random_crop_box
 
 
 def pair_shapes(size: tuple[int, int], channels: int, **rest: object) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from maskmim.config.ranges import PositiveInt
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError, Example, Records, manifest_digest
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 
 MOTIONS = ("left", "right", "up", "down", "in", "out")
 _CHANNELS = 3

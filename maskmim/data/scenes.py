@@ -25,8 +25,8 @@ from maskmim.config.ranges import (
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError, Example, Records, manifest_digest
+from maskmim.data.resize import resize
 from maskmim.data.smooth_shapes import opacity, random_outline
-from maskmim.data.transforms import resize
 
 MOST_OBJECTS = 4
 Objects = Annotated[tuple[PositiveInt, PositiveInt], Ascending()]

@@ -21,6 +21,7 @@ from maskmim import errors
 from maskmim.data import archives, folder, imagenet
 from maskmim.data.decode import decode, read_deep_image
 from maskmim.data.records import BadImage, DataError, Records, manifest_digest
+from maskmim.data.resize import resize
 from maskmim.data.shard_format import (
     PART,
     Index,
@@ -32,7 +33,6 @@ from maskmim.data.shard_format import (
     write_index,
     write_text,
 )
-from maskmim.data.transforms import resize
 from maskmim.errors import count_of
 
 FOLDERS = {"folder": folder.unlabelled, "labelled": folder.labelled}

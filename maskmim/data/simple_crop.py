@@ -11,7 +11,7 @@ from maskmim.config import facts
 from maskmim.config.ranges import Fraction, HueShift, Limits
 from maskmim.data.jittered_crop import check_colours
 from maskmim.data.multi_crop import RADIUS, Jitter, jitter_colours
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 
 # Pixels around a picture; more of them is a slip.
 Padding = Annotated[int, Limits(0, 4096)]
@@ -30,7 +30,7 @@ def simple_random_crop(
     padding: pixels that are added on every side before the crop, a reflection of the border.
     flip:    probability of mirroring left and right.
     Works with any number of channels. Source: simple random crop of DeiT III (arXiv 2204.07118),
-    TwoGlobalViewAugmentation of main_lut.py, naver-ai/lut. Difference: see `transforms.resize`.
+    TwoGlobalViewAugmentation of main_lut.py, naver-ai/lut. Difference: see `resize.resize`.
     """
     return crop_and_flip(rng, cover(image, size), size, padding, flip)
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image
 
 from maskmim.config.ranges import Fraction, FractionRange, PositiveFraction, PositiveRange
-
-# Pillow first shrinks by whole factors where the picture is at least twice this factor too large.
-REDUCING_GAP = 3.0
+from maskmim.data.matrix_resize import resize_by_matrices
+from maskmim.data.resize import resize
 
 
 def random_resized_crop_flip(
@@ -32,12 +30,13 @@ def random_resized_crop_flip(
     scale: limits of the part's share of the area. ratio: limits of its width / height before
     resizing. flip: probability of mirroring left and right.
     Source: MAE's pretraining transform (main_pretrain.py), torchvision's RandomResizedCrop with its
-    sampling rule. Difference: parts at least six times too large are first shrunk by a whole
-    factor, which is faster and hardly visible.
+    sampling rule. Difference: `resize_by_matrices` rounds one value in a hundred to a neighbouring
+    level; parts at least six times too large are first shrunk by a whole factor, which is faster
+    and hardly visible.
     """
     top, left, height, width = random_crop_box(rng, image.shape[:2], scale=scale, ratio=ratio)
     part = image[top : top + height, left : left + width]
-    return resize(part, size, mirror=rng.random() < flip)
+    return resize_by_matrices(part, size, mirror=rng.random() < flip)
 
 
 def resize_center_crop(
@@ -90,41 +89,3 @@ def random_crop_box(
     elif columns / rows > ratio[1]:
         width = round(rows * ratio[1])
     return (rows - height) // 2, (columns - width) // 2, height, width
-
-
-def resize(
-    image: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float] | None = None,
-    mirror: bool = False,
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
-) -> np.ndarray:
-    """Resize the picture, or its part box (left, top, right, bottom), to (h, w): u8 -> u8[h, w, C].
-
-    Uses an antialiased filter of Pillow, bicubic by default. Channels are resized independently of
-    each other: a fourth one is data, not alpha, and weights nothing. mirror: exchange left and
-    right.
-    f32 stays f32 and is not rounded; bicubic values may go beyond those of the picture by a little.
-    """
-    channels = image.shape[-1]
-    if channels == 3 and image.dtype == np.uint8:
-        return _resize_pixels(image, size, box, mirror, resample)
-    return np.stack(
-        [_resize_pixels(image[..., c], size, box, mirror, resample) for c in range(channels)],
-        axis=-1,
-    )
-
-
-def _resize_pixels(
-    pixels: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float] | None,
-    mirror: bool,
-    resample: Image.Resampling,
-) -> np.ndarray:
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    height, width = size
-    small = picture.resize((width, height), resample, box=box, reducing_gap=REDUCING_GAP)
-    if mirror:  # by Pillow, six times as fast as copying a reversed array
-        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(small)

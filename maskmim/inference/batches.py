@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from maskmim.data.batch_arrays import output_shapes
 from maskmim.data.pipeline import eval_batches
 from maskmim.data.records import BadImage, DataError, Example, Records
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 from maskmim.inference.loaded import InferenceError
 from maskmim.training.build import bind_data, bind_evals
 from maskmim.training.example_spec import RESERVED

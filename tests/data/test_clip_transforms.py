@@ -8,8 +8,9 @@ from maskmim.data.clip_transforms import (
     random_multi_scale_box,
     random_resized_crop_flip,
 )
+from maskmim.data.matrix_resize import resize_by_matrices
 from maskmim.data.records import DataError
-from maskmim.data.transforms import resize, resize_center_crop
+from maskmim.data.transforms import resize_center_crop
 from tests.data import files
 from tests.tolerances import SIGNIFICANCE
 
@@ -78,7 +79,7 @@ def test_the_box_is_cut_out_and_resized():
     )
     part = clip[:, top : top + height, left : left + width]
     out = multi_scale_crop(np.random.default_rng(5), clip, size=(3, 24, 24))
-    np.testing.assert_array_equal(out, [resize(frame, (24, 24)) for frame in part])
+    np.testing.assert_array_equal(out, [resize_by_matrices(f, (24, 24)) for f in part])
     mirrored = multi_scale_crop(np.random.default_rng(5), clip, size=(3, 24, 24), flip=1.0)
     np.testing.assert_array_equal(mirrored, out[:, :, ::-1])
 

@@ -6,7 +6,8 @@ from PIL import Image, ImageFilter
 
 from maskmim.data.derived_streams import colour_classes, grey_and_colours
 from maskmim.data.records import DataError
-from maskmim.data.transforms import random_resized_crop_flip, resize, resize_center_crop
+from maskmim.data.resize import resize
+from maskmim.data.transforms import random_resized_crop_flip, resize_center_crop
 
 SIZES = {"image": (32, 24), "grey": (32, 24), "colours": (8, 6)}
 

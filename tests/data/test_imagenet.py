@@ -227,5 +227,5 @@ def test_the_training_command_of_the_docs_reads_the_shards():
             "path": "/data/imagenet",
             "tag": tag,
         }
-    assert config.data.augment.brick == "maskmim.data.fast_crop.random_resized_crop_flip"
+    assert config.data.augment.brick == "maskmim.data.transforms.random_resized_crop_flip"
     assert config.data.augment.scale == (0.2, 1.0)

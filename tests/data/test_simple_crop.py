@@ -8,7 +8,7 @@ from PIL import Image
 
 from maskmim.data import simple_crop
 from maskmim.data.records import DataError
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 
 
 def picture(rows=40, columns=56, channels=3, seed=0):

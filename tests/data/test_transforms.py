@@ -3,12 +3,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from maskmim.data.transforms import (
-    random_crop_box,
-    random_resized_crop_flip,
-    resize,
-    resize_center_crop,
-)
+from maskmim.data.resize import resize
+from maskmim.data.transforms import random_crop_box, random_resized_crop_flip, resize_center_crop
 from tests.data import files
 from tests.tolerances import SIGNIFICANCE
 
@@ -60,6 +56,10 @@ def test_extreme_shapes_fall_back_to_the_centre(shape, expected):
     assert {random_crop_box(rng, shape, **MAE) for _ in range(50)} == {expected}
 
 
+# How far crops of smooth pictures are from Pillow's, see `matrix_resize`.
+MOST_LEVELS = 2
+
+
 def test_the_crop_is_cut_out_and_then_resized():
     image = files.picture(0, (60, 80, 3))
     seen = set()
@@ -68,8 +68,11 @@ def test_the_crop_is_cut_out_and_then_resized():
         part = Image.fromarray(image).crop((left, top, left + width, top + height))
         expected = np.asarray(part.resize((24, 16), Image.Resampling.BICUBIC))
         out = random_resized_crop_flip(np.random.default_rng(seed), image, size=(16, 24))
-        plain, mirrored = np.array_equal(out, expected), np.array_equal(out, expected[:, ::-1])
-        assert plain or mirrored
+        plain, mirrored = (
+            np.abs(out.astype(int) - each).max() <= MOST_LEVELS
+            for each in (expected, expected[:, ::-1])
+        )
+        assert plain != mirrored
         seen.add(mirrored)
     assert seen == {True, False}
 

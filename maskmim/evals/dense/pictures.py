@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 from maskmim.modalities.classes import NO_CLASS, class_map
 from maskmim.reporting.sheets import draw_sheet
 from maskmim.reporting.streams import as_rgb

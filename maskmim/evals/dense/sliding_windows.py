@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from maskmim.data.transforms import resize
+from maskmim.data.resize import resize
 from maskmim.evals.dense.problem import Predict
 
 
