@@ -7,7 +7,6 @@ import math
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from maskmim.config.ranges import Limits, Positive, PositiveInt
 from maskmim.data.extras import import_extra
@@ -109,5 +108,7 @@ def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
     """Resample f32[n] from `old` to `new` samples per second: f32[ceil(n new / old)]."""
     if old == new:
         return samples
+    from scipy.signal import resample_poly  # takes half a second, and few read sounds
+
     common = math.gcd(old, new)
     return resample_poly(samples, new // common, old // common).astype(np.float32)

@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from maskmim.files import set_aside, write_atomic
 from maskmim.reporting.metrics_file import read_metrics
 from maskmim.reporting.trackers import Trackers
 
-logger = logging.getLogger("maskmim")
-# It warns of values that are not finite without their names; the train loop names the step.
-logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
+if TYPE_CHECKING:
+    from maskmim.reporting.events import Events
 
-FLUSH_SECONDS = 5.0
+logger = logging.getLogger("maskmim")
 
 
 class Log:
@@ -48,7 +42,7 @@ class Log:
         self._events: Events | None = None
         if enabled:
             self._lines = self._guard(Lines, self.path, step)
-            self._events = self._guard(Events, self.path.parent / "events", step)
+            self._events = self._guard(_open_events, self.path.parent / "events", step)
 
     def __enter__(self) -> Log:
         return self
@@ -99,6 +93,13 @@ class Log:
             return None
 
 
+def _open_events(folder: Path, step: int) -> Events:
+    # tensorboardX imports torch where it is installed, which takes seconds.
+    from maskmim.reporting.events import Events
+
+    return Events(folder, step)
+
+
 class Lines:
     """The file metrics.jsonl, opened for appending once the rows after `step` are removed.
 
@@ -126,44 +127,6 @@ class Lines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-class Events:
-    """TensorBoard events, written in the calling thread.
-
-    tensorboardX's SummaryWriter passes events to a thread through a queue of ten. When a full disk
-    kills that thread, the eleventh event blocks, and training with it.
-    """
-
-    def __init__(self, folder: Path, step: int):
-        folder.mkdir(parents=True, exist_ok=True)
-        # File names have a resolution of one second: the suffix separates two quick starts.
-        suffix = f".{os.getpid()}.{len(list(folder.iterdir()))}"
-        self._writer = EventsWriter(str(folder / "events"), suffix)
-        self._flush_at = 0.0
-        start = SessionLog(status=SessionLog.START)
-        self._add(Event(step=step + 1, session_log=start, wall_time=time.time()))
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a scalar event for each value."""
-        for name, value in values.items():
-            scalar = summary.scalar(name, np.float32(value))
-            self._add(Event(step=step, summary=scalar, wall_time=time.time()))
-
-    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Add a picture u8[H, W, 3]."""
-        image = summary.image(name, picture, dataformats="HWC")
-        self._add(Event(step=step, summary=image, wall_time=time.time()))
-
-    def close(self) -> None:
-        """Flush and close the file."""
-        self._writer.close()
-
-    def _add(self, event: Event) -> None:
-        self._writer.write_event(event)
-        if time.monotonic() >= self._flush_at:
-            self._writer.flush()
-            self._flush_at = time.monotonic() + FLUSH_SECONDS
 
 
 def to_number(value: Any) -> int | float:

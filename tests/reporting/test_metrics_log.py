@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from maskmim.reporting import metrics_log
+from maskmim.reporting import events as events_file
 from maskmim.reporting.metrics_log import Log, read_metrics
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_is_counted_and_warned_of_once(tmp_path, caplog):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_events_on_a_full_disk_do_not_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_log, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(events_file, "FLUSH_SECONDS", 0.0)
     log = Log(tmp_path, step=0)
     with open("/dev/full", "wb", buffering=0) as full:
         log._events._writer._py_recordio_writer._writer = full
