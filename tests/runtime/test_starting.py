@@ -34,6 +34,18 @@ def test_the_list_imports_no_jax():
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
+def test_commands_load_no_library_that_few_need():
+    """torch comes with tensorboardX, which imports it where it is installed."""
+    imports = "; ".join(f"import maskmim.{name}" for name in summaries())
+    heavy = ["torch", "tensorboardX", "scipy.signal", "scipy.stats", "transformers", "tensorflow"]
+    check = f"import sys; {imports}; print(*(set({heavy}) & set(sys.modules)))"
+    command = [sys.executable, "-c", check]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
 def test_a_variable_that_jax_does_not_understand_is_a_sentence():
     done = subprocess.run(
         [sys.executable, "-m", "maskmim.train", "--help"],
