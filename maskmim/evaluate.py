@@ -41,6 +41,7 @@ from maskmim.config.defaults import base
 from maskmim.config.load import load, override
 from maskmim.config.parse import ConfigError
 from maskmim.evals.before_training import (
+    check_classes_of_run,
     check_evaluated_data,
     check_evaluations,
     check_evaluators,
@@ -209,7 +210,8 @@ def evaluate(
     names = wanted if asked else with_monitors(wanted, config.evals.monitors, parts)
     check_evaluated_data(parts)
     evaluators = [name for name in names if name != RECONSTRUCTION]
-    for line in [*picture_remarks(parts), *check_evaluators(config, parts, evaluators)]:
+    remarks = [*check_classes_of_run(parts), *picture_remarks(parts)]
+    for line in [*remarks, *check_evaluators(config, parts, evaluators)]:
         processes.print_once(line)
     problem = finish(evaluation, names, file=file, asked=wanted, **facts).error
     if problem is not None:

@@ -45,6 +45,7 @@ from maskmim.config import ConfigError, add, base, bind, brick, parse_argument, 
 from maskmim.config.bricks import public_path
 from maskmim.config.recipes_finetune import encoder_of, use_data_of, use_folders
 from maskmim.data import rand_augment
+from maskmim.data.folder import LABEL_SET
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.evals.label_accuracy import label_accuracy
 from maskmim.losses import smoothed_cross_entropy
@@ -96,6 +97,7 @@ def get_config(arg: str = "") -> ConfigDict:
     pretrained(config, choice)
     if choice["train"] or choice["test"]:
         use_folders(config, choice["train"], choice["test"])
+        share_classes(config)
     chosen = choice["recipe"] or ("mae" if config.model.variant in PUBLISHED else "small")
     recipe = recipes.pick_option("recipe", chosen, {"mae": mae, "small": small})
     recipe(config, choice["epochs"])
@@ -137,6 +139,15 @@ def pretrained(config: ConfigDict, choice: dict) -> None:
         recipes.imagenet_data(config, choice["shards"])
     if begin and not choice["from_scratch"]:
         config.begin.file = begin
+
+
+def share_classes(config: ConfigDict) -> None:
+    """Name the classes of the training folder for a test folder that lacks some of them."""
+    learnt, tested = (
+        bind(source)().labels[LABEL_SET] for source in (config.data.train, config.evals.test)
+    )
+    if set(tested) < set(learnt):
+        config.evals.test.classes = tuple(learnt)
 
 
 def mae(config: ConfigDict, epochs: float) -> None:

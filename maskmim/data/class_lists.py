@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from maskmim.data import listing
 from maskmim.data.records import DataError, Records
@@ -13,12 +13,20 @@ from maskmim.data.records import DataError, Records
 LISTED = 20  # classes that a flag can be expected to hold
 
 
-def check_classes(train: Records, test: Records) -> None:
+def check_classes(
+    train: Records,
+    test: Records,
+    *,
+    keys: tuple[str, str] = ("evals.train", "evals.test"),
+    only: Collection[str] | None = None,
+) -> None:
     """Raise DataError unless both have the same label sets with the same classes, in order.
 
     Raises it too where every label set has a single class, since nothing is told apart then.
+    keys: of both in the config. only: label sets to compare; None for all.
     """
     names = sorted(train.labels.keys() | test.labels.keys())
+    names = [name for name in names if only is None or name in only]
     differing = [
         name
         for name in names
@@ -28,22 +36,24 @@ def check_classes(train: Records, test: Records) -> None:
         faults = [
             f"\n  {fault}"
             for name in differing
-            for fault in _faults(name, train.labels.get(name, ()), test.labels.get(name, ()))
+            for fault in _faults(name, train.labels.get(name, ()), test.labels.get(name, ()), keys)
         ]
         raise DataError(
-            f"evals.train and evals.test have other classes for the labels {', '.join(differing)}, "
+            f"{keys[0]} and {keys[1]} have other classes for the labels {', '.join(differing)}, "
             f"so that an index would mean another class:{''.join(faults)}"
         )
     if names and all(len(train.labels[name]) == 1 for name in names):
-        only = listing.printable(train.labels[names[0]][0])
+        one = listing.printable(train.labels[names[0]][0])
         raise DataError(
-            f"evals.train and evals.test have one class only, {only!r}, so there is nothing to "
+            f"{keys[0]} and {keys[1]} have one class only, {one!r}, so there is nothing to "
             "tell apart: set their paths to folders with one subfolder per class, or leave out "
             "the probes (--config.evals.at_end=reconstruction)"
         )
 
 
-def _faults(name: str, train: Sequence[str], test: Sequence[str]) -> Iterator[str]:
+def _faults(
+    name: str, train: Sequence[str], test: Sequence[str], keys: tuple[str, str]
+) -> Iterator[str]:
     """Yield sentences that say how two lists of classes differ, and the cure."""
     if not train or not test:
         here, there = ("test", "training") if test else ("training", "test")
@@ -68,10 +78,8 @@ def _faults(name: str, train: Sequence[str], test: Sequence[str]) -> Iterator[st
     else:
         every = sorted({*train, *test} - {other for _, other in pairs})
         listed = _flag_value(every) if len(every) <= LISTED else "A,B,..."
-        yield (
-            "remove what is odd, or name all classes for both, if these are folders: "
-            f"--config.evals.train.classes={listed} --config.evals.test.classes={listed}"
-        )
+        flags = " ".join(f"--config.{key}.classes={listed}" for key in keys)
+        yield f"remove what is odd, or name all classes for both, if these are folders: {flags}"
 
 
 def _flag_value(names: Sequence[str]) -> str:

@@ -12,19 +12,20 @@ from ml_collections import ConfigDict
 from maskmim.config.facts import facts_of
 from maskmim.config.parse import ConfigError
 from maskmim.config.patterns import without_match
+from maskmim.data.class_lists import check_classes
 from maskmim.data.decoder_check import check_same_meaning
 from maskmim.data.image_check import check_same_scale, stream_remarks
 from maskmim.data.one_example import check_example, check_labels
 from maskmim.data.pipeline import check_batch_size
-from maskmim.data.records import Records
+from maskmim.data.records import DataError, Records
 from maskmim.data.workers import check_workers
-from maskmim.errors import count_of
+from maskmim.errors import UserError, count_of, first_line
 from maskmim.evals.drawable import check_pictures, picture_remarks
 from maskmim.evals.evaluation import evaluated_shapes, left_out
 from maskmim.evals.failures import RECONSTRUCTION
 from maskmim.evals.features import pooling_by_name
 from maskmim.evals.needs import unmet
-from maskmim.evals.run import check_classes, split_names, with_monitors
+from maskmim.evals.run import split_names, with_monitors
 from maskmim.training import sharding
 from maskmim.training.build import Assembly
 from maskmim.tree_paths import named_leaves
@@ -88,6 +89,7 @@ def check_training(config: ConfigDict, parts: Assembly, records: Records) -> lis
     keys = "data.train", "data.decode", "data.augment"
     check_example(records, parts.data.decode, parts.data.augment, parts.spec, keys)
     check_evaluated_data(parts, records)
+    check_learnt_classes(parts, records)
     check_same_scale(parts.data.decode, parts.evals.decode)
     remarks = stream_remarks(records, parts.data.decode, parts.spec)
     parameters = [name for name, _ in named_leaves(parts.shapes.params)]
@@ -112,6 +114,36 @@ def check_evaluated_data(parts: Assembly, records: Records | None = None) -> Non
         keys = "data.train", "evals.decode", "evals.transform"
         records = parts.data.train() if records is None else records
         check_example(records, evals.decode, evals.transform, parts.spec, keys)
+
+
+def check_learnt_classes(parts: Assembly, learnt: Records) -> None:
+    """Raise DataError where an index means another class in the evaluated data than it was learnt.
+
+    learnt: the training data. The label sets are those that the method learns.
+    """
+    evaluated = {"evals.train": parts.evals.train, "evals.test": parts.evals.test}
+    for key, source in evaluated.items():
+        if source is None or not parts.spec.labels:
+            continue
+        records = source()
+        both = [name for name in parts.spec.labels if name in records.labels]
+        if both:
+            check_classes(learnt, records, keys=("data.train", key), only=both)
+
+
+def check_classes_of_run(parts: Assembly) -> list[str]:
+    """Do as `check_learnt_classes`; return a sentence where the training data are not here."""
+    if not parts.spec.labels:
+        return []
+    try:
+        learnt = parts.data.train()
+    except (DataError, UserError, OSError, ImportError) as error:
+        return [
+            "the classes of the evaluated images are not compared with those that the network "
+            f"learnt, as data.train cannot be opened: {first_line(error)}"
+        ]
+    check_learnt_classes(parts, learnt)
+    return []
 
 
 def check_evaluators(config: ConfigDict, parts: Assembly, names: Sequence[str]) -> list[str]:

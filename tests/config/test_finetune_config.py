@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from maskmim.checkpoints.workdir import save_config
+from maskmim.config.bricks import bind
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
 from maskmim.config.recipes_finetune import VITS, encoder_of
@@ -142,6 +143,18 @@ def test_labelled_folders_take_the_place_of_the_images_of_the_run(run, tmp_path)
     assert config.input.labels.to_dict() == {"class": 3} and config.calls.classify.classes == 3
     with pytest.raises(ConfigError, match="two folders"):
         load(f"finetune:begin={run},train={tmp_path / 'train'}")
+
+
+def test_a_test_folder_that_lacks_a_class_gets_the_list_of_all(run, tmp_path):
+    """Otherwise the second class of three would be the first of two."""
+    for name in ("train/cat", "train/dog", "train/eel", "val/dog", "val/eel"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    given = f"train={tmp_path / 'train'},test={tmp_path / 'val'}"
+    config = load(f"finetune:begin={run},{given}")
+    records = bind(config.evals.test)()
+    assert records.labels == bind(config.data.train)().labels == {"class": ("cat", "dog", "eel")}
+    assert [records[index].labels["class"] for index in range(2)] == [1, 2]
 
 
 def test_small_networks_learn_without_mixing():

@@ -15,8 +15,10 @@ from maskmim.data.records import BadImage, DataError, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.before_training import (
     NO_LABELS,
+    check_classes_of_run,
     check_evaluated_data,
     check_evaluators,
+    check_learnt_classes,
     check_names,
     check_pooling,
     check_training,
@@ -108,6 +110,42 @@ def test_data_without_labels_are_told(config, parts):
         sentence
     ]
     assert check_evaluators(config, with_evals(parts, test=None), []) == []
+
+
+def of_classes(*names):
+    images, column = np.zeros((2, 8, 8, 3), np.uint8), {"kind": np.zeros(2, np.int32)}
+    return ArrayRecords(images, column, classes={"kind": names}, title="pictures")
+
+
+def learning(parts, learnt, **evaluated):
+    """A method that learns 'kind' on some data, beside others that are evaluated."""
+    opened = {name: lambda made=made: made for name, made in evaluated.items()}
+    made = with_evals(parts, **opened)
+    data = parts.data._replace(train=learnt)
+    return made._replace(spec=parts.spec._replace(labels={"kind": 3}), data=data)
+
+
+@pytest.mark.parametrize("key", ["train", "test"])
+def test_classes_are_those_that_are_learnt(parts, key):
+    learnt, other = of_classes("a", "b", "c"), of_classes("b", "c")
+    evaluated = {"train": learnt, "test": learnt}
+    check_learnt_classes(learning(parts, lambda: learnt, **evaluated), learnt)
+    wrong = learning(parts, lambda: learnt, **(evaluated | {key: other}))
+    sentence = rf"data\.train and evals\.{key} have other.*\n.*only in training a\n.*evals\.{key}\."
+    with pytest.raises(DataError, match=sentence):
+        check_learnt_classes(wrong, learnt)
+    with pytest.raises(DataError, match=sentence):
+        check_classes_of_run(wrong)
+    check_learnt_classes(wrong._replace(spec=parts.spec._replace(labels={})), learnt)
+
+
+def test_training_data_that_are_elsewhere_are_told(parts):
+    def missing():
+        raise DataError("there is no folder /data")
+
+    here = of_classes("a", "b", "c")
+    (line,) = check_classes_of_run(learning(parts, missing, train=here, test=here))
+    assert "not compared" in line and "there is no folder /data" in line
 
 
 @pytest.mark.parametrize("size", [0, -2])

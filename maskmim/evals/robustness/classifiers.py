@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config.ranges import NonNegative, OpenFraction, Positive, PositiveInt, Rates, Seed
+from maskmim.data.class_lists import check_classes
 from maskmim.evals import knn as neighbours
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.label_accuracy import logits_by
@@ -161,14 +162,18 @@ def knn(
 def label_set(trained: Trained, wanted: str) -> str:
     """Return the label set of a name; that with the most classes for ''.
 
-    Raises Unsuitable where `evals.train` has none of the name, or no labels.
+    Raises Unsuitable where `evals.train` has none of the name, or no labels, and DataError where
+    its classes are not those of `evals.test`.
     """
     known = {} if trained.train is None else trained.train.records.labels
     if not known:
         raise Unsuitable("evals.train names no labelled images: a classifier needs some")
     if wanted and wanted not in known:
         raise Unsuitable(f"evals.train has no labels {wanted!r}, but {', '.join(sorted(known))}")
-    return wanted or max(sorted(known), key=lambda name: len(known[name]))
+    chosen = wanted or max(sorted(known), key=lambda name: len(known[name]))
+    if trained.test is not None and chosen in trained.test.records.labels:
+        check_classes(trained.train.records, trained.test.records, only=(chosen,))
+    return chosen
 
 
 def _classes(trained: Trained, labels: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from maskmim.data.records import DataError
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.knn import knn as knn_probe
 from maskmim.evals.linear_probe import linear_probe
@@ -115,3 +116,10 @@ def test_the_label_set_with_the_most_classes(features):
         label_set(trained, "shape")
     with pytest.raises(Unsuitable, match="names no labelled images"):
         label_set(trained._replace(train=None), "")
+
+
+def test_test_images_of_other_classes_are_refused(features):
+    trained, other = learnt(features), {"coarse": CLASSES["coarse"][::-1]}
+    trained = trained._replace(test=SimpleNamespace(records=SimpleNamespace(labels=other)))
+    with pytest.raises(DataError, match="coarse: the same classes in another order"):
+        label_set(trained, "coarse")
