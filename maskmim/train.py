@@ -98,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
             ):
                 config = keep_warmup(options.config, options.workdir, options.overrides)
                 others = compared_runs(config)
+                for name, other in others.items():
+                    initial_weights.check_begin(other, options.workdir / name)
                 code = train(config, options.workdir, stop, shutdown, profile=profile)
                 if code != errors.DONE or not others:
                     return code

@@ -7,8 +7,9 @@
       --workdir runs/tuned
 
 After the colon: begin=RUN, or begin=FILE of weights (docs/weights.md; begin= may be left out, and
-without it training starts from scratch); variant=B/16 (of a file, or without begin; a run says it
-itself); recipe=mae | small (by itself mae for the variants B, L and H, small for others);
+without it training starts from scratch); variant=B/16, or depth x width x heads as 4x128x4/12 (the
+network without begin, and of a file whose own one does not do; a run and a file say it themselves);
+recipe=mae | small (by itself mae for the variants B, L and H, small for others);
 train=DIR, test=DIR (labelled images, a subfolder for each class, in place of those of the run);
 labels=SET, classes=N (the set of labels and its classes; by themselves the set of evals.train with
 the most classes); pooling=mean | class; epochs=N; size=N pixels (by itself the run's); alone (train
@@ -30,8 +31,8 @@ the picture, mean of the patch tokens with a norm of its own.
   L/16            1e-3           0.75          0.2        50        85.9
   H/14            1e-3           0.75          0.3        50        86.9
 
-Differences: the fixed sine positions stay fixed, which the official code trains; partners of mixup
-are half a batch away (methods/mixing.py).
+Differences: fixed sine positions of a run stay fixed, which the official code trains; partners of
+mixup are half a batch away (methods/mixing.py).
 recipe=small is ours, for a few thousand images and a small ViT. The twin from scratch learns
 without layer decay, which would hold its lower blocks back.
 """
@@ -48,6 +49,7 @@ from maskmim.data import rand_augment
 from maskmim.data.folder import LABEL_SET
 from maskmim.data.transforms import random_resized_crop_flip
 from maskmim.evals.label_accuracy import label_accuracy
+from maskmim.inference.file_source import config_of_file
 from maskmim.losses import smoothed_cross_entropy
 from maskmim.methods import supervised
 from maskmim.methods.erasing import random_erasing
@@ -55,6 +57,8 @@ from maskmim.methods.mixing import mixup_or_cutmix
 from maskmim.models.classifiers import linear, normed_linear
 from maskmim.models.encoder_only import vit_encoder
 from maskmim.models.layers.compute import compute
+from maskmim.models.vit import VARIANTS
+from maskmim.models.vit import variant as variant_size
 from maskmim.objectives import soft_label
 from maskmim.optim import adamw_layerwise
 from maskmim.schedules import warmup_cosine
@@ -66,6 +70,9 @@ PUBLISHED = {
     "H": (1e-3, 0.75, 0.3, 50.0),
 }
 LAST_RATE = 1e-6
+# What the twin changes: it begins from nothing, and all its blocks learn at one rate.
+NOTHING = "begin.workdir=", "begin.file=", "begin.weights=trained", "begin.take=", "begin.fresh="
+FROM_SCRATCH = (*NOTHING, "optim.decay=1.0")
 # The set of labels of ImageNet in tensorflow-datasets, and its classes.
 IMAGENET = ("label", 1000)
 
@@ -76,7 +83,7 @@ def get_config(arg: str = "") -> ConfigDict:
         arg,
         bare="begin",
         begin="",
-        variant="B/16",
+        variant="",
         recipe="",
         labels="",
         classes=0,
@@ -109,8 +116,7 @@ def get_config(arg: str = "") -> ConfigDict:
     classify(config, choice)
     begun = bool(config.begin.workdir or config.begin.file)
     if begun and not choice["alone"]:
-        scratch = ("begin.workdir=", "begin.file=", "begin.weights=trained", "optim.decay=1.0")
-        add(config, compare={"from_scratch": scratch})
+        add(config, compare={"from_scratch": FROM_SCRATCH})
     if choice["from_scratch"]:
         config.optim.decay = 1.0
     return config
@@ -118,27 +124,50 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def pretrained(config: ConfigDict, choice: dict) -> None:
     """Set `begin`, the network without its norm, and the data that they are of."""
-    begin, tiny = choice["begin"], choice["tiny"]
+    begin, tiny, from_scratch = choice["begin"], choice["tiny"], choice["from_scratch"]
     place = Path(begin).expanduser()
     if begin and not place.exists():
         raise ConfigError(f"begin={begin}: there is no run and no file of that name")
+    if begin and not from_scratch:
+        config.begin.take = ("encoder",)
     if (place / "checkpoints").is_dir():
+        if choice["variant"]:
+            raise ConfigError(
+                f"variant={choice['variant']}: the run {begin} says its network; leave variant out"
+            )
         run = load_config(place)
         config.model = encoder_of(run.model)
         use_data_of(config, run)
-        if not choice["from_scratch"]:
+        if not from_scratch:
             config.begin.workdir = begin
             config.begin.weights = "trained" if run.ema is None else "average"
         return
-    precision = brick(compute, dtype="float32" if tiny else "bfloat16")
-    size = {"variant": "nano", "patch": (8, 8)} if tiny else recipes.vit_size(choice["variant"])
-    config.model = brick(vit_encoder, **size, compute=precision)
+    network_of_file(config, begin, choice["variant"], tiny)
     if tiny:
         recipes.tiny_images(config)
-    else:
+    elif not choice["train"]:
         recipes.imagenet_data(config, choice["shards"])
-    if begin and not choice["from_scratch"]:
+    if begin and not from_scratch:
         config.begin.file = begin
+
+
+def network_of_file(config: ConfigDict, begin: str, variant: str, tiny: bool) -> None:
+    """Set the network of a variant, or without one that of the weights in a file."""
+    precision = brick(compute, dtype="float32" if tiny else "bfloat16")
+    if begin and not variant and not tiny:
+        found = config_of_file(begin)
+        config.input = found.input.copy_and_resolve_references()
+        config.model = encoder_of(found.model)
+        config.model.update(variant=short_name(config.model.variant), compute=precision)
+        return
+    size = {"variant": "nano", "patch": (8, 8)} if tiny else recipes.vit_size(variant or "B/16")
+    config.model = brick(vit_encoder, **size, compute=precision)
+
+
+def short_name(sizes: str) -> str:
+    """Return the name of a variant of these sizes, 12x768x12x3072 -> B; the sizes where none is."""
+    named = (name for name, size in VARIANTS.items() if size == variant_size(sizes))
+    return next(named, sizes)
 
 
 def share_classes(config: ConfigDict) -> None:
@@ -213,4 +242,6 @@ def label_set(config: ConfigDict, name: str, classes: int) -> tuple[str, int]:
         there = ", ".join(sorted(sets)) or "none"
         raise ConfigError(f"labels={name or 'SET'}: evals.train has {there}")
     name = name or max(sets, key=lambda each: sets[each])
+    if classes and classes < sets[name]:
+        raise ConfigError(f"classes={classes}: {name!r} has {sets[name]}; leave classes out")
     return name, classes or sets[name]

@@ -106,7 +106,8 @@ def begun(config: ConfigDict, begin: str) -> ConfigDict:
     run = load_config(Path(begin).expanduser())
     if len(run.input.size) != 2 or run.input.streams:
         raise ConfigError(f"begin={begin}: that run is not on pictures alone")
-    config.input.update(run.input)
+    config.input = run.input.copy_and_resolve_references()
+    config.input.labels = {}
     config.data.decode = run.data.decode
     weights = "trained" if run.ema is None else "average"
     config.begin.update(workdir=begin, weights=weights, take=("encoder",))

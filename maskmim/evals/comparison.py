@@ -52,7 +52,18 @@ def compared_runs(config: ConfigDict) -> dict[str, ConfigDict]:
     alone = config.copy_and_resolve_references()
     with alone.unlocked():
         del alone[KEY]
-    return {name: override(alone, texts) for name, texts in config[KEY].items()}
+    return {name: _changed(alone, name, texts) for name, texts in config[KEY].items()}
+
+
+def _changed(config: ConfigDict, name: str, texts: tuple[str, ...]) -> ConfigDict:
+    try:
+        return override(config, texts)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the run to compare with, compare.{name}, changes a key that this run has not: "
+            f"{error}. Leave it out (finetune:...,alone), or name other changes by "
+            f"--config.compare.{name}=KEY=VALUE,..."
+        ) from error
 
 
 def finish_comparison(config: ConfigDict, workdir: Path) -> None:

@@ -92,13 +92,10 @@ def of_file(text: str, said: Said) -> Loaded:
         if any(value is not None for value in said):
             raise InferenceError(f"{text} is of a run, whose config.json says all of it: {IS_SAID}")
         return of_own_file(text, files[0])
-    arrays: Arrays = {}
-    for file in files:
-        arrays |= read_arrays(file)
-    facts = read_facts(files[0].parent)
+    arrays = _read(files)
     dino = _dino_layout(arrays)
-    shape = _dino_shape(dino.canonical(arrays)) if dino else _vit_shape(text, arrays)
-    config, remarks = _config(shape, facts, said, text)
+    shape = _shape(text, arrays)
+    config, remarks = _config(shape, read_facts(files[0].parent), said, text)
     config = in_float32_on_cpu(config)
     spec, method = build_method(config)
     shapes = shapes_of(method.net)
@@ -116,6 +113,31 @@ def of_file(text: str, said: Said) -> Loaded:
     decoder = shape.decoder is not None
     about = {"remarks": tuple(remarks), "decoder": decoder, "layout": shape.layout}
     return Loaded(config, spec, method, Variables(params, {}, ()), text, **about)
+
+
+def config_of_file(text: str) -> ConfigDict:
+    """Return `input` and `model` of a file's network, in a config, without its weights.
+
+    text: as of `of_file`. Raises as `of_file`; InferenceError for a file of a run, which has a
+    config.json that says all of it.
+    """
+    files = begin_file.find_files(text)
+    if own_layout.is_own(files[0]):
+        raise InferenceError(f"{text} is of a run: begin from the run, or name its variant")
+    return _config(_shape(text, _read(files)), read_facts(files[0].parent), Said(), text)[0]
+
+
+def _read(files: Sequence[Path]) -> Arrays:
+    arrays: Arrays = {}
+    for file in files:
+        arrays |= read_arrays(file)
+    return arrays
+
+
+def _shape(text: str, arrays: Arrays) -> Shape:
+    """Return the shape of a network in any of the layouts."""
+    dino = _dino_layout(arrays)
+    return _dino_shape(dino.canonical(arrays)) if dino else _vit_shape(text, arrays)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -158,6 +180,11 @@ def _vit_shape(text: str, arrays: Arrays) -> Shape:
         known, named = begin_file.recognise(text, arrays)
     except WeightsError as error:
         raise WeightsError(f"{error}; DINOv2 of transformers is read too") from None
+    if odd := [name for name in arrays if re.search(r"^reg_token$|\.ls\d\.gamma$", name)]:
+        raise WeightsError(
+            f"{text} is of timm and has {odd[0]}: timm's models with registers or LayerScale are "
+            "not read; give transformers' file of these weights"
+        )
     layout = known.layout
     kernel = next((a for name, a in named.items() if "embed" in name and a.ndim == 4), None)
     table = named.get(layout.positions[0])
@@ -212,6 +239,11 @@ def _hidden(arrays: Mapping[str, np.ndarray]) -> int:
 def _config(shape: Shape, facts: Facts, said: Said, text: str) -> tuple[ConfigDict, list[str]]:
     """Return the config of a network of a shape, and remarks on what was assumed."""
     remarks = []
+    if said.heads and facts.heads and said.heads != facts.heads:
+        raise InferenceError(
+            f"{text}: heads is {said.heads}, but its config.json says {facts.heads}: leave heads "
+            "out, or correct the file"
+        )
     heads = said.heads or facts.heads or _usual_heads(shape)
     if heads is None:
         raise InferenceError(

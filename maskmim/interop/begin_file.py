@@ -147,7 +147,7 @@ def _files_of_folder(folder: Path, text: str) -> list[Path]:
         if pickles
         else "give a safetensors file, or a folder that transformers' save_pretrained wrote"
     )
-    raise WeightsError(f"{text} holds no {WEIGHTS}: {how}")
+    raise WeightsError(f"{text} is a folder that holds no run and no {WEIGHTS}: {how}")
 
 
 def recognise(text: str, arrays: Arrays) -> tuple[Known, Arrays]:

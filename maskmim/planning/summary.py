@@ -31,7 +31,9 @@ def method_rows(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
     """Return the rows of the method, from tokens to loss, with the number of tokens."""
     variables = cost.variables_shapes(parts)
     tokens = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
-    counts = f"{tokens.all} per image, {tokens.visible} visible, {tokens.predicted} predicted"
+    whole = tokens.all == tokens.visible == tokens.predicted  # as a classifier sees them
+    counts = f"{tokens.visible} visible, {tokens.predicted} predicted"
+    counts = f"{tokens.all} per image, {'all visible' if whole else counts}"
     tokens_row, *rows = parts.method.chain
     return [tokens_row, ("", counts), *rows]
 

@@ -3,12 +3,16 @@
 import jax
 import pytest
 from PIL import Image
+from transformers import ViTConfig, ViTModel
 
 from maskmim.checkpoints.workdir import save_config
 from maskmim.config.bricks import bind
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
 from maskmim.config.recipes_finetune import VITS, encoder_of
+from maskmim.evals.comparison import compared_runs
+from maskmim.interop.difference import WeightsError
+from maskmim.interop.initial_weights import check_begin
 from maskmim.training.build import assemble, build_method, peak_learning_rate
 from maskmim.tree_paths import named_leaves
 
@@ -98,6 +102,30 @@ def test_a_run_gives_its_network_and_its_images(run):
     assert larger.model.last_norm and larger.evals.pooling == "class"
 
 
+def test_the_encoder_is_taken_and_the_twin_begins_from_nothing(run):
+    """A classifier of the run that it begins from, of other classes perhaps, is left behind."""
+    config = load(f"finetune:begin={run},tiny", ["begin.fresh=^encoder/norm"])
+    assert config.begin.take == ("encoder",)
+    (twin,) = compared_runs(config).values()
+    check_begin(twin, run.parent / "twin")
+    assert twin.begin.take == twin.begin.fresh == () and twin.optim.decay == 1.0
+
+
+def test_a_twin_that_cannot_be_is_told_how_to_leave_it_out(run):
+    optim = ["optim.brick=maskmim.optim.adamw"]
+    with pytest.raises(ConfigError, match=r"compare\.from_scratch.*optim\.decay.*alone"):
+        compared_runs(load(f"finetune:begin={run},tiny", optim))
+
+
+def test_a_fine_tuned_run_is_begun_from_too(run):
+    tuned = load(f"finetune:begin={run},tiny")
+    save_config(run, tuned)
+    config = load(f"segment:begin={run},tiny")
+    assert config.input.labels.to_dict() == {} and config.input.size == (16, 16)
+    assert config.model.encoder.patch == (4, 4) and config.begin.take == ("encoder",)
+    assert load(f"finetune:begin={run},tiny").model.patch == (4, 4)
+
+
 def test_the_twin_by_itself(run):
     config = load(f"finetune:begin={run},from_scratch,tiny")
     assert config.begin.workdir == "" and config.optim.decay == 1.0
@@ -113,6 +141,12 @@ def test_averaged_weights_are_begun_from_where_the_run_evaluates_them(run):
 def test_refuses_what_it_cannot_take(run):
     with pytest.raises(ConfigError, match="no run and no file"):
         load("finetune:begin=nowhere")
+    with pytest.raises(WeightsError, match="a folder that holds no run"):
+        load(f"finetune:begin={run.parent}")
+    with pytest.raises(ConfigError, match=r"variant=B/16: the run .* says its network"):
+        load(f"finetune:begin={run},variant=B/16")
+    with pytest.raises(ConfigError, match="classes=10: 'fine' has 81"):
+        load(f"finetune:begin={run},classes=10")
     with pytest.raises(ConfigError, match="recipe=mad"):
         load("finetune:recipe=mad")
     with pytest.raises(ConfigError, match="variant=nano: use B, L or H"):
@@ -155,6 +189,19 @@ def test_a_test_folder_that_lacks_a_class_gets_the_list_of_all(run, tmp_path):
     records = bind(config.evals.test)()
     assert records.labels == bind(config.data.train)().labels == {"class": ("cat", "dog", "eel")}
     assert [records[index].labels["class"] for index in range(2)] == [1, 2]
+
+
+def test_a_file_says_its_network(tmp_path):
+    """Of a ViT of transformers, whose config.json says heads and size."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 96}
+    peer = ViTConfig(**sizes, num_attention_heads=4, image_size=32, patch_size=8)
+    ViTModel(peer).save_pretrained(tmp_path)
+    config = load(f"finetune:begin={tmp_path},labels=label,classes=10")
+    assert config.model.variant == "2x32x4x96" and config.model.patch == (8, 8)
+    assert config.input.size == (32, 32) and config.begin.file == str(tmp_path)
+    assert config.optim.decay == 0.75 and config.data.train.name == "imagenet2012"
+    other = load(f"finetune:begin={tmp_path},variant=S/16,labels=label,classes=10")
+    assert other.model.variant == "S" and other.input.size == (224, 224)
 
 
 def test_small_networks_learn_without_mixing():

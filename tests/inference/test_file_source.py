@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -17,6 +18,7 @@ from transformers import (
 
 from maskmim import embed
 from maskmim.inference import InferenceError, load
+from maskmim.inference.file_source import config_of_file
 from maskmim.interop import huggingface, mae_official
 from maskmim.interop.difference import WeightsError
 from tests.interop.transformers_mae import Case, our_net, peer
@@ -130,10 +132,28 @@ def test_the_official_names(mae_folder, tmp_path):
     assert "normalised each by itself" in str(model)
 
 
+def test_heads_that_the_file_denies_are_refused(mae_folder):
+    with pytest.raises(InferenceError, match=r"heads is 4, but its config\.json says 2"):
+        load(mae_folder, heads=4)
+
+
+def test_the_network_of_a_file_without_its_weights(mae_folder):
+    config = config_of_file(str(mae_folder))
+    assert config.input.size == (32, 32) and config.input.mean == MEAN
+    assert config.model.variant == "3x32x2x96" and config.model.decoder_depth > 0
+
+
 def test_what_is_no_such_file(tmp_path):
+    with_registers = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1, reg_tokens=4, init_values=1.0
+    )
+    arrays = {name: array.numpy() for name, array in with_registers.state_dict().items()}
+    save_file(arrays, tmp_path / "registers.safetensors")
+    with pytest.raises(WeightsError, match=r"of timm and has .*registers or LayerScale"):
+        load(tmp_path / "registers.safetensors")
     save_file({"some.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match=r"is neither in .*DINOv2"):
         load(tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match=r"holds no model.safetensors"):
+    with pytest.raises(WeightsError, match=r"no run and no model.safetensors"):
         (tmp_path / "empty").mkdir()
         load(tmp_path / "empty")

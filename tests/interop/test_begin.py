@@ -354,7 +354,7 @@ def test_folders_that_are_no_source_are_refused(tmp_path, mae_run, timm_arrays):
     assert "no weights at" in said(f"begin.file={tmp_path / 'none.safetensors'}")
     (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
     assert "cannot be read as safetensors" in said(f"begin.file={tmp_path / 'damaged.safetensors'}")
-    assert "holds no model.safetensors: give" in said(f"begin.file={tmp_path / 'empty'}")
+    assert "no model.safetensors: give" in said(f"begin.file={tmp_path / 'empty'}")
     (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"")
     assert "pytorch_model.bin is a pickle" in said(f"begin.file={tmp_path / 'empty'}")
     write_arrays(tmp_path / "other.safetensors", {"x": np.zeros(2, np.float32)})
