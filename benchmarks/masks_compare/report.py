@@ -42,12 +42,13 @@ class Metric(NamedTuple):
     digits: int = 1
 
 
+LOSS = "held_out/loss"
 METRICS = (
     Metric("kNN %", "pretraining", "knn/class/top1"),
     Metric("linear %", "pretraining", "logistic/class/top1"),
     Metric("fine-tuned %", "fine_tuning", "label_accuracy/class"),
     Metric("segmentation mIoU %", "pretraining", "segmentation/in_context/miou"),
-    Metric("loss", "pretraining", "held_out/loss", 1.0, 4),
+    Metric("loss", "pretraining", LOSS, 1.0, 4),
     Metric("effective rank", "pretraining", "effective_rank", 1.0, 1),
 )
 Values = Mapping[str, Mapping[int, float]]
@@ -72,10 +73,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def by_sampler(results: Mapping[Cell, Mapping[str, Any]], data: str, metric: Metric) -> Values:
-    """Return a metric in the units of its column: {sampler: {seed: value}}."""
+    """Return a metric in the units of its column: {sampler: {seed: value}}.
+
+    A network without pretraining has no loss that says something of masks.
+    """
     found: dict[str, dict[int, float]] = {}
     for cell, record in results.items():
         value = record[metric.part].get(metric.name)
+        if cell.sampler == NONE and metric.name == LOSS:
+            continue
         if cell.data == data and value is not None:
             found.setdefault(cell.sampler, {})[cell.seed] = value * metric.scale
     return found
