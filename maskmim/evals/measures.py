@@ -25,6 +25,7 @@ class Measurements(NamedTuple):
 
     texts, warnings: for people, see `Measured`. table: {metric: its text, or its value}.
     pictures: {metric: u8[H, W, 3]}. skipped, failed: {measure: why}. seconds: {measure: wall time}.
+    settled: {measure: what decided its values}, see `Measured`.
     """
 
     metrics: dict[str, float]
@@ -35,11 +36,12 @@ class Measurements(NamedTuple):
     skipped: dict[str, str]
     failed: dict[str, str]
     seconds: dict[str, float]
+    settled: dict[str, dict[str, Any]]
 
     @classmethod
     def none(cls) -> Measurements:
         """Return what no measure found."""
-        return cls({}, [], {}, [], {}, {}, {}, {})
+        return cls({}, [], {}, [], {}, {}, {}, {}, {})
 
     def as_results(self, bricks: Mapping[str, Callable]) -> dict[str, Any]:
         """Return what results.json holds of them; bricks: the measures, by name."""
@@ -50,9 +52,13 @@ class Measurements(NamedTuple):
             "warnings": self.warnings,
             "skipped": self.skipped,
             "failed": self.failed,
-            "protocol": {name: brick_protocol(brick) for name, brick in bricks.items()},
+            "protocol": {name: self._protocol(name, brick) for name, brick in bricks.items()},
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
         }
+
+    def _protocol(self, name: str, brick: Callable) -> dict[str, Any]:
+        settled = self.settled.get(name)
+        return brick_protocol(brick) | ({"settled": settled} if settled else {})
 
 
 def run_measures(
@@ -89,13 +95,15 @@ def run_measures(
         if name in found.failed:
             found.failed[name] = hint_of_none(found.failed[name], brick, trained)
         owners |= {measured.name: name for measured in values}
-        _add(found, values)
+        _add(found, name, values)
         found.seconds[name] = time.perf_counter() - started
     return found
 
 
-def _add(found: Measurements, values: Iterable[Measured]) -> None:
+def _add(found: Measurements, measure: str, values: Iterable[Measured]) -> None:
     for measured in values:
+        if measured.settled:
+            found.settled.setdefault(measure, {}).update(measured.settled)
         found.metrics[measured.name] = measured.value
         found.texts.extend(filter(None, [measured.shown]))
         if measured.shown:

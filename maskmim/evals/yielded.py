@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ class Measured(NamedTuple):
              name and the value; '' where the number is for the log alone.
     warning: a sentence with values and a way out, '' where all is well.
     picture: u8[H, W, 3], of the metric's name.
+    settled: what decided the value beside the measure's keywords, JSON values by name; it stands in
+             the measure's protocol in results.json, for others to compare with.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Measured(NamedTuple):
     text: str | None = None
     warning: str = ""
     picture: np.ndarray | None = None
+    settled: Mapping[str, Any] = {}
 
     @property
     def shown(self) -> str:
@@ -107,7 +111,18 @@ def _checked(measure: str, item: Any) -> Measured:
             f"{where} with the warning {described(measured.warning)}: the warning is a str, '' "
             "for none"
         )
+    _check_settled(where, measured.settled)
     return measured._replace(value=value, picture=_picture(where, measured.picture))
+
+
+def _check_settled(where: str, settled: Any) -> None:
+    """Raise MeasureError unless what decided a value is a mapping that JSON can hold."""
+    try:
+        json.dumps(dict(settled), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MeasureError(
+            f"{where} with settled={described(settled)}: it is a dict of JSON values ({error})"
+        ) from None
 
 
 def _picture(where: str, picture: Any) -> np.ndarray | None:

@@ -45,6 +45,7 @@ NAMES = "a name is words with '/' between, such as 'group/number'"
         ),
         (Measured("a", 1.0, picture=PICTURE[:0]), "with the picture uint8[0, 4, 3]"),
         (Measured("a", 1.0, picture="a.png"), "with the picture 'a.png'"),
+        (Measured("a", 1.0, settled={"k": PICTURE}), "it is a dict of JSON values (Object of"),
         ((1.0, 2.0), "yields the name 1.0: a name is a str"),
         ("".join, "yields <built-in method join"),
         *(((name, 1.0), NAMES) for name in ("", "../up", "/a", "a//b", "a/", " a")),

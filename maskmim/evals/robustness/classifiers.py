@@ -8,8 +8,8 @@ measures of an evaluation.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ import numpy as np
 
 from maskmim.config.ranges import NonNegative, OpenFraction, Positive, PositiveInt, Rates, Seed
 from maskmim.data.class_lists import check_classes
+from maskmim.data.records import Records
+from maskmim.errors import count_of
 from maskmim.evals import knn as neighbours
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.label_accuracy import logits_by
@@ -37,6 +39,7 @@ class Classifier(NamedTuple):
     pooling: of the features that it reads, a name of `features.POOLINGS`.
     scores:  f32[n, D] -> f32[n, C], the highest is the class.
     title:   for people.
+    settled: what decides the scores beside the features, JSON values by name.
     """
 
     labels: str
@@ -44,6 +47,7 @@ class Classifier(NamedTuple):
     pooling: str
     scores: Callable[[np.ndarray], np.ndarray]
     title: str
+    settled: Mapping[str, Any] = {}
 
     def right(self, split: Split, among: Sequence[int] = ()) -> np.ndarray:
         """Return whether each image is classified right, bool[n].
@@ -122,7 +126,13 @@ def linear(
             raise Unsuitable(diverged(fitted.values[labels]))
         return logits
 
-    return Classifier(labels, classes, trained.pooling, scores, "linear")
+    settled = _learnt(trained) | {
+        "classifier.base_lrs": list(base_lrs),
+        **{f"classifier.{name}": value for name, value in protocol._asdict().items()},
+        "classifier.held_out": held_out,
+        "classifier.seed": seed,
+    }
+    return Classifier(labels, classes, trained.pooling, scores, "linear", settled)
 
 
 def knn(
@@ -156,7 +166,17 @@ def knn(
         )
         return np.asarray(counted)
 
-    return Classifier(labels, classes, trained.pooling, scores, f"{k}-NN")
+    settled = _learnt(trained) | {"classifier.temperature": temperature}
+    return Classifier(labels, classes, trained.pooling, scores, f"{k}-NN", settled)
+
+
+def _learnt(trained: Trained) -> dict[str, Any]:
+    return {"evals.train": images_of(trained.train.records)}
+
+
+def images_of(records: Records) -> str:
+    """Return which images some records are: their number and the start of their fingerprint."""
+    return f"{count_of(len(records), 'image')}, fingerprint {records.fingerprint[:12]}"
 
 
 def label_set(trained: Trained, wanted: str) -> str:

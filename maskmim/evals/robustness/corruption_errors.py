@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from maskmim.config.describe import title
+from maskmim.config.parse import ConfigError
 from maskmim.data.corruptions import LEVELS
-from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
+from maskmim.evals.robustness.classifiers import Classifier, images_of
+from maskmim.evals.trained import Trained
 from maskmim.reporting.curves import draw_curves
 from maskmim.reporting.metrics_file import flat_metrics
 
@@ -53,24 +57,78 @@ def _mean_ratio(
         return float(np.mean(ours / theirs))
 
 
-def read_baseline(path: str, prefix: str, names: Sequence[str]) -> dict[str, float]:
+class Baseline(NamedTuple):
+    """Errors that the same measure found of another encoder.
+
+    path: of its results.json. errors: {corruption, or CLEAN: error}. settled: what decided them.
+    """
+
+    path: str
+    errors: Mapping[str, float]
+    settled: Mapping[str, Any]
+
+    def check(self, settled: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless the baseline's errors are of the same test as these.
+
+        settled: what decides the errors here, see `settled_of`.
+        """
+        differing = [
+            f"{name} {self.settled.get(name)!r} there, {value!r} here"
+            for name, value in json.loads(json.dumps(settled)).items()
+            if self.settled.get(name) != value
+        ]
+        if differing:
+            raise ConfigError(
+                f"baseline={self.path} does not fit, evaluate both with equal settings: "
+                f"{'; '.join(differing[:3])}"
+            )
+
+
+def read_baseline(path: str, prefix: str, names: Sequence[str]) -> Baseline:
     """Return errors that the same measure found of another encoder: of names and of CLEAN.
 
     path: a results.json. prefix: of the metrics, 'corruptions'.
-    Raises Unsuitable where the file cannot be read, or lacks one of them.
+    Raises ConfigError where the file cannot be read, lacks one of them, or does not say what
+    decided them, as files of earlier versions.
     """
     file = Path(path).expanduser()
     try:
-        metrics = flat_metrics(json.loads(file.read_text(encoding="utf-8")))
+        results = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Unsuitable(f"baseline={path} cannot be read as a results.json ({error})") from error
+        raise ConfigError(f"baseline={path} cannot be read as a results.json ({error})") from error
+    again = "evaluate the baseline by the same measure with the same settings first"
+    metrics = flat_metrics(results)
     wanted = {name: f"{prefix}/{name}" for name in (*names, CLEAN)}
     if lacking := [metric for metric in wanted.values() if metrics.get(metric) is None]:
-        raise Unsuitable(
-            f"baseline={path} lacks {', '.join(lacking[:3])}: evaluate the baseline by the same "
-            "measure with the same settings first"
+        raise ConfigError(f"baseline={path} lacks {', '.join(lacking[:3])}: {again}")
+    protocols = results["measures"].get("protocol", {}).values()
+    settled = [each["settled"] for each in protocols if "settled" in each]
+    same = [each for each in settled if each.get("metrics") == prefix]
+    if not same:
+        raise ConfigError(
+            f"baseline={path} does not say of which labels, images and classifier its errors are, "
+            f"as files of earlier versions: {again}"
         )
-    return {name: float(metrics[metric]) for name, metric in wanted.items()}
+    return Baseline(path, {name: float(metrics[of]) for name, of in wanted.items()}, same[0])
+
+
+def settled_of(trained: Trained, judge: Classifier, prefix: str, images: int) -> dict[str, Any]:
+    """Return what decides errors beside the encoder and the corruptions, JSON values by name.
+
+    images: that were read of `evals.test`.
+    """
+    return {
+        "metrics": prefix,
+        "labels": judge.labels,
+        "classes": len(judge.classes),
+        "images": images,
+        "severities": list(LEVELS),
+        "classifier": judge.title,
+        **judge.settled,
+        "evals.test": images_of(trained.test.records),
+        "evals.decode": title(trained.test.decode),
+        "evals.transform": title(trained.test.transform),
+    }
 
 
 def measured(
@@ -78,7 +136,7 @@ def measured(
 ) -> Iterator[Measured]:
     """Yield the errors of every severity and corruption, their mean and, with a baseline, mCE.
 
-    baseline: of `read_baseline`; {} for none. about: what was classified, for people.
+    baseline: `Baseline.errors`; {} for none. about: what was classified, for people.
     """
     for name, each in errors.items():
         for severity, error in zip(LEVELS, each, strict=True):

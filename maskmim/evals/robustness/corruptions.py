@@ -14,7 +14,12 @@ from maskmim.errors import count_of
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
 from maskmim.evals.robustness.classifiers import Classifier, Classify, label_set, own_or_linear
-from maskmim.evals.robustness.corruption_errors import CLEAN, measured, read_baseline
+from maskmim.evals.robustness.corruption_errors import (
+    CLEAN,
+    measured,
+    read_baseline,
+    settled_of,
+)
 from maskmim.evals.trained import Trained
 from maskmim.reporting.sheets import draw_sheet
 from maskmim.reporting.streams import as_rgb
@@ -46,19 +51,25 @@ def corruptions(
     '<corruption>', 'mean_error' over all; with a baseline 'mce' and 'relative_mce'. Pictures: the
     corruptions of one image, and errors by severity.
     Noise depends on the image's index alone, so that all encoders see the same pictures.
-    Raises Unsuitable for inputs other than pictures u8 of 1 or 3 channels.
+    Raises Unsuitable for inputs other than pictures u8 of 1 or 3 channels, ConfigError for a
+    baseline whose errors are of other labels, images or classifiers.
     Source: ImageNet-C (arXiv 1903.12261); differences: see `data.corruptions`. The published mCE is
     over 15 corruptions of 50,000 images, with AlexNet as baseline: another number.
     """
     check_names(list(names))
     _check_pictures(trained)
-    of_baseline = read_baseline(baseline, PREFIX, names) if baseline else {}
+    other = read_baseline(baseline, PREFIX, names) if baseline else None
     judge = classifier(trained, label_set(trained, labels))
     batches = list(trained.test.batches(images))
+    count = sum(int(batch["valid"].sum()) for batch in batches)
+    settled = settled_of(trained, judge, PREFIX, count)
+    settled["input.size"] = list(trained.spec.size)
+    if other:
+        other.check(settled)
     clean = error_on(trained, judge, batches)
     text = f"error {100 * clean:.1f} % on clean pictures"
     sheet = _sheet(batches[0][trained.spec.stream][0], int(batches[0]["record"][0]), names)
-    yield Measured(f"{PREFIX}/{CLEAN}", clean, text, picture=sheet)
+    yield Measured(f"{PREFIX}/{CLEAN}", clean, text, picture=sheet, settled=settled)
     errors = {
         name: [
             error_on(trained, judge, _corrupted(trained, batches, name, severity))
@@ -66,9 +77,8 @@ def corruptions(
         ]
         for name in names
     }
-    count = count_of(sum(int(batch["valid"].sum()) for batch in batches), "image")
-    about = f"{count}, {judge.labels}, {judge.title} classifier"
-    yield from measured(PREFIX, errors, clean, of_baseline, about)
+    about = f"{count_of(count, 'image')}, {judge.labels}, {judge.title} classifier"
+    yield from measured(PREFIX, errors, clean, other.errors if other else {}, about)
 
 
 def error_on(

@@ -16,8 +16,19 @@ from maskmim.data.records import Records
 from maskmim.errors import count_of
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.measures import Measured
-from maskmim.evals.robustness.classifiers import Classifier, Classify, label_set, own_or_linear
-from maskmim.evals.robustness.corruption_errors import CLEAN, measured, read_baseline
+from maskmim.evals.robustness.classifiers import (
+    Classifier,
+    Classify,
+    images_of,
+    label_set,
+    own_or_linear,
+)
+from maskmim.evals.robustness.corruption_errors import (
+    CLEAN,
+    measured,
+    read_baseline,
+    settled_of,
+)
 from maskmim.evals.trained import Source, Trained
 from maskmim.evals.unreadable import sentences
 
@@ -88,7 +99,8 @@ def shifted_by_severity(
               '' for none.
     title, labels, classifier: as of `shifted`.
     Yields errors as `corruptions.corruptions` does, after '<title>/'.
-    Raises Unsuitable for a folder of another layout, and for a class that `evals.train` lacks.
+    Raises Unsuitable for a folder of another layout, and for a class that `evals.train` lacks,
+    ConfigError for a baseline whose errors are of other labels, pictures or classifiers.
     Source: ImageNet-C (arXiv 1903.12261).
     """
     root = listing.existing_folder(path)
@@ -96,23 +108,31 @@ def shifted_by_severity(
     if not names:
         raise Unsuitable(f"{path} has no folders <corruption>/1 to 5: for classes use `shifted`")
     title = title or root.name
-    of_baseline = read_baseline(baseline, title, names) if baseline else {}
+    other = read_baseline(baseline, title, names) if baseline else None
     labels = label_set(trained, labels)
     judge = classifier(trained, labels)
     test = _split(trained, judge, trained.test, images)
     clean = 1.0 - float(judge.right(test).mean())
-    yield Measured(f"{title}/{CLEAN}", clean, f"error {100 * clean:.1f} % on evals.test")
+    settled = settled_of(trained, judge, title, len(test.features))
+    if other:
+        other.check(settled)
 
     def error(place: Path) -> float:
         records = _opened(str(place))
+        stored = {str(place.relative_to(root)): f"at most {images:,} of {images_of(records)}"}
+        settled.update(stored)
+        if other:
+            other.check(stored)
         places = _places(records, judge.classes, str(place), labels)
         seen = _split(trained, judge, _source(trained.test, records, str(place)), images)
         judged = seen._replace(labels={labels: places[seen.labels[folder.LABEL_SET]]})
         return 1.0 - float(judge.right(judged).mean())
 
     errors = {name: [error(root / name / str(level)) for level in LEVELS] for name in names}
+    text = f"error {100 * clean:.1f} % on evals.test"
+    yield Measured(f"{title}/{CLEAN}", clean, text, settled=settled)
     about = f"at most {images:,} images each, {labels}, {judge.title} classifier"
-    yield from measured(title, errors, clean, of_baseline, about)
+    yield from measured(title, errors, clean, other.errors if other else {}, about)
 
 
 def _opened(path: str) -> Records:

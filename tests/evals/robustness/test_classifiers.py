@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from maskmim.data.arrays import ArrayRecords
 from maskmim.data.records import DataError
 from maskmim.evals.features import Split, Unsuitable
 from maskmim.evals.knn import knn as knn_probe
@@ -22,8 +23,9 @@ QUICK = {"base_lrs": (1.0, 10.0), "epochs": 20, "warmup_epochs": 2.0}
 
 def learnt(features, calls=None) -> Trained:
     """A Trained whose training images have the features of a split."""
-    records = SimpleNamespace(labels=CLASSES)
-    train = SimpleNamespace(records=records)
+    labels = features.train.labels
+    blank = np.zeros((len(features.train.features), 1, 1, 3), np.uint8)
+    train = SimpleNamespace(records=ArrayRecords(blank, labels, classes=CLASSES, title="blank"))
     width = features.train.features.shape[1]
     method = SimpleNamespace(net=SimpleNamespace(calls=calls or {}, width=width), apply={})
     learnt_from = {"train": train, "learnt_from": lambda: features.train}

@@ -1,12 +1,17 @@
 """Errors on corrupted pictures, counted again by hand; mCE beside its formula in numpy."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
+from maskmim.config.parse import ConfigError
 from maskmim.data.corruptions import LEVELS, CorruptionError, corrupted
+from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.features import Unsuitable
+from maskmim.evals.measures import run_measures
+from maskmim.evals.robustness.classifiers import knn
 from maskmim.evals.robustness.corruption_errors import (
     corruption_error,
     mean_error,
@@ -15,7 +20,7 @@ from maskmim.evals.robustness.corruption_errors import (
 )
 from maskmim.evals.robustness.corruptions import corruptions
 from maskmim.evals.trained import spread
-from tests.evals.robustness.made import by_colour, nearest_shade
+from tests.evals.robustness.made import by_colour, nearest_shade, records_of, shaded
 
 NAMES = ("shot_noise", "brightness", "contrast")
 
@@ -63,12 +68,23 @@ def test_errors_are_those_of_a_loop(trained, found):
     assert found["corruptions/clean"].picture.ndim == 3 and "corruptions/mce" not in found
 
 
+KEPT = {"names": ("brightness",), "images": 7, "classifier": nearest_shade}
+OTHER = {"corruptions/clean": 0.1, "corruptions/brightness": 0.4}
+
+
+def baseline_of(file, trained, **changes):
+    """Write the results of an encoder with other errors, which were measured with some changes."""
+    found = run_measures(trained, {"c": functools.partial(corruptions, **{**KEPT, **changes})})
+    assert not found.failed
+    bricks = {"c": corruptions}
+    file.write_text(json.dumps({"measures": found.as_results(bricks) | {"metrics": OTHER}}))
+    return str(file)
+
+
 def test_with_a_baseline_there_is_mce(trained, tmp_path):
-    other = {"corruptions/clean": 0.1, "corruptions/brightness": 0.4}
     file = tmp_path / "results.json"
-    file.write_text(json.dumps({"measures": {"metrics": other}}))
-    kept = {"names": ("brightness",), "images": 7, "classifier": nearest_shade}
-    found = {m.name: m.value for m in corruptions(trained, **kept, baseline=str(file))}
+    baseline_of(file, trained)
+    found = {m.name: m.value for m in corruptions(trained, **KEPT, baseline=str(file))}
     ours = found["corruptions/brightness"]
     assert found["corruptions/mce"] == pytest.approx(ours / 0.4)
     assert found["corruptions/relative_mce"] == pytest.approx(ours / (0.4 - 0.1))
@@ -76,8 +92,41 @@ def test_with_a_baseline_there_is_mce(trained, tmp_path):
         (file, ("jpeg",), "lacks corruptions/jpeg"),
         (tmp_path / "none", ("brightness",), "cannot be read as a results.json"),
     ):
-        with pytest.raises(Unsuitable, match=told):
+        with pytest.raises(ConfigError, match=told):
             read_baseline(str(path), "corruptions", names)
+
+
+def test_a_baseline_of_another_test_is_refused(trained, tmp_path):
+    file = tmp_path / "results.json"
+    elsewhere = records_of(shaded(13)[:, :24])
+    for changes, source, told in (
+        ({"images": 6}, trained.test, "images 6 there, 7 here"),
+        ({"classifier": other_title}, trained.test, "classifier 'other' there, 'nearest' here"),
+        ({}, trained.test._replace(open=lambda: elsewhere), "evals.test '13 images, fing"),
+        ({}, trained.test._replace(transform=whole), "evals.transform '.*whole' there"),
+    ):
+        baseline_of(file, trained._replace(test=source), **changes)
+        with pytest.raises(ConfigError, match=told):
+            list(corruptions(trained, **KEPT, baseline=str(file)))
+    file.write_text(json.dumps({"measures": {"metrics": OTHER}}))
+    with pytest.raises(ConfigError, match="does not say of which labels, images and classifier"):
+        list(corruptions(trained, **KEPT, baseline=str(file)))
+
+
+def other_title(trained, labels):
+    return nearest_shade(trained, labels)._replace(title="other")
+
+
+def whole(rng, image, size):
+    return resize_center_crop(rng, image, size, crop_fraction=1.0)
+
+
+def test_a_baseline_of_another_classifier_s_settings_is_refused(trained, tmp_path):
+    file = tmp_path / "results.json"
+    baseline_of(file, trained, classifier=functools.partial(knn, k=3, temperature=0.1))
+    changed = {**KEPT, "classifier": functools.partial(knn, k=3)}
+    with pytest.raises(ConfigError, match=r"classifier.temperature 0.1 there, 0.07 here"):
+        list(corruptions(trained, **changed, baseline=str(file)))
 
 
 def test_mean_errors_are_those_of_numpy():

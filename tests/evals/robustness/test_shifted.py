@@ -1,11 +1,16 @@
 """Folders of other pictures: classes go by name, and those that a folder lacks do not count."""
 
+import functools
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from maskmim.config.parse import ConfigError
 from maskmim.data.corruptions import LEVELS
 from maskmim.evals.features import Unsuitable
+from maskmim.evals.measures import run_measures
 from maskmim.evals.robustness.shifted import shifted, shifted_by_severity
 from tests.evals.robustness.made import KINDS, by_colour, nearest_shade, shaded
 
@@ -74,5 +79,13 @@ def test_the_layout_of_imagenet_c(trained, tmp_path):
     glare = [errors[f"glare/{level}"] for level in LEVELS]
     assert glare == sorted(glare) and glare[0] == 0 and glare[-1] == pytest.approx(2 / 3)
     assert errors["mean_error"] == pytest.approx(sum(glare) / 10)
+    file = tmp_path / "results.json"
+    bricks = {"c": functools.partial(shifted_by_severity, classifier=nearest_shade, **keywords)}
+    file.write_text(json.dumps({"measures": run_measures(trained, bricks).as_results(bricks)}))
+    baseline = {"baseline": str(file), **keywords}
+    assert "imagenet_c/mce" in found_by(shifted_by_severity, trained, **baseline)
+    (tmp_path / "glare" / "3" / "dark" / "0.png").unlink()
+    with pytest.raises(ConfigError, match=r"glare/3 '.* 6 images.* there, '.* 5 images.* here"):
+        found_by(shifted_by_severity, trained, **baseline)
     with pytest.raises(Unsuitable, match="for classes use `shifted`"):
         found_by(shifted_by_severity, trained, path=str(tmp_path / "fog" / "1"))
