@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from maskmim.config.parse import ConfigError
 from maskmim.evals.features import Split, Unsuitable, pooling_by_name
 from maskmim.evals.trained import Trained, batch_shares
 from maskmim.models.layers.errors import ModelError
@@ -61,12 +62,12 @@ def chosen_blocks(trained: Trained, blocks: Sequence[int]) -> tuple[int, ...]:
     """Return the numbers of some blocks of the encoder in ascending order, each once.
 
     blocks: from 0, negative ones from the last; () for all.
-    Raises Unsuitable for a block that does not exist, and as `capturing`.
+    Raises ConfigError for a block that does not exist, Unsuitable as `capturing`.
     """
     depth = traced(trained, capturing(trained.method, ("layers",))).layers.shape[0]
     for block in blocks:
         if not -depth <= block < depth:
-            raise Unsuitable(
+            raise ConfigError(
                 f"there is no block {block}: use 0 to {depth - 1}, or -1 (the last) to -{depth}"
             )
     return tuple(sorted({block % depth for block in blocks} or range(depth)))

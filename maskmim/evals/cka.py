@@ -11,6 +11,7 @@ import numpy as np
 
 from maskmim.checkpoints.load_run import load_trained
 from maskmim.config import facts
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import MOST_INT, Limits, NonNegativeInt
 from maskmim.evals.captured import block_features, chosen_blocks
 from maskmim.evals.features import Split, Unsuitable
@@ -40,14 +41,14 @@ def cka(
              Both encoders see the same images at their own sizes, cropped as in this run.
     Yields ('cka', mean over blocks of the same number) with a picture of all pairs of blocks, and
     ('cka/<block>', of one). 1 is equal up to a rotation and a scale, 0 is unrelated.
-    Raises Unsuitable for a step without a workdir, and where an encoder does not give the outputs
-    of its blocks.
+    Raises ConfigError for a step without a workdir and a run that is not there, CheckpointError for
+    a step that was not kept, Unsuitable where an encoder does not give the outputs of its blocks.
     Source: linear CKA (arXiv 1905.00414) with the unbiased estimate of HSIC, as Nguyen et al.
     (arXiv 2010.15327) have it, of pooled features. The plain estimate is too high unless there are
     many more images than dimensions; this one may leave [0, 1] by a little.
     """
     if step and not workdir:
-        raise Unsuitable(f"step {step} is of no run: set evals.measures.cka.workdir, too")
+        raise ConfigError(f"step {step} is of no run: set evals.measures.cka.workdir, too")
     other = another(trained, workdir, step) if workdir else trained
     variables = other.variables if workdir else trained.before()
     here, there = chosen_blocks(trained, ()), chosen_blocks(other, ())

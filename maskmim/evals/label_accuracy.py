@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from maskmim.config import facts
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import PositiveInt
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
@@ -38,17 +39,19 @@ def label_accuracy(
     Yields ('label_accuracy/<labels>', share of correct images in [0, 1]), '.../standard_error' of
     that share over the test images, and '.../top5', of more than 5 classes: the share of images
     whose class is among the five likeliest. Images without a class (-1) do not count.
-    Raises Unsuitable for a function, a label set or classes that do not exist.
+    Raises ConfigError for a function, a label set or classes that do not exist, Unsuitable for a
+    network without any function.
     """
     calls, source = trained.method.net.calls, trained.test
     if call not in calls:
-        raise Unsuitable(
+        problem = ConfigError if calls else Unsuitable
+        raise problem(
             f"the network has no function {call!r}, but {', '.join(sorted(calls)) or 'none'}: add "
             f"a brick config.calls.{call}, or set its `call`"
         )
     if labels not in source.records.labels:
         known = ", ".join(sorted(source.records.labels))
-        raise Unsuitable(f"evals.test has no labels {labels!r}, but {known}: set its `labels`")
+        raise ConfigError(f"evals.test has no labels {labels!r}, but {known}: set its `labels`")
     split = trained._replace(pooling=pooling).features_by(
         trained.method.apply["encode"], trained.variables, source.batches(images)
     )
@@ -69,14 +72,14 @@ def label_accuracy(
 def accuracy(logits: np.ndarray, classes: np.ndarray, *, guesses: int = 1) -> float:
     """Return the share of f32[n, C] with the class i32[n] among the `guesses` highest logits.
 
-    Images without a class (-1) do not count. Raises Unsuitable where no image has a class, or one
-    has a class beyond C.
+    Images without a class (-1) do not count. Raises Unsuitable where no image has a class,
+    ConfigError where one has a class beyond C.
     """
     known = classes >= 0
     if not known.any():
         raise Unsuitable("no test image has a class")
     if classes.max() >= logits.shape[-1]:
-        raise Unsuitable(
+        raise ConfigError(
             f"the function tells {logits.shape[-1]} classes apart, the test images have "
             f"{classes.max() + 1}"
         )

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.parse import ConfigError
 from maskmim.evals.captured import block_features, chosen_blocks
-from maskmim.evals.features import Features, Split, Unsuitable
+from maskmim.evals.features import Features, Split
 from maskmim.evals.linear_probe import linear_probe
 from maskmim.evals.measures import Measured
 from maskmim.evals.trained import Trained, labelled_classes
@@ -34,7 +35,8 @@ def layers(
     Yields ('layers/<label set>/<block>', top-1 in [0, 1]), ('layers/<label set>/best', the best of
     these) and, with a picture, ('layers', the block that is best for the finest label set). The
     best block is chosen on test images: its accuracy is no estimate for other images.
-    Raises Unsuitable where the encoder does not give the outputs of its blocks.
+    Raises ConfigError for a block that does not exist and a probe that yields other numbers,
+    Unsuitable where the encoder does not give the outputs of its blocks.
     """
     numbers = chosen_blocks(trained, blocks)
     classes = labelled_classes(trained)
@@ -56,7 +58,7 @@ def top1_of(metrics: dict[str, float], label_set: str) -> float:
     """Return the only top-1 of a label set among the metrics of a probe."""
     found = [value for name, value in metrics.items() if name.endswith(f"/{label_set}/top1")]
     if len(found) != 1:
-        raise Unsuitable(
+        raise ConfigError(
             f"the probe at each block yields {len(found)} numbers '.../{label_set}/top1', and one "
             "is drawn: name another evals.measures.layers.probe"
         )

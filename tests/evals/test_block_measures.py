@@ -8,6 +8,7 @@ import pytest
 import scipy.linalg
 import scipy.special
 
+from maskmim.config.parse import ConfigError
 from maskmim.evals.attention_distance import attention_distance, mean_distance, patch_distances
 from maskmim.evals.captured import block_features, capturing, chosen_blocks
 from maskmim.evals.cka import cka
@@ -58,7 +59,7 @@ def test_features_of_blocks_are_those_captured(trained, encoded):
 
 def test_blocks_are_named_from_either_end(trained):
     assert chosen_blocks(trained, ()) == (0, 1) and chosen_blocks(trained, (-1, 1, 0)) == (0, 1)
-    with pytest.raises(Unsuitable, match="no block 2: use 0 to 1"):
+    with pytest.raises(ConfigError, match="no block 2: use 0 to 1"):
         chosen_blocks(trained, (2,))
 
 
@@ -96,7 +97,7 @@ def test_a_probe_without_a_single_top1_is_refused(trained):
     def silent(features):
         yield "linear/kind/lr", 1.0
 
-    with pytest.raises(Unsuitable, match="yields 0 numbers"):
+    with pytest.raises(ConfigError, match="yields 0 numbers"):
         list(layers(trained, probe=silent))
 
 

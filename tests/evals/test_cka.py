@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from maskmim.checkpoints.load_run import load_trained
+from maskmim.config.parse import ConfigError
 from maskmim.evals.captured import capturing
 from maskmim.evals.cka import cka, independence, similarities
-from maskmim.evals.features import Unsuitable
 from maskmim.masks.uniform import random
 from tests.compiling import quick_jit
 from tests.evals.small import source_of, trained_on
@@ -67,7 +67,7 @@ def test_equal_images_have_none():
 
 
 def test_a_step_is_of_a_run():
-    with pytest.raises(Unsuitable, match=r"set evals\.measures\.cka\.workdir"):
+    with pytest.raises(ConfigError, match=r"set evals\.measures\.cka\.workdir"):
         next(cka(trained_on(), step=3))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
+from maskmim.config.parse import ConfigError
 from maskmim.data.transforms import resize_center_crop
 from maskmim.evals.agreement import agreement
 from maskmim.evals.features import Unsuitable
@@ -148,9 +149,9 @@ def test_the_accuracy_of_the_methods_own_classifier(method, variables):
     error = float(np.sqrt(expected * (1 - expected) / COUNT))
     wanted = {"label_accuracy/kind": float(expected), "label_accuracy/kind/standard_error": error}
     assert found == pytest.approx(wanted)
-    with pytest.raises(Unsuitable, match="'clasify', but classify"):
+    with pytest.raises(ConfigError, match="'clasify', but classify"):
         next(label_accuracy(given, labels="kind", call="clasify"))
-    with pytest.raises(Unsuitable, match="no labels 'sort', but kind"):
+    with pytest.raises(ConfigError, match="no labels 'sort', but kind"):
         next(label_accuracy(given, labels="sort"))
 
 
@@ -165,7 +166,7 @@ def test_top_k_is_that_of_scikit_learn(guesses):
 def test_images_without_a_class_do_not_count():
     logits = np.eye(3)[[0, 1, 2, 0]]
     assert accuracy(logits, np.array([0, 1, 1, -1])) == pytest.approx(2 / 3)
-    with pytest.raises(Unsuitable, match="tells 3 classes apart, the test images have 5"):
+    with pytest.raises(ConfigError, match="tells 3 classes apart, the test images have 5"):
         accuracy(logits, np.array([0, 4, 1, -1]))
     with pytest.raises(Unsuitable, match="no test image has a class"):
         accuracy(logits, np.full(4, -1))

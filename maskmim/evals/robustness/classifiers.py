@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import NonNegative, OpenFraction, Positive, PositiveInt, Rates, Seed
 from maskmim.data.class_lists import check_classes
 from maskmim.data.records import Records
@@ -85,14 +86,14 @@ def own(
     """Return the network's own function of logits, which it learnt while it was trained.
 
     call, pooling: as of `label_accuracy`.
-    Raises Unsuitable for a function that does not exist, or of another number of classes.
+    Raises ConfigError for a function that does not exist, or of another number of classes.
     """
     calls, classes = trained.method.net.calls, _classes(trained, labels)
     if call not in calls:
         known = ", ".join(sorted(calls)) or "none"
-        raise Unsuitable(f"the network has no function {call!r}, but {known}: set its `call`")
+        raise ConfigError(f"the network has no function {call!r}, but {known}: set its `call`")
     if (width := _width_of(trained, call)) != len(classes):
-        raise Unsuitable(
+        raise ConfigError(
             f"the function {call!r} tells {width} classes apart, {labels!r} has {len(classes)}"
         )
     run, params = logits_by(calls[call], trained.mesh), trained.evaluated.params
@@ -182,14 +183,14 @@ def images_of(records: Records) -> str:
 def label_set(trained: Trained, wanted: str) -> str:
     """Return the label set of a name; that with the most classes for ''.
 
-    Raises Unsuitable where `evals.train` has none of the name, or no labels, and DataError where
-    its classes are not those of `evals.test`.
+    Raises ConfigError where `evals.train` has none of the name, Unsuitable where it has no labels,
+    and DataError where its classes are not those of `evals.test`.
     """
     known = {} if trained.train is None else trained.train.records.labels
     if not known:
         raise Unsuitable("evals.train names no labelled images: a classifier needs some")
     if wanted and wanted not in known:
-        raise Unsuitable(f"evals.train has no labels {wanted!r}, but {', '.join(sorted(known))}")
+        raise ConfigError(f"evals.train has no labels {wanted!r}, but {', '.join(sorted(known))}")
     chosen = wanted or max(sorted(known), key=lambda name: len(known[name]))
     if trained.test is not None and chosen in trained.test.records.labels:
         check_classes(trained.train.records, trained.test.records, only=(chosen,))

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from maskmim.config import facts
 from maskmim.config.bricks import resolve
 from maskmim.config.kinds import SAMPLER
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import OpenFraction, PositiveInt
 from maskmim.errors import count_of
 from maskmim.evals.features import Split, Unsuitable, pooling_by_name
@@ -52,8 +53,9 @@ def occlusion(
     classifier: a brick of `evals.robustness.classifiers`, which has seen whole images alone.
     Yields 'occlusion/<sampler>/<ratio>' and 'occlusion/whole', shares in [0, 1], and a picture.
     Hidden tokens do not enter the encoder. Masks depend on the image's index alone.
-    Raises Unsuitable for encoders that must see every token, of several streams, and for methods
-    that are evaluated by another encoder than that of their network.
+    Raises ConfigError for a sampler that needs hints, Unsuitable for encoders that must see every
+    token, of several streams, and for methods that are evaluated by another encoder than that of
+    their network.
     Source: patch drop of Naseer et al. (arXiv 2105.10497, section 3.1), who paint patches black;
     leaving tokens out is how masked autoencoders are trained.
     """
@@ -82,10 +84,10 @@ def occlusion(
 
 
 def _sampler(path: str) -> Sampler:
-    """Return the sampler at a path; Unsuitable where it needs what no method gives here."""
+    """Return the sampler at a path; raise ConfigError where it needs what no method gives here."""
     sampler = resolve(path, SAMPLER)
     if needs := facts.facts_of(sampler).needs:
-        raise Unsuitable(f"{path} needs {', '.join(needs)}, which no teacher gives here")
+        raise ConfigError(f"{path} needs {', '.join(needs)}, which no teacher gives here")
     return sampler
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from maskmim.config import facts
+from maskmim.config.parse import ConfigError
 from maskmim.config.ranges import PositiveInt
 from maskmim.data import archives, folder, listing
 from maskmim.data.corruptions import LEVELS
 from maskmim.data.records import Records
 from maskmim.errors import count_of
-from maskmim.evals.features import Split, Unsuitable
+from maskmim.evals.features import Split
 from maskmim.evals.measures import Measured
 from maskmim.evals.robustness.classifiers import (
     Classifier,
@@ -54,7 +55,7 @@ def shifted(
     Yields 'shifted/<title>' and, of the test images of these classes, 'shifted/<title>/clean',
     shares in [0, 1]. Of classes, those of the folder alone are considered in both, as ImageNet-A
     and -R ask for, which have 200 of 1,000.
-    Raises Unsuitable for a class that `evals.train` lacks, DataError for a path without images.
+    Raises ConfigError for a class that `evals.train` lacks, DataError for a path without images.
     Source: arXiv 1907.07174 (A), 2006.16241 (R), 1905.13549 (Sketch).
     """
     name = label_set(trained, labels)
@@ -99,14 +100,14 @@ def shifted_by_severity(
               '' for none.
     title, labels, classifier: as of `shifted`.
     Yields errors as `corruptions.corruptions` does, after '<title>/'.
-    Raises Unsuitable for a folder of another layout, and for a class that `evals.train` lacks,
-    ConfigError for a baseline whose errors are of other labels, pictures or classifiers.
+    Raises ConfigError for a folder of another layout, for a class that `evals.train` lacks, and for
+    a baseline whose errors are of other labels, pictures or classifiers.
     Source: ImageNet-C (arXiv 1903.12261).
     """
     root = listing.existing_folder(path)
     names = sorted(each.name for each in root.iterdir() if _has_severities(each))
     if not names:
-        raise Unsuitable(f"{path} has no folders <corruption>/1 to 5: for classes use `shifted`")
+        raise ConfigError(f"{path} has no folders <corruption>/1 to 5: for classes use `shifted`")
     title = title or root.name
     other = read_baseline(baseline, title, names) if baseline else None
     labels = label_set(trained, labels)
@@ -149,7 +150,7 @@ def _places(records: Records, classes: Sequence[str], path: str, name: str) -> n
     """Return the index among classes of each class of some records, i64[n]."""
     own = records.labels[folder.LABEL_SET]
     if unknown := sorted(set(own) - set(classes)):
-        raise Unsuitable(
+        raise ConfigError(
             f"{path} has {count_of(len(unknown), 'class', 'classes')} that the labels {name!r} of "
             f"evals.train lack ({listing.names_text(unknown)}): name its folders as the classes of "
             "evals.train are named"

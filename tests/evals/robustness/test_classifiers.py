@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from maskmim.config.parse import ConfigError
 from maskmim.data.arrays import ArrayRecords
 from maskmim.data.records import DataError
 from maskmim.evals.features import Split, Unsuitable
@@ -92,9 +93,9 @@ def test_the_networks_own_function_comes_first(features):
     )
     assert judge.title == "own classify" and judge.pooling == "mean"
     assert own_or_linear(trained._replace(pooling="class"), "coarse").pooling == "class"
-    with pytest.raises(Unsuitable, match="tells 3 classes apart, 'fine' has 6"):
+    with pytest.raises(ConfigError, match="tells 3 classes apart, 'fine' has 6"):
         own(trained, "fine")
-    with pytest.raises(Unsuitable, match="no function 'sort', but classify"):
+    with pytest.raises(ConfigError, match="no function 'sort', but classify"):
         own(trained, "coarse", call="sort")
 
 
@@ -114,7 +115,7 @@ def test_other_classes_are_not_considered():
 def test_the_label_set_with_the_most_classes(features):
     trained = learnt(features)
     assert label_set(trained, "") == "fine" and label_set(trained, "coarse") == "coarse"
-    with pytest.raises(Unsuitable, match="no labels 'shape', but coarse, fine"):
+    with pytest.raises(ConfigError, match="no labels 'shape', but coarse, fine"):
         label_set(trained, "shape")
     with pytest.raises(Unsuitable, match="names no labelled images"):
         label_set(trained._replace(train=None), "")

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from maskmim.config.parse import ConfigError
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.robustness.classifiers import Classifier
 from maskmim.evals.robustness.occlusion import occlusion
@@ -68,7 +69,7 @@ def test_hidden_tokens_do_not_enter(trained):
 
 def test_what_hides_no_tokens_is_said(trained):
     judge = seen_features()
-    with pytest.raises(Unsuitable, match="needs attention, which no teacher gives here"):
+    with pytest.raises(ConfigError, match="needs attention, which no teacher gives here"):
         list(occlusion(trained, samplers=("maskmim.masks.attention.hint",), classifier=judge))
     encode = trained.method.apply["encode"]
 

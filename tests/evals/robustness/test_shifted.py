@@ -9,7 +9,6 @@ from PIL import Image
 
 from maskmim.config.parse import ConfigError
 from maskmim.data.corruptions import LEVELS
-from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import run_measures
 from maskmim.evals.robustness.shifted import shifted, shifted_by_severity
 from tests.evals.robustness.made import KINDS, by_colour, nearest_shade, shaded
@@ -62,7 +61,7 @@ def test_unknown_classes_and_unreadable_pictures_are_told(trained, tmp_path):
     assert "cannot be read and does not count" in found["shifted/a"].warning
     (path / "blue").mkdir()
     Image.fromarray(shaded(1)[0]).save(path / "blue" / "1.png")
-    with pytest.raises(Unsuitable, match=r"has 1 class that the labels 'kind' .*blue"):
+    with pytest.raises(ConfigError, match=r"has 1 class that the labels 'kind' .*blue"):
         found_by(shifted, trained, path=str(path))
 
 
@@ -87,5 +86,5 @@ def test_the_layout_of_imagenet_c(trained, tmp_path):
     (tmp_path / "glare" / "3" / "dark" / "0.png").unlink()
     with pytest.raises(ConfigError, match=r"glare/3 '.* 6 images.* there, '.* 5 images.* here"):
         found_by(shifted_by_severity, trained, **baseline)
-    with pytest.raises(Unsuitable, match="for classes use `shifted`"):
+    with pytest.raises(ConfigError, match="for classes use `shifted`"):
         found_by(shifted_by_severity, trained, path=str(tmp_path / "fog" / "1"))
