@@ -22,10 +22,10 @@ from maskmim.evals.features import Split
 from maskmim.evals.measures import Measurements, run_measures
 from maskmim.evals.method_pictures import draw_reconstruction, draw_sheets
 from maskmim.evals.needs import OF_METHOD, unmet
+from maskmim.evals.results_file import would_lose_numbers, write_results
 from maskmim.evals.suite import run_probes
 from maskmim.evals.trained import trained_of
 from maskmim.evals.unreadable import Unreadable, sentences, watched
-from maskmim.reporting import loss_curve
 from maskmim.reporting.metrics_file import OURS
 from maskmim.runtime import activity, processes
 from maskmim.training.build import Assembly
@@ -41,10 +41,6 @@ GUESSES = {
     "mse_nearest_visible": "copy of the nearest visible patch",
 }
 CLASSES = {"accuracy": "prediction"}
-
-
-class Unwritten(errors.UserError):
-    """Results that could not be written; their table is printed."""
 
 
 class Finished(NamedTuple):
@@ -85,13 +81,42 @@ def finish(
     asked: names whose failure is an error; None for all. That of a monitor that nobody asked for is
     shown, and does not end a run that is otherwise whole as failed.
     weights: of a file, what the results say of it, 'file', 'layout' and 'input'; None for a run.
-    One evaluation that fails leaves the others.
+    One evaluation that fails leaves the others. The file stays where it has
+    numbers and nothing new was found.
     """
-    config, workdir, parts, _, step, _ = evaluation
-    started = time.perf_counter()
-    results: Results = {"step": step, "images_seen": step * config.train.batch_size}
+    workdir, step, started = evaluation.workdir, evaluation.step, time.perf_counter()
+    results: Results = {"step": step, "images_seen": step * evaluation.config.train.batch_size}
     if weights is not None:
         results["weights"] = dict(weights)
+    failed = _evaluate(evaluation, names, results, rows=rows, asked=asked)
+    results["seconds"] = round(time.perf_counter() - started, 1)
+    if failed:
+        results["failed"] = failed
+    is_kept = bool(names) and would_lose_numbers(workdir / file, results)
+    problem = None
+    if processes.is_main() and not is_kept:
+        problem = write_results(workdir, file, results, rows)
+    processes.print_once("\n" + results_table(results))
+    if problem is not None:
+        return Finished(results, problem)
+    line = f"{file} and images/ are in {workdir}"
+    if is_kept:
+        line = f"{workdir / file} keeps its numbers of an earlier evaluation: this one has none"
+    processes.print_once(f"\n{line}")
+    run = workdir if file == RESULTS and (workdir / CONFIG).exists() else None
+    return Finished(results, describe(failed, run, workdir / file) if failed else None)
+
+
+def _evaluate(
+    evaluation: Evaluation,
+    names: Sequence[str],
+    results: Results,
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    asked: Sequence[str] | None,
+) -> dict[str, str]:
+    """Run the evaluations of `finish`, add to the results; return {evaluation: why it failed}."""
+    parts, step = evaluation.parts, evaluation.step
     failed: dict[str, str] = {}
     seen = Seen.nothing()
     probes, measures = split_names(names, parts.evals.measures)
@@ -125,40 +150,7 @@ def finish(
             failed |= {name: why for name, why in found.failed.items() if name in wanted}
     if unread := sentences(seen.unreadable):
         results["unreadable"] = unread
-    results["seconds"] = round(time.perf_counter() - started, 1)
-    if failed:
-        results["failed"] = failed
-    problem = write_results(workdir, file, results, rows) if processes.is_main() else None
-    processes.print_once("\n" + results_table(results))
-    if problem is not None:
-        return Finished(results, problem)
-    processes.print_once(f"\n{file} and images/ are in {workdir}")
-    run = workdir if file == RESULTS and (workdir / CONFIG).exists() else None
-    return Finished(results, describe(failed, run, workdir / file) if failed else None)
-
-
-def write_results(
-    folder: Path, file: str, results: Results, rows: Sequence[Mapping[str, Any]]
-) -> Unwritten | None:
-    """Write the results and the loss curve; return the error where the results cannot be written.
-
-    rows: without any there is no curve. It is a picture, which must not end anything.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(folder / file, report.as_json(results))
-    except OSError as error:
-        problem = Unwritten(
-            f"the results could not be written to {folder / file} ({error.strerror or error}); "
-            "they are in the table above. python -m maskmim.evaluate --out DIR, or "
-            "--out NAME.json, writes elsewhere"
-        )
-        problem.exit_code = errors.STORAGE if error.errno in errors.NO_ROOM else errors.USAGE
-        return problem
-    if rows:
-        with contextlib.suppress(OSError):
-            files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
-    return None
+    return failed
 
 
 def with_monitors(

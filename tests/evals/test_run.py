@@ -8,16 +8,16 @@ import pytest
 
 from maskmim import errors
 from maskmim.data.records import DataError
-from maskmim.evals import failures, run
+from maskmim.evals import failures, results_file, run
 from maskmim.evals.evaluation import Evaluation
 from maskmim.evals.features import Split
+from maskmim.evals.results_file import write_results
 from maskmim.evals.run import (
     check_classes,
     finish,
     results_table,
     stored_step,
     stored_table,
-    write_results,
 )
 from maskmim.reporting.metrics_file import flat_metrics
 from tests.evals.small import source_of
@@ -217,11 +217,25 @@ def test_results_that_cannot_be_written_are_printed(
     def refuse(path, *_):
         raise OSError(number, "refused", str(path))
 
-    monkeypatch.setattr(run.files, "write_atomic", refuse)
+    monkeypatch.setattr(results_file.files, "write_atomic", refuse)
     results, error = finish(evaluation, NAMES)
     assert results_table(results) in capsys.readouterr().out
     assert error.exit_code == code and f"{tmp_path / 'results.json'} (refused)" in str(error)
     assert "--out DIR" in str(error)
+
+
+def test_numbers_are_not_lost_for_results_without_any(evaluation, tmp_path, capsys, monkeypatch):
+    finish(evaluation, NAMES, file="results-a.json")
+    before = (tmp_path / "results-a.json").read_text()
+    monkeypatch.setattr(run, "compare", unreadable)
+    assert finish(evaluation, ["knn"], file="results-a.json").error.exit_code == errors.FAILED
+    assert (tmp_path / "results-a.json").read_text() == before
+    told = f"{tmp_path / 'results-a.json'} keeps its numbers of an earlier evaluation"
+    assert told in capsys.readouterr().out
+    finish(evaluation, ["reconstruction", "knn"], file="results-a.json")  # has some
+    assert json.loads((tmp_path / "results-a.json").read_text())["failed"]
+    assert finish(evaluation, ["knn"], file="results-b.json").error  # there were none
+    assert json.loads((tmp_path / "results-b.json").read_text())["failed"]
 
 
 def test_numbers_that_are_not_finite_are_written_and_shown(evaluation, tmp_path, monkeypatch):

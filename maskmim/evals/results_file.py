@@ -1,0 +1,52 @@
+"""The file that results are written to: never numbers lost for results that have none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskmim import errors, files
+from maskmim.evals.report import as_json
+from maskmim.reporting import loss_curve
+from maskmim.reporting.metrics_file import flat_metrics
+
+
+class Unwritten(errors.UserError):
+    """Results that could not be written; their table is printed."""
+
+
+def write_results(
+    folder: Path, file: str, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> Unwritten | None:
+    """Write the results and the loss curve; return the error where the results cannot be written.
+
+    rows: without any there is no curve. It is a picture, which must not end anything.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(folder / file, as_json(results))
+    except OSError as error:
+        problem = Unwritten(
+            f"the results could not be written to {folder / file} ({error.strerror or error}); "
+            "they are in the table above. python -m maskmim.evaluate --out DIR, or "
+            "--out NAME.json, writes elsewhere"
+        )
+        problem.exit_code = errors.STORAGE if error.errno in errors.NO_ROOM else errors.USAGE
+        return problem
+    if rows:
+        with contextlib.suppress(OSError):
+            files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
+    return None
+
+
+def would_lose_numbers(file: Path, results: Mapping[str, Any]) -> bool:
+    """Return whether a file has numbers and the results that would replace it have none."""
+    if flat_metrics(results):
+        return False
+    try:
+        return bool(flat_metrics(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError):
+        return False
