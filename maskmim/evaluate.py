@@ -11,7 +11,8 @@ into results-<names>.json. Known are 'reconstruction', the probes of config.eval
 measures of config.evals.measures.
 `--config.evals.KEY=VALUE` changes one evaluation setting for this call, whose results go to
 results-<names>.json, too. --out writes results and pictures into another folder, or the results
-into a file whose name ends in .json, for a run that may only be read.
+into a file whose name ends in .json and the pictures beside it, those of a.json into images-a/, for
+a run that may only be read.
 
 With --weights the network is that of a safetensors file, or of a folder with one, of transformers,
 timm, the official MAE or our export, as maskmim.load reads it; data, transform and evaluations are
@@ -69,6 +70,8 @@ OF_RUNS = "the rest is what the run was trained with"
 OF_WEIGHTS = "the network and its input are those of the weights"
 Number = TypeVar("Number", int, float)
 HERE = ("mesh.data=-1", "mesh.fsdp=1", "mesh.sequence=1", "mesh.tensor=1")
+# The folder of pictures.
+PICTURES = "images"
 # Flags that say what --weights means.
 SAYING = ("config", "layout", "size", "heads", "decoder_heads", "mean", "std")
 
@@ -130,8 +133,8 @@ def evaluate_run(options: argparse.Namespace) -> int:
     names, asked = names_of(config, options.evals)
     as_configured = not asked and not options.overrides
     file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
-    folder, file = place_of_results(options.out, workdir, file)
-    evaluation = restore(config, workdir)._replace(workdir=folder)
+    folder, file, pictures = place_of_results(options.out, workdir, file)
+    evaluation = restore(config, workdir)._replace(workdir=folder, pictures=pictures)
     processes.print_once(f"{workdir}: step {evaluation.step}")
     rows = read_metrics(workdir / "metrics.jsonl")
     return evaluate(evaluation, names, asked, file=file, rows=rows)
@@ -150,9 +153,9 @@ def evaluate_weights(options: argparse.Namespace) -> int:
     data = config_of_data(options.config, loaded)
     config = override(data, [*HERE, *options.overrides])
     names, asked = names_of(config, options.evals)
-    folder, file = place_of_results(options.out, Path(), RESULTS)
+    folder, file, pictures = place_of_results(options.out, Path(), RESULTS)
     with activity.during("building the network"):
-        evaluation = evaluation_of(loaded, config, folder)
+        evaluation = evaluation_of(loaded, config, folder)._replace(pictures=pictures)
     for remark in loaded.remarks:
         processes.print_once(f"{options.weights}: {remark}")
     return evaluate(evaluation, names, asked, file=file, weights=weights_record(loaded))
@@ -230,15 +233,21 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, names)))
 
 
-def place_of_results(out: str | None, workdir: Path, file: str) -> tuple[Path, str]:
-    """Return the folder and the name of the results; out: of --out, a folder or a .json file."""
+def place_of_results(out: str | None, workdir: Path, file: str) -> tuple[Path, str, str]:
+    """Return the folder, the name of the results and that of the folder of pictures in it.
+
+    out: of --out, a folder or a .json file, which has pictures of its own.
+    """
     if out is None:
-        return workdir, file
+        return workdir, file, PICTURES
     if not out.strip():
         raise ConfigError(f"--out={out!r} names no folder: give one, or leave --out out")
     path = Path(out).expanduser()
     is_file = path.suffix == ".json" and not path.is_dir()
-    return (path.parent, path.name) if is_file else (path, file)
+    if not is_file:
+        return path, file, PICTURES
+    own = PICTURES if path.name == RESULTS else f"{PICTURES}-{path.stem}"
+    return path.parent, path.name, own
 
 
 def check_overrides(overrides: Sequence[str], sections: Sequence[str], why: str) -> None:

@@ -24,6 +24,7 @@ class Evaluation(NamedTuple):
     workdir: folder for results and pictures.
     encode: (variables, arrays of a batch) -> pooled features, jitted; `make_encoder` makes it once
             a run.
+    pictures: name of the folder in workdir that has the pictures.
     """
 
     config: ConfigDict
@@ -32,6 +33,7 @@ class Evaluation(NamedTuple):
     variables: Variables
     step: int
     encode: Callable
+    pictures: str = "images"
 
     @property
     def encoder(self) -> Callable:

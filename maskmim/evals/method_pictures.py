@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +91,7 @@ def draw_masks(evaluation: Evaluation) -> np.ndarray:
 
     Draws the streams that `drawable.can_draw_masks` finds; there must be one.
     """
-    config, workdir, parts, variables, *_ = evaluation
+    config, _, parts, variables, *_ = evaluation
     batch = example_batch(parts, SHOWN)
     masked = jit_replicated(parts, _masked_streams(parts))(
         variables, batch, _randomness(config, batch)
@@ -105,7 +104,7 @@ def draw_masks(evaluation: Evaluation) -> np.ndarray:
             values = stream.hidden_values(hidden[name])
             pictures[name] = stream.modality.draw(arrays), stream.modality.draw(arrays, values)
     sheet = sheets.draw_mask_sheet(pictures, hidden, title=title(bind(config.mask)))
-    _save(workdir, "masks.png", sheet)
+    _save(evaluation, "masks.png", sheet)
     return sheet
 
 
@@ -130,7 +129,7 @@ def _masked_streams(parts: Assembly) -> Callable[..., dict[str, dict[str, Array]
 
 def draw_reconstruction(evaluation: Evaluation) -> Drawn:
     """Write images/reconstruction-<step>.png of a few examples, and measure more of them."""
-    config, workdir, parts, variables, step, _ = evaluation
+    config, _, parts, variables, step, *_ = evaluation
     batch = example_batch(parts, MEASURED)
     found = reconstruction(
         parts.method,
@@ -150,7 +149,7 @@ def draw_reconstruction(evaluation: Evaluation) -> Drawn:
         for label, pictures in _reconstruction_columns(evaluation, name, found).items():
             columns[sheets.label_of(name, label, streams)] = pictures
     sheet = sheets.draw_sheet(columns, title=f"step {step}, {title(bind(config.mask))}")
-    _save(workdir, f"reconstruction-{step}.png", sheet)
+    _save(evaluation, f"reconstruction-{step}.png", sheet)
     return Drawn(sheet, errors)
 
 
@@ -178,7 +177,7 @@ def draw_sheets(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
     Draws none where no stream can be drawn, see `drawable.drawable_streams`.
     """
-    config, workdir, parts, variables, step, _ = evaluation
+    config, _, parts, variables, step, *_ = evaluation
     if not parts.method.sheets or not drawable_streams(parts):
         return {}
     batch = example_batch(parts, SHOWN)
@@ -187,7 +186,7 @@ def draw_sheets(evaluation: Evaluation) -> dict[str, np.ndarray]:
         columns = jit_in_order(parts, draw)(variables, batch, _randomness(config, batch))
         shown = {label: draw_column(evaluation, column) for label, column in columns.items()}
         pictures[name] = sheets.draw_sheet(shown, title=f"step {step}, {name}")
-        _save(workdir, f"{name}-{step}.png", pictures[name])
+        _save(evaluation, f"{name}-{step}.png", pictures[name])
     return pictures
 
 
@@ -244,11 +243,12 @@ def _randomness(config: ConfigDict, batch: dict[str, np.ndarray]) -> Randomness:
     return Randomness.of(random_key(config.seed), len(next(iter(batch.values()))))
 
 
-def _save(workdir: Path, name: str, sheet: np.ndarray) -> None:
+def _save(evaluation: Evaluation, name: str, sheet: np.ndarray) -> None:
     """Write a picture; log a warning where that fails: a picture must not end a run."""
     if not processes.is_main():
         return
+    place = evaluation.workdir / evaluation.pictures / name
     try:
-        files.save_png(workdir / "images" / name, sheet)
+        files.save_png(place, sheet)
     except OSError as error:
-        logger.warning("%s cannot be written (%s)", workdir / "images" / name, error)
+        logger.warning("%s cannot be written (%s)", place, error)

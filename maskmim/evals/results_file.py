@@ -19,11 +19,17 @@ class Unwritten(errors.UserError):
 
 
 def write_results(
-    folder: Path, file: str, results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+    folder: Path,
+    file: str,
+    results: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pictures: str = "images",
 ) -> Unwritten | None:
     """Write the results and the loss curve; return the error where the results cannot be written.
 
     rows: without any there is no curve. It is a picture, which must not end anything.
+    pictures: name of their folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +44,7 @@ def write_results(
         return problem
     if rows:
         with contextlib.suppress(OSError):
-            files.save_png(folder / "images" / "loss.png", loss_curve.draw_loss_curve(rows))
+            files.save_png(folder / pictures / "loss.png", loss_curve.draw_loss_curve(rows))
     return None
 
 

@@ -95,11 +95,12 @@ def finish(
     is_kept = bool(names) and would_lose_numbers(workdir / file, results)
     problem = None
     if processes.is_main() and not is_kept:
-        problem = write_results(workdir, file, results, rows)
+        pictures = evaluation.pictures
+        problem = write_results(workdir, file, results, rows, pictures=pictures)
     processes.print_once("\n" + results_table(results))
     if problem is not None:
         return Finished(results, problem)
-    line = f"{file} and images/ are in {workdir}"
+    line = f"{file} and {evaluation.pictures}/ are in {workdir}"
     if is_kept:
         line = f"{workdir / file} keeps its numbers of an earlier evaluation: this one has none"
     processes.print_once(f"\n{line}")
@@ -188,7 +189,7 @@ def measure(
     start: Mapping[str, float],
     logged: Collection[str] = (),
 ) -> Measurements:
-    """Run the named measures of the config; write their pictures to images/<metric>-<step>.png.
+    """Run the named measures of the config; write their pictures, <metric>-<step>.png.
 
     start: see `Trained.start`. logged: names that the training has logged.
     """
@@ -214,7 +215,7 @@ def measure(
         if processes.is_main():
             with contextlib.suppress(OSError):  # a picture must not end anything
                 name = f"{metric}-{evaluation.step}.png"
-                files.save_png(evaluation.workdir / "images" / name, picture)
+                files.save_png(evaluation.workdir / evaluation.pictures / name, picture)
     return found
 
 

@@ -43,11 +43,16 @@ def test_an_unknown_dtype_is_named_with_the_known_ones():
 
 def test_results_go_where_they_are_asked_to(tmp_path):
     run, name = Path("runs/it"), "results-knn.json"
-    assert place_of_results(None, run, name) == (run, name)
-    assert place_of_results("new/folder", run, name) == (Path("new/folder"), name)
-    assert place_of_results("new/mine.json", run, name) == (Path("new"), "mine.json")
-    assert place_of_results("~/x", run, name) == (Path.home() / "x", name)
+    shared = name, "images"
+    assert place_of_results(None, run, name) == (run, *shared)
+    assert place_of_results("new/folder", run, name) == (Path("new/folder"), *shared)
+    mine = place_of_results("new/mine.json", run, name)
+    assert mine == (Path("new"), "mine.json", "images-mine")
+    whole = place_of_results("new/results.json", run, name)
+    assert whole == (Path("new"), "results.json", "images")
+    assert place_of_results("~/x", run, name) == (Path.home() / "x", *shared)
     with pytest.raises(ConfigError, match="names no folder"):
         place_of_results("", run, name)
     (tmp_path / "odd.json").mkdir()
-    assert place_of_results(str(tmp_path / "odd.json"), run, name) == (tmp_path / "odd.json", name)
+    odd = tmp_path / "odd.json"
+    assert place_of_results(str(odd), run, name) == (odd, *shared)

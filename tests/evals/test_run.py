@@ -11,6 +11,7 @@ from maskmim.data.records import DataError
 from maskmim.evals import failures, results_file, run
 from maskmim.evals.evaluation import Evaluation
 from maskmim.evals.features import Split
+from maskmim.evals.measures import Measured
 from maskmim.evals.results_file import write_results
 from maskmim.evals.run import (
     check_classes,
@@ -243,6 +244,23 @@ def test_numbers_that_are_not_finite_are_written_and_shown(evaluation, tmp_path,
     monkeypatch.setattr(run, "draw_reconstruction", lambda _: errors_of_nan)
     assert finish(evaluation, ["reconstruction"]).error is None
     assert stored_table(tmp_path).count("not finite") == len(run.GUESSES)
+
+
+def test_results_of_a_named_file_have_pictures_of_their_own(
+    evaluation, tmp_path, capsys, monkeypatch
+):
+    def drawn(trained):
+        yield Measured("drawn", 1.0, picture=np.zeros((2, 2, 3), np.uint8))
+
+    parts = evaluation.parts
+    parts.evals.measures, parts.evals.probes, parts.method.sheets = {"drawn": drawn}, {}, {}
+    monkeypatch.setattr(run, "unmet", lambda *_: {})
+    monkeypatch.setattr(run, "trained_of", lambda _, **given: SimpleNamespace(**given))
+    named = evaluation._replace(pictures="images-a")
+    finish(named, ["drawn"], file="a.json", rows=[{"step": 1, "loss": 2.0, "lr": 0.1}])
+    assert {path.name for path in (tmp_path / "images-a").iterdir()} == {"drawn-3.png", "loss.png"}
+    assert f"a.json and images-a/ are in {tmp_path}" in capsys.readouterr().out
+    assert not (tmp_path / "images").exists()
 
 
 def test_results_may_go_to_a_new_folder(tmp_path):
