@@ -185,7 +185,9 @@ def _cropped(
         )
     first = pictures[0]
     for name in pictures[1:]:
-        _check_aspect(arrays[first].shape[:2], arrays[name].shape[:2], first, name)
+        if problem := aspect_problem(arrays[first].shape[:2], arrays[name].shape[:2], first):
+            hint = "data.augment.keep has the names of what is no map of the picture"
+            raise BadImage(f"{problem} ({hint})", stream=name)
     part = draw(arrays[first].shape[:2], tuple(size[first][:2]))
     cropped = {name: _resized(arrays[name], part, size[name], name, kinds) for name in pictures}
     cropped |= {name: _moved(arrays[name], part, name) for name in kinds.boxes}
@@ -201,21 +203,20 @@ def _check_picture(array: np.ndarray, size: tuple[int, ...], name: str) -> None:
         )
 
 
-def _check_aspect(whole: tuple[int, ...], other: tuple[int, ...], first: str, name: str) -> None:
-    """Raise BadImage where no scale makes (height, width) of one array that of the other.
+def aspect_problem(whole: tuple[int, ...], other: tuple[int, ...], first: str) -> str:
+    """Return what is wrong where no scale makes (height, width) of one array that of the other.
 
+    whole: of the array named first. Returns '' where there is one.
     A side may be rounded up or down, so it differs by less than a pixel from a share of the other:
     some s has |h - s H| < 1 and |w - s W| < 1 for the smaller (h, w) and the larger (H, W).
     """
     (height, width), (rows, columns) = sorted((whole, other))
     if abs(height * columns - width * rows) < rows + columns:
-        return
+        return ""
     sizes = [f"{size[0]} x {size[1]}" for size in (other, whole)]
-    raise BadImage(
+    return (
         f"{sizes[0]} (height x width), but {first} is {sizes[1]}, and nothing is stretched: is one "
-        "turned by its EXIF orientation, or of another picture? (data.augment.keep has the names "
-        "of what is no map of the picture)",
-        stream=name,
+        "turned by its EXIF orientation, or of another picture?"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,8 @@ from maskmim.config import kinds
 from maskmim.config.ranges import FractionRange, NonNegativeInt, PositiveInt, Seed
 from maskmim.data.decode import as_stored
 from maskmim.data.decode_each import decoders_of, each
-from maskmim.data.joint_crop import joint_crop
+from maskmim.data.example_errors import naming
+from maskmim.data.joint_crop import aspect_problem, joint_crop
 from maskmim.data.label_maps import label_map
 from maskmim.data.pipeline import train_batches
 from maskmim.data.records import BadImage, Records
@@ -21,6 +22,7 @@ from maskmim.data.stream_folders import unlabelled
 from maskmim.data.subset import Source
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.trained import Trained, spread
+from maskmim.evals.unreadable import watched
 from maskmim.types import Field, Spec
 
 Decoder = Annotated[Callable[..., np.ndarray], kinds.DECODER]
@@ -158,7 +160,10 @@ def _splits(
 
 
 def decoder_of(data: MapData, trained: Trained) -> Callable[..., dict[str, np.ndarray]]:
-    """Return the decoder of an example: the picture as the run's evaluations decode it."""
+    """Return the decoder of an example: the picture as the run's evaluations decode it.
+
+    It raises BadImage for a map of another aspect ratio than its picture.
+    """
     decoders = decoders_of(trained.images.decode)
     picture = decoders.get(trained.spec.stream) or decoders.get("")
     if picture is None or len(trained.spec.size) != 2:
@@ -166,16 +171,38 @@ def decoder_of(data: MapData, trained: Trained) -> Callable[..., dict[str, np.nd
             f"it shows pictures to the encoder, and this run sees {', '.join(trained.spec.arrays)} "
             "of another kind: use it with a run on images"
         )
-    return functools.partial(each, streams={data.picture: picture, data.target: data.decode})
+    streams = {data.picture: picture, data.target: data.decode}
+    return functools.partial(_decoded, names=(data.picture, data.target), streams=streams)
+
+
+def _decoded(
+    rng: np.random.Generator,
+    encoded: Any,
+    channels: Mapping[str, int],
+    *,
+    names: tuple[str, str],
+    streams: Mapping[str, Callable[..., np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Decode a picture and its map, whose names are given in this order."""
+    arrays = each(rng, encoded, channels, streams=streams)
+    picture, target = (arrays[name].shape[:2] for name in names)
+    if problem := aspect_problem(picture, target, names[0]):
+        raise BadImage(problem, stream=names[1])
+    return arrays
 
 
 def crops_of(
-    data: MapData, records: Records, trained: Trained, scale: FractionRange
+    data: MapData,
+    records: Records,
+    trained: Trained,
+    scale: FractionRange,
+    unread: dict[str, str],
 ) -> Callable[[int, int], Iterator[tuple[np.ndarray, np.ndarray]]]:
     """Return (batch size, seed) -> endless random crops of pictures and maps, at the input's size.
 
     scale: limits of a crop's share of the area. Crops are mirrored half of the time; maps of
     classes are resized to the nearest pixel. Every process gets whole batches.
+    unread: {name: why} of examples that cannot be read, to add to; the next ones stand for them.
     Raises Unsuitable for a run on something else than pictures.
     """
     nearest = (data.target,) if data.classes else ()
@@ -191,7 +218,8 @@ def crops_of(
             augment=augment,
             decode=decode,
         )
-        return ((batch[data.picture], batch[data.target]) for batch in batches)
+        read = watched(batches, records, unread)
+        return ((batch[data.picture], batch[data.target]) for batch in read)
 
     return crops
 
@@ -213,8 +241,11 @@ def pairs_of(
     decode, channels = decoder_of(data, trained), {data.picture: trained.spec.channels}
     for index in map(int, spread(len(records), most)):
         try:
-            encoded: Any = records[index].encoded
-            arrays = decode(np.random.default_rng(index), encoded, channels=channels)
+            with naming(records, index, trained.spec, decode) as files:
+                example = records[index]
+                files.update(example.files)
+                encoded: Any = example.encoded
+                arrays = decode(np.random.default_rng(index), encoded, channels=channels)
         except BadImage as error:
             unread[records.name(index)] = error.reason
             continue

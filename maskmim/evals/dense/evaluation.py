@@ -15,11 +15,13 @@ from maskmim.evals.dense.sliding_windows import fitted, predict_whole, resized_t
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured
 from maskmim.evals.trained import Trained, batch_shares
-from maskmim.evals.unreadable import sentences
+from maskmim.evals.unreadable import Unreadable, sentences
 from maskmim.runtime import activity
 
 # Windows that are predicted together, at least.
 WINDOWS = 16
+# Parts of the data of an evaluation.
+LEARNT, TESTED = "data.train", "data.test"
 # Test pictures that are drawn.
 DRAWN = 8
 
@@ -55,24 +57,24 @@ def answers(
     task: Task,
     learner: Learner,
     protocol: Protocol,
-    unread: dict[str, str],
+    unread: Unreadable,
 ) -> Iterator[Answers]:
     """Yield the test examples with their predictions for each encoder, the trained one first.
 
-    unread: {name: why} of test examples that cannot be read, to add to.
+    unread: takes in the examples of LEARNT and TESTED that cannot be read.
     Raises Unsuitable where there are no examples, or no encoder of pictures.
     """
     train, test = data.train(), data.test()
     for name, records in (("train", train), ("test", test)):
         if not len(records):
             raise Unsuitable(f"data.{name} of this evaluation has no examples: name some")
-    crops = crops_of(data, train, trained, protocol.scale)
+    crops = crops_of(data, train, trained, protocol.scale, unread.setdefault(LEARNT, {}))
     encoders = encoders_of(trained, protocol.layers, protocol.beside)
     problem = Problem(encoders, task, len(train), crops, trained.mesh, trained.method)
     with activity.during("learning from maps"):
         learnt = learner(problem)
     for name, predict in learnt.items():
-        pairs = pairs_of(data, test, trained, protocol.images, unread)
+        pairs = pairs_of(data, test, trained, protocol.images, unread.setdefault(TESTED, {}))
         yield Answers(name, _predicted(predict, pairs, trained, protocol))
 
 
@@ -126,7 +128,7 @@ def measured(
     text: str,
     *,
     picture: np.ndarray | None,
-    unread: Mapping[str, str],
+    unread: Unreadable,
 ) -> Iterable[Measured]:
     """Yield the scores of an encoder; the first has the text, a warning and the picture.
 
@@ -135,7 +137,8 @@ def measured(
     """
     first, *others = scores
     head = f"{prefix}/{encoder}" if encoder else prefix
-    warning = "" if encoder else " ".join(sentences({f"{prefix} (data.test)": dict(unread)}))
+    named = {f"{prefix} ({part})": found for part, found in unread.items()}
+    warning = "" if encoder else "; ".join(sentences(named))
     yield Measured(f"{head}/{first}", scores[first], text, warning, picture)
     for name in others:
         yield Measured(f"{head}/{name}", scores[name], "")

@@ -188,6 +188,29 @@ def test_folders_of_ade20k_and_camvid_are_read(tmp_path, layout, void):
         data.train()
 
 
+class Turned(Painted):
+    """Pictures of which the first has a map that is turned, by a class of painted pictures."""
+
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        if index:
+            return example
+        turned = {n: a if n == "image" else a.swapaxes(0, 1) for n, a in example.encoded.items()}
+        return example._replace(encoded=turned, files={"classes": "maps/0.png"})
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_maps_of_another_aspect_than_their_pictures_do_not_count(part):
+    data = classes_of(train=4, test=4)
+    data.keywords[part] = partial(Turned, 4)
+    learner = partial(trained_head, steps=4, batch_size=4)
+    found = scores_of(segmentation, data=data, learner=learner)
+    (warning,) = found.warnings
+    assert warning.startswith(f"1 image of segmentation/x (data.{part}) cannot be read")
+    assert "classes (maps/0.png): 40 x 32 (height x width), but image is 32 x 40" in warning
+    assert "data.augment" not in warning
+
+
 def test_a_run_on_something_else_than_pictures_is_skipped():
     spec = trained().spec._replace(size=(4, 32, 24))
     measure = partial(segmentation, name="x", data=classes_of(), learner=by_colour)
