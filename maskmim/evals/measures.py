@@ -16,6 +16,7 @@ import numpy as np
 from maskmim.evals.failures import noted
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.suite import brick_protocol
+from maskmim.evals.trained import Trained
 from maskmim.evals.yielded import Measured, check_owner, hint_of_none, owner_of, values_of
 from maskmim.runtime import activity
 
@@ -85,7 +86,8 @@ def run_measures(
         started, values = time.perf_counter(), []
         with activity.during(f"measuring {name}"), noted(found.failed, name):
             try:
-                yielded = values_of(name, brick, trained)
+                given = trained._replace(measure=name) if isinstance(trained, Trained) else trained
+                yielded = values_of(name, brick, given)
                 for metric, *_ in yielded:
                     owner = owner_of(metric, probes=probes, logged=logged, owners=owners)
                     check_owner(name, metric, owner)

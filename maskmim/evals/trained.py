@@ -137,6 +137,7 @@ class Trained(NamedTuple):
     norm_eps: epsilon of the encoder's norms, None for a model that has no such keyword.
     learnt_from: () -> pooled features and labels of all images of `train`: those of the probes
               where these ran, and computed once otherwise.
+    measure:  name of the measure in `evals.measures`, for messages that name its keys.
     """
 
     method: Method
@@ -156,6 +157,7 @@ class Trained(NamedTuple):
     before: Callable[[], Variables] | None = None
     norm_eps: float | None = None
     learnt_from: Callable[[], Split] = _no_images
+    measure: str = ""
 
     @property
     def evaluated(self) -> Variables:

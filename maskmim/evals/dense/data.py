@@ -15,8 +15,9 @@ from maskmim.data.decode_each import decoders_of, each
 from maskmim.data.example_errors import naming
 from maskmim.data.joint_crop import aspect_problem, joint_crop
 from maskmim.data.label_maps import label_map
+from maskmim.data.no_class import UnknownClass
 from maskmim.data.pipeline import train_batches
-from maskmim.data.records import BadImage, Records
+from maskmim.data.records import BadImage, DataError, Records
 from maskmim.data.scenes import EIGHT, Side, class_scenes, scenes
 from maskmim.data.stream_folders import unlabelled
 from maskmim.data.subset import Source
@@ -162,7 +163,8 @@ def _splits(
 def decoder_of(data: MapData, trained: Trained) -> Callable[..., dict[str, np.ndarray]]:
     """Return the decoder of an example: the picture as the run's evaluations decode it.
 
-    It raises BadImage for a map of another aspect ratio than its picture.
+    It raises BadImage for a map of another aspect ratio than its picture, DataError for an index
+    that is no class.
     """
     decoders = decoders_of(trained.images.decode)
     picture = decoders.get(trained.spec.stream) or decoders.get("")
@@ -172,7 +174,9 @@ def decoder_of(data: MapData, trained: Trained) -> Callable[..., dict[str, np.nd
             "of another kind: use it with a run on images"
         )
     streams = {data.picture: picture, data.target: data.decode}
-    return functools.partial(_decoded, names=(data.picture, data.target), streams=streams)
+    key = f"evals.measures.{trained.measure}.data"
+    names = data.picture, data.target
+    return functools.partial(_decoded, names=names, streams=streams, key=key)
 
 
 def _decoded(
@@ -182,9 +186,19 @@ def _decoded(
     *,
     names: tuple[str, str],
     streams: Mapping[str, Callable[..., np.ndarray]],
+    key: str,
 ) -> dict[str, np.ndarray]:
-    """Decode a picture and its map, whose names are given in this order."""
-    arrays = each(rng, encoded, channels, streams=streams)
+    """Decode a picture and its map, whose names are given in this order; key: of the data."""
+    try:
+        arrays = each(rng, encoded, channels, streams=streams)
+    except UnknownClass as error:
+        problem = DataError(
+            f"has the index {error.index}, but its classes are 0 ... {error.classes - 1}: set "
+            f"{key}.void={error.index} if it stands for no class, or "
+            f"{key}.classes={error.index + 1}"
+        )
+        problem.stream = error.stream
+        raise problem from error
     picture, target = (arrays[name].shape[:2] for name in names)
     if problem := aspect_problem(picture, target, names[0]):
         raise BadImage(problem, stream=names[1])

@@ -188,6 +188,28 @@ def test_folders_of_ade20k_and_camvid_are_read(tmp_path, layout, void):
         data.train()
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_index_that_is_no_class_names_the_file_and_the_keys(part):
+    data = classes_of(train=4, test=4)
+    data.keywords[part] = partial(Outside, 4)
+    learner = partial(trained_head, steps=4, batch_size=4)
+    measure = partial(segmentation, name="x", data=data, learner=learner, beside=())
+    (why,) = run_measures(trained(), {"dense": measure}).failed.values()
+    assert "maps/0.png (classes): has the index 7, but its classes are 0 ... 2: set " in why
+    assert "evals.measures.dense.data.void=7 if it stands for no class, or evals." in why
+    assert why.endswith("evals.measures.dense.data.classes=8")
+
+
+class Outside(Painted):
+    """Pictures of which the first has a map with an index beyond the classes."""
+
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        if index == 0:
+            example.encoded["classes"][0, 0] = 7
+        return example._replace(files={"classes": f"maps/{index}.png"})
+
+
 class Turned(Painted):
     """Pictures of which the first has a map that is turned, by a class of painted pictures."""
 
