@@ -114,13 +114,26 @@ def measure_lines(results: Results) -> list[str]:
     if table := results.get("table"):  # results of earlier versions have none
         lines += ["", "Measures, by metric; docs/evaluation.md explains them", ""]
         lines += _text_rows(table)
-    for name, reason in results["skipped"].items():
-        lines += ["", *wrapped(f"{name} skipped: {reason}")]
-    for name, reason in results["failed"].items():
-        lines += ["", *wrapped(f"{name} failed: {reason}")]
+    for what in ("skipped", "failed"):
+        lines += reason_lines(results[what], what)
     for warning in results["warnings"]:
         lines += ["", *wrapped(f"warning: {warning}")]
     return lines
+
+
+def reason_lines(reasons: Mapping[str, str], what: str) -> list[str]:
+    """Return a sentence for each of {evaluation: why}, as wrapped lines; what: 'skipped'.
+
+    Evaluations of one reason share a sentence.
+    """
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(why, []).append(name)
+    return [
+        line
+        for why, alike in names.items()
+        for line in ("", *wrapped(f"{', '.join(alike)} {what}: {why}"))
+    ]
 
 
 def wrapped(sentence: str) -> list[str]:

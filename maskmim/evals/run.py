@@ -41,6 +41,9 @@ GUESSES = {
     "mse_nearest_visible": "copy of the nearest visible patch",
 }
 CLASSES = {"accuracy": "prediction"}
+# Why nothing is reconstructed.
+NO_DECODER = "these weights are an encoder's, without the decoder that predicts hidden patches"
+NO_PIXELS = "this method predicts nothing that becomes pixels again"
 
 
 class Finished(NamedTuple):
@@ -121,7 +124,11 @@ def _evaluate(
     failed: dict[str, str] = {}
     seen = Seen.nothing()
     probes, measures = split_names(names, parts.evals.measures)
-    if RECONSTRUCTION in names and restorable_streams(parts):
+    skipped: dict[str, str] = {}
+    if RECONSTRUCTION in names and not restorable_streams(parts):
+        is_encoder = "mask" not in parts.method.apply
+        skipped[RECONSTRUCTION] = NO_DECODER if is_encoder else NO_PIXELS
+    elif RECONSTRUCTION in names:
         what = "measuring the reconstruction of hidden patches"
         with activity.during(what), noted(failed, RECONSTRUCTION):
             results[RECONSTRUCTION] = draw_reconstruction(evaluation).errors
@@ -132,9 +139,9 @@ def _evaluate(
             results["probes"] = compare(evaluation, probes, seen)
             failed |= results["probes"].pop("failed")
     elif probes:
-        results["skipped"] = (
-            f"{', '.join(probes)} skipped: evals.train and evals.test name no labelled images"
-        )
+        skipped |= dict.fromkeys(probes, "evals.train and evals.test name no labelled images")
+    if skipped:
+        results["skipped"] = skipped
     if measures:
         with noted(failed, *measures):
             earlier = [row for row in rows if row["step"] < step]
@@ -303,8 +310,11 @@ def results_table(results: Mapping[str, Any]) -> str:
     lines += _error_lines("Share of hidden classes that are predicted right", mean_errors, CLASSES)
     if "probes" in results:
         lines += ["", report.probe_table(results["probes"])]
-    if "skipped" in results:
-        lines += ["", results["skipped"]]
+    skipped = results.get("skipped", {})
+    if isinstance(skipped, str):  # of earlier versions
+        lines += ["", skipped]
+    else:
+        lines += report.reason_lines(skipped, "skipped")
     if "measures" in results:
         lines += report.measure_lines(results["measures"])
     for sentence in results.get("unreadable", ()):
@@ -312,7 +322,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     shown = results["measures"]["failed"] if "measures" in results else {}
     for name, why in results.get("failed", {}).items():
         if name not in shown:
-            lines += ["", *report.wrapped(f"{name} failed: {why}")]
+            lines += report.reason_lines({name: why}, "failed")
     return "\n".join(lines)
 
 

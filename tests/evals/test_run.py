@@ -114,6 +114,19 @@ def test_one_that_fails_loses_no_other(
     assert ("Traceback" in printed.err) == (fault is out_of_memory)
 
 
+def test_what_is_skipped_is_told_with_its_reason(evaluation, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "restorable_streams", lambda _: {})
+    evaluation.parts.method.apply["mask"] = None
+    evaluation.parts.evals.test = None
+    results, error = finish(evaluation, NAMES)
+    assert error is None and list(results["skipped"]) == list(NAMES)
+    told = capsys.readouterr().out
+    assert "reconstruction skipped: this method predicts nothing that becomes pixels" in told
+    assert "knn, linear_probe skipped: evals.train and evals.test name no labelled images" in told
+    earlier = {"step": 3, "images_seen": 24, "skipped": "knn skipped: no images"}
+    assert "knn skipped: no images" in results_table(earlier)
+
+
 @pytest.mark.parametrize("named", ["folder", "file"])
 def test_what_was_asked_for_by_flags_is_repeated_with_them(
     evaluation, tmp_path, monkeypatch, named

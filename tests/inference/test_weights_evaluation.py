@@ -1,5 +1,7 @@
 """Weights of other libraries are evaluated by the very features that these libraries compute."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -119,7 +121,7 @@ def test_probes_see_the_features_of_the_other_library(kind, tmp_path):
     assert not np.allclose(evaluation.untrained_encoder(batch), expected[:, 1:].mean(1), atol=1e-2)
 
 
-def test_an_encoder_alone_is_probed_and_not_masked(tmp_path):
+def test_an_encoder_alone_is_probed_and_not_masked(tmp_path, capsys):
     path, _ = FILES["timm"](tmp_path)
     loaded, line = with_size(of_file(str(path), SAID), (48, 48))
     assert "used with 48x48" in line
@@ -134,6 +136,12 @@ def test_an_encoder_alone_is_probed_and_not_masked(tmp_path):
     assert told.startswith("held_out will be skipped: this method has no objective")
     results, problem = finish(evaluation, names, weights=weights_record(loaded))
     assert problem is None and "reconstruction" not in results
+    why = results["skipped"]["reconstruction"]
+    assert why.startswith("these weights are an encoder's, without the decoder")
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["skipped"] == {
+        "reconstruction": why
+    }
+    assert "reconstruction skipped: these weights are an encoder's" in capsys.readouterr().out
     encoders = results["probes"]["encoders"]
     assert list(encoders) == ["raw pixels", "colour histogram", UNTRAINED, OURS]
     assert encoders[OURS] != encoders[UNTRAINED] and encoders[OURS]["dimensions"] == 32
