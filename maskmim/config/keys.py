@@ -31,6 +31,9 @@ ALIASES = {
 # Sections whose keys are meant last where others have keys of the same name.
 LAST = ("checkpoint", "evals", "log", "mesh", "process", "teachers")
 MOST = 3
+# How alike names are that are taken for each other, a ratio of difflib: of whole paths, of what
+# differs in them, and of names in other sections.
+NEAR, NEAR_INSIDE, NEAR_ELSEWHERE = 0.6, 0.7, 0.85
 
 
 def key_paths(config: ConfigDict, prefix: str = "") -> Iterator[str]:
@@ -63,12 +66,24 @@ def find_keys(config: ConfigDict, word: str) -> list[str]:
     if word.replace("-", "_") in ALIASES:
         return []
     paths = list(key_paths(config))
-    near = difflib.get_close_matches(word, paths, 1, 0.6)
-    if near:
-        return near
+    near = difflib.get_close_matches(word, paths, MOST, NEAR)
+    if alike := [path for path in near if _differs_little(word, path)]:
+        return alike[:1]
+    section, _, name = word.replace("-", "_").rpartition(".")
     names = {path.rpartition(".")[2] for path in paths}
-    near = difflib.get_close_matches(word.replace("-", "_").rpartition(".")[2], names, 1, 0.6)
+    near = difflib.get_close_matches(name, names, 1, NEAR_ELSEWHERE if section else NEAR)
     return _likeliest(path for path in paths if path.rpartition(".")[2] in near)
+
+
+def _differs_little(word: str, path: str) -> bool:
+    """Return whether two paths are alike below the sections that they share."""
+    steps, others = word.split("."), path.split(".")
+    while steps and others and steps[0] == others[0]:
+        del steps[0], others[0]
+    rest, other = ".".join(steps), ".".join(others)
+    if rest in other or other in rest:
+        return True
+    return difflib.SequenceMatcher(None, other, rest).ratio() >= NEAR_INSIDE
 
 
 def _likeliest(paths: Iterable[str]) -> list[str]:
@@ -100,7 +115,7 @@ def unknown_key(config: ConfigDict, path: str) -> str:
 def _unknown_entry(section: ConfigDict, inside: str, path: str) -> str:
     """Return the nearest entry of a section of bricks, those that it has, and how to add one."""
     name, dot, rest = path.removeprefix(inside).partition(".")
-    near = difflib.get_close_matches(name, section, 1, 0.6)
+    near = difflib.get_close_matches(name, section, 1, NEAR)
     hint = did_you_mean([f"{inside}{each}{dot}{rest}" for each in near])
     there = f"{inside[:-1]} has {', '.join(section) or 'no entries'}"
     return f"{hint or ';'} {there}; --config.{inside}{name}.brick=PATH adds {name}"

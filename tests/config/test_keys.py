@@ -45,6 +45,22 @@ def test_a_misspelt_word_finds_the_nearest(quickstart):
     assert find_keys(quickstart, "zzzz") == []
 
 
+@pytest.mark.parametrize(
+    ("word", "keys"),
+    [
+        ("evals.measures.corruptions.severities", []),
+        ("evals.measures.corruptions.name", ["evals.measures.corruptions.names"]),
+        ("evals.measures.layers.depth", []),
+        ("evals.probes.knn.neighbours", []),
+        ("log.steps", ["log.every_steps"]),
+        ("model.heads", ["model.heads.pixels"]),
+        ("train.learning_rat", []),
+    ],
+)
+def test_only_what_is_near_inside_its_section_is_guessed(quickstart, word, keys):
+    assert find_keys(quickstart, word) == keys
+
+
 def said(*argv, **keywords):
     with pytest.raises(ConfigError) as error:
         command_line(list(argv), description=None, workdir=False, **keywords)
