@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from maskmim.errors import FAILED, UserError, first_line
@@ -40,9 +40,10 @@ def noted(failed: dict[str, str], *names: str) -> Iterator[None]:
         failed.update(dict.fromkeys(names, why))
 
 
-def describe(failed: dict[str, str], run: Path | None, file: Path) -> EvaluationFailed:
+def describe(failed: Collection[str], run: Path | None, file: Path) -> EvaluationFailed:
     """Return an error that names the evaluations that failed, and how to repeat them alone.
 
+    Why they failed stands in the table of the results, which was printed.
     run: its work directory, where nothing but that was asked for; None for the same command.
     file: of the results.
     """
@@ -51,13 +52,6 @@ def describe(failed: dict[str, str], run: Path | None, file: Path) -> Evaluation
     if names:
         again += f"{'' if run else ' with'} --evals {','.join(names)}"
     return EvaluationFailed(
-        f"{_listed(failed)} failed; the rest is in {file}. Only what failed again: {again}"
+        f"{', '.join(failed)} failed, see above; results are in {file}. Only what failed again: "
+        f"{again}"
     )
-
-
-def _listed(failed: dict[str, str]) -> str:
-    by_reason: dict[str, list[str]] = {}
-    for name, why in failed.items():
-        by_reason.setdefault(why, []).append(name)
-    parts: Sequence[str] = [f"{', '.join(names)} ({why})" for why, names in by_reason.items()]
-    return " and ".join(parts)

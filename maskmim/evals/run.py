@@ -103,7 +103,9 @@ def finish(
     processes.print_once("\n" + results_table(results))
     if problem is not None:
         return Finished(results, problem)
-    line = f"{file} and {evaluation.pictures}/ are in {workdir}"
+    drawn = (workdir / evaluation.pictures).exists()
+    line = f"{file} and {evaluation.pictures}/ are" if drawn else f"{file} is"
+    line += f" in {workdir}"
     if is_kept:
         line = f"{workdir / file} keeps its numbers of an earlier evaluation: this one has none"
     processes.print_once(f"\n{line}")

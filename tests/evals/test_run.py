@@ -143,7 +143,7 @@ def bad(trained):
     yield "bad", None
 
 
-def test_of_measures_only_the_guilty_ones_are_named(evaluation, monkeypatch):
+def test_of_measures_only_the_guilty_ones_are_named(evaluation, capsys, monkeypatch):
     def counted(trained):
         yield "first", trained.start["first"]
 
@@ -155,7 +155,9 @@ def test_of_measures_only_the_guilty_ones_are_named(evaluation, monkeypatch):
     rows = [{"step": 1, "first": 7.0}, {"step": 3, "first": 5.0, "new": 2.0}]
     results, error = finish(evaluation, list(measures), rows=rows)
     assert results["measures"]["metrics"] == {"first": 7.0} and list(results["failed"]) == ["bad"]
-    assert str(error).startswith("bad (evals.measures.bad yields 'bad' with the value None")
+    told = capsys.readouterr().out
+    assert told.count("evals.measures.bad yields 'bad' with the value None") == 1
+    assert str(error).startswith("bad failed, see above; results are in ")
     assert str(error).endswith("--evals bad") and "counted" not in str(error)
     assert finish(evaluation, list(measures), rows=rows, asked=["counted"]).error is None
     # The values of this very step are no start, and what the training logs is no measure's name.
@@ -203,12 +205,13 @@ def test_baselines_can_be_left_out(beside, names, monkeypatch):
     assert list(run.compare(evaluation, ["knn"], run.Seen.nothing())) == names
 
 
-def test_one_probe_that_fails_is_named(evaluation, monkeypatch):
+def test_one_probe_that_fails_is_named(evaluation, capsys, monkeypatch):
     compared = run.compare
     failure = {"failed": {"linear_probe": "MemoryError: large"}}
     monkeypatch.setattr(run, "compare", lambda *given: {**compared(*given), **failure})
     results, error = finish(evaluation, NAMES)
-    assert "linear_probe (MemoryError: large) failed" in str(error)
+    assert str(error).startswith("linear_probe failed, see above") and "large" not in str(error)
+    assert "linear_probe failed: MemoryError: large" in capsys.readouterr().out
     assert str(error).endswith("--evals linear_probe") and "knn/kind/top1" in flat_metrics(results)
 
 

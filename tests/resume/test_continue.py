@@ -199,7 +199,8 @@ def test_an_evaluation_that_fails_is_done_again_by_the_same_command(run, data, c
         patch.setattr(suite, "_score", fail)
         assert train(run, data) == errors.FAILED
     printed = capsys.readouterr()
-    assert "knn (MemoryError: too large) failed" in printed.err
+    assert "knn failed, see above" in printed.err
+    assert "knn failed: MemoryError: too large" in printed.out
     assert f"--workdir {run} --evals knn" in printed.err and "Squared error" in printed.out
     assert "reconstruction" in json.loads((run / "results.json").read_text())
     assert train(run, data) == errors.DONE
