@@ -105,7 +105,7 @@ def probe_table(results: Results) -> str:
             lines += ["Of few-shot columns it is the deviation over draws of training images."]
     for name, reason in results["skipped"].items():
         lines += textwrap.wrap(f"{name} skipped: {reason}", WIDTH)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def measure_lines(results: Results) -> list[str]:

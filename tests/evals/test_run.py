@@ -87,6 +87,7 @@ def test_what_succeeds_is_written_and_shown(evaluation, tmp_path, capsys):
     assert stored["reconstruction"] == MSE and "failed" not in stored["probes"]
     assert stored_step(tmp_path) == 3 and stored_table(tmp_path) in capsys.readouterr().out
     assert flat_metrics(results) == {**MSE, "knn/kind/top1": 0.5}
+    assert "\n\n\n" not in results_table(results | {"unreadable": ["1 image is torn"]})
 
 
 @pytest.mark.parametrize(

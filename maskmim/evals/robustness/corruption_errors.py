@@ -12,6 +12,7 @@ import numpy as np
 from maskmim.config.describe import title
 from maskmim.config.parse import ConfigError
 from maskmim.data.corruptions import LEVELS
+from maskmim.errors import count_of
 from maskmim.evals.measures import Measured
 from maskmim.evals.robustness.classifiers import Classifier, images_of
 from maskmim.evals.trained import Trained
@@ -151,7 +152,7 @@ def measured(
     picture = draw_curves(
         curves, title=about, across="severity, 0 for clean pictures", up="error (%)"
     )
-    text = f"error {100 * total:.1f} % over {len(errors)} corruptions, {about}"
+    text = f"error {100 * total:.1f} % over {count_of(len(errors), 'corruption')}, {about}"
     yield Measured(f"{prefix}/mean_error", total, text, picture=picture)
     if baseline:
         mce = corruption_error(errors, baseline)

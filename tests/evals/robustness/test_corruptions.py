@@ -84,7 +84,9 @@ def baseline_of(file, trained, **changes):
 def test_with_a_baseline_there_is_mce(trained, tmp_path):
     file = tmp_path / "results.json"
     baseline_of(file, trained)
-    found = {m.name: m.value for m in corruptions(trained, **KEPT, baseline=str(file))}
+    measured = {m.name: m for m in corruptions(trained, **KEPT, baseline=str(file))}
+    assert "over 1 corruption, 7 images" in measured["corruptions/mean_error"].text
+    found = {name: m.value for name, m in measured.items()}
     ours = found["corruptions/brightness"]
     assert found["corruptions/mce"] == pytest.approx(ours / 0.4)
     assert found["corruptions/relative_mce"] == pytest.approx(ours / (0.4 - 0.1))
