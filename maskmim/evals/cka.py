@@ -39,8 +39,9 @@ def cka(
     step:    of the other run's checkpoint, which must have been kept; 0 for the newest.
     images:  at most so many test images, spread evenly, of the training data without (1024: ours).
              Both encoders see the same images at their own sizes, cropped as in this run.
-    Yields ('cka', mean over blocks of the same number) with a picture of all pairs of blocks, and
-    ('cka/<block>', of one). 1 is equal up to a rotation and a scale, 0 is unrelated.
+    Yields ('cka', mean over blocks of the same number, of networks of different depths as many as
+    the shallower one has) with a picture of all pairs of blocks, and ('cka/<block>', of one). 1 is
+    equal up to a rotation and a scale, 0 is unrelated.
     Raises ConfigError for a step without a workdir and a run that is not there, CheckpointError for
     a step that was not kept, Unsuitable where an encoder does not give the outputs of its blocks.
     Source: linear CKA (arXiv 1905.00414) with the unbiased estimate of HSIC, as Nguyen et al.
@@ -61,8 +62,12 @@ def cka(
         values, f"block, step {trained.step}", f"block of {short}", "Linear CKA of blocks"
     )
     same = np.diagonal(values)
+    of = "by block"
+    if len(here) != len(there):
+        last = len(same) - 1
+        of = f"of blocks 0 to {last} of {len(here)} with blocks 0 to {last} of {len(there)}:"
     listed = " ".join(f"{value:.2f}" for value in same)
-    text = f"CKA {same.mean():.3f} with {name}, by block {listed}"
+    text = f"CKA {same.mean():.3f} with {name}, {of} {listed}"
     yield Measured("cka", float(same.mean()), text, picture=picture)
     for block, value in enumerate(same):
         yield Measured(f"cka/{block}", float(value), "")

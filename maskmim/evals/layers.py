@@ -70,19 +70,23 @@ def _table(
 ) -> Iterator[Measured]:
     finest = max(counts, key=counts.__getitem__)
     best = {name: int(np.argmax(values)) for name, values in found.items()}
+    chosen = numbers[best[finest]]
+    text = f"{finest} is best at block {chosen} of {numbers[0]} to {numbers[-1]}"
+    if len(numbers) == 1:
+        text = f"block {chosen}, the only one that was probed"
     picture = draw_lines(
         numbers,
         {name: 100 * np.asarray(values) for name, values in found.items()},
         x="block",
         y="top-1 (%)",
-        title=f"Accuracy over the depth, {finest} is best at block {numbers[best[finest]]}",
+        title=f"Accuracy over the depth: {text}",
     )
-    text = f"{finest} is best at block {numbers[best[finest]]} of {numbers[0]} to {numbers[-1]}"
-    yield Measured("layers", numbers[best[finest]], text, picture=picture)
+    yield Measured("layers", chosen, text, picture=picture)
     for name, values in found.items():
-        listed = " ".join(f"{100 * value:.1f}" for value in values)
         top = values[best[name]]
-        at = f"{100 * top:.1f} % at block {numbers[best[name]]}"
-        yield Measured(f"layers/{name}/best", top, f"{at}; by block {listed}")
+        text = f"{100 * top:.1f} % at block {numbers[best[name]]}"
+        if len(numbers) > 1:
+            text += "; by block " + " ".join(f"{100 * value:.1f}" for value in values)
+        yield Measured(f"layers/{name}/best", top, text)
         for number, value in zip(numbers, values, strict=True):
             yield Measured(f"layers/{name}/{number}", value, "")

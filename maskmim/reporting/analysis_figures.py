@@ -108,7 +108,7 @@ def _label(axis: Any, x: str, y: str, title: str) -> None:
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.set_title(title, fontsize=9, loc="left")
-    axis.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="#eeeeee")
     axis.set_axisbelow(True)

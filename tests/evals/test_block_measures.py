@@ -83,6 +83,8 @@ def test_layers_probe_every_block_in_one_pass(trained, encoded, monkeypatch):
     assert values["layers/kind/best"] == max(values["layers/kind/0"], values["layers/kind/1"])
     assert found[0].picture.dtype == np.uint8 and found[0].picture.ndim == 3
     assert values["layers"] in (0, 1) and "kind is best at block" in found[0].text
+    (alone, best, _) = layers(trained, blocks=(1,), probe=partial(knn, k=3))
+    assert alone.text == "block 1, the only one that was probed" and "by block" not in best.text
 
 
 def counted(batches, passes):

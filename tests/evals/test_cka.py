@@ -124,6 +124,14 @@ def test_another_step_of_the_same_run(run):
     assert "step 2, by block" in found[0].text
 
 
+def test_of_different_depths_the_pairs_are_named(run, monkeypatch):
+    blocks = iter([(0, 1), (0,)])
+    monkeypatch.setattr("maskmim.evals.cka.chosen_blocks", lambda *_: next(blocks))
+    found = list(cka(itself(run), workdir=str(run), step=2))
+    assert "step 2, of blocks 0 to 0 of 2 with blocks 0 to 0 of 1: " in found[0].text
+    assert set(values_of(found)) == {"cka", "cka/0"}
+
+
 @pytest.mark.full
 def test_the_newest_step_of_the_same_run_is_itself(run):
     values = values_of(cka(itself(run), workdir=str(run)))

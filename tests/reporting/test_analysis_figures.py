@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from maskmim.reporting import analysis_figures
 from maskmim.reporting.analysis_figures import (
     draw_heads,
     draw_lines,
@@ -21,6 +22,16 @@ DRAWN = {
     "similarities": lambda scale: draw_similarities(scale * np.eye(2, 5), "here", "there", ""),
     "heads": lambda scale: draw_heads((0, 1, 2), scale * HEADS, 20.0, y="pixels", title=""),
 }
+
+
+@pytest.mark.parametrize("numbers", [(1,), (0, 1), (2, 3, 4)])
+def test_ticks_are_at_whole_numbers(numbers, monkeypatch):
+    monkeypatch.setattr(analysis_figures, "render_figure", lambda figure: figure)
+    values = {"fine": np.ones(len(numbers))}
+    (axis,) = draw_lines(numbers, values, x="block", y="%", title="").axes
+    low, high = axis.get_xlim()
+    ticks = [tick for tick in axis.get_xticks() if low <= tick <= high]
+    assert ticks == list(numbers)
 
 
 @pytest.mark.parametrize("name", DRAWN)
