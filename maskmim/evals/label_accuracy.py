@@ -21,6 +21,9 @@ from maskmim.objectives.soft_labels import MOST_GUESSES
 from maskmim.training import sharding
 from maskmim.types import Array
 
+# Of fewer, more than half of the images have their class among five guesses that know nothing.
+LEAST_CLASSES = 10
+
 
 @facts.measure(needs=("features", "labels"))
 def label_accuracy(
@@ -37,7 +40,7 @@ def label_accuracy(
              As of `objectives.label`, which trains it on visible tokens.
     images:  at most so many test images, spread evenly; by default all.
     Yields ('label_accuracy/<labels>', share of correct images in [0, 1]), '.../standard_error' of
-    that share over the test images, and '.../top5', of more than 5 classes: the share of images
+    that share over the test images, and '.../top5', of 10 classes or more: the share of images
     whose class is among the five likeliest. Images without a class (-1) do not count.
     Raises ConfigError for a function, a label set or classes that do not exist, Unsuitable for a
     network without any function.
@@ -60,7 +63,7 @@ def label_accuracy(
     share, name = accuracy(logits, classes), f"label_accuracy/{labels}"
     error = standard_error(share, np.count_nonzero(classes >= 0))
     text = f"{labels} {100 * share:.1f} ± {100 * error:.1f} %"
-    if logits.shape[-1] <= MOST_GUESSES:
+    if logits.shape[-1] < LEAST_CLASSES:
         yield Measured(name, share, text)
     else:
         top5 = accuracy(logits, classes, guesses=MOST_GUESSES)

@@ -155,6 +155,18 @@ def test_the_accuracy_of_the_methods_own_classifier(method, variables):
         next(label_accuracy(given, labels="sort"))
 
 
+@pytest.mark.parametrize(("classes", "has_top5"), [(6, False), (9, False), (10, True)])
+def test_top_5_is_of_10_classes_or_more(method, variables, classes, has_top5):
+    def call(params, features):
+        return jnp.zeros((len(features), classes)).at[:, 2].set(1.0)
+
+    net = method.net._replace(calls={"classify": call})
+    first, *others = label_accuracy(trained(method._replace(net=net), variables), labels="kind")
+    assert first.value == 0 and ("top-5 100.0 %" in first.text) == has_top5
+    values = {each.name: each.value for each in others}
+    assert values.get("label_accuracy/kind/top5") == (1 if has_top5 else None)
+
+
 @pytest.mark.parametrize("guesses", [1, 3, 5])
 def test_top_k_is_that_of_scikit_learn(guesses):
     rng = np.random.default_rng(3)
