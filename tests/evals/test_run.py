@@ -85,7 +85,9 @@ def test_what_succeeds_is_written_and_shown(evaluation, tmp_path, capsys):
     assert error is None and "failed" not in results
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored["reconstruction"] == MSE and "failed" not in stored["probes"]
-    assert stored_step(tmp_path) == 3 and stored_table(tmp_path) in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert stored_step(tmp_path) == 3 and stored_table(tmp_path) in printed
+    assert printed.endswith(f"\nresults.json is in {tmp_path}\n")  # no picture was drawn
     assert flat_metrics(results) == {**MSE, "knn/kind/top1": 0.5}
     assert "\n\n\n" not in results_table(results | {"unreadable": ["1 image is torn"]})
 
