@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from maskmim.errors import FAILED, INTERRUPTED, NO_ROOM, STORAGE, USAGE
 from maskmim.runtime import activity, output
-from maskmim.runtime.allocator import keep_freed_memory
 from maskmim.runtime.environment import pin_randomness
 
 # A pipe that nobody reads must not keep a process from ending.
@@ -33,13 +32,11 @@ NO_ACCESS = (
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Run a command and return its exit code: `sys.exit(run(main))` at the end of its module.
 
-    Random numbers are those of every environment, see `environment.pin_randomness`. Freed memory
-    stays with the process, see `allocator.keep_freed_memory`. Printing never fails, see
-    `output.protect_streams`, and what takes long is told, see `activity`.
+    Random numbers are those of every environment, see `environment.pin_randomness`. Printing never
+    fails, see `output.protect_streams`, and what takes long is told, see `activity`.
     main: takes the arguments (None means sys.argv) and returns a code. An exception becomes a
     message and a code, see `report_error`; SystemExit, which `--help` raises, passes through.
     """
-    keep_freed_memory()
     output.protect_streams()
     activity.start()
     try:

@@ -8,15 +8,19 @@ from types import TracebackType
 
 from maskmim.errors import INTERRUPTED, USAGE
 from maskmim.runtime import activity, output
+from maskmim.runtime.allocator import keep_freed_memory
 
 
 def start_command() -> None:
-    """Protect the streams, tell what takes long, and explain what ends the imports.
+    """Keep freed memory, protect the streams, tell what takes long, explain what ends the imports.
 
+    Memory comes first: a thread that allocates, as that which tells does, makes a pool of its own,
+    which glibc gives to later threads and takes large pieces of from the system each time.
     Call it where the command is being found and nothing is imported yet: JAX and the networks take
     seconds, on a slow disk many. Does nothing for commands of other packages.
     """
     if any(word.removeprefix("-m").startswith("maskmim.") for word in sys.orig_argv[1:3]):
+        keep_freed_memory()
         output.protect_streams()
         activity.start("starting: loading JAX and other libraries")
         sys.excepthook = explain

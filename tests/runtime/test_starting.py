@@ -34,6 +34,17 @@ def test_the_list_imports_no_jax():
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
+def test_memory_is_kept_before_a_thread_allocates(monkeypatch):
+    acts = []
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "maskmim.train"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(starting, "keep_freed_memory", lambda: acts.append("memory"))
+    monkeypatch.setattr(starting.output, "protect_streams", lambda: acts.append("streams"))
+    monkeypatch.setattr(starting.activity, "start", lambda title: acts.append("thread"))
+    starting.start_command()
+    assert acts[0] == "memory" and "thread" in acts
+
+
 def test_commands_load_no_library_that_few_need():
     """torch comes with tensorboardX, which imports it where it is installed."""
     imports = "; ".join(f"import maskmim.{name}" for name in summaries())
