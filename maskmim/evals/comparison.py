@@ -61,8 +61,7 @@ def _changed(config: ConfigDict, name: str, texts: tuple[str, ...]) -> ConfigDic
     except ConfigError as error:
         raise ConfigError(
             f"the run to compare with, compare.{name}, changes a key that this run has not: "
-            f"{error}. Leave it out (finetune:...,alone), or name other changes by "
-            f"--config.compare.{name}=KEY=VALUE,..."
+            f"{error}. Leave it out (finetune:...,alone), or set compare.{name} to other changes"
         ) from error
 
 
