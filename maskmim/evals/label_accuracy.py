@@ -21,7 +21,7 @@ from maskmim.objectives.soft_labels import MOST_GUESSES
 from maskmim.training import sharding
 from maskmim.types import Array
 
-# Of fewer, more than half of the images have their class among five guesses that know nothing.
+# With fewer classes, five random guesses contain the right one for more than half of the images.
 LEAST_CLASSES = 10
 
 

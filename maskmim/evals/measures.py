@@ -63,7 +63,7 @@ class Measurements(NamedTuple):
 
 
 def run_measures(
-    trained: Any,
+    trained: Trained,
     bricks: Mapping[str, Callable],
     *,
     skipped: Mapping[str, str] = {},
@@ -72,7 +72,7 @@ def run_measures(
 ) -> Measurements:
     """Run measures one after the other; one that fails or does not suit leaves the others.
 
-    trained: a `Trained`. bricks: bound to their hyperparameters, by name.
+    bricks: bound to their hyperparameters, by name.
     skipped: {measure: why} of those that lack what they need, see `needs.unmet`.
     probes, logged: names that metrics must not have, see `yielded.owner_of`. Of two measures that
     yield one name, the second fails.
@@ -86,8 +86,7 @@ def run_measures(
         started, values = time.perf_counter(), []
         with activity.during(f"measuring {name}"), noted(found.failed, name):
             try:
-                given = trained._replace(measure=name) if isinstance(trained, Trained) else trained
-                yielded = values_of(name, brick, given)
+                yielded = values_of(name, brick, trained._replace(measure=name))
                 for metric, *_ in yielded:
                     owner = owner_of(metric, probes=probes, logged=logged, owners=owners)
                     check_owner(name, metric, owner)

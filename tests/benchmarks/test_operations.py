@@ -1,4 +1,4 @@
-"""Times of operations: nested ones count once, and kinds are told by names."""
+"""Time by kind of operation: from a profiler's trace, without counting nested operations twice."""
 
 import jax
 import jax.numpy as jnp

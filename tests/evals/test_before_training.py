@@ -13,6 +13,7 @@ from maskmim.data.decode import picture
 from maskmim.data.one_example import check_example
 from maskmim.data.records import BadImage, DataError, TooManyBadImages
 from maskmim.data.transforms import resize_center_crop
+from maskmim.evals import before_training
 from maskmim.evals.before_training import (
     NO_LABELS,
     check_classes_of_run,
@@ -137,6 +138,16 @@ def test_classes_are_those_that_are_learnt(parts, key):
     with pytest.raises(DataError, match=sentence):
         check_classes_of_run(wrong)
     check_learnt_classes(wrong._replace(spec=parts.spec._replace(labels={})), learnt)
+
+
+def test_a_training_compares_them_before_its_first_step(config, parts, monkeypatch):
+    compared = []
+    monkeypatch.setattr(
+        before_training, "check_learnt_classes", lambda *given: compared.append(given)
+    )
+    records = parts.data.train()
+    check_training(config, parts, records)
+    assert compared == [(parts, records)]
 
 
 def test_training_data_that_are_elsewhere_are_told(parts):

@@ -17,6 +17,7 @@ from maskmim.evals.needs import NEEDS, unmet
 from maskmim.evals.report import measure_lines
 from maskmim.evals.run import first_values, results_table, with_monitors
 from maskmim.reporting.metrics_file import flat_metrics
+from tests.evals.small import trained_on
 
 
 def pair(trained):
@@ -40,7 +41,7 @@ def unsuitable(trained):
 
 
 def test_all_values_come_with_texts_warnings_and_pictures():
-    found = run_measures(None, {"pair": pair, "rich": rich})
+    found = run_measures(trained_on(), {"pair": pair, "rich": rich})
     assert found.metrics == {"pair/a": 1.0, "pair/b": 2.5, "rich": 3.0, "silent": 4.0}
     assert found.texts == ["pair/a 1", "pair/b 2.5", "rich three"]
     assert found.warnings == ["too rich: 3"] and list(found.pictures) == ["rich"]
@@ -59,7 +60,7 @@ def test_all_values_come_with_texts_warnings_and_pictures():
 
 def test_one_that_fails_or_does_not_suit_leaves_the_others(capsys):
     bricks = {"broken": broken, "unsuitable": unsuitable, "lacking": rich, "pair": pair}
-    found = run_measures(None, bricks, skipped={"lacking": "no labels", "other": "no"})
+    found = run_measures(trained_on(), bricks, skipped={"lacking": "no labels", "other": "no"})
     assert "lacking skipped: no labels" in measure_lines(found.as_results({}))
     assert found.failed == {"broken": "ZeroDivisionError: in the middle"}
     assert found.skipped == {"lacking": "no labels", "unsuitable": "no pictures here"}
@@ -71,7 +72,7 @@ def test_images_that_a_measure_reads_without_a_need_are_explained(capsys):
     def careless(trained):
         yield "count", len(trained.test.records)
 
-    without = SimpleNamespace(test=None, train=None)
+    without = trained_on(test=None, train=None)
     (why,) = run_measures(without, {"careless": careless}).failed.values()
     assert "evals.test names no images" in why and "needs=('test',)" in why
     assert "NoneType" in why and "Traceback" in capsys.readouterr().err

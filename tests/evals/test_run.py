@@ -21,7 +21,7 @@ from maskmim.evals.run import (
     stored_table,
 )
 from maskmim.reporting.metrics_file import flat_metrics
-from tests.evals.small import source_of
+from tests.evals.small import source_of, trained_on
 from tests.evals.test_lidar import OneBad
 from tests.evals.test_trained import colours, evaluation_of
 from tests.tiny import pictures
@@ -154,7 +154,7 @@ def test_of_measures_only_the_guilty_ones_are_named(evaluation, capsys, monkeypa
     parts = evaluation.parts
     parts.evals.measures, parts.evals.probes, parts.method.sheets = measures, {}, {}
     monkeypatch.setattr(run, "unmet", lambda *_: {})
-    monkeypatch.setattr(run, "trained_of", lambda _, **given: SimpleNamespace(**given))
+    monkeypatch.setattr(run, "trained_of", lambda _, *, start, **__: trained_on(start=start))
     rows = [{"step": 1, "first": 7.0}, {"step": 3, "first": 5.0, "new": 2.0}]
     results, error = finish(evaluation, list(measures), rows=rows)
     assert results["measures"]["metrics"] == {"first": 7.0} and list(results["failed"]) == ["bad"]
@@ -274,7 +274,7 @@ def test_results_of_a_named_file_have_pictures_of_their_own(
     parts = evaluation.parts
     parts.evals.measures, parts.evals.probes, parts.method.sheets = {"drawn": drawn}, {}, {}
     monkeypatch.setattr(run, "unmet", lambda *_: {})
-    monkeypatch.setattr(run, "trained_of", lambda _, **given: SimpleNamespace(**given))
+    monkeypatch.setattr(run, "trained_of", lambda _, *, start, **__: trained_on(start=start))
     named = evaluation._replace(pictures="images-a")
     finish(named, ["drawn"], file="a.json", rows=[{"step": 1, "loss": 2.0, "lr": 0.1}])
     assert {path.name for path in (tmp_path / "images-a").iterdir()} == {"drawn-3.png", "loss.png"}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from maskmim.evals.measures import Measured, run_measures
+from tests.evals.small import trained_on
 
 PICTURE = np.zeros((2, 4, 3), np.uint8)
 
@@ -54,7 +55,7 @@ NAMES = "a name is words with '/' between, such as 'group/number'"
     ],
 )
 def test_what_does_not_fit_fails_alone_and_is_named(item, words, capsys):
-    found = run_measures(None, {"odd": yielding(item), "sound": sound})
+    found = run_measures(trained_on(), {"odd": yielding(item), "sound": sound})
     (why,) = found.failed.values()
     assert why.startswith("evals.measures.odd yields ") and words in why, why
     assert found.metrics == {"sound": 1.0} and found.texts == ["sound 1"]
@@ -64,13 +65,13 @@ def test_what_does_not_fit_fails_alone_and_is_named(item, words, capsys):
 
 @pytest.mark.parametrize("returned", [None, 3.0])
 def test_what_yields_nothing_fails_by_name(returned):
-    (why,) = run_measures(None, {"odd": lambda trained: returned}).failed.values()
+    (why,) = run_measures(trained_on(), {"odd": lambda trained: returned}).failed.values()
     assert why.startswith(f"evals.measures.odd returns {returned}: let it `yield`")
 
 
 def test_arrays_of_one_value_and_whole_numbers_are_numbers():
     items = ("a", np.float32(2.5)), ("b", np.ones((1, 1))), ("c", 3), ("d", True)
-    found = run_measures(None, {"odd": yielding(*items)})
+    found = run_measures(trained_on(), {"odd": yielding(*items)})
     assert found.metrics == {"odd/first": 1.0, "a": 2.5, "b": 1.0, "c": 3.0, "d": 1.0}
 
 
@@ -88,14 +89,14 @@ def test_arrays_of_one_value_and_whole_numbers_are_numbers():
 )
 def test_a_name_that_stands_for_something_else_is_refused(name, owner):
     bricks = {"sound": sound, "odd": yielding((name, 2.0))}
-    found = run_measures(None, bricks, probes=["knn"], logged=["codes/used"])
+    found = run_measures(trained_on(), bricks, probes=["knn"], logged=["codes/used"])
     words = f"evals.measures.odd yields {name!r}, a name that {owner} has: names of metrics must"
     assert found.failed["odd"].startswith(words) and found.metrics == {"sound": 1.0}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_a_number_that_is_not_finite_is_kept_and_told(value):
-    found = run_measures(None, {"odd": yielding(Measured("a", value, "", "see here"))})
+    found = run_measures(trained_on(), {"odd": yielding(Measured("a", value, "", "see here"))})
     assert str(found.metrics["a"]) == str(value)
     null = f"a is {value}: it stands as null in metrics.jsonl and results.json"
     assert found.warnings == ["see here", null]
