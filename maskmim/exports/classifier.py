@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from maskmim.config.bricks import bind, resolve
-from maskmim.data.records import DataError
-from maskmim.errors import UserError
+from maskmim.config.bricks import resolve
+from maskmim.evals.learnt_labels import class_names, learnt_labels
 from maskmim.exports.subject import Subject
 from maskmim.interop.layout import Arrays
 from maskmim.models.classifiers import linear, normed_linear
-from maskmim.objectives import label, soft_label
-
-# What teaches a classifier one class of each example.
-OBJECTIVES = label, soft_label
 
 
 class Norm(NamedTuple):
@@ -66,8 +60,8 @@ class Classifier(NamedTuple):
 def classifier_of(subject: Subject) -> Classifier | None:
     """Return the classifier of a run; None for one without, with several, or with another kind."""
     config = subject.config
-    terms = [term for term in config.objectives.values() if resolve(term.brick) in OBJECTIVES]
-    if len(terms) != 1 or terms[0].call not in config.calls:
+    terms = list(learnt_labels(config).values())
+    if len(terms) != 1 or terms[0].several:
         return None
     (term,) = terms
     section, params = config.calls[term.call], subject.params[term.call]
@@ -78,17 +72,5 @@ def classifier_of(subject: Subject) -> Classifier | None:
     if kind is normed_linear:
         norm = Norm(params["norm"]["scale"], params["norm"]["bias"], float(section.norm_eps))
     kernel, bias = params["kernel"], params["bias"]
-    names = class_names(subject, term.labels, kernel.shape[1])
-    return Classifier(term.call, term.pooling, kernel, bias, norm, tuple(names))
-
-
-def class_names(subject: Subject, labels: str, count: int) -> Sequence[str]:
-    """Return the names of a set of labels of the images that a run was trained on.
-
-    () where these are not here, or do not have so many classes.
-    """
-    try:
-        names = bind(subject.config.data.train)().labels.get(labels, ())
-    except (DataError, UserError, OSError, ImportError):
-        return ()
-    return names if len(names) == count else ()
+    names = class_names(config, *term.labels, kernel.shape[1])
+    return Classifier(term.call, term.pooling, kernel, bias, norm, names)

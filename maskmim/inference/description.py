@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,12 +14,23 @@ from maskmim.config.describe import title
 from maskmim.inference.loaded import Loaded, sides
 from maskmim.reporting.progress import format_rows
 
-# Numbers of results.json that are worth a line, by how they end, and how they are shown.
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as text."""
+    return f"{100 * share:.1f} %"
+
+
+# Patterns of numbers of results.json that are worth a line, and how they are shown.
 SHOWN: Mapping[str, Callable[[float], str]] = {
-    "/top1": lambda share: f"{100 * share:.1f} %",
-    "reconstruction/mse": lambda error: f"{error:.4f}",
-    "effective_rank": lambda rank: f"{rank:.1f}",
-    "held_out/loss": lambda loss: f"{loss:.4f}",
+    r"/top1$": percent,
+    r"^label_accuracy/[^/]+$": percent,
+    r"^segmentation/.*/miou$": percent,
+    r"^depth/.*/rmse$": "{:.3g}".format,
+    r"^shifted/[^/]+$": percent,
+    r"/mean_error$": percent,
+    r"reconstruction/mse$": "{:.4f}".format,
+    r"effective_rank$": "{:.1f}".format,
+    r"held_out/loss$": "{:.4f}".format,
 }
 
 
@@ -72,8 +84,8 @@ def _results(loaded: Loaded) -> list[tuple[str, str]]:
     words = [
         f"{name} {show(value)}"
         for name, value in metrics.items()
-        for end, show in SHOWN.items()
-        if name.endswith(end) and _is_number(value)
+        for pattern, show in SHOWN.items()
+        if re.search(pattern, name) and _is_number(value)
     ]
     return [("results", ", ".join(words) + at)] if words else []
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from maskmim.data import listing
 from maskmim.data.records import DataError, Records
 from maskmim.inference import attention, batches, encoding, reconstructing
+from maskmim.inference.classifying import Classified, learnt_by, names_of, probabilities_by
 from maskmim.inference.description import full_text, short_text
 from maskmim.inference.given_mask import GIVEN
 from maskmim.inference.inputs import Kind, kind_of, records_of
@@ -147,6 +148,20 @@ class Model:
         here = self._at(size)
         name, function = here._encoder(layers, pooling)
         return here._map(name, function, here._records(images))
+
+    def classify(
+        self, images: Any, *, objective: str | None = None, size: Size | None = None
+    ) -> Classified:
+        """Return the classes that a run learnt to tell apart, of whole images, see `Classified`.
+
+        objective: a key of `config.objectives`, where several learn from labels.
+        Raises InferenceError for a run that learnt no labels, and for a file.
+        """
+        here = self._at(size)
+        name, learnt = learnt_by(here.loaded, objective)
+        function = probabilities_by(here.loaded, learnt)
+        found = here._map(("classify", name), function, here._records(images))
+        return Classified(found, names_of(here.loaded, learnt, found.shape[1]))
 
     def encode_stream(
         self,

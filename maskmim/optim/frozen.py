@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -11,9 +12,15 @@ import optax
 
 from maskmim.config import kinds
 from maskmim.config.ranges import AtLeastOne, Fraction, LearningRate, NonNegativeInt, Pattern
+from maskmim.errors import UserError
 from maskmim.optim.path_rules import matches
 from maskmim.schedules.warmup import Timed
+from maskmim.tree_paths import named_leaves
 from maskmim.types import Array, Tree
+
+
+class FrozenError(UserError, ValueError):
+    """Patterns that name no parameter."""
 
 
 class LateState(NamedTuple):
@@ -56,6 +63,8 @@ def frozen_until(
     have not the tree of the parameters, which sharding goes by.
     Linear probe, then fine-tuning: paths=('^encoder/',), until=0.2. The network is still
     differentiated as a whole.
+    Its `init` raises FrozenError for a pattern that matches no parameter, which would freeze less
+    than was asked.
     """
     steps = round(until * schedule.span.steps)
 
@@ -77,6 +86,7 @@ def frozen_until(
         return jax.tree.map_with_path(leaf, tree)
 
     def init(params: Tree) -> FrozenState:
+        _check_paths(paths, params)
         first = moving.init(part(params, held=False))
         return FrozenState(first, late.init(part(params, held=True)) if late else ())
 
@@ -97,6 +107,19 @@ def frozen_until(
         return updates, FrozenState(first, second)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_paths(paths: tuple[str, ...], params: Tree) -> None:
+    """Raise FrozenError for a pattern that matches none of the parameters."""
+    names = [name for name, _ in named_leaves(params)]
+    for pattern in paths:
+        # Optax's tree_map_params calls `init` with a placeholder that has no leaves.
+        if names and not any(re.search(pattern, name) for name in names):
+            few = ", ".join(names[:: max(1, len(names) // 3)][:3])
+            raise FrozenError(
+                f"frozen_until: the pattern {pattern!r} of `paths` matches none of the "
+                f"{len(names)} parameters, so it freezes nothing; some of their names are {few}"
+            )
 
 
 def begin_late(

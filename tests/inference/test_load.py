@@ -1,5 +1,8 @@
 """What may be loaded, and what a model says of itself."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -28,6 +31,24 @@ def test_what_it_says(workdir, model):
     assert "knn/fine/top1 25.0 %" in text and "128 images seen" in text
     assert "25.0 % (at step 8)" in str(load(workdir / "checkpoints" / "3"))
     assert repr(model) == f"Model(vit_mae, image 32x32, {workdir}, step 8)"
+
+
+def test_what_it_says_of_other_results(workdir, tmp_path):
+    copied = shutil.copytree(workdir, tmp_path / "run")
+    metrics = {
+        "label_accuracy/fine": 0.482,
+        "label_accuracy/fine/top5": 0.75,
+        "segmentation/linear/miou": 0.31,
+        "depth/linear/rmse": 0.1234,
+        "corruptions/mean_error": 0.6,
+    }
+    results = {"step": 8, "measures": {"metrics": metrics}}
+    (copied / "results.json").write_text(json.dumps(results))
+    (_, text) = str(load(copied)).split("results")
+    assert " ".join(text.split()) == (
+        "label_accuracy/fine 48.2 %, segmentation/linear/miou 31.0 %, depth/linear/rmse 0.123, "
+        "corruptions/mean_error 60.0 %"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maskmim.optim.adam import adamw
-from maskmim.optim.frozen import LateState, frozen_until
+from maskmim.optim.frozen import FrozenError, LateState, frozen_until
 from maskmim.schedules.warmup import Span, Timed
 from maskmim.training.sharding import make_mesh, state_shardings, transformer
 from maskmim.types import State
@@ -107,3 +107,10 @@ def test_its_state_lies_where_the_parameters_lie():
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
     shardings = state_shardings(shapes, optimiser, transformer(), mesh)
     assert jax.tree.structure(shardings) == jax.tree.structure(shapes)
+
+
+def test_a_pattern_that_freezes_nothing_is_refused():
+    paths = "^encoder/", "^encodr/"
+    made = frozen_until(SCHEDULE, 4, optimiser=WRAPPED, paths=paths, until=0.5, **OPTIONS)
+    with pytest.raises(FrozenError, match=r"'\^encodr/' of `paths` matches none of the 3 param"):
+        made.init(PARAMS)
