@@ -31,6 +31,7 @@ def set_environment() -> str | None:
     A folder of programs that the user names is used, and left: the next run finds its programs.
     """
     os.environ.update({**LESS_OPTIMISED, **KEEP_ALL, **ONE_THREAD, **os.environ})
+    os.environ["MASKMIM_CACHE"] = ""  # no test takes the scores of another run
     given = os.environ.get("XLA_FLAGS", "")
     if FLAGS not in given and knows(FLAGS):  # a worker is given them
         os.environ["XLA_FLAGS"] = f"{given} {FLAGS}"

@@ -233,12 +233,13 @@ def compare(evaluation: Evaluation, probes: Sequence[str], seen: Seen) -> dict[s
 
     seen: takes the features in.
     """
-    parts, encoders = evaluation.parts, {}
+    parts, others = evaluation.parts, {}
     if evaluation.config.evals.baselines:
         modality = parts.modalities[parts.spec.stream]
-        encoders |= baselines.untrained_encoders(parts.spec, modality)
-        encoders[UNTRAINED] = evaluation.untrained_encoder
-    return probe(evaluation, {**encoders, OURS: evaluation.encoder}, probes, seen)
+        others |= baselines.untrained_encoders(parts.spec, modality)
+        others[UNTRAINED] = evaluation.untrained_encoder
+    encoders = {**others, OURS: evaluation.encoder}
+    return probe(evaluation, encoders, probes, seen, stored=others)
 
 
 def evaluate_during_training(
@@ -271,9 +272,17 @@ def evaluate_during_training(
 
 
 def probe(
-    evaluation: Evaluation, encoders: Mapping[str, Callable], probes: Sequence[str], seen: Seen
+    evaluation: Evaluation,
+    encoders: Mapping[str, Callable],
+    probes: Sequence[str],
+    seen: Seen,
+    *,
+    stored: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Run the named probes of the config on the features of some encoders; seen takes them in."""
+    """Run the named probes of the config on the features of some encoders; seen takes them in.
+
+    stored: encoders whose scores may be those of an earlier evaluation, see `stored_scores`.
+    """
     config, parts = evaluation.config, evaluation.parts
     train, test = parts.evals.train(), parts.evals.test()
     check_classes(train, test)
@@ -301,6 +310,7 @@ def probe(
         train.labels,
         {name: parts.evals.probes[name] for name in probes},
         seen=seen.features,
+        stored=stored,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from maskmim.config.describe import title
@@ -13,6 +14,7 @@ from maskmim.config.facts import bound_keywords, facts_of, function_of
 from maskmim.evals.failures import noted
 from maskmim.evals.features import Encode, Features, Split, Unsuitable, extract_all
 from maskmim.evals.report import Results, build_results
+from maskmim.evals.stored_scores import stored_or
 from maskmim.runtime import activity
 
 Evaluator = Callable[[Features], Iterator[tuple[str, float]]]
@@ -27,6 +29,7 @@ def run_probes(
     evaluators: Mapping[str, Evaluator],
     *,
     seen: dict[str, tuple[Split, Split]] | None = None,
+    stored: Collection[str] = (),
 ) -> Results:
     """Run every evaluator on the features of every encoder; see report.build_results.
 
@@ -39,6 +42,8 @@ def run_probes(
                 left.
     evaluators: {name: brick bound to its hyperparameters}, Features -> (metric, value) pairs.
     seen:       a dict that takes in {encoder: (train, test)}, where any features are computed.
+    stored:     encoders whose scores are taken from earlier evaluations of the same features, see
+                `stored_scores`.
     Skips an evaluator that raises Unsuitable for any encoder. One that fails otherwise leaves the
     others, and is in 'failed', {evaluator: why}.
     """
@@ -55,7 +60,7 @@ def run_probes(
         scores: dict[str, dict[str, float]] = {}
         with _timed(seconds, name), noted(failed, name):
             try:
-                scores = {e: _score(name, brick, e, splits[e], classes) for e in splits}
+                scores = _scores(name, brick, splits, classes, stored)
             except Unsuitable as reason:
                 skipped[name] = str(reason)
         for encoder, values in scores.items():
@@ -91,16 +96,28 @@ def _extract_both(
     return {name: (train_splits[name], test_splits[name]) for name in encoders}
 
 
-def _score(
+def _scores(
     name: str,
     brick: Evaluator,
-    encoder: str,
-    pair: tuple[Split, Split],
+    splits: Mapping[str, tuple[Split, Split]],
     classes: Mapping[str, tuple[str, ...]],
-) -> dict[str, float]:
-    """Return the metrics of an evaluator on the features of an encoder."""
-    with activity.during(f"{name} of {encoder}"):
-        return dict(brick(Features.of(*pair, classes)))
+    stored: Collection[str],
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of an evaluator on the features of each encoder."""
+    protocol, scores = brick_protocol(brick), {}
+    for encoder, pair in splits.items():
+        features = Features.of(*pair, classes)
+        with activity.during(f"{name} of {encoder}"):
+            if encoder in stored:
+                compute = functools.partial(_computed, brick, features)
+                scores[encoder] = stored_or(compute, protocol, features)
+            else:
+                scores[encoder] = _computed(brick, features)
+    return scores
+
+
+def _computed(brick: Evaluator, features: Features) -> dict[str, float]:
+    return dict(brick(features))
 
 
 def brick_protocol(brick: Callable) -> dict[str, Any]:

@@ -197,7 +197,10 @@ def test_what_probes_and_measures_cannot_read_is_told():
 
 @pytest.mark.parametrize(("beside", "names"), [(False, [run.OURS]), (True, [*UNTRAINED, run.OURS])])
 def test_baselines_can_be_left_out(beside, names, monkeypatch):
-    monkeypatch.setattr(run, "probe", lambda evaluation, encoders, probes, seen: encoders)
+    asked = {}
+    monkeypatch.setattr(
+        run, "probe", lambda *given, stored: asked.update(stored=stored) or given[1]
+    )
     config = SimpleNamespace(evals=SimpleNamespace(baselines=beside))
     spec = SimpleNamespace(stream="image")
     parts = SimpleNamespace(spec=spec, modalities={"image": None})
@@ -206,6 +209,7 @@ def test_baselines_can_be_left_out(beside, names, monkeypatch):
     )
     evaluation = SimpleNamespace(config=config, parts=parts, encoder=None, untrained_encoder=None)
     assert list(run.compare(evaluation, ["knn"], run.Seen.nothing())) == names
+    assert [*asked["stored"], run.OURS] == names
 
 
 def test_one_probe_that_fails_is_named(evaluation, capsys, monkeypatch):
