@@ -38,6 +38,8 @@ from maskmim.runtime import activity, exits, processes
 from maskmim.training import sharding
 from maskmim.training.build import Assembly, assemble
 
+# Share of a batch below which --largest-batch looks no further.
+PRECISION = 1 / 32
 FLAGS = {
     "compile": "also compile the train step and time it",
     "parameters": "also print every parameter and how it is sharded",
@@ -224,11 +226,16 @@ def find_largest_batch(
         changed.train.batch_size = batch
         with activity.during(f"compiling for a batch of {batch}"):
             resized = compiled.assemble_for(changed, topology)
-            return compiled.bytes_used(compiled.compile_step(changed, resized, topology))
+            tried = compiled.compile_step(changed, resized, topology, effort=-1.0)
+            return compiled.bytes_used(tried)
 
     limit = topology.chip.memory * (1 - report.MARGIN)
     known = {config.train.batch_size: compiled.bytes_used(step)}
-    result = batches.largest_batch(memory, limit, unit=unit, known=known)
+    resident = compiled.resident_bytes(config, parts)
+    floor = sum(resident.values()) - resident["batch"]
+    result = batches.largest_batch(
+        memory, limit, unit=unit, floor=floor, known=known, precision=PRECISION
+    )
     return report.largest_batch_table(result, unit, topology)
 
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 class LargestBatch(NamedTuple):
     """The largest batch that fits.
 
-    batch: 0 where none fits. tried: {batch: bytes} of all batches that were tried.
-    sure:  whether the next multiple is known not to fit; False where the trials ran out before.
+    batch: 0 where none fits. too_large: the smallest that is known not to fit, inf where none is.
+    tried: {batch: bytes} of all batches that were tried.
     """
 
     batch: int
+    too_large: float
     tried: dict[int, float]
-    sure: bool
 
 
 def largest_batch(
@@ -24,37 +24,37 @@ def largest_batch(
     limit: float,
     *,
     unit: int,
+    floor: float,
     known: dict[int, float] | None = None,
+    precision: float = 0.0,
     max_trials: int = 8,
 ) -> LargestBatch:
     """Return the largest multiple of `unit` whose memory is at most `limit`.
 
     memory: batch -> bytes, growing with the batch; inf where only "too large" is known. A call is
-            expensive (a compilation), so the next batch to try is interpolated linearly; where that
-            leaves more than half of the open range, the next trial halves it. The search ends when
-            the next multiple is known not to fit.
+            expensive (a compilation, minutes where the batch fits, seconds where it does not), so
+            the next batch to try is interpolated linearly; where that leaves more than half of the
+            open range, the next trial halves it.
+    floor:  bytes in use whatever the batch: the line starts there.
     known:  trials that were made before, {batch: bytes}.
+    precision: share of the batch; the search ends where no more lies between it and one that is
+            known not to fit. 0 for the next multiple.
     """
     tried = dict(known or {})
-
-    def try_units(units: int) -> float:
-        if units * unit not in tried:
-            tried[units * unit] = memory(units * unit)
-        return tried[units * unit]
-
-    start = max(tried, default=unit) // unit
-    for units in (start, max(1, start // 2)):
-        try_units(units)
     halve = False
     while len(tried) < max_trials + len(known or {}):
         fits, fails = _bounds(tried, limit, unit)
-        if fails - fits <= 1:
+        if fails - fits <= max(1, precision * fits):
             break
-        try_units((fits + fails) // 2 if halve else _guess(tried, limit, unit, fits, fails))
+        line = {0: floor} | tried
+        units = (fits + fails) // 2 if halve else _guess(line, limit, unit, fits, fails)
+        if fits and not halve:  # what fits takes long to compile: the next one may fail
+            units = max(units, min(fits + max(1, math.floor(precision * fits)), fails - 1))
+        tried[int(units) * unit] = memory(int(units) * unit)
         after = _bounds(tried, limit, unit)
         halve = math.isfinite(fails) and after[1] - after[0] > (fails - fits) / 2
     fits, fails = _bounds(tried, limit, unit)
-    return LargestBatch(fits * unit, tried, sure=fails - fits <= 1)
+    return LargestBatch(fits * unit, fails * unit, tried)
 
 
 def _bounds(tried: dict[int, float], limit: float, unit: int) -> tuple[int, float]:
@@ -64,11 +64,11 @@ def _bounds(tried: dict[int, float], limit: float, unit: int) -> tuple[int, floa
     return fits, fails
 
 
-def _guess(tried: dict[int, float], limit: float, unit: int, fits: int, fails: float) -> int:
+def _guess(line: dict[int, float], limit: float, unit: int, fits: int, fails: float) -> int:
     """Return the next units to try, strictly between `fits` and `fails`."""
-    known = sorted((b, used) for b, used in tried.items() if math.isfinite(used))
+    known = sorted((b, used) for b, used in line.items() if math.isfinite(used))
     known = sorted(sorted(known, key=lambda trial: abs(trial[1] - limit))[:2])
-    guess = fits * 2 if math.isinf(fails) else (fits + fails) // 2
+    guess = max(1, fits * 2) if math.isinf(fails) else (fits + fails) // 2
     if len(known) == 2 and known[1][1] > known[0][1]:
         (small, low), (large, high) = known
         guess = math.floor((small + (limit - low) * (large - small) / (high - low)) / unit)

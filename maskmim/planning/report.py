@@ -272,11 +272,13 @@ def largest_batch_table(result: LargestBatch, unit: int, topology: Topology) -> 
     if not result.batch:
         least = count_of(min(result.tried), "image")
         return f"{text}\n\nNo batch fits, not even {least}. {ADVICE}"
-    end = "." if result.sure else "; larger batches in between were not tried."
-    return (
-        f"{text}\n\nA batch of {count_of(result.batch, 'image')} is the largest multiple of {unit} "
-        f"that fits with {MARGIN:.0%} left{end}"
-    )
+    fits = f"A batch of {count_of(result.batch, 'image')} fits with {MARGIN:.0%} left"
+    if math.isinf(result.too_large):
+        return f"{text}\n\n{fits}; larger ones were not tried."
+    between = (int(result.too_large) - result.batch) // unit - 1
+    rest = f"; the {count_of(between, 'multiple')} of {unit} in between were not tried"
+    end = rest if between else f", the next multiple of {unit}"
+    return f"{text}\n\n{fits}, one of {int(result.too_large):,} does not{end}."
 
 
 def _share_text(used: float, usable: float) -> str:

@@ -89,7 +89,7 @@ def test_the_largest_batch_is_found_by_compiling(largest):
     rows = re.findall(r"^ *(\d+) +([\d.]+) (KiB|MiB)", text, re.M)
     tried = {int(batch): float(size) * UNITS[unit] for batch, size, unit in rows}
     limit = 0.95 * 3_000_000
-    best = int(re.search(r"(\d+) images is the largest multiple of 8", text).group(1))
+    best = int(re.search(r"A batch of (\d+) images fits with 5% left", text).group(1))
     assert tried[8] == pytest.approx(at_eight, rel=1e-3)
     assert tried[best] <= limit < tried[best + 8]
     assert len(tried) <= 8
