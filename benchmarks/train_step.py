@@ -5,7 +5,8 @@
   python -m benchmarks.train_step --variant B --batch 256 --dtype bfloat16      (on a GPU)
 
 Both do the same work: mask 75 %, encode, decode, norm-pix loss, gradient, AdamW update, on uint8
-images in memory. They take turns, so that load on the machine affects both; figures are medians
+images in memory. Each runs in a process of its own, since memory that one frees in pieces costs the
+other page faults. They take turns, so that load on the machine affects both; figures are medians
 over the turns. CPU seconds are those of the process, all threads. FLOPs are XLA's count of our loss
 and gradient. --no-compile leaves torch.compile out, which takes minutes to warm up on a CPU.
 --operations prints where the time of our step goes. Freed memory is kept, for both, as in training;
@@ -15,16 +16,16 @@ a MALLOC_ variable in the environment prevents it.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
-import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from benchmarks.operations import time_by_kind
+from benchmarks.turns import Turn, take_turns
 from maskmim.config.bricks import brick
 from maskmim.config.defaults import base
 from maskmim.imagenet import TRAIN_IMAGES
@@ -33,12 +34,8 @@ from maskmim.planning import cost
 from maskmim.runtime.allocator import keep_freed_memory
 from maskmim.training.build import assemble, init_sharded, jitted_step
 
-
-class Turn(NamedTuple):
-    """Seconds of one step in a turn: on the clock, and of processors."""
-
-    wall: float
-    cpu: float
+OURS = "maskmim (XLA)"
+EAGER, COMPILED = "transformers, eager", "transformers, torch.compile"
 
 
 def maskmim_step(
@@ -117,45 +114,37 @@ def transformers_step(
     return run
 
 
-def take_turns(
-    contestants: dict[str, Callable[[], None]], turns: int, steps: int
-) -> dict[str, list[Turn]]:
-    """Return {name: turns}, after three steps of warm-up each."""
-    for run in contestants.values():
-        for _ in range(3):
-            run()
-    taken: dict[str, list[Turn]] = {name: [] for name in contestants}
-    for _ in range(turns):
-        for name, run in contestants.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            for _ in range(steps):
-                run()
-            spent = time.perf_counter() - wall, time.process_time() - cpu
-            taken[name].append(Turn(*(seconds / steps for seconds in spent)))
-    return taken
+def images_of(options: argparse.Namespace) -> np.ndarray:
+    """Return the images of a batch, u8[B, H, W, 3]."""
+    shape = options.batch, options.size, options.size, 3
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def make_step(name: str, options: argparse.Namespace) -> Callable[[], None]:
+    """Return a function that runs one step of a contestant; called in its own process."""
+    images = images_of(options)
+    if name == OURS:
+        return maskmim_step(options, images)[0]
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return transformers_step(options, images, compiled=name == COMPILED)
 
 
 def main() -> None:
     """Run the benchmark and print its table."""
     options = _options()
-    keep_freed_memory()
     if options.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    shape = options.batch, options.size, options.size, 3
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    run, gflop = maskmim_step(options, images)
-    contestants = {"maskmim (XLA)": run}
-    if not options.alone:
-        import torch
-
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        eager = transformers_step(options, images, compiled=False)
-        contestants["transformers, eager"] = eager
-    if not (options.alone or options.no_compile):
-        compiled = transformers_step(options, images, compiled=True)
-        contestants["transformers, torch.compile"] = compiled
-    print_table(options, take_turns(contestants, options.turns, options.steps), gflop)
+    others = [EAGER] if options.no_compile else [EAGER, COMPILED]
+    names = [OURS, *([] if options.alone else others)]
+    makers = {name: functools.partial(make_step, name, options) for name in names}
+    taken = take_turns(makers, options.turns, options.steps)
+    run, gflop = maskmim_step(options, images_of(options))
+    print_table(options, taken, gflop)
     if options.operations:
+        keep_freed_memory()
+        run()
         print_operations(run, options)
 
 
@@ -179,7 +168,7 @@ def _options() -> argparse.Namespace:
 
 
 def print_table(options: argparse.Namespace, taken: dict[str, list[Turn]], gflop: float) -> None:
-    """Print medians, and what others take of ours, turn by turn."""
+    """Print medians, what others take of ours, turn by turn, and the page faults of a step."""
     ours = next(iter(taken.values()))
     print(
         f"ViT {options.variant}, patch {options.patch}, decoder {options.decoder}, "
@@ -190,7 +179,7 @@ def print_table(options: argparse.Namespace, taken: dict[str, list[Turn]], gflop
     print(f"{gflop:.3g} GFLOP per image (loss and gradient, XLA's count)\n")
     print(
         f"{'':<29}{'img/s':>8}{'GFLOP/s':>9}{'CPU ms/img':>12}"
-        f"{'time, theirs / ours':>23}{'CPU, theirs / ours':>23}"
+        f"{'time, theirs / ours':>23}{'CPU, theirs / ours':>23}{'faults':>9}"
     )
     for name, turns in taken.items():
         rate = options.batch / statistics.median(turn.wall for turn in turns)
@@ -198,8 +187,10 @@ def print_table(options: argparse.Namespace, taken: dict[str, list[Turn]], gflop
         pairs = list(zip(turns, ours, strict=True))
         wall_ratio = _median_and_range([theirs.wall / own.wall for theirs, own in pairs])
         cpu_ratio = _median_and_range([theirs.cpu / own.cpu for theirs, own in pairs])
+        faults = statistics.median(turn.faults for turn in turns)
         print(
-            f"{name:<29}{rate:>8.1f}{rate * gflop:>9.0f}{cpu:>12.2f}{wall_ratio:>23}{cpu_ratio:>23}"
+            f"{name:<29}{rate:>8.1f}{rate * gflop:>9.0f}{cpu:>12.2f}"
+            f"{wall_ratio:>23}{cpu_ratio:>23}{faults:>9,.0f}"
         )
 
 
