@@ -15,6 +15,7 @@ VITS: dict[str, Mapping[str, Any]] = {
     "maskmim.models.masked_vit.vit_mae": {},
     "maskmim.models.crossmae.vit_crossmae": {},
     "maskmim.models.hpm.vit_hpm": {},
+    "maskmim.models.dbot.vit_dbot": {},
     "maskmim.models.pixio.vit_pixio": {"positions": "learned"},
     "maskmim.models.siamese.vit_siamese": {},
     "maskmim.models.in_place.vit_in_place": {},

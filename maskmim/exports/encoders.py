@@ -24,6 +24,7 @@ VITS = (
     "maskmim.models.audio_mae.vit_audio_mae",
     "maskmim.models.cae.vit_cae",
     "maskmim.models.crossmae.vit_crossmae",
+    "maskmim.models.dbot.vit_dbot",
     "maskmim.models.encoder_only.vit_encoder",
     "maskmim.models.hpm.vit_hpm",
     "maskmim.models.in_place.vit_in_place",

@@ -8,7 +8,7 @@ from maskmim.losses.classification import (
 )
 from maskmim.losses.entropy import code_entropy
 from maskmim.losses.feature import cosine
-from maskmim.losses.regression import absolute_error, squared_error
+from maskmim.losses.regression import absolute_error, smooth_l1, squared_error
 from maskmim.losses.self_distillation import distillation
 from maskmim.losses.sinkhorn_knopp import sinkhorn
 
@@ -20,6 +20,7 @@ __all__ = [
     "cross_entropy",
     "distillation",
     "sinkhorn",
+    "smooth_l1",
     "smoothed_cross_entropy",
     "soft_cross_entropy",
     "squared_error",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
+from maskmim.config.ranges import Positive
 from maskmim.types import Array
 
 
@@ -18,3 +19,13 @@ def absolute_error(prediction: Array, target: Array) -> Array:
     """Return the mean absolute difference over the values of a token, in float32."""
     difference = prediction.astype(jnp.float32) - target.astype(jnp.float32)
     return jnp.mean(jnp.abs(difference), axis=-1)
+
+
+def smooth_l1(prediction: Array, target: Array, *, beta: Positive = 1.0) -> Array:
+    """Return the mean over the values of a token of a loss that is squared near 0, in float32.
+
+    beta: the difference d up to which a value's loss is d^2 / (2 beta); above it is |d| - beta / 2.
+    Source: Fast R-CNN (arXiv 1504.08083), with torch's SmoothL1Loss for beta.
+    """
+    prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
+    return jnp.mean(optax.losses.huber_loss(prediction, target, delta=beta) / beta, axis=-1)

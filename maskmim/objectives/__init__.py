@@ -7,7 +7,7 @@ from maskmim.objectives.contrastive import info_nce
 from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
-from maskmim.objectives.matching import match
+from maskmim.objectives.matching import match, match_with_class
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.soft_labels import binary_labels, soft_label
 
@@ -25,6 +25,7 @@ __all__ = [
     "info_nce",
     "label",
     "match",
+    "match_with_class",
     "relative",
     "soft_label",
 ]

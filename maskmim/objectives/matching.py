@@ -1,9 +1,13 @@
-"""The basic objective: a head compared with a target on each predicted token."""
+"""The basic objective: a head compared with a target on each predicted token.
+
+`match_with_class` takes the class token as one more predicted token.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config.describe import needs_of, title
@@ -61,6 +65,42 @@ def match(
         says=f"{title(target)}, {title(loss)}",
         pixels=pixels if facts.pixels else None,
         shows=shows if facts.shows else None,
+    )
+
+
+def match_with_class(
+    *,
+    head: str,
+    class_head: str,
+    target: Callable[[View], Array],
+    class_target: Callable[[View], Array],
+    loss: Callable[[Array, Array], Array],
+    scale: NonNegative = 1.0,
+) -> Objective:
+    """Compare a head's prediction with a target on each predicted token and on the class token.
+
+    head, target, loss, scale: as of `match`.
+    class_head:   name of the head with the prediction of the class token, f32[B, 1, V].
+    class_target: brick, view -> f32[B, 1, V].
+    The class token has the weight 1, the others the mask's, and the mean is over all of them.
+    Raises as `match` does. Nothing is drawn.
+    Source: dBOT (arXiv 2209.03917), forward_loss of models_mae.py, liuxingbin/dbot.
+    """
+    of_tokens = match(head=head, target=target, loss=loss)
+    of_class = match(head=class_head, target=class_target, loss=loss)
+
+    def find(view: View):
+        weight = jnp.ones((len(view.mask.weight), 1), jnp.float32)
+        alone = view._replace(mask=view.mask._replace(weight=weight))
+        found = of_class.find(alone), of_tokens.find(view)
+        per_token, weights = (jnp.concatenate([one[n] for one in found], axis=1) for n in (0, 1))
+        return per_token, weights, {}, ()
+
+    return Objective(
+        needs=tuple(dict.fromkeys((*of_tokens.needs, *of_class.needs))),
+        scale=scale,
+        find=find,
+        says=f"{of_tokens.says}, with the class token",
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.config.ranges import Positive
 from maskmim.models.layers.patches import gather
+from maskmim.targets.pixels import EPSILON, patch_statistics
 from maskmim.types import Array, View
 
 
@@ -13,3 +15,28 @@ from maskmim.types import Array, View
 def features(view: View) -> Array:
     """Return the hint 'features' f32[B, N, D] at the predicted tokens: f32[B, P, D]."""
     return gather(view.context.hints["features"].astype(jnp.float32), view.mask.predict)
+
+
+@facts.target(needs=("features",))
+def standardised_features(view: View, *, epsilon: Positive = EPSILON) -> Array:
+    """Return the features of the predicted tokens, each token's with mean 0 and variance 1.
+
+    Returns f32[B, P, D] = (x - mean) / sqrt(variance + epsilon) of the hint 'features', statistics
+    over the D values of a token, variance unbiased (divided by D - 1).
+    Source: dBOT (arXiv 2209.03917), forward_loss of models_mae.py, liuxingbin/dbot.
+    """
+    return _standardised(features(view), epsilon)
+
+
+@facts.target(needs=("class_feature",))
+def standardised_class(view: View, *, epsilon: Positive = EPSILON) -> Array:
+    """Return the hint 'class_feature' f32[B, D] with mean 0 and variance 1: f32[B, 1, D].
+
+    Keyword and source as of `standardised_features`.
+    """
+    return _standardised(view.context.hints["class_feature"].astype(jnp.float32)[:, None], epsilon)
+
+
+def _standardised(values: Array, epsilon: float) -> Array:
+    mean, deviation = patch_statistics(values, epsilon=epsilon)
+    return (values - mean) / deviation

@@ -35,13 +35,7 @@ def average(
     Raises AverageError where find declares no hints or the params lack a part.
     Source: Mean Teacher (arXiv 1703.01780), ModelEma of timm.
     """
-    gives = facts_of(find).gives
-    if not gives:
-        function = function_of(find)
-        raise AverageError(
-            f"{function.__module__}.{function.__qualname__} does not declare its hints: decorate "
-            'it with @facts.finder(gives=("features",)), see maskmim.config.facts'
-        )
+    gives = check_gives(find)
 
     def init(key: Array, net: Net, params: Tree) -> Tree:
         return _select_parts(params, parts)
@@ -55,6 +49,18 @@ def average(
         return mixed(extra, _select_parts(params, parts), momentum(progress))
 
     return Teacher(gives, False, init, find_hints, refresh)
+
+
+def check_gives(find: Callable) -> tuple[str, ...]:
+    """Return the hints that a teacher's function declares; raise AverageError where it has none."""
+    gives = facts_of(find).gives
+    if not gives:
+        function = function_of(find)
+        raise AverageError(
+            f"{function.__module__}.{function.__qualname__} does not declare its hints: decorate "
+            'it with @facts.finder(gives=("features",)), see maskmim.config.facts'
+        )
+    return gives
 
 
 def _select_parts(params: Mapping[str, Tree], parts: tuple[str, ...]) -> Tree:

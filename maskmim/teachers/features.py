@@ -1,9 +1,14 @@
-"""Tokens that an averaged encoder computes from whole examples, to be predicted or clustered."""
+"""Tokens that trained weights compute from whole examples, as hints.
+
+The functions are bricks of `teachers.average` and `teachers.current`.
+"""
 
 from __future__ import annotations
 
 from maskmim.config import facts
-from maskmim.types import Array, Context, Net, Tree
+from maskmim.config.ranges import NonNegativeInt
+from maskmim.models.layers.errors import ModelError
+from maskmim.types import Array, Context, Encoded, Net, Tree
 
 
 @facts.finder(gives=("features",))
@@ -13,3 +18,46 @@ def last_tokens(net: Net, params: Tree, context: Context) -> dict[str, Array]:
     Gives 'features' f32[B, N, D], as `teachers.frozen` does with networks that do not learn.
     """
     return {"features": net.encode(params, net.inputs(context.batch), None).tokens}
+
+
+@facts.finder(gives=("features",))
+def block_tokens(
+    net: Net, params: Tree, context: Context, *, layer: NonNegativeInt
+) -> dict[str, Array]:
+    """Return the output of one block for every token of the whole example, with no path dropped.
+
+    layer: as of `encode_block`.
+    Gives 'features' f32[B, N, D].
+    """
+    return {"features": encode_block(net, params, net.inputs(context.batch), layer).tokens}
+
+
+@facts.finder(gives=("features", "class_feature"))
+def block_tokens_and_class(
+    net: Net, params: Tree, context: Context, *, layer: NonNegativeInt
+) -> dict[str, Array]:
+    """Return what `block_tokens` does, and the class token's output of the same block.
+
+    Gives 'features' f32[B, N, D] and 'class_feature' f32[B, D].
+    Raises ModelError where the encoder has no class token.
+    """
+    encoded = encode_block(net, params, net.inputs(context.batch), layer)
+    if not encoded.prefix.shape[1]:
+        raise ModelError("the encoder has no class token to predict: set model.class_token=True")
+    return {"features": encoded.tokens, "class_feature": encoded.prefix[:, 0]}
+
+
+def encode_block(net: Net, params: Tree, inputs: Array, layer: int) -> Encoded:
+    """Return the output of one block of an encoder on whole examples, before the last norm.
+
+    layer: counted from 1; 0 for the tokens with their positions, which enter the first block.
+    Raises ModelError for a block that does not exist.
+    """
+    capture = "layers" if layer else "embedded"
+    encoded = net.encode(params, inputs, None, capture=(capture,))
+    if layer and layer > len(encoded.layers):
+        depth = len(encoded.layers)
+        raise ModelError(f"no layer {layer}: the blocks are 1 to {depth}, 0 is what enters them")
+    tokens = encoded.layers[layer - 1] if layer else encoded.embedded
+    prefix = encoded.prefix.shape[1]
+    return Encoded(tokens[:, :prefix], tokens[:, prefix:])

@@ -36,6 +36,7 @@ from maskmim.models.layers import attention
 from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError, Size
 from maskmim.models.vit import variant as size_of
+from maskmim.teachers.features import encode_block
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Array, Encoded, Tree, random_key
 
@@ -224,11 +225,6 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
             )
         if layer is None:
             return net.encode(params, pictures, None)
-        encoded = net.encode(params, pictures, None, capture=("layers",))
-        depth, prefix = len(encoded.layers), encoded.prefix.shape[1]
-        if not 1 <= layer <= depth:
-            raise ModelError(f"no layer {layer}: the blocks are 1 to {depth}, None is the output")
-        tokens = encoded.layers[layer - 1]
-        return Encoded(tokens[:, :prefix], tokens[:, prefix:])
+        return encode_block(net, params, pictures, layer)
 
     return Frozen(patch, spec.mean, spec.std, lambda: trained.evaluated.params, encode)

@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-from maskmim.losses.regression import absolute_error, squared_error
+from maskmim.losses.regression import absolute_error, smooth_l1, squared_error
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,12 @@ def test_low_precision_predictions_are_compared_in_float32(loss):
     error = loss(prediction, target)
     assert error.dtype == jnp.float32
     assert error[0, 0] == loss(prediction.astype(jnp.float32), target)[0, 0]
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_smooth_l1_is_torchs(beta):
+    rng = np.random.default_rng(0)
+    prediction, target = rng.normal(0, 2, size=(2, 4, 3, 7)).astype(np.float32)
+    by_torch = torch.nn.SmoothL1Loss(reduction="none", beta=beta)
+    expected = by_torch(torch.from_numpy(prediction), torch.from_numpy(target)).mean(dim=-1)
+    np.testing.assert_allclose(smooth_l1(prediction, target, beta=beta), expected, rtol=1e-5)
