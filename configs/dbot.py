@@ -50,11 +50,7 @@ from maskmim.teachers import average, features, frozen, momentum, pretrained
 SYSTEMS = (10,)
 
 # Drop path, norm at which gradients are clipped, whether the first teacher has blocks.
-PUBLISHED = {
-    "B": (0.2, 3.0, True),
-    "L": (0.2, float("inf"), False),
-    "H": (0.3, float("inf"), False),
-}
+PUBLISHED = {"B": (0.2, 3.0, True), "L": (0.2, math.inf, False), "H": (0.3, math.inf, False)}
 
 
 def get_config(arg: str = "") -> ConfigDict:
