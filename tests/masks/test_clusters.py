@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.cluster import SpectralClustering
 
 from maskmim.masks import clusters, uniform
 from maskmim.masks.core import MaskError
@@ -52,6 +53,17 @@ def test_the_cut_is_that_of_a_full_decomposition(noise):
     np.testing.assert_array_equal(cut, [oracle_side(rows) for rows in features])
     if noise < 1:
         np.testing.assert_array_equal(cut, inside)
+
+
+@pytest.mark.proves(2, "the cut in two is that of scikit-learn's SpectralClustering")
+def test_the_cut_is_that_of_spectral_clustering():
+    """Of two clear groups; its k-means may put a token between two groups to the other one."""
+    features, _ = two_groups(8, 0.3, seed=1)
+    for cut, rows in zip(np.asarray(sides(jnp.asarray(features))), features, strict=True):
+        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        clustering = SpectralClustering(2, affinity="precomputed", random_state=0)
+        labels = clustering.fit_predict((1 + unit @ unit.T) / 2)
+        np.testing.assert_array_equal(cut, labels == labels[np.argmax(cut)])
 
 
 def test_the_side_does_not_depend_on_the_sign():
