@@ -206,6 +206,7 @@ def evaluation() -> ConfigDict:
                 "spectrum": brick("maskmim.evals.spectrum.spectrum"),
                 "cka": brick("maskmim.evals.cka.cka"),
                 "attention_distance": brick("maskmim.evals.attention_distance.attention_distance"),
+                "smoothing": brick("maskmim.evals.smoothing.smoothing"),
                 "corruptions": brick("maskmim.evals.robustness.corruptions.corruptions"),
                 "occlusion": brick("maskmim.evals.robustness.occlusion.occlusion"),
                 **dense_measures(),

@@ -15,6 +15,7 @@ from maskmim.evals.cka import cka
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.knn import knn
 from maskmim.evals.layers import layers
+from maskmim.evals.smoothing import high_frequency, mean_cosine, smoothing
 from maskmim.evals.spectrum import spectrum
 from maskmim.masks.uniform import random
 from tests.compiling import quick_jit
@@ -176,3 +177,28 @@ def test_tokens_that_are_no_plane_are_refused(trained):
         patch_distances(trained._replace(method=method._replace(net=net)))
     with pytest.raises(Unsuitable, match="plain ViTs"):
         next(attention_distance(trained._replace(norm_eps=None)))
+
+
+def test_smoothing_is_the_cosine_and_the_share_beside_the_mean(trained, encoded):
+    found = list(smoothing(trained))
+    values = values_of(found)
+    assert len(values) == 5 and found[0].picture.ndim == 3
+    assert values["smoothing"] == values["smoothing/cosine/1"]
+    for block in (0, 1):
+        tokens = np.asarray(encoded.layers[block], np.float64)[:, 1:]
+        unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
+        pairs = np.triu_indices(tokens.shape[1], k=1)
+        cosine = (unit @ unit.swapaxes(1, 2))[:, *pairs].mean()
+        assert values[f"smoothing/cosine/{block}"] == pytest.approx(cosine, rel=PARITY)
+        spread = tokens - tokens.mean(axis=1, keepdims=True)
+        shares = np.linalg.norm(spread, axis=(1, 2)) / np.linalg.norm(tokens, axis=(1, 2))
+        share = values[f"smoothing/high_frequency/{block}"]
+        assert share == pytest.approx(shares.mean(), rel=PARITY)
+
+
+def test_equal_tokens_are_smooth_and_tokens_at_right_angles_are_not():
+    equal, apart = np.ones((2, 4, 4), np.float32), np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
+    np.testing.assert_allclose(mean_cosine(equal), 1.0, atol=1e-6)
+    np.testing.assert_allclose(high_frequency(equal), 0.0, atol=1e-6)
+    np.testing.assert_allclose(mean_cosine(apart), 0.0, atol=1e-6)
+    np.testing.assert_allclose(high_frequency(apart), np.sqrt(3 / 4), atol=1e-6)
