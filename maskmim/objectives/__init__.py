@@ -9,6 +9,7 @@ from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_with_class
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
+from maskmim.objectives.region_maps import regions
 from maskmim.objectives.soft_labels import binary_labels, soft_label
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "label",
     "match",
     "match_with_class",
+    "regions",
     "relative",
     "soft_label",
 ]
