@@ -4,6 +4,7 @@ from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
@@ -29,5 +30,6 @@ __all__ = [
     "match_with_class",
     "regions",
     "relative",
+    "same_source",
     "soft_label",
 ]

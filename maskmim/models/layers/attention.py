@@ -35,6 +35,18 @@ def plain_attention(query: Array, key: Array, value: Array) -> Array:
     return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
 
 
+def top_k_attention(query: Array, key: Array, value: Array, *, count: int) -> Array:
+    """Attend to the `count` keys of the highest scores of each query; more only where scores tie.
+
+    The choice passes no gradient. Source: the homologous attention of MixedAE (arXiv 2303.17152).
+    """
+    scores = attention_scores(query, key) / math.sqrt(query.shape[-1])
+    highest, _ = jax.lax.top_k(jax.lax.stop_gradient(scores), count)
+    kept = jnp.where(scores >= highest[..., -1:], scores, -jnp.inf)
+    weights = jax.nn.softmax(kept, axis=-1)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
+
+
 def first_token_attention(query: Array, key: Array) -> Array:
     """Return the attention weights of the first token: f32[B, heads, n]."""
     scores = attention_scores(query[:, :, :1], key) / math.sqrt(query.shape[-1])

@@ -115,6 +115,12 @@ def constrain_attended(mixed: Array) -> Array:
     return _by_token(mixed)
 
 
+def batch_shares() -> int:
+    """Return over how many devices examples are split on the mesh of this trace, 1 without one."""
+    sizes = _axis_sizes()
+    return math.prod(sizes.get(axis, 1) for axis in BATCH_AXES)
+
+
 def _by_token(x: Array) -> Array:
     return _constrain(x, BATCH_AXES, "tensor", "sequence", uneven=True)
 
