@@ -30,7 +30,9 @@ def start_sheet(config: ConfigDict, parts: Assembly, examples: int) -> str:
 def method_rows(config: ConfigDict, parts: Assembly) -> list[tuple[str, str]]:
     """Return the rows of the method, from tokens to loss, with the number of tokens."""
     variables = cost.variables_shapes(parts)
-    tokens = cost.tokens_per_example(parts.method, variables, cost.batch_shapes(config, 2))
+    # Of a whole batch, from shapes alone: a sampler of groups draws no mask of fewer examples.
+    batch = cost.batch_shapes(config, config.train.batch_size)
+    tokens = cost.tokens_per_example(parts.method, variables, batch)
     whole = tokens.all == tokens.visible == tokens.predicted  # as a classifier sees them
     counts = f"{tokens.visible} visible, {tokens.predicted} predicted"
     counts = f"{tokens.all} per image, {'all visible' if whole else counts}"

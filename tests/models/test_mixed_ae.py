@@ -21,8 +21,9 @@ from maskmim.models.mixed_ae import vit_mixed_ae
 from maskmim.objectives.classification import ObjectiveError
 from maskmim.objectives.homologous import recognise, same_source
 from maskmim.objectives.matching import match
+from maskmim.planning.summary import method_rows
 from maskmim.targets.pixels import normalised_patches
-from maskmim.training.build import build_method
+from maskmim.training.build import assemble, build_method
 from maskmim.training.sharding import AXES
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Randomness, Spec, Variables, View, random_key
@@ -297,6 +298,13 @@ def test_sources_are_recognised_with_the_term():
     with_term, without = trained(0.1), trained(0.0)
     print(f"AUC of pairs of one source: {with_term:.3f} with the term, {without:.3f} without")
     assert with_term > 0.95 and without < with_term - 0.15
+
+
+def test_the_start_sheet_counts_a_whole_group():
+    """Two examples, which are enough for other methods, are no group."""
+    config = load("mixed_ae:tiny")
+    rows = dict(method_rows(config, assemble(config, 296)))
+    assert rows[""] == "16 per image, 4 visible, 12 predicted"
 
 
 def test_the_published_recipe():
