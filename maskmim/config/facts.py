@@ -49,8 +49,8 @@ class Facts:
                   such pairs, one per view; None where `masks.core.split_counts` gives them.
     pixels:       (view, prediction f32[B, P, V]) -> f32[B, P, V] the prediction of a target in
                   units of the inputs; None where the prediction is not pixels.
-    shows:        (view, prediction) -> {column: pictures} of a target that is not pixels, see
-                  `Method.sheets`; None where nothing can be drawn.
+    shows:        (view, prediction, **keywords of the target) -> {column: pictures} of a target
+                  that is not pixels, see `Method.sheets`; None where nothing can be drawn.
     gives:        names of the hints that a teacher's function returns.
     makes:        (size, channels, **keywords of the augmentation) -> {array: shape} of one example;
                   None where it makes one array of the shape of the input.

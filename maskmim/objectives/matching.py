@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maskmim.config.describe import needs_of, title
-from maskmim.config.facts import facts_of
+from maskmim.config.facts import bound_keywords, facts_of
 from maskmim.config.ranges import NonNegative
 from maskmim.config.returned import returned
 from maskmim.models.layers.errors import ModelError
@@ -56,7 +56,7 @@ def match(
         return {"target": target(view), "prediction": prediction, "pixels": shown}
 
     def shows(view: View) -> dict[str, Array]:
-        return facts.shows(view, head_output(view.outputs, head))
+        return facts.shows(view, head_output(view.outputs, head), **bound_keywords(target))
 
     return Objective(
         needs=needs_of(target),
