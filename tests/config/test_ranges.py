@@ -245,7 +245,7 @@ def test_bind_checks_ranges_also_inside_and_without_a_config():
 
 
 BAD = (NAN, -1, -0.5, "no such choice")
-# Keys for which one of BAD can be meant, besides means; -1 are the devices that are left.
+# Keys for which one of BAD can be meant, besides means and shifts; -1 are the devices that are left.
 MEANT = {"mesh.data", "mesh.fsdp", "mesh.sequence", "mesh.tensor"}
 
 
@@ -258,7 +258,7 @@ def test_no_number_of_a_config_takes_what_cannot_be_meant(path):
         f"{key} = {value!r} takes {bad!r}"
         for key, value, annotation in entries(config)
         if key not in MEANT
-        and not key.endswith("mean")
+        and not key.endswith(("mean", "shift"))
         and isinstance(value, int | float | tuple)
         and value != ()
         for bad in BAD

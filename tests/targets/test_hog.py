@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maskmim.config.facts import facts_of
-from maskmim.targets.hog import TargetError, hog, hog_patches
+from maskmim.targets.hog import TargetError, gaussian_windows, hog, hog_patches
 from maskmim.types import Context, Mask, View
 from tests.running import ROOT
 from tests.tolerances import PARITY
@@ -153,6 +153,7 @@ def test_no_gradient_passes():
     [
         ((1, 32, 32, 3), (4, 4), {"cell": 3}, "patches of 8x8 pixels .* cells of 3x3"),
         ((1, 32, 24, 3), (4, 2), {}, "patches of 8x12 pixels .* cells of 8x8"),
+        ((1, 32, 64, 3), (4, 4), {"cell": 16}, "patches of 8x16 pixels .* cells of 16x16"),
         ((1, 4, 32, 32, 3), (2, 4, 4), {}, "not pictures"),
     ],
 )
@@ -161,9 +162,33 @@ def test_cells_that_do_not_fit_are_an_error(shape, grid, keywords, words):
         hog_patches(view(np.zeros(shape, np.float32), grid), **keywords)
 
 
-def test_cells_that_do_not_fill_a_picture_are_an_error():
+def test_cells_and_windows_that_do_not_fill_a_picture_are_an_error():
     with pytest.raises(TargetError, match=r"images of 20x16 pixels .* cells of 8x8"):
         hog(jnp.zeros((1, 20, 16, 3)))
+    with pytest.raises(TargetError, match=r"images of 24x16 pixels .* windows of 16x16"):
+        hog(jnp.zeros((1, 24, 16, 3)), window=16)
+
+
+def test_patches_of_a_coarse_cell_have_its_histogram():
+    images = noise((2, 32, 48, 3))
+    targets = np.asarray(hog_patches(view(images, (4, 6)), cell=16)).reshape(2, 4, 6, 27)
+    cells = np.asarray(hog(images, cell=16)).reshape(2, 2, 3, 27)
+    np.testing.assert_array_equal(targets, cells.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_a_window_weights_gradients_by_a_gaussian_about_its_centre():
+    weights = gaussian_windows(32, 48, 16)
+    off = (np.arange(16) - 7.5) / 8
+    square = np.exp(-0.5 * (off[:, None] ** 2 + off**2))
+    np.testing.assert_allclose(weights[16:, 32:], square / square.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(weights[:16, :16], weights[16:, 32:])
+
+
+def test_a_shift_is_a_gradient_of_flat_parts():
+    """A shift of (1, 1) is a gradient at 45 degrees: bin 2 of 9."""
+    flat = np.zeros((1, 16, 16, 1), np.float32)
+    np.testing.assert_array_equal(np.argmax(hog(flat, shift=(1.0, 1.0))[0, :, :, 0], -1), 2)
+    np.testing.assert_array_equal(hog(flat), 0.0)
 
 
 def test_true_and_predicted_histograms_are_drawn():
@@ -176,7 +201,11 @@ def test_true_and_predicted_histograms_are_drawn():
     net = SimpleNamespace(display=lambda x: jnp.clip(x * 50 + 128, 0, 255).astype(jnp.uint8))
     context = Context({}, {"image": (2, 2)}, {})
     view = View(net, context, images, mask, None, {}, {})
-    columns = facts_of(hog_patches).shows(view, jnp.zeros((2, 2, 108)))
+    shows = facts_of(hog_patches).shows
+    for changes, values in (({"cell": 4}, 432), ({"cell": 32}, 27), ({"window": 16}, 108)):
+        drawn = list(shows(view, jnp.zeros((2, 2, values)), **changes).values())
+        assert drawn[2].max() == 255 and drawn[2].shape == (2, 32, 32, 3)
+    columns = shows(view, jnp.zeros((2, 2, 108)))
     assert list(columns) == ["picture", "what is seen", "HOG", "HOG, predicted where hidden"]
     target, prediction = (np.asarray(columns[name]) for name in list(columns)[2:])
     assert target.shape == prediction.shape == (2, 32, 32, 3) and target.max() == 255
