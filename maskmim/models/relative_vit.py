@@ -61,7 +61,8 @@ class RelativeBlock(nn.Module):
 class RelativeEncoder(UniformEncoder):
     """Patch embedding, mask embeddings, a class token, blocks and a last norm; no positions.
 
-    Every token enters whatever `visible` says, see `in_place.in_place_net`.
+    Every token enters whatever `visible` says, see `in_place.in_place_net`. Subclasses that
+    withhold values in another way write `_embed_patches`.
     """
 
     size: Size
@@ -72,14 +73,24 @@ class RelativeEncoder(UniformEncoder):
         self, patches: Array, visible: Array | None, hidden: Array | None
     ) -> tuple[Array, Array]:
         width = self.size.width
-        embed = Dense(width, kernel_init=small_normal, dtype=self.dtype, name="embed")
-        tokens = constraints.embed_tokens(embed, patches.astype(self.dtype))
-        # SimMIM truncates the mask embedding's distribution at one standard deviation.
-        filling = self.param("mask_token", narrow_normal, (1, 1, width)).astype(self.dtype)
-        if hidden is not None:
-            tokens = jnp.where(hidden[..., None], filling, tokens)
+        tokens = self._embed_patches(patches, hidden)
         first = self.param("class_token", small_normal, (1, 1, width)).astype(self.dtype)
         return jnp.broadcast_to(first, (tokens.shape[0], 1, width)), tokens
+
+    def _embed_patches(self, patches: Array, hidden: Array | None) -> Array:
+        """Return tokens [B, N, D], the mask embedding in place of hidden ones."""
+        tokens, filling = self._linear(patches), self._mask_token()
+        return tokens if hidden is None else jnp.where(hidden[..., None], filling, tokens)
+
+    def _linear(self, patches: Array) -> Array:
+        """Return the patch embeddings [B, N, D] of patches [B, N, V]."""
+        embed = Dense(self.size.width, kernel_init=small_normal, dtype=self.dtype, name="embed")
+        return constraints.embed_tokens(embed, patches.astype(self.dtype))
+
+    def _mask_token(self) -> Array:
+        # SimMIM truncates the mask embedding's distribution at one standard deviation.
+        token = self.param("mask_token", narrow_normal, (1, 1, self.size.width))
+        return token.astype(self.dtype)
 
     def _run_blocks(
         self,

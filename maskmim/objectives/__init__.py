@@ -11,6 +11,7 @@ from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_with_class
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
+from maskmim.objectives.removed import removed
 from maskmim.objectives.soft_labels import binary_labels, soft_label
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "match_with_class",
     "regions",
     "relative",
+    "removed",
     "same_source",
     "soft_label",
 ]

@@ -84,12 +84,15 @@ def test_the_official_operator():
         buckets, signs, operator = stored["buckets"], stored["signs"], stored["operator"]
     places = np.arange(196) // 28 * 28 + buckets
     slots = np.argsort(places).reshape(7, 28)
-    parts = (slots, places, signs.astype(np.float32))
+    parts = (slots, places, signs.astype(np.float32), np.full(28, 0.14, np.float32))
     official = Projection(*(jnp.asarray(part)[None] for part in parts))
     unit = jnp.eye(196)[None]
-    np.testing.assert_allclose(projection.sketched(official, unit)[0], operator, atol=1e-7)
+    np.testing.assert_allclose(projection.project(official, unit)[0], operator, atol=1e-7)
     assert np.linalg.eigvalsh(operator.astype(np.float64))[-28:] == pytest.approx(0.98, abs=1e-5)
-    np.testing.assert_allclose(projection.project(official, unit)[0] * 0.98, operator, atol=1e-7)
+    exact = official._replace(factors=official.factors / 0.98)
+    np.testing.assert_allclose(projection.project(exact, unit)[0] * 0.98, operator, atol=1e-7)
+    drawn = projection.draw(Randomness.of(jax.random.key(0), 2), context_of(196), factor=0.14)
+    np.testing.assert_array_equal(drawn.factors, np.full((2, 28), 0.14, np.float32))
     # Our draws have the structure of the official ones: each run of 28 fills all buckets.
     places_drawn = np.asarray(draw_projections(196, 7, 3)[0].places) % 28
     for each in (buckets[None], places_drawn):

@@ -64,7 +64,7 @@ for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
 SLOW["dbot"] = case("dbot.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
-for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio"):
+for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim"):
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
 LUT = ["model.variant=2x32x4", "model.decoder_heads=4"]
 SLOW["lut"] = case("lut.py:tiny", LUT, FEW)
