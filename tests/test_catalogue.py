@@ -20,6 +20,7 @@ from tests.batches import random_batch
 TINY = sorted(path.stem for path in config_files().values() if "tiny" in path.read_text())
 # Other choices of a config that build another network or another method.
 OTHERS = [
+    "a2mim:model=resnet",
     "cae:target=pixels",
     "colormae:mask=bank",
     "vqgan:adversarial=False",

@@ -8,9 +8,10 @@ from maskmim.losses.classification import (
 )
 from maskmim.losses.entropy import code_entropy
 from maskmim.losses.feature import cosine
-from maskmim.losses.regression import absolute_error, smooth_l1, squared_error
+from maskmim.losses.regression import absolute_error, focal_absolute_error, smooth_l1, squared_error
 from maskmim.losses.self_distillation import distillation
 from maskmim.losses.sinkhorn_knopp import sinkhorn
+from maskmim.losses.spectra import focal_frequency
 
 __all__ = [
     "absolute_error",
@@ -19,6 +20,8 @@ __all__ = [
     "cosine",
     "cross_entropy",
     "distillation",
+    "focal_absolute_error",
+    "focal_frequency",
     "sinkhorn",
     "smooth_l1",
     "smoothed_cross_entropy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -29,3 +30,14 @@ def smooth_l1(prediction: Array, target: Array, *, beta: Positive = 1.0) -> Arra
     """
     prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
     return jnp.mean(optax.losses.huber_loss(prediction, target, delta=beta) / beta, axis=-1)
+
+
+def focal_absolute_error(prediction: Array, target: Array, *, focus: Positive = 0.2) -> Array:
+    """Return the mean of |e| (2 sigmoid(focus |e|) - 1) over the values of a token, in float32.
+
+    Small differences e count less than by `absolute_error`, large ones as much.
+    Source: Delving into Deep Imbalanced Regression (arXiv 2102.09554), focal_l1_loss of
+    openmixup/models/losses/regression_loss.py, Westlake-AI/openmixup.
+    """
+    error = jnp.abs(prediction.astype(jnp.float32) - target.astype(jnp.float32))
+    return jnp.mean(error * (2 * jax.nn.sigmoid(focus * error) - 1), axis=-1)

@@ -71,6 +71,16 @@ def all_predicted(randomness: Randomness, context: Context, *, sampler: Sampler)
     return mask._replace(predict=_all_tokens(mask), weight=jnp.ones(mask.hidden.shape, jnp.float32))
 
 
+def hidden_weighted(randomness: Randomness, context: Context, *, sampler: Sampler) -> Mask:
+    """Hide as another sampler does, predict every token, with weight 1 where hidden, else 0.
+
+    For losses of whole pictures beside one of the hidden tokens.
+    Source: A2MIM, whose head predicts whole pictures.
+    """
+    mask = sampler(randomness, context)
+    return mask._replace(predict=_all_tokens(mask), weight=mask.hidden.astype(jnp.float32))
+
+
 def spared(
     randomness: Randomness, context: Context, *, sampler: Sampler, chance: Fraction = 0.5
 ) -> Mask:

@@ -4,6 +4,7 @@ from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.labels import label
@@ -18,6 +19,7 @@ __all__ = [
     "absolute",
     "accuracy",
     "agree_hidden",
+    "batch_frequency",
     "binary_labels",
     "classify",
     "classify_field",

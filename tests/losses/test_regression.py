@@ -5,11 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from maskmim.losses.regression import absolute_error, smooth_l1, squared_error
+from maskmim.losses.regression import absolute_error, focal_absolute_error, smooth_l1, squared_error
+
+
+def focal(error, focus=0.2):
+    """|e| tanh(focus |e| / 2), as 2 sigmoid(z) - 1 = tanh(z / 2)."""
+    return np.abs(error) * np.tanh(focus * np.abs(error) / 2)
 
 
 @pytest.mark.parametrize(
-    ("loss", "by_numpy"), [(squared_error, np.square), (absolute_error, np.abs)]
+    ("loss", "by_numpy"),
+    [(squared_error, np.square), (absolute_error, np.abs), (focal_absolute_error, focal)],
 )
 def test_mean_over_the_values_of_a_token(loss, by_numpy):
     rng = np.random.default_rng(0)
@@ -18,7 +24,7 @@ def test_mean_over_the_values_of_a_token(loss, by_numpy):
     np.testing.assert_allclose(loss(prediction, target), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [squared_error, absolute_error])
+@pytest.mark.parametrize("loss", [squared_error, absolute_error, focal_absolute_error])
 def test_low_precision_predictions_are_compared_in_float32(loss):
     prediction = jnp.full((1, 1, 3), 300.0, jnp.bfloat16)
     target = jnp.full((1, 1, 3), 300.5, jnp.float32)

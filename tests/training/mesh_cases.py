@@ -64,8 +64,10 @@ for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
 SLOW["dbot"] = case("dbot.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
-for name in ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim"):
+OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
+for name in OTHERS:
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
+SLOW["a2mim resnet"] = case("a2mim.py:model=resnet,tiny", [], PRODUCTS)
 LUT = ["model.variant=2x32x4", "model.decoder_heads=4"]
 SLOW["lut"] = case("lut.py:tiny", LUT, FEW)
 # Negatives of the whole batch, and a queue of 24 of the 32 keys of a step.

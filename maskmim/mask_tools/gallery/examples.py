@@ -31,6 +31,7 @@ KEYWORDS: Mapping[str, Mapping[str, Any]] = {
         "law": partial(ratio.uniform, low=0.1, high=0.5),
     },
     "roles.all_predicted": {"sampler": GREEN},
+    "roles.hidden_weighted": {"sampler": GREEN},
     "roles.in_place": {"sampler": GREEN},
     "roles.partly_predicted": {"sampler": GREEN, "share": 1 / 3},
     "roles.spared": {"sampler": partial(roles.in_place, sampler=GREEN)},
