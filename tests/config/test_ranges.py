@@ -245,7 +245,7 @@ def test_bind_checks_ranges_also_inside_and_without_a_config():
 
 
 BAD = (NAN, -1, -0.5, "no such choice")
-# Keys for which one of BAD can be meant, besides means and shifts; -1 are the devices that are left.
+# Keys for which one of BAD can be meant, besides means and shifts; -1: the devices that are left.
 MEANT = {"mesh.data", "mesh.fsdp", "mesh.sequence", "mesh.tensor"}
 
 
