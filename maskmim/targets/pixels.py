@@ -6,6 +6,9 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.config.ranges import Positive
+from maskmim.models.net import array_of
+from maskmim.reporting.streams import GREY
+from maskmim.targets.codes import repeat_to_pixels
 from maskmim.types import Array, View
 
 # MAE adds this to the variance of a patch (models_mae.py, forward_loss).
@@ -34,6 +37,40 @@ def patches(view: View) -> Array:
     """
     all_patches = view.net.patchify(view.inputs).astype(jnp.float32)
     return jnp.take_along_axis(all_patches, view.mask.predict[..., None], axis=1)
+
+
+def draw_patches_of(view: View, prediction: Array, *, array: str) -> dict[str, Array]:
+    """Draw the input, what is seen of it, the input with predicted patches, and the array."""
+    net, grid, inputs = view.net, view.context.grid, view.inputs
+    picture, patches = net.display(inputs), net.patchify(inputs)
+    rows = jnp.arange(len(patches))[:, None]
+    predicted = patches.at[rows, view.mask.predict].set(prediction.astype(patches.dtype))
+    hidden = repeat_to_pixels(view.mask.hidden[..., None], grid, picture.shape[1:3])
+    return {
+        "input": picture,
+        "what is seen": jnp.where(hidden, jnp.uint8(GREY), picture),
+        "prediction": net.display(net.restore(predicted)),
+        array: net.display(_inputs_of(view, array)),
+    }
+
+
+@facts.target(shows=draw_patches_of)
+def patches_of(view: View, *, array: str) -> Array:
+    """Return the values of the predicted patches of another picture of each example.
+
+    array: name of the picture in the batch, of the shape of the input, such as 'sharp' of
+    `data.blurred_crop.blurred_crop`; it is normalised as the input is.
+    Returns f32[B, P, V], values in row, column, channel order.
+    Raises ModelError for a batch without this array.
+    """
+    all_patches = view.net.patchify(_inputs_of(view, array)).astype(jnp.float32)
+    return jnp.take_along_axis(all_patches, view.mask.predict[..., None], axis=1)
+
+
+def _inputs_of(view: View, array: str) -> Array:
+    """Return a picture of the batch as the network would get it: f32[B, H, W, C]."""
+    (stream,) = view.context.grids
+    return view.net.inputs({stream: array_of(view.context.batch, array)})
 
 
 @facts.target(pixels=denormalise)
