@@ -19,6 +19,7 @@ from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Blocks, Dtype, Norm, scan_blocks, xavier
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.dense import Dense
+from maskmim.models.layers.depthwise import DepthwiseConv
 from maskmim.models.layers.encoder import BaseEncoder, Part
 from maskmim.models.layers.errors import check_blocks, unknown_variant
 from maskmim.models.layers.heads import describe_heads, head_widths
@@ -34,6 +35,8 @@ from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
 STAGE_EPSILON = 1e-5
 # Cells of a stage that one cell of the next covers, along each axis.
 MERGED = 2
+# Cells of a depth-wise kernel along each axis.
+SIDE = 5
 # Hidden units of the MLPs, in widths.
 MLP = 4
 
@@ -99,12 +102,11 @@ class MaskedConvBlock(nn.Module):
         """
         width = x.shape[-1]
         dense = partial(Dense, kernel_init=torch_uniform, dtype=self.dtype)
-        shape = {"feature_group_count": width, "kernel_init": torch_uniform, "dtype": self.dtype}
-        depthwise = nn.Conv(width, (5, 5), **shape, name="depthwise")
+        depthwise = DepthwiseConv(SIDE, torch_uniform, self.dtype, name="depthwise")
         x = constraints.constrain_examples(x)
         y = dense(width, name="enter")(Norm(STAGE_EPSILON, self.dtype, name="norm1")(x))
-        y = constraints.constrain_depthwise(y if seen is None else y * seen.astype(y.dtype))
-        y = constraints.constrain_examples(constraints.constrain_depthwise(depthwise(y)))
+        y = depthwise(y if seen is None else y * seen.astype(y.dtype))
+        y = constraints.constrain_examples(y)
         x = constraints.constrain_examples(x + dense(width, name="leave")(y))
         y = dense(MLP * width, name="up")(Norm(STAGE_EPSILON, self.dtype, name="norm2")(x))
         y = dense(width, name="down")(nn.gelu(y, approximate=False))
