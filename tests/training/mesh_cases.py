@@ -80,3 +80,6 @@ SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
 # losses agree to 6e-7 all the same.
 SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)
+# The regions of an example lie with it; a group of four examples lies on one device.
+for name in ("r_mae", "mixed_ae"):
+    SLOW[name] = case(f"{name}.py:tiny", [], FEW)
