@@ -6,8 +6,8 @@
 
 After the colon: model=vit | resnet; variant=B, any of maskmim.models.vit.variant, or of
 maskmim.models.resnet.resnet_variant (50, 101, 152, 200; 50 without one); epochs=N (800, of a ResNet
-300, without one); shards=DIR (docs/data.md); small (minutes on a CPU, on the embedded photographs); tiny (a few steps of a very
-small model).
+300, without one); shards=DIR (docs/data.md); small (minutes on a CPU, on the embedded photographs);
+tiny (a few steps of a very small model).
 
 30 of the 49 units of 32 x 32 pixels are hidden. In the picture they get its mean colour; a learnt
 mask token is added to their features: to the patch embeddings of a ViT, before the last stage of a
@@ -86,9 +86,15 @@ def get_config(arg: str = "") -> ConfigDict:
     elif choice["small"]:
         small(config, model)
     else:
-        PUBLISHED[model](config, choice["variant"], choice["epochs"])
+        published(config, model, choice["variant"], choice["epochs"])
         recipes.imagenet_data(config, choice["shards"])
     return config
+
+
+def published(config: ConfigDict, model: str, variant: str, epochs: float) -> None:
+    """Set the recipe on ImageNet-1k."""
+    recipe = published_vit if model == "vit" else published_resnet
+    recipe(config, variant, epochs)
 
 
 def published_vit(config: ConfigDict, variant: str, epochs: float) -> None:
@@ -131,9 +137,6 @@ def published_resnet(config: ConfigDict, variant: str, epochs: float) -> None:
         warmup_epochs=recipes.warmup(epochs, 10.0),
         final=1e-5 / (LEARNING_RATE * batch_size / 512),
     )
-
-
-PUBLISHED = {"vit": published_vit, "resnet": published_resnet}
 
 
 def resnet_optimiser(lr: float, lr_per: int) -> ConfigDict:

@@ -72,7 +72,7 @@ def complaint(name, flags):
     try:
         load(name, overrides(flags))
     except ConfigError as error:
-        if re.search("there is no run (and no file )?of that name", str(error)):
+        if re.search("there is no run (and no file )?of that name|holds no run", str(error)):
             return ""  # a run of the reader
         return f"--config {name} {flags}: {error}"
     return ""

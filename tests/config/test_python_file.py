@@ -125,7 +125,7 @@ def test_a_name_finds_its_file_in_the_nearest_configs_folder(tmp_path, monkeypat
 def test_a_wrong_name_lists_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = message(load, "colormea", [])
-    assert "did you mean colormae?" in said and "there are attmask, audio_mae" in said
+    assert "did you mean colormae?" in said and "there are a2mim, attmask" in said
 
 
 def test_an_argument_follows_the_types_of_the_defaults():
