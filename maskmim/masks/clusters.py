@@ -74,7 +74,8 @@ def self_guided_scores(
 
 
 def unit_features(features: Array) -> Array:
-    """Scale features f32[N, D] to length 1; zero ones stay zero."""
+    """Scale features [N, D] of any precision to length 1, in float32; zero ones stay zero."""
+    features = features.astype(jnp.float32)
     norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
     return features / jnp.maximum(norm, 1e-12)
 

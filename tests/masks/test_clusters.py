@@ -153,3 +153,15 @@ def test_memory_grows_with_tokens_not_with_pairs_of_them():
 def test_a_share_of_hints_is_between_none_and_all(hints):
     with pytest.raises(MaskError, match="from 0 to 1"):
         hide(jnp.ones((2, 196, 4)), 0.5, hints=hints)
+
+
+def test_features_of_networks_in_bfloat16_are_cut():
+    features, _ = two_groups(2, 0.3, seed=1)
+    grids, randomness = {"image": (4, features.shape[1] // 4)}, Randomness.of(jax.random.key(0), 2)
+    exact, rounded = (
+        clusters.self_guided(
+            randomness, Context({}, grids, {"features": jnp.asarray(features, dtype)}), ratio=0.5
+        ).hidden
+        for dtype in ("float32", "bfloat16")
+    )
+    assert exact.shape == rounded.shape and np.mean(exact == rounded) > 0.9
