@@ -22,6 +22,10 @@ the cut that counts as the object, the share of hints, 5 %, and that they are dr
 masks/clusters.py; MAE's values of the optimiser; all sizes and rates of small and tiny. Pictures
 and held-out losses of a run show the random masks of its first step.
 
+Measured on 256 synthetic scenes with one pasted object each (data/scenes.py) after :small, one
+seed: what is hidden follows regions of alike patches, but not the objects. The overlap (IoU) of
+hidden and object patches is 0.31, with random masks 0.31, with an untrained network 0.33.
+
 Published results to expect: none known; the abstract says that it is better than MAE and than
 attention-guided masks.
 """

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.checkpoints.workdir import save_config
 from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of, check_covered, params_of
 from maskmim.losses.regression import smooth_l1
@@ -182,3 +183,14 @@ def test_the_published_recipes(variant, drop_path, clip_norm, layer, width):
     assert (config.teachers.fixed.find.layer, config.model.heads.features) == (layer, width)
     assert (config.train.epochs, config.train.batch_size) == (800, 4096)
     assert (config.optim.lr, config.optim.b2, config.schedule.warmup_epochs) == (1.5e-4, 0.95, 40)
+
+
+def test_a_later_stage_learns_from_the_last_block_of_the_run_before(tmp_path):
+    before = load("dbot:tiny")
+    before.model.variant = "3x48x2"
+    save_config(tmp_path, before)
+    config = load(f"dbot:tiny,teacher={tmp_path}")
+    teacher = config.teachers.fixed
+    assert teacher.brick.endswith("frozen.features") and teacher.class_token
+    assert (teacher.network.workdir, teacher.network.layer) == (str(tmp_path), 3)
+    assert not teacher.normalise and config.model.heads.features == 48
