@@ -193,7 +193,8 @@ def places(method: Mapping[str, Any], tables: Tables) -> str:
             count = sum(proof.row == row for proof in tables.proofs)
             many = f"{count} claim{'' if count == 1 else 's'} with tests"
             state = status(row, tables.configs, tables.proofs)
-            lines.append(f"- [{system['name']}](../systems.md#row-{row}): {state}, {many}")
+            page = f"../systems.md#row-{row}" if count else "../systems.md"
+            lines.append(f"- [{system['name']}]({page}): {state}, {many}")
     return "\n".join(lines).rstrip()
 
 

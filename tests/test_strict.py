@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from maskmim.evals.evaluation import evaluated_shapes
 from maskmim.planning.cost import batch_shapes
 from maskmim.training.build import jitted_step
 from maskmim.types import Context, Randomness, Variables, random_key
@@ -41,10 +42,12 @@ def entries(parts, variables):
 
 
 def examples(parts):
-    return {
-        name: jax.ShapeDtypeStruct((4, *one.shape), one.dtype)
-        for name, one in {**parts.spec.arrays, **parts.spec.fields}.items()
+    """Shapes of a batch of evaluation."""
+    made = {**parts.spec.arrays, **parts.spec.fields}
+    declared = {
+        name: jax.ShapeDtypeStruct((4, *one.shape), one.dtype) for name, one in made.items()
     }
+    return declared | evaluated_shapes(parts, 4)
 
 
 def zeros(parts):

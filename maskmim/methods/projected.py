@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from maskmim.config.describe import title
 from maskmim.config.facts import function_of
@@ -14,6 +14,7 @@ from maskmim.masks.projection import Projection
 from maskmim.masks.roles import everything
 from maskmim.methods.masked import MethodError, masked
 from maskmim.types import (
+    Apply,
     Array,
     Batch,
     Context,
@@ -78,7 +79,7 @@ def projected(
     drawing = {name: partial(apply, name) for name in PROJECTED if name in whole.apply}
     return whole._replace(
         loss=loss,
-        apply={**whole.apply, **drawing},
+        apply=cast(Apply, {**whole.apply, **drawing}),
         sheets={name: partial(sheet, name) for name in whole.sheets},
         chain=(("projection", title(projection)), *whole.chain),
     )

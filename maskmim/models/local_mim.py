@@ -47,7 +47,8 @@ class Divide(nn.Module):
             shape, use_bias=False, kernel_init=of_transposed, dtype=self.dtype, name="parts"
         )
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        return layer(x) + bias.astype(self.dtype)
+        parts = layer(x)
+        return parts + bias.astype(self.dtype).reshape(*[1] * (parts.ndim - 1), -1)
 
 
 class TapDecoder(Stack):

@@ -64,7 +64,7 @@ class MixedEncoder(Encoder):
         if visible is None:
             return tokens
         shape = self.sources, 1, self.size.width
-        sources = self.param("source_embedding", small_normal, shape).astype(self.dtype)
+        sources = jnp.asarray(self.param("source_embedding", small_normal, shape), self.dtype)
         return tokens + sources[jnp.arange(len(tokens)) % self.sources]
 
     def _mixed_blocks(self, count: int) -> nn.Module:

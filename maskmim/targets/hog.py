@@ -131,7 +131,7 @@ def hog(
     magnitudes = jnp.sqrt(across**2 + down**2)
     if window is not None:
         _check_squares(height, width, window, "window")
-        magnitudes = magnitudes * gaussian_windows(height, width, window)[:, :, None]
+        magnitudes = magnitudes * gaussian_windows(height, width, window)[None, :, :, None]
     in_bin = orientations(across, down, bins)[..., None] == jnp.arange(bins).reshape(
         *[1] * across.ndim, bins
     )

@@ -196,7 +196,7 @@ def test_an_evaluation_that_fails_is_done_again_by_the_same_command(run, data, c
 
     (run / "results.json").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(suite, "_score", fail)
+        patch.setattr(suite, "_computed", fail)
         assert train(run, data) == errors.FAILED
     printed = capsys.readouterr()
     assert "knn failed, see above" in printed.err

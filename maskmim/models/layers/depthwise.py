@@ -37,7 +37,7 @@ class DepthwiseConv(nn.Module):
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         convolve = shifted_products if for_one_cpu() else grouped_convolution
         y = convolve(constraints.constrain_depthwise(x), kernel)
-        return constraints.constrain_depthwise(y) + bias
+        return constraints.constrain_depthwise(y) + bias[None, None, None]
 
 
 def grouped_convolution(x: Array, kernel: Array) -> Array:
@@ -64,5 +64,5 @@ def shifted_products(x: Array, kernel: Array) -> Array:
     for row in range(side):
         for column in range(side):
             shifted = padded[:, row : row + rows, column : column + columns]
-            total = total + shifted * kernel[row, column, 0]
+            total = total + shifted * kernel[row, column, None, None]
     return total
