@@ -66,11 +66,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs)
 
 
 def small(config: ConfigDict) -> None:
@@ -84,9 +80,7 @@ def small(config: ConfigDict) -> None:
         decoder_width=64,
         decoder_heads=2,
     )
-    config.train.epochs = 10.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config)
     config.evals.at_end = (*config.evals.at_end, "smoothing")
 
 

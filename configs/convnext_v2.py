@@ -58,11 +58,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     config.model = brick(convnext_fcmae, variant=variant, compute=brick(compute, dtype="bfloat16"))
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs)
 
 
 def tiny(config: ConfigDict) -> None:

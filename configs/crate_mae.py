@@ -68,11 +68,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on ImageNet-1k."""
     size = VARIANTS.get(variant, variant)
     config.model = brick(crate.crate_mae, variant=size, compute=brick(compute, dtype="bfloat16"))
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs)
 
 
 def small(config: ConfigDict) -> None:

@@ -99,9 +99,7 @@ def small(config: ConfigDict) -> None:
         decoder_heads=4,
         decoder_hidden=256,
     )
-    config.train.epochs = 20.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config, epochs=20.0)
 
 
 def tiny(config: ConfigDict) -> None:

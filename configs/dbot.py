@@ -114,16 +114,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         drop_path=drop_path,
         compute=brick(compute, dtype="bfloat16"),
     )
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config,
-        lr=1.5e-4,
-        lr_per=256,
-        b2=0.95,
-        clip_norm=clip_norm,
-        warmup_epochs=recipes.warmup(epochs, 40.0),
-    )
+    recipes.mae_training(config, epochs, clip_norm=clip_norm)
 
 
 def small(config: ConfigDict) -> None:
@@ -138,9 +129,7 @@ def small(config: ConfigDict) -> None:
         decoder_heads=2,
         drop_path=0.0,
     )
-    config.train.epochs = 10.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -87,11 +87,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         decoder_heads=16,
         compute=brick(compute, dtype="bfloat16"),
     )
-    config.train.epochs = epochs
-    config.train.batch_size = 256
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs, batch_size=256)
 
 
 def ultrasound_data(config: ConfigDict, path: str, test: str) -> None:
@@ -113,9 +109,7 @@ def small(config: ConfigDict) -> None:
         decoder_width=128,
         decoder_heads=4,
     )
-    config.train.epochs = 20.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config, epochs=20.0)
 
 
 def tiny(config: ConfigDict) -> None:

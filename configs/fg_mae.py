@@ -154,9 +154,7 @@ def photographs(config: ConfigDict, optical: bool, looks: float) -> None:
 def small(config: ConfigDict) -> dict[str, Any]:
     """Set minutes on the embedded photographs; sizes and rates, also those returned, are ours."""
     config.input.size = (96, 96)
-    config.train.epochs = 20.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config, epochs=20.0)
     decoder = {"decoder_depth": 1, "decoder_width": 64, "decoder_heads": 2}
     return {"variant": "micro", "patch": (16, 16), **decoder}
 

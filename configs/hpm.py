@@ -71,11 +71,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     config.teachers = {"average": model_average(min(1.0, MOMENTUM_EPOCHS / epochs))}
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -98,11 +98,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         region_heads=8,
         compute=brick(compute, dtype="bfloat16"),
     )
-    config.train.epochs = epochs
-    config.train.batch_size = 4096
-    recipes.adamw_cosine(
-        config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=recipes.warmup(epochs, 40.0)
-    )
+    recipes.mae_training(config, epochs)
 
 
 def small(config: ConfigDict) -> None:
@@ -119,9 +115,7 @@ def small(config: ConfigDict) -> None:
         region_width=64,
         region_heads=4,
     )
-    config.train.epochs = 10.0
-    config.train.batch_size = 64
-    recipes.adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -44,8 +44,7 @@ class TrainedRun(NamedTuple):
     @property
     def evaluated(self) -> Variables:
         """The variables with the params that evaluation reads, see `Apply.evaluated`."""
-        evaluated = self.method.apply.get("evaluated")
-        return evaluated(self.variables) if evaluated else self.variables
+        return self.method.evaluated(self.variables)
 
 
 def load_trained(workdir: str | Path, step: int | None = None) -> TrainedRun:

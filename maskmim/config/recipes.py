@@ -89,6 +89,27 @@ def adamw_cosine(
     )
 
 
+def mae_training(
+    config: ConfigDict, epochs: float, *, batch_size: int = 4096, **others: Any
+) -> None:
+    """Set the length, `optim` and `schedule` of MAE's recipe: 1.5e-4 per 256 images, 40 of warm-up.
+
+    others: as in `maskmim.optim.adamw`.
+    Source: PRETRAIN.md of facebookresearch/mae.
+    """
+    config.train.epochs = epochs
+    config.train.batch_size = batch_size
+    warm = warmup(epochs, 40.0)
+    adamw_cosine(config, lr=1.5e-4, lr_per=256, b2=0.95, warmup_epochs=warm, **others)
+
+
+def small_training(config: ConfigDict, epochs: float = 10.0) -> None:
+    """Set the length, `optim` and `schedule` of minutes on the embedded photographs (ours)."""
+    config.train.epochs = epochs
+    config.train.batch_size = 64
+    adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
+
+
 def imagenet_data(config: ConfigDict, shards: str = "") -> None:
     """Set the images of `data` and `evals`: ImageNet-1k.
 

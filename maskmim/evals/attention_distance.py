@@ -39,11 +39,11 @@ def attention_distance(trained: Trained, *, images: PositiveInt = 256) -> Iterat
         raise Unsuitable("the attention of all patches is that of plain ViTs, which this is not")
     numbers = chosen_blocks(trained, ())
     encode = capturing(trained.method, ("layers", "embedded"))
-    evaluated = trained.method.apply.get("evaluated", lambda variables: variables)
 
     def of_heads(variables: Tree, arrays: Mapping[str, Array]) -> Array:
         encoded = encode(variables, arrays)
-        blocks, prefix = plain_blocks(evaluated(variables).params), encoded.prefix.shape[1]
+        params, prefix = trained.method.evaluated(variables).params, encoded.prefix.shape[1]
+        blocks = plain_blocks(params)
         maps = (attention_map(blocks, encoded, number, epsilon) for number in numbers)
         patches = (each[:, :, prefix:, prefix:] for each in maps)
         return jnp.stack([mean_distance(each, distances) for each in patches], axis=1)

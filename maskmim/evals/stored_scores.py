@@ -2,7 +2,7 @@
 
 Raw pixels and colours of some images have the same scores beside every run. A stored score is found
 by all that decides it: the features and labels themselves, the probe and its hyperparameters, the
-code of this folder, jax and the device. So nothing stale is found, whatever has changed.
+code of the package, jax, optax and the device. So nothing stale is found, whatever has changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 
 from maskmim import files
 from maskmim.checkpoints.continuation import digest_arrays, numerics
@@ -64,14 +65,15 @@ def _key(protocol: Mapping[str, Any], features: Features) -> str:
         name: {"features": split.features, **{f"labels/{s}": v for s, v in split.labels.items()}}
         for name, split in (("train", features.train), ("test", features.test))
     }
-    said = [protocol, classes, numerics(), processor(), _code(), digest_arrays(arrays)]
+    software = [numerics(), optax.__version__, processor(), _code()]
+    said = [protocol, classes, software, digest_arrays(arrays)]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache
 def _code() -> str:
-    """Return a digest of the Python files of this folder."""
+    """Return a digest of the Python files of the package."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

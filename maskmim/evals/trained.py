@@ -162,8 +162,7 @@ class Trained(NamedTuple):
     @property
     def evaluated(self) -> Variables:
         """The variables as `Method.loss` takes them, with averaged params where there are any."""
-        read = self.method.apply.get("evaluated", lambda variables: variables)
-        return read(self.variables)
+        return self.method.evaluated(self.variables)
 
     @property
     def images(self) -> Source:

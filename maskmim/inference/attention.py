@@ -108,5 +108,4 @@ def _plain_blocks(loaded: Loaded) -> Callable[[Tree], Tree]:
             "the attention of all tokens, which rollout and encoders without a class token need, "
             f"is that of plain ViTs, and this network is {network_name(loaded)}: use features_map"
         )
-    evaluated = loaded.method.apply.get("evaluated", lambda variables: variables)
-    return lambda variables: plain_blocks(evaluated(variables).params)
+    return lambda variables: plain_blocks(loaded.method.evaluated(variables).params)

@@ -64,12 +64,12 @@ def learnt_by(loaded: Loaded, objective: str | None) -> tuple[str, LearntLabels]
 def probabilities_by(loaded: Loaded, learnt: LearntLabels) -> Callable[..., Array]:
     """Return (variables, arrays) -> f32[B, C], the probabilities of what an objective learns."""
     encode, pool = encoded_by(loaded), POOLINGS[learnt.pooling]
-    apply, logits_of = loaded.method.apply, loaded.method.net.calls[learnt.call]
+    method, logits_of = loaded.method, loaded.method.net.calls[learnt.call]
     squash = jax.nn.sigmoid if learnt.several else jax.nn.softmax
 
     def run(variables: Tree, arrays: Mapping[str, Array]) -> Array:
-        used = apply["evaluated"](variables) if "evaluated" in apply else variables
-        return squash(logits_of(used.params, pool(encode(variables, arrays))))
+        params = method.evaluated(variables).params
+        return squash(logits_of(params, pool(encode(variables, arrays))))
 
     return run
 

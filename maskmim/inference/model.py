@@ -110,8 +110,7 @@ class Model:
     @property
     def params(self) -> Tree:
         """The weights that are used, nested dicts of arrays: the averaged ones of `config.ema`."""
-        evaluated = self.loaded.method.apply.get("evaluated", lambda variables: variables)
-        return evaluated(self._programs.variables).params
+        return self.loaded.method.evaluated(self._programs.variables).params
 
     def at_size(self, size: Size) -> Model:
         """Return the model for inputs of another size: a side, or the whole of `size`.

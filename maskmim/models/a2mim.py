@@ -17,14 +17,14 @@ from maskmim.config.ranges import (
     Size2D,
 )
 from maskmim.models import vit
-from maskmim.models.in_place import LinearHeads, in_place_net, require_every_token
+from maskmim.models.in_place import LinearHeads, require_every_token
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import describe_heads, head_widths
 from maskmim.models.layers.init import small_normal, with_init
 from maskmim.models.layers.patches import upsample_tokens
 from maskmim.models.net import picture_net, token_grid
-from maskmim.models.relative_vit import INIT_RULES, RelativeEncoder
+from maskmim.models.relative_vit import INIT_RULES, RelativeEncoder, relative_net
 from maskmim.models.resnet import ResNetEncoder, resnet_variant
 from maskmim.types import Array, Net, Spec
 
@@ -114,20 +114,9 @@ def a2mim_vit(
     learned positions besides.
     """
     common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
-    size = vit.variant(variant)
-    encoder = FilledVit(
-        size=size, layer_scale=layer_scale, drop_path=drop_path, channels=spec.channels, **common
-    )
-    words = vit.describe_blocks(encoder)
-    net = in_place_net(
-        spec,
-        patch=patch,
-        width=size.width,
-        encoder=encoder,
-        heads=heads,
-        dtype=encoder.dtype,
-        says=f"{words}, class token, relative position bias, mean colours, added mask token",
-    )
+    own = {"size": vit.variant(variant), "layer_scale": layer_scale, "drop_path": drop_path}
+    encoder = FilledVit(**own, channels=spec.channels, **common)
+    net = relative_net(spec, encoder, patch, heads, "mean colours, added mask token")
     return with_init(net, INIT_RULES)
 
 

@@ -133,16 +133,29 @@ def relative_vit_in_place(
     initialised, see `in_place.LinearHeads`.
     """
     common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
-    size = vit.variant(variant)
-    encoder = RelativeEncoder(size=size, layer_scale=layer_scale, drop_path=drop_path, **common)
+    own = {"size": vit.variant(variant), "layer_scale": layer_scale, "drop_path": drop_path}
+    encoder = RelativeEncoder(**own, **common)
+    return with_init(relative_net(spec, encoder, patch, heads, "mask embeddings"), INIT_RULES)
+
+
+def relative_net(
+    spec: Spec,
+    encoder: RelativeEncoder,
+    patch: tuple[int, int],
+    heads: Mapping[str, PositiveInt | None],
+    withholds: str,
+) -> Net:
+    """Return the network of an encoder with relative biases and linear heads.
+
+    withholds: what takes the place of hidden tokens, for people.
+    """
     words = vit.describe_blocks(encoder)
-    net = in_place_net(
+    return in_place_net(
         spec,
         patch=patch,
-        width=size.width,
+        width=encoder.size.width,
         encoder=encoder,
         heads=heads,
         dtype=encoder.dtype,
-        says=f"{words}, class token, relative position bias, mask embeddings",
+        says=f"{words}, class token, relative position bias, {withholds}",
     )
-    return with_init(net, INIT_RULES)

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.masks.projection import Projection, project
 from maskmim.models import vit
-from maskmim.models.in_place import in_place_net
 from maskmim.models.layers import constraints
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.init import draw_narrow_normal, with_init
 from maskmim.models.layers.patches import patchify
 from maskmim.models.net import token_grid
-from maskmim.models.relative_vit import RelativeEncoder
+from maskmim.models.relative_vit import RelativeEncoder, relative_net
 from maskmim.models.running_norms import apply_encoder
 from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec, Tree
 
@@ -61,18 +60,9 @@ def projected_vit(
     csiro-robotics/ROPIM. Differences: those of `relative_vit_in_place`.
     """
     common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
-    size = vit.variant(variant)
-    encoder = ProjectedEncoder(size=size, layer_scale=layer_scale, drop_path=drop_path, **common)
-    words = vit.describe_blocks(encoder)
-    net = in_place_net(
-        spec,
-        patch=patch,
-        width=size.width,
-        encoder=encoder,
-        heads=heads,
-        dtype=encoder.dtype,
-        says=f"{words}, class token, relative position bias, projected patch embeddings",
-    )
+    own = {"size": vit.variant(variant), "layer_scale": layer_scale, "drop_path": drop_path}
+    encoder = ProjectedEncoder(**own, **common)
+    net = relative_net(spec, encoder, patch, heads, "projected patch embeddings")
 
     def encode(
         params: Tree,

@@ -117,7 +117,4 @@ def _with_params(encode: Callable[..., Encoded]) -> Callable[..., Encoded]:
 
 def _evaluated(method: Method, variables: Variables) -> Variables:
     """Return the variables whose params are the average, as `Method.loss` takes them."""
-    inner = average_of(variables)
-    if "evaluated" in method.apply:
-        inner = method.apply["evaluated"](inner)
-    return variables._replace(params=inner.params)
+    return variables._replace(params=method.evaluated(average_of(variables)).params)

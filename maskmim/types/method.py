@@ -78,6 +78,11 @@ class Method(NamedTuple):
         """Return the variables before training, all three kinds."""
         return Variables(*self.init(key), self.freeze())
 
+    def evaluated(self, variables: Variables) -> Variables:
+        """Return the variables as evaluation reads them, see `Apply.evaluated`."""
+        read = self.apply.get("evaluated")
+        return read(variables) if read else variables
+
     def check_apply(self) -> None:
         """Raise ValueError for an entry of `apply` that `Apply` does not list."""
         if unknown := sorted(set(self.apply) - set(Apply.__annotations__)):

@@ -21,6 +21,7 @@ from maskmim.targets.standardised import standardised
 from maskmim.training.build import build_method
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mask, Randomness, Spec, Variables
+from tests.comparing import close
 from tests.golden.fg_mae import case
 from tests.tolerances import PARITY
 
@@ -69,14 +70,6 @@ def key():
     return jax.random.key(0)
 
 
-def close(ours, theirs, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, (name, ours.shape, theirs.shape)
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= PARITY, (name, off)
-
-
 def stored(golden, name: str, size: int) -> np.ndarray:
     """Return a stored array of a size, flat, NaN where nothing is stored."""
     every = np.full(size, np.nan)
@@ -88,7 +81,7 @@ def close_where_stored(ours, theirs, name):
     """Compare flat arrays where theirs are numbers."""
     known = ~np.isnan(theirs)
     if known.any():
-        close(np.ravel(ours)[known], theirs[known], name)
+        close(np.ravel(ours)[known], theirs[known], name=name)
 
 
 @pytest.mark.proves(
@@ -121,7 +114,7 @@ def test_equals_the_official_model():
     for name, width in HEADS.items():
         expected = stored(golden, name, SIDE**2 * width).reshape(-1, width)[predicted]
         close_where_stored(outputs[name][0], expected.ravel(), name)
-    close(loss, golden["loss"], "loss")
+    close(loss, golden["loss"], name="loss")
     ours = arrays_of(case.layout(), gradients)
     sizes = [int(np.prod(shape)) for shape in official.values()]
     expected = np.split(stored(golden, "gradients", sum(sizes)), np.cumsum(sizes)[:-1])

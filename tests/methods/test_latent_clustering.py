@@ -30,6 +30,7 @@ from maskmim.training.build import assemble
 from maskmim.training.train_step import initial_state, make_train_step
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Randomness, Spec, Variables
+from tests.comparing import close
 from tests.golden.capi import case
 from tests.tolerances import PARITY
 
@@ -76,13 +77,6 @@ def method(momentum=0.9):
     )
 
 
-def close(ours, theirs, name=""):
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= PARITY, (name, off)
-
-
 @cache
 def example():
     """(method, variables with the official weights, batch)."""
@@ -122,8 +116,8 @@ def both_losses():
 def test_losses_and_gradients_equal_the_official_code():
     golden = np.load(case.GOLDEN)
     losses = both_losses()
-    close(losses["student"][0], golden["student"], "student")
-    close(losses["clusters"][0], golden["clustering"], "clusters")
+    close(losses["student"][0], golden["student"], name="student")
+    close(losses["clusters"][0], golden["clustering"], name="clusters")
     gradients = jax.tree.map(jnp.add, losses["student"][1][0], losses["clusters"][1][0])
     ours = {
         name: a.reshape(-1)[:: case.EVERY]
@@ -132,7 +126,7 @@ def test_losses_and_gradients_equal_the_official_code():
     ends = np.cumsum([len(part) for part in ours.values()])
     theirs = np.split(golden["gradients"], ends[:-1])
     for (name, part), gradient in zip(ours.items(), theirs, strict=True):
-        close(part, gradient, name)
+        close(part, gradient, name=name)
         assert np.any(part), name
 
 
@@ -161,7 +155,7 @@ def test_every_stage_equals_the_official_code():
 
     names = ("tokens", "assignments", "encoded", "prediction")
     for name, ours in zip(names, run(variables), strict=True):
-        close(ours, golden[name], name)
+        close(ours, golden[name], name=name)
 
 
 def test_the_average_is_clustered_and_evaluated():

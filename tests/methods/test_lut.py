@@ -25,8 +25,8 @@ from maskmim.teachers.projections import projected_mean
 from maskmim.training.build import assemble
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Randomness, Spec, Variables
+from tests.comparing import close
 from tests.golden.lut import case
-from tests.tolerances import PARITY
 
 pytestmark = pytest.mark.full
 
@@ -67,14 +67,6 @@ def method(weight=case.WEIGHT):
         },
         calls=dict.fromkeys(("projector", "predictor"), partial(mlp, hidden=case.HIDDEN)),
     )
-
-
-def close(ours, theirs, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= PARITY, (name, off)
 
 
 @cache
@@ -119,14 +111,14 @@ def run():
 def test_losses_and_gradients_equal_the_official_code():
     golden = np.load(case.GOLDEN)
     terms, (params, extra, _) = run()
-    close(terms["pixels"], golden["reconstruction"], "pixels")
-    close(terms["context"], golden["context"], "context")
+    close(terms["pixels"], golden["reconstruction"], name="pixels")
+    close(terms["context"], golden["context"], name="context")
     ours = {
         name: a.reshape(-1)[:: case.EVERY] for name, a in arrays_of(case.layout(), params).items()
     }
     theirs = np.split(golden["gradients"], np.cumsum([len(part) for part in ours.values()])[:-1])
     for (name, part), gradient in zip(ours.items(), theirs, strict=True):
-        close(part, gradient, name)
+        close(part, gradient, name=name)
         assert np.any(part), name
     for path, leaf in named_leaves(extra):
         assert not np.any(leaf), path
@@ -151,18 +143,18 @@ def test_what_the_networks_make_equals_the_official_code():
         return encoded, net.predict(params, encoded[0], masks[0]), student, jnp.stack(hints)
 
     encoded, outputs, student, average = forward(params, variables.extra["average"], views)
-    close(student, golden["predicted"], "predicted")
-    close(average, golden["average"], "average")
+    close(student, golden["predicted"], name="predicted")
+    close(average, golden["average"], name="average")
     # The official teacher's norms use running averages, so here it differs, as the config says.
     assert np.abs(average - golden["average_by_running"]).max() > 0.1
     for mask, each, name in zip(masks, encoded, ("first", "second"), strict=True):
         np.testing.assert_array_equal(mask.hidden, golden[f"{name}_mask"] == 1, err_msg=name)
         order = np.argsort(np.argsort(case.noise(), axis=1)[:, _slots(name)], axis=1)
         theirs = np.take_along_axis(golden[name][:, 1:], order[..., None], axis=1)
-        close(each.tokens, theirs, name)
-        close(each.prefix, golden[name][:, :1], name)
+        close(each.tokens, theirs, name=name)
+        close(each.prefix, golden[name][:, :1], name=name)
     pixels = np.take_along_axis(golden["pixels"], np.asarray(masks[0].predict)[..., None], axis=1)
-    close(outputs["pixels"], pixels, "pixels")
+    close(outputs["pixels"], pixels, name="pixels")
 
 
 def _slots(name):

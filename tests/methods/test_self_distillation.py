@@ -29,10 +29,11 @@ from maskmim.training.build import build_method
 from maskmim.training.train_step import make_train_step
 from maskmim.tree_paths import leaf_path, named_leaves
 from maskmim.types import Context, Method, Randomness, State, Variables
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.golden.attmask import case
 from tests.running import ROOT
-from tests.tolerances import PARITY, REORDERED
+from tests.tolerances import REORDERED
 
 pytestmark = pytest.mark.full
 
@@ -99,21 +100,13 @@ def example_step():
     return run(variables)
 
 
-def close(ours, theirs, name=""):
-    """Relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= PARITY, (name, off)
-
-
 @pytest.mark.proves(82, "class and patch loss, centres and gradients equal the official ones")
 def test_one_step_equals_the_official_one():
     (gradients, _), losses, extra = example_step()
     close(losses.terms["class"].value, GOLDEN["class_loss"])
     close(losses.terms["patch"].value, GOLDEN["patch_loss"])
     for name in ("class", "tokens"):
-        close(extra["centre"][name], GOLDEN[f"centre_{name}"], name)
+        close(extra["centre"][name], GOLDEN[f"centre_{name}"], name=name)
     params, teacher = example()[0].params, example()[0].extra["teacher"]
     for (path, old), new, mixed in zip(
         named_leaves(teacher),
@@ -124,7 +117,7 @@ def test_one_step_equals_the_official_one():
         np.testing.assert_allclose(mixed, 0.996 * old + 0.004 * new, rtol=1e-5, err_msg=path)
     ours = arrays_of(case.layout(), gradients)
     for name, theirs in case.split(GOLDEN["gradients"]).items():
-        close(ours[name], theirs, name)
+        close(ours[name], theirs, name=name)
 
 
 @pytest.mark.proves(82, "attention and masks of the crops equal the official teacher's")

@@ -18,6 +18,7 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Mean, Spec, View
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.golden.a2mim import case
 from tests.running import ROOT
@@ -31,14 +32,6 @@ NETS = {
     "vit": partial(a2mim_vit, variant="2x16x2", patch=PATCH, drop_path=0.0),
     "resnet": partial(a2mim_resnet, variant="4x1-1", masked_stage=1, start=0.5),
 }
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= tolerance, (name, off)
 
 
 @cache

@@ -25,6 +25,7 @@ from maskmim.teachers.alignment import alignment
 from maskmim.training.sharding import AXES, transformer, tree_shardings
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Randomness, Spec, Teacher, Variables
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.golden.cae import case
 from tests.tolerances import PARITY, REORDERED
@@ -107,14 +108,6 @@ def found():
         return encoded, net.predict(params, encoded, mask), gather(latents, mask.predict)
 
     return mask, *run(params)
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= tolerance, (name, off)
 
 
 @pytest.mark.proves(4, "logits, latents, both losses and all gradients equal the official model's")

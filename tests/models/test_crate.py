@@ -10,7 +10,7 @@ from jax.sharding import AbstractMesh
 
 from maskmim.config.load import load
 from maskmim.evals.sparse_rate import coding_rate
-from maskmim.interop.layout import arrays_of, check_covered, params_of
+from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
 from maskmim.models.crate import Sparsify, crate_mae, rules, subspace_coordinates
@@ -22,19 +22,12 @@ from maskmim.training.build import build_method
 from maskmim.training.sharding import AXES, tree_shardings
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, Spec, View
+from tests.comparing import close
 from tests.golden.crate_mae import case
+from tests.golden.official_weights import params_by_name
 from tests.tolerances import PARITY
 
 pytestmark = pytest.mark.full
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    print(f"{name}: {error:.1e}")
-    assert error <= tolerance, (name, error)
 
 
 @cache
@@ -50,12 +43,7 @@ def net():
 def official():
     """Return the case's params, and {official name: shape}."""
     ours = jax.eval_shape(net().init, jax.random.key(0))
-    shapes = {path: leaf.shape for path, leaf in named_leaves(ours)}
-    check_covered(case.layout(), shapes, "the official layout")
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape), ours)
-    theirs = {name: a.shape for name, a in arrays_of(case.layout(), blank).items()}
-    weights = {name: case.weight(name, shape) for name, shape in theirs.items()}
-    return params_of(case.layout(), shapes, weights), theirs
+    return params_by_name(case.layout(), ours, case.weight)
 
 
 def mask_of():

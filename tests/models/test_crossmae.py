@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from maskmim.config.bricks import bind
 from maskmim.config.load import load
-from maskmim.interop.layout import arrays_of, check_covered, params_of
+from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
 from maskmim.masks.roles import partly_predicted
@@ -27,7 +27,9 @@ from maskmim.training.build import build_method
 from maskmim.training.sharding import AXES, transformer, tree_shardings
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Encoded, Mask, Mean, Randomness, Spec, Variables, View
+from tests.comparing import close
 from tests.golden.crossmae import case
+from tests.golden.official_weights import params_by_name
 from tests.tiny import SPEC, pictures
 from tests.tolerances import PARITY, REORDERED, SIGNIFICANCE
 
@@ -73,14 +75,6 @@ def example():
     mask = jax.tree.map(jnp.asarray, Mask(visible, predict, hidden, np.ones((3, 9), np.float32)))
     encode = jax.jit(lambda params, batch, mask: net.encode(params, net.inputs(batch), mask))
     return net, params, encode(params, {"image": pictures(3)}, mask), mask
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert error <= tolerance, (name, error)
 
 
 @pytest.mark.proves(8, "a token's prediction is bit-identical whichever others are predicted")
@@ -210,13 +204,7 @@ def official_case():
         decoder_heads=case.DECODER[2],
     )
     ours = jax.eval_shape(net.init, jax.random.key(0))
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape), ours)
-    theirs = {name: a.shape for name, a in arrays_of(case.layout(), blank).items()}
-    weights = {name: case.weight(name, shape) for name, shape in theirs.items()}
-    shapes = {path: leaf.shape for path, leaf in named_leaves(ours)}
-    check_covered(case.layout(), shapes, "the official layout")
-    params = params_of(case.layout(), shapes, weights)
-    return net, params, theirs
+    return net, *params_by_name(case.layout(), ours, case.weight)
 
 
 @cache

@@ -21,20 +21,12 @@ from maskmim.teachers.features import block_tokens_and_class
 from maskmim.training.build import build_method
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, Randomness, Spec, Variables, View
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.golden.dbot import case
 from tests.tiny import pictures
-from tests.tolerances import PARITY
 
 pytestmark = pytest.mark.full
-
-
-def close(ours, theirs, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert error <= PARITY, (name, error)
 
 
 def official_net():
@@ -104,17 +96,17 @@ def test_equals_the_official_model():
     rows = np.arange(case.EXAMPLES)[:, None]
     for depth in case.DEPTHS:
         (loss, (outputs, hints)), _ = found[depth]
-        close(loss, golden[f"loss_{depth}"], f"loss, teacher of {depth} blocks")
+        close(loss, golden[f"loss_{depth}"], name=f"loss, teacher of {depth} blocks")
         features = golden[f"features_{depth}"]
-        close(hints["class_feature"], features[:, 0], depth)
-        close(hints["features"], features[:, 1:], depth)
+        close(hints["class_feature"], features[:, 0], name=depth)
+        close(hints["features"], features[:, 1:], name=depth)
         close(outputs["class_features"], golden["predictions"][:, :1])
         close(outputs["features"], golden["predictions"][rows, 1 + np.asarray(mask.predict)])
     ends = np.cumsum([np.prod(shape) for shape in theirs.values()])
     expected = np.split(golden["gradients"], ends[:-1])
     ours = arrays_of(case.layout(), found[case.DEPTHS[0]][1])
     for (name, shape), gradient in zip(theirs.items(), expected, strict=True):
-        close(ours[name], gradient.reshape(shape), name)
+        close(ours[name], gradient.reshape(shape), name=name)
         assert np.any(ours[name]), name
 
 

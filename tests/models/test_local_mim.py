@@ -19,6 +19,7 @@ from maskmim.targets.hog import cells_to_patches, hog, hog_patches
 from maskmim.training.build import build_method
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mask, Randomness, Spec, Variables
+from tests.comparing import close
 from tests.golden.local_mim import case
 from tests.tolerances import PARITY
 
@@ -111,14 +112,6 @@ def official_shapes() -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays_of(case.layout(), blank).items()}
 
 
-def close(ours, theirs, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, (name, ours.shape, theirs.shape)
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= PARITY, (name, off)
-
-
 def as_tokens(cells: np.ndarray, scale: str, values: int) -> np.ndarray:
     """Return official values of cells [cells, values] as our values of all tokens."""
     side = case.IMAGE // CELLS[scale]
@@ -133,8 +126,8 @@ def test_equals_the_official_model():
     predicted = np.asarray(official_mask(None, None).predict)[0]
     for scale in CELLS:
         expected = as_tokens(golden[scale], scale, 27)[predicted]
-        close(outputs[scale][0], expected, scale)
-    close(loss, golden["loss"], "loss")
+        close(outputs[scale][0], expected, name=scale)
+    close(loss, golden["loss"], name="loss")
     ours = arrays_of(case.layout(), gradients)
     flat = np.concatenate([np.ravel(ours[name]) for name in official_shapes()])
     ends = np.cumsum([np.prod(shape) for shape in official_shapes().values()])
@@ -145,7 +138,7 @@ def test_equals_the_official_model():
     ):
         known = ~np.isnan(b)
         if known.any():
-            close(a[known], b[known], name)
+            close(a[known], b[known], name=name)
         assert np.any(a), name
 
 

@@ -17,8 +17,8 @@ from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches, patches
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, View
+from tests.comparing import close
 from tests.golden.multimae import case
-from tests.tolerances import PARITY
 
 pytestmark = pytest.mark.full
 
@@ -94,14 +94,6 @@ def official_run():
     return *found, gradients
 
 
-def close(ours, theirs, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert error <= PARITY, (name, error)
-
-
 def as_tokens(values, stream):
     """Cut the official predictions [B, H, W, C] of a stream into ours, [B, N_s, V]."""
     side = values.shape[1] // (case.IMAGE // case.PATCH)
@@ -113,10 +105,10 @@ def as_tokens(values, stream):
 def test_equals_the_official_model():
     golden = np.load(case.GOLDEN)
     losses, outputs, depth, gradients = official_run()
-    close(depth, golden["depth"], "depth")
+    close(depth, golden["depth"], name="depth")
     for head, task in case.HEADS.items():
-        close(losses[head], golden[f"loss_{head}"], head)
-        close(outputs[head], as_tokens(golden[f"prediction_{head}"], task), head)
+        close(losses[head], golden[f"loss_{head}"], name=head)
+        close(outputs[head], as_tokens(golden[f"prediction_{head}"], task), name=head)
     _, _, shapes = official_params()
     ends = np.cumsum([np.prod(shape) for shape in shapes.values()])
     ours = arrays_of(case.layout(), gradients)
@@ -126,5 +118,5 @@ def test_equals_the_official_model():
         if name.endswith("decoder.k.bias"):  # softmax does not depend on it
             assert np.abs(ours[name]).max() < 1e-5 > np.abs(expected).max()
             continue
-        close(ours[name], expected.reshape(shape), name)
+        close(ours[name], expected.reshape(shape), name=name)
         assert np.any(ours[name]), name

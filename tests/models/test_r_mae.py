@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from maskmim.config.load import load
-from maskmim.interop.layout import arrays_of, check_covered, params_of
+from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
 from maskmim.masks.uniform import random
@@ -21,20 +21,14 @@ from maskmim.targets.pixels import normalised_patches
 from maskmim.training.build import build_method
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Field, Randomness, Spec, Variables, View
+from tests.comparing import close
+from tests.golden.official_weights import params_by_name
 from tests.golden.r_mae import case
 from tests.tolerances import PARITY, REORDERED
 
 pytestmark = pytest.mark.full
 
 CALL = "regions"
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert error <= tolerance, (name, error)
 
 
 def size(depth, width, heads):
@@ -56,12 +50,7 @@ def official():
         region_heads=case.MEMORY[2],
     )
     ours = jax.eval_shape(net.init, jax.random.key(0))
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape), ours)
-    theirs = {name: a.shape for name, a in arrays_of(case.layout(), blank).items()}
-    weights = {name: case.weight(name, shape) for name, shape in theirs.items()}
-    shapes = {path: leaf.shape for path, leaf in named_leaves(ours)}
-    check_covered(case.layout(), shapes, "the official layout")
-    params = params_of(case.layout(), shapes, weights)
+    params, theirs = params_by_name(case.layout(), ours, case.weight)
     terms = (
         match(head="pixels", target=normalised_patches, loss=squared_error),
         regions(),

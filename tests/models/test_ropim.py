@@ -18,6 +18,7 @@ from maskmim.models.ropim import projected_vit
 from maskmim.objectives.removed import removed
 from maskmim.targets.pixels import patches
 from maskmim.types import Context, Encoded, Mask, Randomness, Spec, Variables, View
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.golden.ropim import case
 from tests.tolerances import PARITY, REORDERED
@@ -100,15 +101,6 @@ def found():
 
     ((value, metrics), gradients), predicted = run(params, case.pictures())
     return value, gradients, metrics, predicted
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    off = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert off <= tolerance, (name, off)
-    return off
 
 
 @pytest.mark.proves(121, "predictions, loss and gradients equal the official model's")

@@ -16,20 +16,13 @@ from maskmim.objectives.matching import match
 from maskmim.targets.pixels import normalised_patches
 from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mean, Randomness, Spec, View
+from tests.comparing import close
 from tests.golden.cropmae import case
 from tests.tolerances import PARITY, REORDERED
 
 pytestmark = pytest.mark.full
 
 BIG = Spec((32, 24), 3, (0.5,) * 3, (0.25,) * 3)
-
-
-def close(ours, theirs, tolerance, name=""):
-    """Compare relative to the largest value."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, name
-    error = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-6)
-    assert error <= tolerance, (name, error)
 
 
 def official_net(**changes):

@@ -12,8 +12,8 @@ from maskmim.runtime import allocator
 from maskmim.runtime.allocator import keep_freed_memory
 from tests.running import ROOT
 
-# Writes to every page of 64 MB, or of 2.2 GB to one in 256, and frees them, in a thread, twice;
-# prints the page faults of the second time.
+# Writes to every page of 64 MB, or of 2.2 GB to one in 256, and frees them, in threads one after
+# another; prints the page faults of every use but the first.
 PROGRAM = """
 import resource, sys, threading
 import numpy as np
@@ -27,9 +27,10 @@ def in_a_thread():
     thread.start()
     thread.join()
 in_a_thread()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-in_a_thread()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    in_a_thread()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -40,7 +41,8 @@ def faults(how, megabytes, every):
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    return int(done.stdout)
+    # The least of the uses: the system may take pages back once in between.
+    return min(map(int, done.stdout.split()))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
