@@ -28,7 +28,9 @@ def learnt(features, calls=None) -> Trained:
     blank = np.zeros((len(features.train.features), 1, 1, 3), np.uint8)
     train = SimpleNamespace(records=ArrayRecords(blank, labels, classes=CLASSES, title="blank"))
     width = features.train.features.shape[1]
-    method = SimpleNamespace(net=SimpleNamespace(calls=calls or {}, width=width), evaluated=lambda v: v)
+    method = SimpleNamespace(
+        net=SimpleNamespace(calls=calls or {}, width=width), evaluated=lambda v: v
+    )
     learnt_from = {"train": train, "learnt_from": lambda: features.train}
     return trained_on(method=method, variables=Variables(np.float32(2), {}, {}), **learnt_from)
 
