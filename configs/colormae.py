@@ -4,8 +4,8 @@
   python -m maskmim.train --config colormae:mask=blue --workdir runs/colormae_blue
 
 After the colon: mask=green | red | blue | purple | white | bank (the official procedure: one stored
-bank of patterns, cropped once for each 512 images); variant, epochs and shards as in
-configs/mae.py; tiny.
+bank of patterns, cropped once for each 512 images); variant, epochs, shards, small and tiny as in
+configs/mae.py.
 
 Everything but the mask is MAE's recipe (the official configs inherit mmpretrain's MAE).
 Differences: masks are filtered on the device, fresh and independent for every image; the authors
@@ -42,7 +42,9 @@ MASKS = {
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, mask="green", variant="B/16", epochs=300.0, shards="", tiny=False)
+    choice = parse_argument(
+        arg, mask="green", variant="B/16", epochs=300.0, shards="", small=False, tiny=False
+    )
     config = base()
     config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.75)
     if choice["mask"] == "bank":
@@ -50,6 +52,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives = {"pixels": norm_pix_objective()}
     if choice["tiny"]:
         tiny(config)
+    elif choice["small"]:
+        small(config)
     else:
         published(config, choice["variant"], choice["epochs"])
         recipes.imagenet_data(config, choice["shards"])
@@ -67,6 +71,13 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     recipes.mae_training(config, epochs)
+
+
+def small(config: ConfigDict) -> None:
+    """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
+    config.input.size = (64, 64)
+    config.model = brick(vit_mae, **recipes.SMALL_VIT)
+    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -122,11 +122,7 @@ def small(config: ConfigDict) -> None:
     config.input.size = (64, 64)
     config.model = brick(
         vit_dbot,
-        variant="micro",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=64,
-        decoder_heads=2,
+        **recipes.SMALL_VIT,
         drop_path=0.0,
     )
     recipes.small_training(config)

@@ -94,14 +94,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
     config.input.size = (64, 64)
-    config.model = brick(
-        vit_mae,
-        variant="micro",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=64,
-        decoder_heads=2,
-    )
+    config.model = brick(vit_mae, **recipes.SMALL_VIT)
     config.calls = heads(hidden=512)
     recipes.small_training(config)
 

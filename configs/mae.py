@@ -3,8 +3,8 @@
   python -m maskmim.train --config mae:variant=L/16,epochs=800 --workdir runs/mae_l16
 
 After the colon: variant=B/16 | L/16 | H/14 (and any of maskmim.models.vit.variant); epochs=N;
-shards=DIR (docs/data.md); tiny (a few steps of a very small model on the embedded photographs, for
-tests).
+shards=DIR (docs/data.md); small (minutes on a CPU, on the embedded photographs); tiny (a few steps
+of a very small model on them).
 
 ImageNet-1k is read through tensorflow-datasets, prepared in config.data.train.data_dir, or from
 shards made of its tar files, see docs/data.md.
@@ -32,12 +32,14 @@ SYSTEMS = (3,)
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
-    choice = parse_argument(arg, variant="B/16", epochs=800.0, shards="", tiny=False)
+    choice = parse_argument(arg, variant="B/16", epochs=800.0, shards="", small=False, tiny=False)
     config = base()
     config.mask = brick(uniform.random, ratio=0.75)
     config.objectives = {"pixels": norm_pix_objective()}
     if choice["tiny"]:
         tiny(config)
+    elif choice["small"]:
+        small(config)
     else:
         published(config, choice["variant"], choice["epochs"])
         recipes.imagenet_data(config, choice["shards"])
@@ -55,6 +57,13 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
         compute=brick(compute, dtype="bfloat16"),
     )
     recipes.mae_training(config, epochs)
+
+
+def small(config: ConfigDict) -> None:
+    """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
+    config.input.size = (64, 64)
+    config.model = brick(vit_mae, **recipes.SMALL_VIT)
+    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -79,11 +79,7 @@ def small(config: ConfigDict) -> None:
     config.model = brick(
         vit_mixed_ae,
         sources=PICTURES,
-        variant="micro",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=64,
-        decoder_heads=2,
+        **recipes.SMALL_VIT,
     )
     recipes.small_training(config)
 

@@ -106,11 +106,7 @@ def small(config: ConfigDict) -> None:
     config.input.size = (64, 64)
     config.model = brick(
         vit_r_mae,
-        variant="micro",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=64,
-        decoder_heads=2,
+        **recipes.SMALL_VIT,
         memory_depth=2,
         region_width=64,
         region_heads=4,

@@ -17,25 +17,19 @@ import argparse
 import fnmatch
 import json
 import os
-import platform
-import resource
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from benchmarks.masks_compare.cells import Cell, all_cells, commands, protocol, result_file
+from benchmarks.timed import surroundings, timed_run
 from maskmim import errors
 from maskmim.files import write_atomic
 from maskmim.reporting.metrics_file import flat_metrics
 from maskmim.runtime import exits
-
-LIBRARIES = ("jax", "jaxlib", "flax", "optax")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,44 +81,12 @@ def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
         **found,
         "cpu_seconds": seconds,
         "cores": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        **surroundings(),
     }
     file = result_file(cell)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, json.dumps(record, indent=1, sort_keys=True) + "\n")
     return errors.DONE
-
-
-def timed_run(arguments: Sequence[str], file: Path, part: str) -> int:
-    """Run maskmim.train, add its CPU seconds to those of a part of the cell; return its code."""
-    before = _child_seconds()
-    log = file.with_name(f"{part}.log")
-    with log.open("a", encoding="utf-8") as stream:
-        command = [sys.executable, "-m", "maskmim.train", *arguments]
-        code = _run_and_stop_with_it(command, stream)
-    seconds = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    seconds[part] = round(seconds.get(part, 0.0) + _child_seconds() - before, 1)
-    write_atomic(file, json.dumps(seconds))
-    if code not in (errors.DONE, errors.SAVED):
-        print(f"see the end of {log}", file=sys.stderr)
-    return code
-
-
-def _run_and_stop_with_it(command: Sequence[str], output: TextIO) -> int:
-    """Run a command and return its code; a SIGTERM of this process goes on to it, and it saves."""
-    child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    try:
-        return child.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _child_seconds() -> float:
-    """Return the CPU seconds of the processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:

@@ -18,6 +18,15 @@ T = TypeVar("T")
 
 PUBLISHED_PATCHES = {"H": "14", "g": "14"}
 
+# The network of small runs on pictures of 64 x 64 pixels, as keywords (ours).
+SMALL_VIT = {
+    "variant": "micro",
+    "patch": (8, 8),
+    "decoder_depth": 1,
+    "decoder_width": 64,
+    "decoder_heads": 2,
+}
+
 
 def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
     """Return the option that an argument names; raise ConfigError, listing them, if none is."""

@@ -3,11 +3,6 @@
 import functools
 import json
 import math
-import os
-import signal
-import sys
-import threading
-import time
 from pathlib import Path
 
 import jax
@@ -15,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import timed
 from benchmarks.masks_compare import report, run
 from benchmarks.masks_compare.cells import (
     CONFIG,
@@ -72,7 +68,7 @@ def test_a_cell_continues_where_it_was(monkeypatch, tmp_path):
             write_results(workdir)
         return code
 
-    monkeypatch.setattr(run, "_run_and_stop_with_it", stopped)
+    monkeypatch.setattr(timed, "_run_and_stop_with_it", stopped)
     assert run.run_cell(cell, tmp_path, tmp_path / "runs") == 75
     assert not (tmp_path / "results").exists()
     codes += [0, 0]
@@ -81,23 +77,6 @@ def test_a_cell_continues_where_it_was(monkeypatch, tmp_path):
     found = read_results(tmp_path / "results")[cell]
     assert found["pretraining"] == {"knn/class/top1": 0.5}
     assert set(found["cpu_seconds"]) == {"pretraining", "fine_tuning"}
-
-
-def test_a_cell_that_is_terminated_lets_its_training_save(tmp_path):
-    saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); "
-    saves += "print('ready', flush=True); time.sleep(60)"
-    log = tmp_path / "log"
-
-    def terminate_when_ready():
-        while "ready" not in log.read_text():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    with log.open("w") as stream:
-        threading.Thread(target=terminate_when_ready, daemon=True).start()
-        assert run._run_and_stop_with_it([sys.executable, "-c", saves], stream) == 75
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def write_results(workdir):
