@@ -79,6 +79,12 @@ XLA's count of one training example at the published size, forward and backward,
 tokenizers (`python -m benchmarks.flops`); the last column is the ratio to MAE's ViT-B/16.
 """
 
+COMPARED = """\
+## Methods on equal terms
+
+Small encoders after ten CPU minutes on the embedded photographs; [protocol](methods_compare.md).
+"""
+
 
 class SourceError(Exception):
     """A declaration in a config or a test that cannot be read."""
@@ -230,6 +236,13 @@ def _methods(methods: Sequence[Mapping]) -> str:
     return "\n".join([*lines, ""])
 
 
+def read_comparison(root: Path) -> str:
+    """Return the table of docs/methods_compare.md, '' where there is none."""
+    file = root / "docs" / "methods_compare.md"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return text.partition("<!-- table -->\n")[2].partition("<!-- end -->")[0]
+
+
 def check_rows(systems: Sequence[Mapping], rows: Iterable[int]) -> None:
     """Raise SourceError where the table lacks a declared row."""
     unknown = sorted(set(rows) - {system["row"] for system in systems})
@@ -250,8 +263,9 @@ def page(
     configs: Mapping[int, Sequence[str]],
     proofs: Sequence[Proof],
     methods: Sequence[Mapping] = (),
+    comparison: str = "",
 ) -> str:
-    """Return the whole text of docs/systems.md."""
+    """Return the whole text of docs/systems.md; comparison: the table of `read_comparison`."""
     check_rows(systems, [*configs, *(proof.row for proof in proofs)])
     states = {system["row"]: status(system["row"], configs, proofs) for system in systems}
     count = {state: list(states.values()).count(state) for state in (WORKS, CONFIG_ONLY, PIECE)}
@@ -262,6 +276,7 @@ def page(
         if members:
             parts.append(_table(family, members, states, configs, proofs))
     parts += [_methods(methods)] if methods else []
+    parts += [f"{COMPARED}\n{comparison}"] if comparison else []
     parts.append(_claims(systems, proofs))
     return "\n".join(parts)
 
@@ -350,7 +365,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     try:
         proofs = read_proofs(root)
         true = passing(root, proofs) if options.verify else proofs
-        text = page(read_systems(root), read_configs(root), true, read_methods(root))
+        read = read_systems(root), read_configs(root), true, read_methods(root)
+        text = page(*read, read_comparison(root))
     except SourceError as error:
         print(f"make_systems: error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,6 @@
 """Pretraining of a cell of the comparison of methods: a method's small recipe, so many steps.
 
-  python -m maskmim.train --workdir runs/dbot \
-    --config benchmarks/methods_compare/pretraining.py:method=dbot,steps=4000
+  python -m maskmim.train --config benchmarks/methods_compare/pretraining.py:method=dbot
 
 After the colon: method=NAME of benchmarks/methods_compare/methods.py; steps=N; untrained (one step
 that changes nothing).

@@ -84,6 +84,7 @@ def test_the_page_is_fresh():
         make_systems.read_configs(ROOT),
         make_systems.read_proofs(ROOT),
         make_systems.read_methods(ROOT),
+        make_systems.read_comparison(ROOT),
     )
     assert (ROOT / "docs" / "systems.md").read_text() == text, "run python docs/make_systems.py"
     assert sum(line.startswith("| ") and line[2].isdigit() for line in text.splitlines()) == 147
