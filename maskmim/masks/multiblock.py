@@ -53,7 +53,8 @@ def context_and_targets(
 
     Returns one Mask for each target: `predict` holds the tokens of the target, `visible` those of
     the context block outside all targets, the same in each mask, and `hidden` marks all tokens
-    that are not visible, predicted or not.
+    that are not visible, predicted or not. `visible` and `hidden` are the same arrays in each, so
+    that `methods.views` encodes the context once.
 
     targets: number of target blocks of an example; they may overlap. target_scale, context_scale:
     smallest and largest share of the tokens in a target and in the context block; the middle is
@@ -88,9 +89,9 @@ def context_and_targets(
     left = square[:, 0] & ~blocks.any(1)
     shown = _random_subset(keys[:, -1], left, count=visible)
     places = positions(shown, visible)
-    weight = jnp.ones((len(shown), predicted), jnp.float32)
+    hidden, weight = ~shown, jnp.ones((len(shown), predicted), jnp.float32)
     return tuple(
-        Mask(places, positions(blocks[:, target], predicted), ~shown, weight)
+        Mask(places, positions(blocks[:, target], predicted), hidden, weight)
         for target in range(targets)
     )
 

@@ -28,6 +28,20 @@ def standardised_features(view: View, *, epsilon: Positive = EPSILON) -> Array:
     return _standardised(features(view), epsilon)
 
 
+@facts.target(needs=("features",))
+def layer_normed_features(view: View, *, epsilon: Positive = 1e-5) -> Array:
+    """Return the features of the predicted tokens after a LayerNorm without factors.
+
+    Returns f32[B, P, D] = (x - mean) / sqrt(variance + epsilon) of the hint 'features', statistics
+    over the D values of a token, variance biased (divided by D).
+    Source: I-JEPA (arXiv 2301.08243), forward_target of src/train.py, facebookresearch/ijepa.
+    """
+    values = features(view)
+    mean = jnp.mean(values, axis=-1, keepdims=True)
+    variance = jnp.var(values, axis=-1, keepdims=True)
+    return (values - mean) / jnp.sqrt(variance + epsilon)
+
+
 @facts.target(needs=("class_feature",))
 def standardised_class(view: View, *, epsilon: Positive = EPSILON) -> Array:
     """Return the hint 'class_feature' f32[B, D] with mean 0 and variance 1: f32[B, 1, D].
