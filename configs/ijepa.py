@@ -25,8 +25,9 @@ image exactly once, officially the last partial batch is dropped. The paper stre
 beyond the training (ipe_scale), the released configs do not, and are followed. Without a source,
 hence ours: all sizes and rates of small and tiny.
 
-Published results to expect (ImageNet-1k linear probe of averaged tokens, paper, table 1; not yet
-reproduced by us): B/16, 600 epochs, 72.9; L/16, 600 epochs, 77.5; H/14, 300 epochs, 79.3.
+Published results to expect (ImageNet-1k linear probe of averaged tokens, table 1 of the paper,
+which was not at hand to check; not yet reproduced by us): B/16, 600 epochs, 72.9; L/16, 600 epochs,
+77.5; H/14, 300 epochs, 79.3.
 """
 
 from ml_collections import ConfigDict

@@ -68,6 +68,8 @@ METHODS: Mapping[str, Method] = {
     "ropim": Method("ropim:small"),
     "fg_mae": Method("fg_mae:small", about="36 tokens of 16 pixels"),
     "cropmae": Method("cropmae:small"),
+    "dino": Method("dino:small"),
+    "ibot": Method("ibot:small"),
     "ijepa": Method("ijepa:small", about="a predictor of 3 blocks of width 64"),
     "lut": Method("lut:small"),
     "crossmae": Method("crossmae:tiny", (*ENCODER, *DECODER), trained_as_small),
