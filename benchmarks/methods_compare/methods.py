@@ -68,6 +68,7 @@ METHODS: Mapping[str, Method] = {
     "ropim": Method("ropim:small"),
     "fg_mae": Method("fg_mae:small", about="36 tokens of 16 pixels"),
     "cropmae": Method("cropmae:small"),
+    "data2vec2": Method("data2vec2:small", about="a decoder of 3 convolutions of width 128"),
     "dino": Method("dino:small"),
     "ibot": Method("ibot:small"),
     "ijepa": Method("ijepa:small", about="a predictor of 3 blocks of width 64"),

@@ -56,6 +56,7 @@ from maskmim.types import (
 )
 
 VIEWS = "views"  # The batch's array of views.
+NUMBER = "view"  # What a predictor that reads it finds in `Encoded.given`: the view's number.
 
 
 def masked_views(
@@ -85,6 +86,7 @@ def masked_views(
     reads:      pairs (reader, read) of views: the reader's predictor finds in `Encoded.given` what
                 the encoder made of the other view, 'memory' f32[B, R + K, D] (its prefix, then its
                 tokens), and their places on the grid, 'memory_places' i32[B, K]. Gradients pass.
+                A predictor whose `Net.reads` has 'view' finds the view's own number there, i32[].
 
     The batch holds 'views', [B, V, *shape of the main stream], as an augmentation with
     `facts.augmentation(makes=...)` makes them, or the main stream alone, which then is every view;
@@ -227,7 +229,11 @@ def _forward(
     for number in parts.predicts:
         view = views[number]
         own = view.randomness if drops else None
-        outputs = net.predict(params, view.encoded, view.mask, randomness=own)
+        encoded = view.encoded
+        if NUMBER in net.reads:
+            given = {**encoded.given, NUMBER: jnp.int32(number)}
+            encoded = encoded._replace(given=given)
+        outputs = net.predict(params, encoded, view.mask, randomness=own)
         views[number] = view._replace(outputs=outputs)
     return tuple(view._replace(randomness=view.randomness.inside("objectives")) for view in views)
 

@@ -28,6 +28,7 @@ class AskedDecoder(Stack):
     heads:     {name: values}; a head is a dense layer on the mask tokens.
     positions: a fixed table, see `posembed.fixed_positions`, of visible tokens and of mask tokens.
     biased:    whether `embed` has a bias, as the predictors of I-JEPA and V-JEPA.
+    fillings:  mask tokens; of several a view takes that of its number, `Encoded.given['view']`.
     Tokens that are neither visible nor predicted do not enter, so that predicting fewer tokens
     makes the decoder cheaper; a token that is both enters twice, as in the release. Where the
     hidden tokens are the predicted ones this is MAE's decoder in another order.
@@ -39,6 +40,7 @@ class AskedDecoder(Stack):
     heads: Mapping[str, int]
     positions: str = "sinusoid"
     biased: bool = False
+    fillings: int = 1
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -48,7 +50,8 @@ class AskedDecoder(Stack):
         embed = Dense(
             width, use_bias=self.biased, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
-        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        filling = self.param("mask_token", small_normal, (self.fillings, 1, width))
+        filling = filling[encoded.given.get("view", 0)].astype(self.dtype)
         seen = constraints.embed_tokens(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
         queries = filling + table.at[mask.predict].get(mode="promise_in_bounds")
