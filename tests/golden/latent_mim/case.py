@@ -43,7 +43,8 @@ def noise() -> np.ndarray:
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array of an official name; target_encoder has others than encoder.
 
-    What a query reads is small, as are biases: predictions differ, so that rounding matters less.
+    What queries read is small, as are biases, so that predictions differ: where they are nearly
+    equal the rounding of either code is large beside the gradients.
     """
     common = "_attn.proj" in name or name.endswith("bias")
     return large(name, shape, spread=0.1 if common else 0.4)
