@@ -14,6 +14,7 @@ from maskmim.objectives.mean_cosine import mean_cosine
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
+from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "relative",
     "removed",
     "same_source",
+    "singularity",
     "soft_label",
 ]
