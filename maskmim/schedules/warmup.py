@@ -40,14 +40,18 @@ class Timed(NamedTuple):
         return self.factor(jnp.asarray(step, jnp.float32))
 
 
-def warmup_cosine(span: Span, *, warmup_epochs: NonNegative, final: Fraction = 0.0) -> Schedule:
-    """Rise linearly from 0 to the peak, then fall along half a cosine to `final` of the peak.
+def warmup_cosine(
+    span: Span, *, warmup_epochs: NonNegative, final: Fraction = 0.0, initial: Fraction = 0.0
+) -> Schedule:
+    """Rise linearly to the peak, then fall along half a cosine to `final` of the peak.
+
+    initial: the share of the peak at which the rise begins.
 
     Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
     Raises ScheduleError if the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs)
-    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(span.steps, 1), final)
+    return optax.warmup_cosine_decay_schedule(initial, 1.0, warmup, max(span.steps, 1), final)
 
 
 def warmup_constant(span: Span, *, warmup_epochs: NonNegative) -> Schedule:

@@ -28,6 +28,16 @@ def test_the_schedule_is_maes():
     assert float(warmup_constant(Span(100, 10.0), warmup_epochs=2)(50)) == 1.0
 
 
+def test_the_rate_may_begin_and_end_above_zero():
+    """adjust_learning_rate of yibingwei-1/LatentMIM: a floor below the warm-up and the cosine."""
+    schedule = warmup_cosine(Span(1000, 10.0), warmup_epochs=40, initial=0.25, final=0.25)
+    for step in (0, 100, 399, 400, 700, 999):
+        epoch = step / 10
+        cosine = 0.5 * (1 + np.cos(np.pi * (epoch - 40) / (100 - 40)))
+        expected = 0.25 + 0.75 * (epoch / 40 if epoch < 40 else cosine)
+        assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_warmup_longer_than_the_training_is_refused():
     with pytest.raises(ValueError, match=r"warmup_epochs = 40 is 400 steps.*has 100"):
         warmup_cosine(Span(100, 10.0), warmup_epochs=40)
