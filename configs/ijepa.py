@@ -96,7 +96,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     config.train.batch_size = 2048
     config.optim = brick(adamw_dino, lr=1e-3, lr_per=0, clip_norm=float("inf"), late=())
     warm = recipes.warmup(epochs, 40.0)
-    config.schedule = brick(warmup_cosine, warmup_epochs=warm, first=0.2, final=1e-3)
+    config.schedule = brick(warmup_cosine, warmup_epochs=warm, initial=0.2, final=1e-3)
 
 
 def small(config: ConfigDict) -> None:

@@ -111,7 +111,7 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     config.optim = optim
     warm = epochs * 40 / 300
     config.schedule = brick(
-        warmup_cosine, warmup_epochs=warm, first=0.32, final=1.6e-3, stretch=STRETCH
+        warmup_cosine, warmup_epochs=warm, initial=0.32, final=1.6e-3, stretch=STRETCH
     )
 
 

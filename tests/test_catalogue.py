@@ -23,6 +23,7 @@ OTHERS = [
     "a2mim:model=resnet",
     "cae:target=pixels",
     "colormae:mask=bank",
+    "mto:host=mae",
     "vqgan:adversarial=False",
     "simmim:model=swin",
     "videomae:dual",

@@ -66,6 +66,8 @@ METHODS: Mapping[str, Method] = {
     "local_mim": Method("local_mim:small"),
     "deblurring_mae": Method("deblurring_mae:small", PIXELS),
     "ropim": Method("ropim:small"),
+    "latent_mim": Method("latent_mim:small"),
+    "mto": Method("mto:small"),
     "fg_mae": Method("fg_mae:small", about="36 tokens of 16 pixels"),
     "cropmae": Method("cropmae:small"),
     "data2vec2": Method("data2vec2:small", about="a decoder of 3 convolutions of width 128"),

@@ -3,11 +3,11 @@
   python -m benchmarks.methods_compare.run --workdir runs/methods
   python -m benchmarks.methods_compare.run --only dbot-0 'mae-*' --minutes 60
 
-A cell is one training of ten CPU minutes and its evaluation. The CPU time of a step is measured
-first, alone; the number of steps follows from it. Numbers go to benchmarks/methods_compare/results,
-one file a cell. Cells that have a file are left out, a cell that was stopped continues, and several
-machines share the work by --only; figures of one table should come from one kind of machine. To run
-a cell again, delete its file and its folder of the work directory.
+A cell is one training and its evaluation. Every training may take the CPU time of 2,336 steps of
+MAE, ten minutes on the machine of the first cells: a step is timed beside MAE's first, and the
+number of steps follows. Numbers go to benchmarks/methods_compare/results, one file a cell. Cells
+that have a file are left out, a cell that was stopped continues, and several machines share the
+work by --only. To run a cell again, delete its file and its folder of the work directory.
 `python -m benchmarks.methods_compare.report` draws the table.
 """
 
@@ -31,7 +31,7 @@ from maskmim.files import write_atomic
 from maskmim.reporting.metrics_file import flat_metrics
 from maskmim.runtime import exits
 
-BUDGET = 600.0  # CPU seconds of all steps
+MAE_STEPS = 2336  # whose CPU time is the budget of every method
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,7 +83,7 @@ def run_cell(cell: Cell, workdir: Path) -> int:
 
 
 def length_of(cell: Cell, file: Path) -> dict[str, Any]:
-    """Return the CPU seconds of a step and the steps of the budget, {} for the untrained network.
+    """Return the cost of a step in steps of MAE and the steps of the budget, {} without training.
 
     file: keeps them, so that a cell that continues has the same length.
     """
@@ -92,8 +92,9 @@ def length_of(cell: Cell, file: Path) -> dict[str, Any]:
     if not file.exists():
         command = [sys.executable, "-m", "benchmarks.methods_compare.step_time", cell.method]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds = float(done.stdout)
-        length = {"cpu_seconds_of_a_step": round(seconds, 4), "steps": round(BUDGET / seconds)}
+        reference, seconds = map(float, done.stdout.split())
+        cost = 1.0 if cell.method == "mae" else seconds / reference
+        length = {"cost_of_a_step": round(cost, 3), "steps": round(MAE_STEPS / cost)}
         write_atomic(file, json.dumps(length))
     return json.loads(file.read_text(encoding="utf-8"))
 

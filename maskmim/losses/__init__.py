@@ -7,7 +7,7 @@ from maskmim.losses.classification import (
     soft_cross_entropy,
 )
 from maskmim.losses.entropy import code_entropy
-from maskmim.losses.feature import cosine
+from maskmim.losses.feature import cosine, patch_discrimination
 from maskmim.losses.regression import absolute_error, focal_absolute_error, smooth_l1, squared_error
 from maskmim.losses.self_distillation import distillation
 from maskmim.losses.sinkhorn_knopp import sinkhorn
@@ -22,6 +22,7 @@ __all__ = [
     "distillation",
     "focal_absolute_error",
     "focal_frequency",
+    "patch_discrimination",
     "sinkhorn",
     "smooth_l1",
     "smoothed_cross_entropy",

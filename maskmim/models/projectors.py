@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
-from maskmim.config.ranges import DtypeName, Limits, PositiveInt
+from maskmim.config.ranges import DtypeName, Limits, Positive, PositiveInt
 from maskmim.models.layers import constraints
 from maskmim.models.layers.batch_norm import BatchNorm
 from maskmim.models.layers.blocks import Dtype, xavier
@@ -39,6 +39,7 @@ class Mlp(nn.Module):
     biases: bool
     last_norm: bool
     dtype: Dtype
+    epsilon: float = LAYER_NORM_EPSILON
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -63,7 +64,7 @@ class Mlp(nn.Module):
         if self.norm == "batch":
             return BatchNorm(name=name)(x)
         if self.norm == "layer":
-            return nn.LayerNorm(LAYER_NORM_EPSILON, name=name)(x)
+            return nn.LayerNorm(self.epsilon, name=name)(x)
         return x
 
 
@@ -78,6 +79,7 @@ def mlp(
     activation: ActivationName = "relu",
     biases: bool = False,
     last_norm: bool = False,
+    norm_eps: Positive = LAYER_NORM_EPSILON,
     dtype: DtypeName = "float32",
 ) -> LearnedFunction:
     """Return an MLP on pooled features f32[B, inputs], such as a projector or a predictor.
@@ -85,7 +87,7 @@ def mlp(
     layers: of matrix products; hidden: values between them.
     values: that come out; inputs: that go in; None for the width of the encoder.
     norm:   after each layer but the last: 'batch', by the statistics of the batch (epsilon 1e-5),
-            'layer' (1e-6) or 'none'; last_norm: one after the last layer too.
+            'layer' (norm_eps) or 'none'; last_norm: one after the last layer too.
     biases: of the matrix products.
     dtype:  of the matrix products; norms and results are float32.
     Call: (params, f32[..., inputs]) -> f32[..., values]. Kernels start as Xavier's uniform.
@@ -96,7 +98,7 @@ def mlp(
     """
     entering, leaving = inputs or width, values or width
     widths = (*(hidden,) * (layers - 1), leaving)
-    module = Mlp(widths, norm, activation, biases, last_norm, jnp.dtype(dtype))
+    module = Mlp(widths, norm, activation, biases, last_norm, jnp.dtype(dtype), norm_eps)
 
     def init(key: Array) -> Tree:
         return module.init(key, jnp.zeros((2, entering), jnp.float32))["params"]

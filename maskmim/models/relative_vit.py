@@ -99,15 +99,21 @@ class RelativeEncoder(UniformEncoder):
         capture: tuple[str, ...],
         randomness: Randomness | None,
     ) -> tuple[Array, dict[str, Array]]:
-        size = self.size
-        rows = bias_table_rows(self.grid, class_token=True)
-        table = self.param("relative_bias", nn.initializers.zeros, (rows, size.heads))
-        bias = gather_biases(table, bias_table_index(self.grid, class_token=True))
+        size, bias = self.size, self._biases(visible)
         keep = drop_path_factors(randomness, depth=size.depth, rate=self.drop_path)
         loop = {"depth": size.depth, "remat": self.remat, "unroll": self.unroll}
         make = scan_blocks(RelativeBlock, in_axes=(nn.broadcast, 0), **loop)
         shape = size.heads, size.hidden, self.epsilon, self.dtype, self.layer_scale
         return make(*shape, capture, name="blocks")(x, bias, keep)
+
+    def _biases(self, visible: Array | None) -> Array:
+        """Return what is added to the scores of attention, f32[..., heads, n, n].
+
+        visible: as of `_run_blocks`; here it plays no part.
+        """
+        rows = bias_table_rows(self.grid, class_token=True)
+        table = self.param("relative_bias", nn.initializers.zeros, (rows, self.size.heads))
+        return gather_biases(table, bias_table_index(self.grid, class_token=True))
 
 
 def relative_vit_in_place(

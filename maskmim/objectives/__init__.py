@@ -10,9 +10,11 @@ from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
+from maskmim.objectives.mean_cosine import mean_cosine
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
+from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "match",
     "match_class",
     "match_with_class",
+    "mean_cosine",
     "regions",
     "relative",
     "removed",
     "same_source",
+    "singularity",
     "soft_label",
 ]

@@ -45,7 +45,7 @@ def batch_frequency(
         stand_in = 0.5 * (jax.lax.stop_gradient(prediction) + truth)
         share = jnp.where(view.mask.hidden, 1.0, visible)[..., None]
         mixed = prediction * share + stand_in * (1 - share)
-        means = [_means(view.net.restore(each), pictures) for each in (mixed, truth)]
+        means = [consecutive_means(view.net.restore(each), pictures) for each in (mixed, truth)]
         loss = focal_frequency(*means)
         return loss, jnp.ones_like(loss), {}, ()
 
@@ -53,11 +53,14 @@ def batch_frequency(
     return Objective(needs=(), scale=scale, find=find, says=says)
 
 
-def _means(pictures: Array, most: int) -> Array:
-    """Return the means of pictures [B, H, W, C] that follow each other: [groups, H, W, C]."""
-    examples = len(pictures)
+def consecutive_means(values: Array, most: int) -> Array:
+    """Return the means of examples [B, ...] that follow each other: [groups, ...].
+
+    A group has the largest number of examples up to `most` that divides the batch.
+    """
+    examples = len(values)
     size = next(count for count in range(min(most, examples), 0, -1) if examples % count == 0)
-    return pictures.reshape(examples // size, size, *pictures.shape[1:]).mean(axis=1)
+    return values.reshape(examples // size, size, *values.shape[1:]).mean(axis=1)
 
 
 def _check(view: View, prediction: Array) -> None:

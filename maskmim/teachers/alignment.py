@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
-from maskmim.models.mae_decoder import scatter_tokens
+from maskmim.teachers.features import predicted_tokens
 from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
 
 
@@ -24,10 +22,7 @@ def alignment() -> Teacher:
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
-        swapped = mask._replace(visible=mask.predict, hidden=~mask.hidden)
-        latents = net.encode(extra, net.inputs(context.batch), swapped).tokens
-        zero = jnp.zeros((), latents.dtype)
-        return {"features": scatter_tokens(zero, latents, mask.predict, context.length)}
+        return predicted_tokens(net, extra, context, mask)
 
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
         return {"encoder": params["encoder"]}

@@ -1,4 +1,4 @@
-"""A teacher whose weights are a moving average (EMA) of the model's."""
+"""Teachers whose weights are a moving average (EMA) of the model's."""
 
 from __future__ import annotations
 
@@ -35,20 +35,53 @@ def average(
     Raises AverageError where find declares no hints or the params lack a part.
     Source: Mean Teacher (arXiv 1703.01780), ModelEma of timm.
     """
-    gives = check_gives(find)
-
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return _select_parts(params, parts)
 
     def find_hints(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
         return jax.lax.stop_gradient(find(net, extra, context))
 
+    return _averaging(find, find_hints, momentum, parts, sees_mask=False)
+
+
+def average_under_mask(
+    *,
+    find: Callable[[Net, Tree, Context, Mask], dict[str, Array]],
+    momentum: Callable[[Array], Array],
+    parts: tuple[str, ...] = (),
+) -> Teacher:
+    """Return a teacher with averaged weights that is asked after the mask is drawn.
+
+    find: brick, (net, averaged params, context, mask) -> {hint: array}, as of `average`.
+    Otherwise as `average`.
+    """
+
+    def find_hints(
+        net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask
+    ) -> dict[str, Array]:
+        return jax.lax.stop_gradient(find(net, extra, context, mask))
+
+    return _averaging(find, find_hints, momentum, parts, sees_mask=True)
+
+
+def _averaging(
+    find: Callable,
+    find_hints: Callable[..., dict[str, Array]],
+    momentum: Callable[[Array], Array],
+    parts: tuple[str, ...],
+    *,
+    sees_mask: bool,
+) -> Teacher:
+    """Return a teacher that keeps an average of some parts; raise where find declares no hints."""
+    gives = check_gives(find)
+
+    def init(key: Array, net: Net, params: Tree) -> Tree:
+        return _select_parts(params, parts)
+
     def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
         return mixed(extra, _select_parts(params, parts), momentum(progress))
 
-    return Teacher(gives, False, init, find_hints, refresh)
+    return Teacher(gives, sees_mask, init, find_hints, refresh)
 
 
 def check_gives(find: Callable) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""Tokens that trained weights compute from whole examples, as hints.
+"""Tokens that trained weights compute from whole examples or from parts of them, as hints.
 
-The functions are bricks of `teachers.average` and `teachers.current`.
+The functions are bricks of `teachers.average` and `teachers.current`; `predicted_tokens`, which
+needs the mask, is one of `teachers.average.average_under_mask`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 from maskmim.config import facts
 from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt
 from maskmim.models.layers.errors import ModelError
-from maskmim.types import Array, Context, Encoded, Net, Tree
+from maskmim.models.mae_decoder import scatter_tokens
+from maskmim.types import Array, Context, Encoded, Mask, Net, Tree
 
 
 @facts.finder(gives=("features",))
@@ -73,6 +75,34 @@ def averaged_mlps(
     mean = jnp.mean(values, axis=2, keepdims=True)
     variance = jnp.var(values, axis=2, keepdims=True)
     return {"features": jnp.mean((values - mean) / jnp.sqrt(variance + epsilon), axis=0)}
+
+
+@facts.finder(gives=("features",))
+def predicted_tokens(
+    net: Net, params: Tree, context: Context, mask: Mask, *, given: str | None = None
+) -> dict[str, Array]:
+    """Return the encoder's output for the predicted tokens, which enter it without the others.
+
+    given: name of an entry of `Encoded.given` to return instead, prefix first; None for the output.
+    Gives 'features' f32[B, N, D], 0 for tokens that are not predicted.
+    Raises ModelError for an encoder that gives no such entry.
+    """
+    encoded = encode_predicted(net, params, context, mask)
+    if given is None:
+        tokens = encoded.tokens
+    elif given in encoded.given:
+        tokens = encoded.given[given][:, encoded.prefix.shape[1] :]
+    else:
+        there = ", ".join(sorted(encoded.given)) or "nothing"
+        raise ModelError(f"the encoder gives {there}, no {given!r}: change `given` of the teacher")
+    zero = jnp.zeros((), tokens.dtype)
+    return {"features": scatter_tokens(zero, tokens, mask.predict, context.length)}
+
+
+def encode_predicted(net: Net, params: Tree, context: Context, mask: Mask) -> Encoded:
+    """Encode the predicted tokens alone, none of them as hidden and with no path dropped."""
+    swapped = mask._replace(visible=mask.predict, hidden=~mask.hidden)
+    return net.encode(params, net.inputs(context.batch), swapped)
 
 
 def encode_block(net: Net, params: Tree, inputs: Array, layer: int) -> Encoded:

@@ -59,7 +59,7 @@ def test_cells_of_the_first_seed_come_first():
 
 def test_a_cell_that_continues_keeps_its_length(monkeypatch, tmp_path):
     cell, codes, asked = Cell("dbot", 0), [75, 0], []
-    times = iter((0.3, 0.7))
+    times = iter(("0.2 0.4", "0.2 0.7"))
     monkeypatch.setattr(run, "result_file", lambda cell: result_file(cell, tmp_path / "results"))
 
     def measured(command, **_):
@@ -77,9 +77,9 @@ def test_a_cell_that_continues_keeps_its_length(monkeypatch, tmp_path):
     monkeypatch.setattr(timed, "_run_and_stop_with_it", trained)
     assert run.run_cell(cell, tmp_path) == 75 and not (tmp_path / "results").exists()
     assert run.run_cell(cell, tmp_path) == 0
-    assert asked[0] == asked[1] and asked[0][1].endswith("method=dbot,steps=2000")
+    assert asked[0] == asked[1] and asked[0][1].endswith(f"method=dbot,steps={run.MAE_STEPS // 2}")
     found = read_results(tmp_path / "results")[cell]
-    assert found["length"] == {"cpu_seconds_of_a_step": 0.3, "steps": 2000}
+    assert found["length"] == {"cost_of_a_step": 2.0, "steps": run.MAE_STEPS // 2}
     assert found["metrics"] == {"knn/fine/top1": 0.25}
 
 

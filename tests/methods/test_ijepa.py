@@ -191,7 +191,7 @@ def test_the_published_recipe():
         0,
     )
     assert (optim.weight_decay, optim.weight_decay_end, optim.clip_norm) == (0.04, 0.4, np.inf)
-    assert (schedule.warmup_epochs, schedule.first, schedule.final) == (40, 0.2, 1e-3)
+    assert (schedule.warmup_epochs, schedule.initial, schedule.final) == (40, 0.2, 1e-3)
     assert (mask.targets, mask.target_scale, mask.target_aspect, mask.context_scale) == (
         4,
         (0.15, 0.2),

@@ -184,7 +184,7 @@ def test_the_published_recipe():
     assert (config.train.batch_size, optim.lr, optim.lr_per) == (3072, 6.25e-4, 0)
     assert (optim.weight_decay, optim.weight_decay_end, optim.stretch) == (0.04, 0.4, 1.25)
     assert schedule.warmup_epochs / config.train.epochs == pytest.approx(40 / 300)
-    assert (schedule.first * optim.lr, schedule.final * optim.lr) == pytest.approx((2e-4, 1e-6))
+    assert (schedule.initial * optim.lr, schedule.final * optim.lr) == pytest.approx((2e-4, 1e-6))
     assert schedule.stretch == 1.25
     samplers = config.mask.samplers
     assert (samplers.short.blocks, samplers.short.scale) == (8, 0.15)

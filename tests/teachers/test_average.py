@@ -11,7 +11,7 @@ import pytest
 
 from maskmim.config import facts
 from maskmim.teachers import momentum
-from maskmim.teachers.average import AverageError, average
+from maskmim.teachers.average import AverageError, average, average_under_mask
 
 HALF = partial(momentum.constant, value=0.5)
 
@@ -83,3 +83,29 @@ def test_a_find_that_declares_no_hints_is_refused():
 
 def silent(net, params, context, *, factor):
     return {}
+
+
+@facts.finder(gives=("seen",))
+def seen(net, params, context, mask):
+    return {"seen": params["encoder"]["bias"] * mask}
+
+
+def test_an_average_under_the_mask_is_asked_after_it_is_drawn():
+    teacher = average_under_mask(find=seen, momentum=HALF, parts=("encoder",))
+    assert teacher.sees_mask and teacher.gives == ("seen",)
+    extra = teacher.init(jax.random.key(0), None, weights(0))
+
+    def total(extra):
+        return jnp.sum(teacher.find(None, extra, (), None, 2.0)["seen"])
+
+    value, gradient = jax.value_and_grad(total)(extra)
+    np.testing.assert_allclose(value, 2 * weights(0)["encoder"]["bias"].sum(), rtol=1e-5)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+    plain = average(find=first, momentum=HALF, parts=("encoder",))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        teacher.refresh(extra, weights(1), (), 0.5),
+        plain.refresh(extra, weights(1), (), 0.5),
+    )
+    with pytest.raises(AverageError, match="does not declare its hints"):
+        average_under_mask(find=silent, momentum=HALF)

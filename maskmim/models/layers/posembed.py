@@ -21,15 +21,32 @@ def sincos(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) 
     of MAE (util/pos_embed.py), columns first. Computed in float64.
     Raises ModelError unless twice the number of axes divides the width.
     """
-    parts = 2 * len(grid)
+    positions = np.indices(grid).reshape(len(grid), -1)
+    return _sines_and_cosines(positions, width, temperature)
+
+
+def sincos_stretched(width: int, grid: tuple[int, ...]) -> np.ndarray:
+    """Return `sincos` with n tokens of an axis at n / (n - 1) instead of 1 from each other.
+
+    The last token is at n, the first at 0.
+    Source: AbsolutePositionEmbeds and SinCosPEs of vits.py, yibingwei-1/LatentMIM, on square grids.
+    """
+    steps = np.array([side / max(side - 1, 1) for side in grid])
+    positions = np.indices(grid).reshape(len(grid), -1) * steps[:, None]
+    return _sines_and_cosines(positions, width, 10_000.0)
+
+
+def _sines_and_cosines(positions: np.ndarray, width: int, temperature: float) -> np.ndarray:
+    """Return the table of `sincos` at positions [axes, tokens]."""
+    axes = len(positions)
+    parts = 2 * axes
     if width % parts:
         raise ModelError(
-            f"sin-cos positions on a grid with {len(grid)} axes need a width divisible by {parts}, "
+            f"sin-cos positions on a grid with {axes} axes need a width divisible by {parts}, "
             f"got {width}"
         )
     count = width // parts
     frequencies = temperature ** -(np.arange(count, dtype=np.float64) / count)
-    positions = np.indices(grid).reshape(len(grid), -1)
     columns = []
     for along_axis in positions[::-1]:
         angles = along_axis[:, None] * frequencies
@@ -90,12 +107,13 @@ def sincos_cut(width: int, grid: tuple[int, ...], *, temperature: float = 10_000
 
 # Tables that are computed, not learnt, by name.
 # Names of position tables, and of these with the learned one.
-FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged", "sincos_cut"]
+FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged", "sincos_stretched", "sincos_cut"]
 Positions = Literal[FixedPositions, "learned"]
 FIXED = {
     "sincos": sincos,
     "sinusoid": sinusoid,
     "sincos_exchanged": sincos_exchanged,
+    "sincos_stretched": sincos_stretched,
     "sincos_cut": sincos_cut,
 }
 
