@@ -50,7 +50,7 @@ def pictures_by(loaded: Loaded, method: Method, stream: str | None) -> Callable[
     net, name = loaded.method.net, stream_of(loaded, stream)
     if "reconstruct" not in method.apply or net.restore is None or net.display is None:
         raise InferenceError(
-            f"{method_name(loaded)} of this config predicts no pixels "
+            f"{method_name(loaded)} of this config predicts no pixels of its input "
             f"({_predicts(loaded)}): there is nothing to reconstruct; mask(images) shows what is "
             "hidden"
         )
