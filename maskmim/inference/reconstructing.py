@@ -157,8 +157,9 @@ def check_groups(loaded: Loaded, count: int, batch_size: int) -> None:
 
 def _group(loaded: Loaded) -> int:
     """Return the number of consecutive images whose masks are drawn together."""
-    mask = loaded.config.get("mask") or {}
-    return mask["sources"] if mask.get("brick") == public_path(partition) else 1
+    if "mask" not in loaded.config or loaded.config.mask.brick != public_path(partition):
+        return 1
+    return loaded.config.mask.sources
 
 
 def check_takes_masks(loaded: Loaded) -> None:
