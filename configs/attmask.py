@@ -32,16 +32,13 @@ paper); 300 epochs high 75.0 / 77.5.
 from ml_collections import ConfigDict
 
 from maskmim.config import add, base, brick, parse_argument, recipes
+from maskmim.config import recipes_self_distillation as shared
 from maskmim.config.bricks import public_path
 from maskmim.data import multi_crop
-from maskmim.losses import distillation
 from maskmim.masks import attention, hinted, ratio, roles, varied
-from maskmim.methods import self_distillation
 from maskmim.models.layers.compute import compute
 from maskmim.models.projection import vit_projected
-from maskmim.optim import adamw_dino
-from maskmim.schedules import warmup_cosine
-from maskmim.teachers import average, momentum, projections
+from maskmim.teachers import projections
 
 SYSTEMS = (82,)
 
@@ -51,23 +48,14 @@ SCORES = {
     "low": attention.low_scores,
 }
 LONG = 300  # epochs from which on the README's second recipe is used
-RISE = 30.0  # epochs over which teacher temperatures rise
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, mask="high", variant="S/16", epochs=100.0, shards="", tiny=False)
     config = base()
-    config.method = public_path(self_distillation.self_distillation)
-    config.mask = attention_mask(choice["mask"])
-    config.objectives = {}
-    teacher = brick(
-        average.average,
-        find=brick(projections.projected),
-        momentum=brick(momentum.cosine, start=0.996, end=1.0),
-    )
-    add(config, teacher=teacher)
-    config.evals.pooling = "class"
+    find = public_path(projections.projected)
+    shared.distilled(config, mask=attention_mask(choice["mask"]), find=find)
     if choice["tiny"]:
         tiny(config)
     else:
@@ -81,32 +69,22 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
     config.model = brick(
         vit_projected, **recipes.vit_size(variant), compute=brick(compute, dtype="bfloat16")
     )
-    add(config, distillation=losses(rise=min(1.0, RISE / epochs)))
+    add(config, distillation=shared.losses(rise=min(1.0, shared.RISE / epochs)))
     cut = 0.32 if epochs >= LONG else 0.25
     config.data.augment = brick(
         multi_crop.multi_crop, global_scale=(cut, 1.0), local_scale=(0.05, cut)
     )
     config.train.epochs = epochs
     config.train.batch_size = 800 if epochs >= LONG else 240
-    optimiser(config, late_epochs=1.0, warmup_epochs=recipes.warmup(epochs, 10.0))
+    warm = recipes.warmup(epochs, 10.0)
+    shared.dino_optimiser(config, late_epochs=1.0, warmup_epochs=warm)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_projected, variant="nano", patch=(8, 8), prototypes=64, hidden=64, bottleneck=16
-    )
-    add(config, distillation=losses(rise=1.0))
-    config.data.augment = brick(
-        multi_crop.multi_crop,
-        global_scale=(0.25, 1.0),
-        local_scale=(0.05, 0.25),
-        local_size=(16, 16),
-        local_count=3,
-    )
-    recipes.tiny_run(config)
-    optimiser(config, late_epochs=0.05, warmup_epochs=0.1)
+    config.model = brick(vit_projected, **shared.TINY_PROJECTED)
+    add(config, distillation=shared.losses(rise=1.0))
+    shared.tiny_run(config)
 
 
 def attention_mask(mode: str) -> ConfigDict:
@@ -117,16 +95,3 @@ def attention_mask(mode: str) -> ConfigDict:
     if mode == "hint":
         mask = brick(hinted.hinted, sampler=mask, law=law, show=0.1)
     return brick(roles.spared, sampler=mask, chance=0.5)
-
-
-def losses(rise: float) -> ConfigDict:
-    """Return the losses; temperatures rise over the share `rise` of the training."""
-    temperature = brick(momentum.linear, start=0.04, end=0.07, until=rise)
-    return brick(distillation, class_temperature=temperature, patch_temperature=temperature)
-
-
-def optimiser(config: ConfigDict, late_epochs: float, warmup_epochs: float) -> None:
-    """Set `optim` and `schedule`; the rate ends at 1e-6 whatever `train.batch_size`."""
-    config.optim = brick(adamw_dino, late_epochs=late_epochs)
-    peak = config.optim.lr * config.train.batch_size / config.optim.lr_per
-    config.schedule = brick(warmup_cosine, warmup_epochs=warmup_epochs, final=1e-6 / peak)

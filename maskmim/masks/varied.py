@@ -1,9 +1,9 @@
 """Masks with a number of hidden tokens that varies, in static shapes.
 
-Tokens are ranked by a score (any `..._scores` function of this package) and the weakest are hidden;
-their share is drawn from a law of `ratio`. All arrays have the sizes of the largest case: tokens
-that are hidden but not dropped enter the encoder as mask embeddings, and tokens that are listed as
-predicted but not hidden have weight 0.
+The share of hidden tokens is drawn from a law of `ratio`. Tokens are ranked by a score (any
+`..._scores` function of this package) and the weakest are hidden; `block_wise` hides blocks. All
+arrays have the sizes of the largest case: tokens that are hidden but not dropped enter the encoder
+as mask embeddings, and tokens that are listed as predicted but not hidden have weight 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from maskmim.config.ranges import FractionBelowOne
+from maskmim.config.ranges import FractionBelowOne, PositiveInt, PositiveRange
+from maskmim.masks.blocks import beit_blocks
 from maskmim.masks.core import MaskError, keep_strongest, positions, ranks
 from maskmim.masks.ratio import Law
 from maskmim.types import Array, Context, Mask, Randomness
@@ -66,6 +67,37 @@ def per_batch(
     return _hide(ranked, jnp.broadcast_to(share, ranked.shape[:1]), dropped)
 
 
+def block_wise(
+    randomness: Randomness,
+    context: Context,
+    *,
+    law: Law,
+    smallest: PositiveInt = 16,
+    aspect: PositiveRange = (0.3, 1 / 0.3),
+    trials: PositiveInt = 128,
+) -> Mask:
+    """Hide blocks of random sizes and aspects, as many as fit in a share drawn for each example.
+
+    law:    brick of `ratio`; of its share, rounded down to tokens, whole blocks hide as much as
+            they can.
+    smallest, aspect, trials: as of `blocks.beit`.
+    Every token enters the encoder; predict is every token, with weight 1 where hidden, else 0.
+    Works on a grid of one to three axes. Raises MaskError for invalid arguments.
+    Source: iBOT (arXiv 2111.07832), ImageFolderMask of loader.py, bytedance/ibot: half of the crops
+    have no mask, the others 10 to 50 % (--pred_ratio 0 0.3 --pred_ratio_var 0 0.2), blocks have at
+    least a ninth of a square grid, 16 of 196.
+    Differences: see `blocks.beit_blocks`.
+    """
+    grid, length = context.grid, context.length
+    shares = jax.vmap(lambda key: law(key, context.progress))(randomness.each("ratio"))
+    counts = jnp.floor(shares * length).astype(jnp.int32)
+    numbers = trials, 2 * len(grid)
+    draw = jax.vmap(lambda key: jax.random.uniform(key, numbers, jnp.float32))
+    uniforms = draw(randomness.each("mask"))
+    hidden = beit_blocks(uniforms, grid, count=counts, smallest=smallest, aspect=aspect)
+    return _in_place(hidden.reshape(-1, length))
+
+
 def _hide(scores: Array, shares: Array, dropped: float) -> Mask:
     length = scores.shape[-1]
     if not 0 <= dropped < 1:
@@ -73,7 +105,13 @@ def _hide(scores: Array, shares: Array, dropped: float) -> Mask:
     dropped_count = math.ceil(dropped * length - 1e-9)
     counts = jnp.clip(jnp.round(shares * length).astype(jnp.int32), dropped_count, length)
     hidden = ranks(scores) < counts[:, None]
-    predict = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), scores.shape)
     entering = length - dropped_count
     visible = positions(keep_strongest(scores, entering), entering)
-    return Mask(visible, predict, hidden, hidden.astype(jnp.float32))
+    return _in_place(hidden)._replace(visible=visible)
+
+
+def _in_place(hidden: Array) -> Mask:
+    """Return the mask whose tokens all enter and are all predicted, with weight where hidden."""
+    tokens = jnp.arange(hidden.shape[-1], dtype=jnp.int32)
+    tokens = jnp.broadcast_to(tokens, hidden.shape)
+    return Mask(tokens, tokens, hidden, hidden.astype(jnp.float32))

@@ -6,7 +6,7 @@ A function of counts returns (visible, predicted) of each view, in their order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,46 @@ def disjoint_from_scores(scores: Array, *, ratio: float, views: int = 2) -> tupl
         )
     places = length - 1 - ranks(scores)
     return tuple(from_hidden(places // visible != view, count=hidden) for view in range(views))
+
+
+def repeated_counts(
+    grid: tuple[int, ...], *, ratio: OpenFraction, sampler: Sampler, views: PositiveInt = 2
+) -> tuple[tuple[int, int], ...]:
+    """Return the visible and hidden tokens of each view of `repeated`; raises as its sampler."""
+    return (complementary_counts(grid, ratio=ratio, sampler=sampler)[0],) * views
+
+
+@facts.sampler(counts=repeated_counts)
+def repeated(
+    randomness: Randomness,
+    context: Context,
+    *,
+    ratio: OpenFraction,
+    sampler: Sampler,
+    views: PositiveInt = 2,
+) -> tuple[Mask, ...]:
+    """Draw the masks of another sampler several times, independently.
+
+    ratio, sampler: as of `complementary`. views: number of masks of an example.
+    Source: data2vec 2.0 (arXiv 2212.07525), clone_batch: 16 masks of a picture share its targets.
+    """
+    draw = _at_ratio(sampler, ratio)
+    each = (randomness.inside(f"view {view}") for view in range(views))
+    return tuple(draw(own, context, ratio=ratio) for own in each)
+
+
+def each(
+    randomness: Randomness, context: Context, *, samplers: Mapping[str, Sampler]
+) -> tuple[Mask, ...]:
+    """Draw a mask by each of several samplers, in the order of their names.
+
+    samplers: bricks by name, (randomness, context) -> Mask. Weights are divided by the number of
+    predicted tokens of a mask, so that a mean over all views is the mean of their means.
+    Source: V-JEPA (arXiv 2404.08471), MaskCollator of src/masks/multiblock3d.py and loss_fn of
+    app/vjepa/train.py, facebookresearch/jepa.
+    """
+    masks = [samplers[name](randomness.inside(name), context) for name in sorted(samplers)]
+    return tuple(mask._replace(weight=mask.weight / mask.predict.shape[1]) for mask in masks)
 
 
 def covering_counts(
@@ -153,7 +193,7 @@ def _at_ratio(sampler: Sampler | None, ratio: float) -> Sampler:
     own = facts.bound_keywords(sampler).get("ratio", ratio)
     if own != ratio:
         raise MaskError(
-            f"complementary views of ratio {ratio:g} are drawn by a sampler of ratio {own:g}: set "
+            f"views of ratio {ratio:g} are drawn by a sampler of ratio {own:g}: set "
             "mask.sampler.ratio and mask.ratio to the same value"
         )
     return sampler

@@ -1,4 +1,4 @@
-"""Self-distillation over several crops, some masked: iBOT, and AttMask with its sampler."""
+"""Self-distillation over several crops: DINO, and with masked crops iBOT and AttMask."""
 
 from __future__ import annotations
 
@@ -64,19 +64,21 @@ def self_distillation(
 
     model:   brick, spec -> Net with the heads 'class' and 'tokens', see `models.projection`.
     mask:    sampler brick that lets every token enter; it may read the teacher's hints.
-    teacher: brick, () -> Teacher that gives 'class_logits' and 'token_logits' of whole crops, such
-             as `teachers.average` of `teachers.projections.projected`.
+    teacher: brick, () -> Teacher that gives 'class_logits' and, for a patch loss, 'token_logits' of
+             whole crops, such as `teachers.average` of `teachers.projections.projected`.
     distillation: brick of the losses' settings, see `maskmim.losses.self_distillation`.
 
     The batch holds 'global' u8[B, V, H, W, C] and, with small crops, 'local' u8[B, L, h, w, C], as
     `data.multi_crop` makes them. The teacher sees the V large crops unmasked; the student sees the
     large crops masked and the small ones unmasked. The class loss compares different crops, the
     patch loss the hidden tokens of the same crop, where an unmasked crop counts with a loss of 0.
+    Without 'token_logits' there is no patch loss, and no token but the class token has logits.
     The centres of the teacher's logits are EMAs over earlier batches, kept in `extra`.
     `apply['encode']` uses the teacher on batch['image'], as published results do;
     `apply['encode_student']` uses the student.
     Raises MethodError for a sampler that drops tokens and for hints that the teacher does not give.
-    Source: iBOT (arXiv 2111.07832), main_ibot.py; AttMask (arXiv 2203.12719), main_attmask.py.
+    Source: DINO (arXiv 2104.14294), main_dino.py; iBOT (arXiv 2111.07832), main_ibot.py; AttMask
+    (arXiv 2203.12719), main_attmask.py.
     Difference: teacher temperatures change every step, in the official code every epoch.
     """
     net = returned(model(spec), Net, "model.brick", model)
@@ -84,11 +86,12 @@ def self_distillation(
     averaged = returned(teacher(), Teacher, "teacher.brick", teacher)
     parts = Parts(spec, model, net, mask, averaged, distillation())
     check_hints(mask, {}, {"teacher": parts.teacher})
-    missing = {"class_logits", "token_logits"} - set(parts.teacher.gives)
-    if missing:
+    needed = {"class_logits", *(["token_logits"] if parts.settings.patch_scale else [])}
+    if missing := sorted(needed - set(parts.teacher.gives)):
         raise MethodError(
-            f"the teacher does not give {sorted(missing)}, which the losses need: set "
-            "config.teacher.find to maskmim.teachers.projections.projected"
+            f"the teacher does not give {missing}, which the losses need: set config.teacher.find "
+            "to maskmim.teachers.projections.projected, or, for the class loss alone, "
+            "distillation.patch_scale=0 and find to maskmim.teachers.projections.class_logits"
         )
     return Method(
         net=parts.net,
@@ -109,7 +112,14 @@ def self_distillation(
 def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
     params = parts.net.init(key)
     average = parts.teacher.init(jax.random.fold_in(key, 1), parts.net, params)
-    return params, {"teacher": average, "centre": _zero_centres(parts.net, params)}
+    centres = _zero_centres(parts.net, params)
+    kept = {name: centre for name, centre in centres.items() if name in _heads(parts)}
+    return params, {"teacher": average, "centre": kept}
+
+
+def _heads(parts: Parts) -> tuple[str, ...]:
+    """Return the heads whose outputs are compared with the teacher's."""
+    return ("class", "tokens") if "token_logits" in parts.teacher.gives else ("class",)
 
 
 def _zero_centres(net: Net, params: Tree) -> dict[str, Array]:
@@ -153,6 +163,8 @@ def _loss(
     pictures = {parts.spec.stream: crops.reshape(-1, *crops.shape[2:])}
     per_crop = crop_randomness(randomness, views)
     hints, mask = _hints_and_mask(parts, variables, pictures, per_crop, progress)
+    if "tokens" not in _heads(parts):
+        mask = mask._replace(predict=mask.predict[:, :0], weight=mask.weight[:, :0])
     outputs = _student_outputs(
         parts.net, variables.params, pictures, mask, per_crop.inside("global")
     )
@@ -165,21 +177,24 @@ def _loss(
     targets = teacher_targets(hints["class_logits"], centre["class"], temperature)
     targets = _by_example(targets, views)
     class_losses = class_loss(jnp.concatenate(student, 1), targets, settings.student_temperature)
+    terms = {"class": Mean(jnp.sum(class_losses), jnp.float32(examples))}
+    scales = {"class": settings.class_scale}
+    if "tokens" in _heads(parts):
+        temperature = settings.patch_temperature(progress)
+        wanted = _token_targets(hints["token_logits"], mask, centre["tokens"], temperature)
+        patch_losses = patch_loss(
+            outputs["tokens"], wanted, mask.weight, settings.student_temperature
+        )
+        terms["patch"] = Mean(jnp.sum(patch_losses), jnp.float32(examples * views))
+        scales["patch"] = settings.patch_scale
+    return Losses(terms, scales, _metrics(mask, student[0], targets), _logit_sums(hints))
 
-    logits = hints["token_logits"]
+
+def _token_targets(logits: Array, mask: Mask, centre: Array, temperature: Array) -> Array:
+    """Return the teacher's probabilities at the predicted tokens, f32[B, P, K]."""
     if mask.predict.shape != logits.shape[:2]:  # All tokens in their order need no gathering.
         logits = gather(logits, mask.predict)
-    token_targets = teacher_targets(logits, centre["tokens"], settings.patch_temperature(progress))
-    patch_losses = patch_loss(
-        outputs["tokens"], token_targets, mask.weight, settings.student_temperature
-    )
-
-    terms = {
-        "class": Mean(jnp.sum(class_losses), jnp.float32(examples)),
-        "patch": Mean(jnp.sum(patch_losses), jnp.float32(examples * views)),
-    }
-    scales = {"class": settings.class_scale, "patch": settings.patch_scale}
-    return Losses(terms, scales, _metrics(mask, student[0], targets), _logit_sums(hints))
+    return teacher_targets(logits, centre, temperature)
 
 
 def _student_outputs(
@@ -220,12 +235,11 @@ def _metrics(mask: Mask, student: Array, targets: Array) -> dict[str, Mean]:
 
 def _logit_sums(hints: dict[str, Array]) -> dict[str, Array]:
     """Sum the teacher's logits over crops; token logits are first averaged over a crop's tokens."""
-    tokens = jnp.mean(hints["token_logits"], axis=1)
-    return {
-        "class": jnp.sum(hints["class_logits"], axis=0),
-        "tokens": jnp.sum(tokens, axis=0),
-        "count": jnp.float32(len(tokens)),
-    }
+    logits = {"class": hints["class_logits"]}
+    if "token_logits" in hints:
+        logits["tokens"] = jnp.mean(hints["token_logits"], axis=1)
+    sums = {name: jnp.sum(values, axis=0) for name, values in logits.items()}
+    return {**sums, "count": jnp.float32(len(logits["class"]))}
 
 
 def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -> Tree:
@@ -292,11 +306,12 @@ def _attention_sheet(
 def _chain(parts: Parts) -> tuple[tuple[str, str], ...]:
     """Return `Method.chain`: tokens, teacher, sampler, networks, objectives."""
     grid = "x".join(map(str, parts.net.grids[parts.spec.stream]))
+    patch = ("objective patch", "cross-entropy with the teacher on the hidden tokens")
     return (
         ("tokens", f"{parts.spec.stream} {grid}, of large crops"),
         ("teacher", f"gives {', '.join(parts.teacher.gives)}"),
         ("sampler", title(parts.mask)),
         *parts.net.says,
         ("objective class", "cross-entropy with the teacher on other crops, small ones too"),
-        ("objective patch", "cross-entropy with the teacher on the hidden tokens"),
+        *([patch] if "tokens" in _heads(parts) else []),
     )

@@ -56,6 +56,7 @@ from maskmim.types import (
 )
 
 VIEWS = "views"  # The batch's array of views.
+NUMBER = "view"  # What a predictor that reads it finds in `Encoded.given`: the view's number.
 
 
 def masked_views(
@@ -85,10 +86,12 @@ def masked_views(
     reads:      pairs (reader, read) of views: the reader's predictor finds in `Encoded.given` what
                 the encoder made of the other view, 'memory' f32[B, R + K, D] (its prefix, then its
                 tokens), and their places on the grid, 'memory_places' i32[B, K]. Gradients pass.
+                A predictor whose `Net.reads` has 'view' finds the view's own number there, i32[].
 
     The batch holds 'views', [B, V, *shape of the main stream], as an augmentation with
     `facts.augmentation(makes=...)` makes them, or the main stream alone, which then is every view;
     so it is in evaluations. Other arrays of the batch are the same in all views.
+    Views of the stream whose masks share the arrays `visible` and `hidden` are encoded once.
     `extra` holds the teachers' arrays by their names, and 'pairs' with those of pair objectives.
     `apply['mask']` and `apply['reconstruct']` are of the first view that predicts; 'masks' has the
     masks of all. `apply['encode']` sees whole examples, as of `methods.masked`.
@@ -213,10 +216,12 @@ def _forward(
     masks = _draw_masks(parts, randomness, contexts[0], len(contexts))
     if len(contexts) == 1:
         contexts *= len(masks)
-    views = []
+    views: list[View] = []
     for number, (context, mask) in enumerate(zip(contexts, masks, strict=True)):
         inputs, own = net.inputs(context.batch), randomness.inside(f"view {number}")
-        encoded = net.encode(params, inputs, mask, randomness=own if drops else None)
+        encoded = _encoded_before(views, context, mask)
+        if encoded is None:
+            encoded = net.encode(params, inputs, mask, randomness=own if drops else None)
         context = add_hints(late, net, variables, context, mask)
         view = View(net, context, inputs, mask, encoded, {}, variables.extra, params, own)
         views.append(view)
@@ -224,9 +229,22 @@ def _forward(
     for number in parts.predicts:
         view = views[number]
         own = view.randomness if drops else None
-        outputs = net.predict(params, view.encoded, view.mask, randomness=own)
+        encoded = view.encoded
+        if NUMBER in net.reads:
+            given = {**encoded.given, NUMBER: jnp.int32(number)}
+            encoded = encoded._replace(given=given)
+        outputs = net.predict(params, encoded, view.mask, randomness=own)
         views[number] = view._replace(outputs=outputs)
     return tuple(view._replace(randomness=view.randomness.inside("objectives")) for view in views)
+
+
+def _encoded_before(views: list[View], context: Context, mask: Mask) -> Encoded | None:
+    """Return what the encoder made of an earlier view with the same arrays as input, else None."""
+    for view in views:
+        seen = view.mask.visible is mask.visible and view.mask.hidden is mask.hidden
+        if seen and view.context.batch is context.batch:
+            return view.encoded
+    return None
 
 
 def _with_memories(reads: tuple[tuple[int, int], ...], views: list[View]) -> list[View]:

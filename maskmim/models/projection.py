@@ -82,6 +82,7 @@ def vit_projected(
     prototypes: PositiveInt = 8192,
     hidden: PositiveInt = 2048,
     bottleneck: PositiveInt = 256,
+    mask_token: bool = True,
     norm_eps: Positive = 1e-6,
     drop_path: FractionBelowOne = 0.1,
     compute: Callable[[], Compute] = compute,
@@ -90,8 +91,9 @@ def vit_projected(
 
     prototypes:         logits of a token, K.
     hidden, bottleneck: widths within the head.
-    Other keywords are those of `masked_vit.vit_mae`. Hidden tokens enter as mask embeddings. Heads
-    are 'class', f32[B, 1, K], for every mask, and 'tokens', f32[B, P, K].
+    mask_token:         whether hidden tokens enter as mask embeddings; DINO hides none.
+    Other keywords are those of `masked_vit.vit_mae`. Heads are 'class', f32[B, 1, K], for every
+    mask, and 'tokens', f32[B, P, K].
     Raises ModelError as `masked_vit.vit_mae` does.
     Source: models/vision_transformer.py and models/head.py, gkakogeorgiou/attmask, from iBOT (arXiv
     2111.07832); --shared_head True, --norm_last_layer False.
@@ -100,7 +102,7 @@ def vit_projected(
     """
     common = vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute())
     encoder = vit.build_encoder(
-        variant, common, positions="learned", mask_token=True, drop_path=drop_path
+        variant, common, positions="learned", mask_token=mask_token, drop_path=drop_path
     )
     words = f"{hidden}, {hidden}, {bottleneck}, {prototypes} values, for class and patches"
     net = picture_net(

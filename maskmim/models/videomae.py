@@ -27,16 +27,20 @@ class AskedDecoder(Stack):
 
     heads:     {name: values}; a head is a dense layer on the mask tokens.
     positions: a fixed table, see `posembed.fixed_positions`, of visible tokens and of mask tokens.
+    biased:    whether `embed` has a bias, as the predictors of I-JEPA and V-JEPA.
+    fillings:  mask tokens; of several a view takes that of its number, `Encoded.given['view']`.
     Tokens that are neither visible nor predicted do not enter, so that predicting fewer tokens
     makes the decoder cheaper; a token that is both enters twice, as in the release. Where the
     hidden tokens are the predicted ones this is MAE's decoder in another order.
     Source: PretrainVisionTransformer.forward of modeling_pretrain.py, MCG-NJU/VideoMAE and
-    OpenGVLab/VideoMAEv2. As their `encoder_to_decoder`, `embed` has no bias and torch's
+    OpenGVLab/VideoMAEv2. As their `encoder_to_decoder`, `embed` has no bias by default, and torch's
     initialisation.
     """
 
     heads: Mapping[str, int]
     positions: str = "sinusoid"
+    biased: bool = False
+    fillings: int = 1
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
@@ -44,9 +48,10 @@ class AskedDecoder(Stack):
         width = self.size.width
         table = jnp.asarray(posembed.fixed_positions(self.positions, width, self.grid), self.dtype)
         embed = Dense(
-            width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
+            width, use_bias=self.biased, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
-        filling = self.param("mask_token", small_normal, (1, 1, width)).astype(self.dtype)
+        filling = self.param("mask_token", small_normal, (self.fillings, 1, width))
+        filling = filling[encoded.given.get("view", 0)].astype(self.dtype)
         seen = constraints.embed_tokens(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
         queries = filling + table.at[mask.predict].get(mode="promise_in_bounds")

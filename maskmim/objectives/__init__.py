@@ -9,7 +9,7 @@ from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
-from maskmim.objectives.matching import match, match_with_class
+from maskmim.objectives.matching import match, match_class, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
@@ -32,6 +32,7 @@ __all__ = [
     "info_nce",
     "label",
     "match",
+    "match_class",
     "match_with_class",
     "mean_cosine",
     "regions",

@@ -1,6 +1,6 @@
 """The basic objective: a head compared with a target on each predicted token.
 
-`match_with_class` takes the class token as one more predicted token.
+`match_class` compares the class token alone, `match_with_class` as one more predicted token.
 """
 
 from __future__ import annotations
@@ -68,6 +68,29 @@ def match(
     )
 
 
+def match_class(
+    *,
+    head: str,
+    target: Callable[[View], Array],
+    loss: Callable[[Array, Array], Array],
+    scale: NonNegative = 1.0,
+) -> Objective:
+    """Compare a head's prediction of the class token with a target, with weight 1.
+
+    head, loss, scale: as of `match`; the head is f32[B, 1, V]. target: brick, view -> f32[B, 1, V].
+    Raises as `match` does. Nothing is drawn.
+    Source: data2vec 2.0 (arXiv 2212.07525), cls_loss of data2vec2.py, facebookresearch/fairseq.
+    """
+    of_class = match(head=head, target=target, loss=loss, scale=scale)
+
+    def find(view: View):
+        weight = jnp.ones((len(view.mask.weight), 1), jnp.float32)
+        return of_class.find(view._replace(mask=view.mask._replace(weight=weight)))
+
+    says = f"{of_class.says}, of the class token"
+    return Objective(needs=of_class.needs, scale=scale, find=find, says=says)
+
+
 def match_with_class(
     *,
     head: str,
@@ -87,12 +110,10 @@ def match_with_class(
     Source: dBOT (arXiv 2209.03917), forward_loss of models_mae.py, liuxingbin/dbot.
     """
     of_tokens = match(head=head, target=target, loss=loss)
-    of_class = match(head=class_head, target=class_target, loss=loss)
+    of_class = match_class(head=class_head, target=class_target, loss=loss)
 
     def find(view: View):
-        weight = jnp.ones((len(view.mask.weight), 1), jnp.float32)
-        alone = view._replace(mask=view.mask._replace(weight=weight))
-        found = of_class.find(alone), of_tokens.find(view)
+        found = of_class.find(view), of_tokens.find(view)
         per_token, weights = (jnp.concatenate([one[n] for one in found], axis=1) for n in (0, 1))
         return per_token, weights, {}, ()
 

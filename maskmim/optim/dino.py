@@ -33,6 +33,7 @@ def adamw_dino(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.04,
     weight_decay_end: NonNegative = 0.4,
+    stretch: Positive = 1.0,
     no_decay: tuple[Pattern, ...] = (r"(^|/)bias$", r"norm/scale$"),
     clip_norm: PositiveOrInf = 3.0,
     late: tuple[Pattern, ...] = (r"(^|/)last/",),
@@ -43,6 +44,7 @@ def adamw_dino(
     schedule, batch_size, lr, lr_per, no_decay: as in `optim.adamw`. Biases and norms are not
                  decayed, lengths of a weight-normalised layer are.
     weight_decay, weight_decay_end: at the first and after the last step.
+    stretch:     of the weight decay, as of `schedules.warmup_cosine`.
     clip_norm:   largest norm of the gradient of each array by itself, see `clip_array`.
     late, late_epochs: patterns of the paths of parameters that are frozen for the first
                  late_epochs. Their moments and their bias correction start after that.
@@ -50,6 +52,7 @@ def adamw_dino(
     cancel_gradients_last_layer, cosine_scheduler), the same in iBOT and AttMask; AdamW of torch.
     """
     span = schedule.span
+    length = span.steps * stretch
     peak = peak_learning_rate(lr, lr_per, batch_size)
     frozen_steps = round(late_epochs * span.per_epoch)
     decay_factors = tuple((pattern, 0.0) for pattern in no_decay)
@@ -63,7 +66,7 @@ def adamw_dino(
     ) -> tuple[Tree, optax.ScaleByAdamState]:
         step = state.count
         learning_rate = peak * schedule(step)
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step.astype(jnp.float32) / span.steps))
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step.astype(jnp.float32) / length))
         decay = weight_decay_end + (weight_decay - weight_decay_end) * cosine
 
         def updates_made(path: tuple) -> Array:

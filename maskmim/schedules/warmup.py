@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from maskmim.config.ranges import Fraction, NonNegative
+from maskmim.config.ranges import Fraction, NonNegative, Positive
 from maskmim.errors import UserError
 from maskmim.types import Array
 
@@ -41,17 +41,24 @@ class Timed(NamedTuple):
 
 
 def warmup_cosine(
-    span: Span, *, warmup_epochs: NonNegative, final: Fraction = 0.0, initial: Fraction = 0.0
+    span: Span,
+    *,
+    warmup_epochs: NonNegative,
+    final: Fraction = 0.0,
+    initial: Fraction = 0.0,
+    stretch: Positive = 1.0,
 ) -> Schedule:
     """Rise linearly to the peak, then fall along half a cosine to `final` of the peak.
 
     initial: the share of the peak at which the rise begins.
+    stretch: the schedule is made for a training so many times as long, whose end is not reached.
 
     Source: MAE's adjust_learning_rate (util/lr_sched.py), evaluated at fractional epochs.
     Raises ScheduleError if the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs)
-    return optax.warmup_cosine_decay_schedule(initial, 1.0, warmup, max(span.steps, 1), final)
+    steps = max(round(span.steps * stretch), 1)
+    return optax.warmup_cosine_decay_schedule(initial, 1.0, warmup, steps, final)
 
 
 def warmup_constant(span: Span, *, warmup_epochs: NonNegative) -> Schedule:

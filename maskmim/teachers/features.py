@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from maskmim.config import facts
-from maskmim.config.ranges import NonNegativeInt
+from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.mae_decoder import scatter_tokens
 from maskmim.types import Array, Context, Encoded, Mask, Net, Tree
@@ -49,6 +49,32 @@ def block_tokens_and_class(
     if not encoded.prefix.shape[1]:
         raise ModelError("the encoder has no class token to predict: set model.class_token=True")
     return {"features": encoded.tokens, "class_feature": encoded.prefix[:, 0]}
+
+
+@facts.finder(gives=("features",))
+def averaged_mlps(
+    net: Net,
+    params: Tree,
+    context: Context,
+    *,
+    layers: PositiveInt,
+    epsilon: Positive = 1e-5,
+) -> dict[str, Array]:
+    """Return the mean over the last blocks of what their MLPs make of the whole example.
+
+    layers: how many blocks are averaged. Each is standardised before: every channel has mean 0 and
+    variance 1 over the tokens of an example, (x - mean) / sqrt(variance + epsilon), biased.
+    Gives 'features' f32[B, N, D]. Raises ModelError for more layers than the encoder has.
+    Source: data2vec 2.0 (arXiv 2212.07525), make_targets of data2vec2.py with
+    instance_norm_target_layer and without end_of_block_targets, facebookresearch/fairseq.
+    """
+    encoded = net.encode(params, net.inputs(context.batch), None, capture=("mlps",))
+    if layers > len(encoded.mlps):
+        raise ModelError(f"{layers} layers to average: the encoder has {len(encoded.mlps)} blocks")
+    values = encoded.mlps[-layers:, :, encoded.prefix.shape[1] :].astype(jnp.float32)
+    mean = jnp.mean(values, axis=2, keepdims=True)
+    variance = jnp.var(values, axis=2, keepdims=True)
+    return {"features": jnp.mean((values - mean) / jnp.sqrt(variance + epsilon), axis=0)}
 
 
 @facts.finder(gives=("features",))

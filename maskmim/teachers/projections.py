@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from maskmim.config import facts
 from maskmim.models.calls import call_of
 from maskmim.teachers.average import AverageError
-from maskmim.types import Array, Context, Mask, Net, Tree
+from maskmim.types import Array, Context, Encoded, Mask, Net, Tree
 
 
 @facts.finder(gives=("attention", "class_logits", "token_logits"))
@@ -19,18 +19,38 @@ def projected(net: Net, params: Tree, context: Context) -> dict[str, Array]:
     Source: AttMask (arXiv 2203.12719), main_attmask.py of gkakogeorgiou/attmask: one pass of the
     teacher over the whole crops gives both the targets and the masks.
     """
-    inputs = net.inputs(context.batch)
-    encoded = net.encode(params, inputs, None, capture=("attention",))
+    encoded = net.encode(params, net.inputs(context.batch), None, capture=("attention",))
     tokens = jnp.arange(context.length, dtype=jnp.int32)
-    tokens = jnp.broadcast_to(tokens, (inputs.shape[0], context.length))
-    mask = Mask(tokens, tokens, jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape, jnp.float32))
-    outputs = net.predict(params, encoded, mask)
-    attention = encoded.attention[-1, :, :, encoded.prefix.shape[1] :].mean(axis=1)
+    tokens = jnp.broadcast_to(tokens, (len(encoded.tokens), context.length))
+    outputs = _predict_at(tokens, net, params, encoded)
     return {
-        "attention": attention,
+        "attention": _last_attention(encoded),
         "class_logits": outputs["class"][:, 0],
         "token_logits": outputs["tokens"],
     }
+
+
+@facts.finder(gives=("attention", "class_logits"))
+def class_logits(net: Net, params: Tree, context: Context) -> dict[str, Array]:
+    """Return what `projected` does, without the logits of tokens, which are not computed.
+
+    Source: DINO (arXiv 2104.14294), main_dino.py of facebookresearch/dino.
+    """
+    encoded = net.encode(params, net.inputs(context.batch), None, capture=("attention",))
+    none = jnp.zeros((len(encoded.tokens), 0), jnp.int32)
+    outputs = _predict_at(none, net, params, encoded)
+    return {"attention": _last_attention(encoded), "class_logits": outputs["class"][:, 0]}
+
+
+def _predict_at(tokens: Array, net: Net, params: Tree, encoded: Encoded) -> dict[str, Array]:
+    """Return the heads' outputs for the class token and tokens i32[B, P] of whole examples."""
+    hidden, weight = jnp.zeros(tokens.shape, bool), jnp.ones(tokens.shape, jnp.float32)
+    return net.predict(params, encoded, Mask(tokens, tokens, hidden, weight))
+
+
+def _last_attention(encoded: Encoded) -> Array:
+    """Return the class token's attention to tokens in the last block, f32[B, N], over heads."""
+    return encoded.attention[-1, :, :, encoded.prefix.shape[1] :].mean(axis=1)
 
 
 @facts.finder(gives=("projection",))

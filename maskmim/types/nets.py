@@ -22,6 +22,8 @@ class Encoded(NamedTuple):
     stages:    f32[B, rows, columns, D] the output of every stage of an encoder whose stages differ
                in their grids, the finest first, before the next stage merges its tokens and before
                the last norm; None unless captured. Cells that did not enter hold no meaning.
+    mlps:      f32[depth, B, R + K, D] the output of every block's MLP, before it is added to what
+               entered; None unless captured.
     given:     what else the predictor may know of the example, by name: places of tokens in space,
                the tokens of another view, padding.
     sums:      of batch norms, in training, see `RunningNorms`; {} where there are none.
@@ -33,6 +35,7 @@ class Encoded(NamedTuple):
     attention: Array | None = None
     embedded: Array | None = None
     stages: tuple[Array, ...] | None = None
+    mlps: Array | None = None
     given: Mapping[str, Array] = {}
     sums: Mapping[str, Tree] = {}
 
@@ -62,7 +65,8 @@ class Net(NamedTuple):
     encode:    (params, inputs, mask or None, *, capture=(), randomness=None) -> Encoded. Hidden
                tokens that are visible are filled with the mask embedding, then visible ones are
                gathered; with mask None every token enters. capture: any of 'layers', 'attention',
-               'embedded', 'stages'. randomness: of dropped paths; without it nothing is dropped.
+               'embedded', 'stages', 'mlps'. randomness: of dropped paths; without it nothing is
+               dropped.
     predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
                randomness as for encode, where the predictor drops paths.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order. Of several

@@ -25,6 +25,13 @@ def test_the_schedule_is_maes():
         cosine = 0.5 * (1 + np.cos(np.pi * (epoch - 40) / (100 - 40)))
         expected = epoch / 40 if epoch < 40 else cosine
         assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
+    from_a_fifth = warmup_cosine(Span(1000, 10.0), warmup_epochs=40, initial=0.2, final=0.1)
+    for step, expected in ((0, 0.2), (100, 0.4), (400, 1.0), (700, 0.55), (1000, 0.1)):
+        assert float(from_a_fifth(step)) == pytest.approx(expected, abs=1e-6)
+    longer = warmup_cosine(Span(1000, 10.0), warmup_epochs=40, stretch=1.25)
+    end = 0.5 * (1 + np.cos(np.pi * 600 / 850))
+    assert float(longer(1000)) == pytest.approx(end, abs=1e-6)
+    assert float(longer(400)) == 1.0
     assert float(warmup_constant(Span(100, 10.0), warmup_epochs=2)(50)) == 1.0
 
 

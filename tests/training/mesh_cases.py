@@ -62,6 +62,11 @@ SLOW = {
 SLOW["cropmae"] = case("cropmae.py:tiny", ["optim.lr=0.02"], FEW)
 for name in ("capi", "crossmae", "cae", "simmim", "maskgit"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
+SLOW["ijepa"] = case("ijepa.py:tiny", ["model.variant=2x32x4", "model.predictor=1x16x4"], FEW)
+SLOW["vjepa"] = case("vjepa.py:tiny", ["model.variant=2x32x4", "model.predictor=1x16x4"], FEW)
+SLOW["data2vec2"] = case("data2vec2.py:tiny", ["model.variant=2x32x4"], FEW)
+for name in ("dino", "ibot"):
+    SLOW[name] = case(f"{name}.py:tiny", ["model.variant=2x32x4"], FEW)
 SLOW["dbot"] = case("dbot.py:tiny", MAE, FEW)
 SLOW["latent_mim"] = case(
     "latent_mim.py:tiny", ["model.variant=2x32x4", "model.decoder_heads=4"], FEW

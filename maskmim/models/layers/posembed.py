@@ -88,15 +88,33 @@ def sincos_rows_first(width: int, grid: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(parts[::-1], axis=1)
 
 
+def sincos_cut(width: int, grid: tuple[int, ...], *, temperature: float = 10_000.0) -> np.ndarray:
+    """Return sines and cosines of any even width: f32[prod(grid), width], row-major.
+
+    The first axis of the grid takes the first part of the width, the next the next; all parts are
+    equal, rounded up to pairs, and what is beyond the width is cut off. Computed in float64.
+    Source: get_3d_sincos_pos_embed with uniform_power, src/models/utils/pos_embs.py of
+    facebookresearch/jepa.
+    """
+    count = math.ceil(width / (2 * len(grid)))
+    frequencies = temperature ** -(np.arange(count, dtype=np.float64) / count)
+    parts = []
+    for along_axis in np.indices(grid).reshape(len(grid), -1):
+        angles = along_axis[:, None] * frequencies
+        parts += [np.sin(angles), np.cos(angles)]
+    return np.concatenate(parts, axis=1)[:, :width].astype(np.float32)
+
+
 # Tables that are computed, not learnt, by name.
 # Names of position tables, and of these with the learned one.
-FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged", "sincos_stretched"]
+FixedPositions = Literal["sincos", "sinusoid", "sincos_exchanged", "sincos_stretched", "sincos_cut"]
 Positions = Literal[FixedPositions, "learned"]
 FIXED = {
     "sincos": sincos,
     "sinusoid": sinusoid,
     "sincos_exchanged": sincos_exchanged,
     "sincos_stretched": sincos_stretched,
+    "sincos_cut": sincos_cut,
 }
 
 
