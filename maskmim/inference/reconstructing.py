@@ -157,9 +157,8 @@ def check_groups(loaded: Loaded, count: int, batch_size: int) -> None:
 
 def _group(loaded: Loaded) -> int:
     """Return the number of consecutive images whose masks are drawn together."""
-    if "mask" not in loaded.config or loaded.config.mask.brick != public_path(partition):
-        return 1
-    return loaded.config.mask.sources
+    mask = loaded.config.mask if "mask" in loaded.config else None
+    return mask.sources if mask and mask.brick == public_path(partition) else 1
 
 
 def check_takes_masks(loaded: Loaded) -> None:
