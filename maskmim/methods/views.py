@@ -17,6 +17,7 @@ from maskmim.methods.masked import (
     MethodError,
     add_hints,
     built,
+    captures_of,
     encode_whole,
     for_objective,
     merge_pixels,
@@ -213,10 +214,11 @@ def _forward(
     masks = _draw_masks(parts, randomness, contexts[0], len(contexts))
     if len(contexts) == 1:
         contexts *= len(masks)
-    views = []
+    views, read = [], captures_of(parts.objectives)
     for number, (context, mask) in enumerate(zip(contexts, masks, strict=True)):
         inputs, own = net.inputs(context.batch), randomness.inside(f"view {number}")
-        encoded = net.encode(params, inputs, mask, randomness=own if drops else None)
+        dropped, capture = own if drops else None, read if number in parts.predicts else ()
+        encoded = net.encode(params, inputs, mask, capture=capture, randomness=dropped)
         context = add_hints(late, net, variables, context, mask)
         view = View(net, context, inputs, mask, encoded, {}, variables.extra, params, own)
         views.append(view)

@@ -16,6 +16,7 @@ from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
+from maskmim.objectives.visible import match_visible
 
 __all__ = [
     "absolute",
@@ -32,6 +33,7 @@ __all__ = [
     "info_nce",
     "label",
     "match",
+    "match_visible",
     "match_with_class",
     "mean_cosine",
     "regions",
