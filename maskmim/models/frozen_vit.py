@@ -53,18 +53,21 @@ def random_vit(
     mean: Means = IMAGENET_MEAN,
     std: Deviations = IMAGENET_STD,
     dtype: DtypeName = "float32",
+    unroll: bool = False,
 ) -> Frozen:
     """Build a ViT with random weights, a class token and sin-cos positions.
 
     seed:  of its weights alone, so that runs with other seeds share it as they would share a file.
     layer: block whose output it returns, counted from 1, without the last norm; None for the output
            of all blocks and the last norm.
+    unroll: as of `compute.compute`.
     Raises ModelError for a variant or a layer that does not exist.
     Source: the first teacher of dBOT (arXiv 2209.03917), whose networks are initialised as MAE's.
     """
     size = vit.variant(variant)
     shorter = truncate_size(size, layer)
-    encoder = partial(build_frozen_encoder, positions="sincos", epsilon=1e-6, dtype=dtype)
+    options = {"positions": "sincos", "epsilon": 1e-6, "dtype": dtype, "unroll": unroll}
+    encoder = partial(build_frozen_encoder, **options)
 
     def load() -> Tree:
         blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
@@ -120,6 +123,7 @@ def build_frozen_encoder(
     epsilon: float,
     dtype: str,
     registers: int = 0,
+    unroll: bool = False,
 ) -> vit.Encoder:
     """Build an encoder that sees every token and is not trained."""
     return vit.Encoder(
@@ -128,7 +132,7 @@ def build_frozen_encoder(
         registers=registers,
         positions=positions,
         mask_token=False,
-        **vit.stack_fields(grid, epsilon, compute(dtype=dtype)),
+        **vit.stack_fields(grid, epsilon, compute(dtype=dtype, unroll=unroll)),
     )
 
 
