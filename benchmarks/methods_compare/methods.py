@@ -51,6 +51,7 @@ METHODS: Mapping[str, Method] = {
     "self_guided": Method("self_guided:small"),
     "dbot": Method("dbot:small"),
     "dmae": Method("dmae:small"),
+    "maskalign": Method("maskalign:small"),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),

@@ -39,6 +39,11 @@ def captured_layers(encoded: Encoded) -> Array:
 
 def class_token(prefix: Array) -> Array:
     """Return the class token [B, 1, D] of prefix tokens [B, R, D]; raise ModelError without one."""
+    check_class_token(prefix)
+    return prefix[:, :1]
+
+
+def check_class_token(prefix: Array) -> None:
+    """Raise ModelError where an encoder has no prefix tokens [B, R, D]."""
     if not prefix.shape[1]:
         raise ModelError("the encoder has no class token: set model.class_token=True")
-    return prefix[:, :1]

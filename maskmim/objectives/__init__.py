@@ -1,5 +1,6 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
+from maskmim.objectives.aligned_layers import align_layers
 from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
@@ -22,6 +23,7 @@ __all__ = [
     "absolute",
     "accuracy",
     "agree_hidden",
+    "align_layers",
     "batch_frequency",
     "binary_labels",
     "classify",
