@@ -50,6 +50,8 @@ METHODS: Mapping[str, Method] = {
     "colormae": Method("colormae:small"),
     "self_guided": Method("self_guided:small"),
     "dbot": Method("dbot:small"),
+    "dmae": Method("dmae:small"),
+    "maskalign": Method("maskalign:small"),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),

@@ -7,7 +7,7 @@ from maskmim.losses.classification import (
     soft_cross_entropy,
 )
 from maskmim.losses.entropy import code_entropy
-from maskmim.losses.feature import cosine, patch_discrimination
+from maskmim.losses.feature import cosine, patch_discrimination, unit_absolute_error
 from maskmim.losses.regression import absolute_error, focal_absolute_error, smooth_l1, squared_error
 from maskmim.losses.self_distillation import distillation
 from maskmim.losses.sinkhorn_knopp import sinkhorn
@@ -28,4 +28,5 @@ __all__ = [
     "smoothed_cross_entropy",
     "soft_cross_entropy",
     "squared_error",
+    "unit_absolute_error",
 ]

@@ -1,5 +1,6 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
+from maskmim.objectives.aligned_layers import align_layers
 from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
@@ -16,11 +17,13 @@ from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
+from maskmim.objectives.visible import match_visible
 
 __all__ = [
     "absolute",
     "accuracy",
     "agree_hidden",
+    "align_layers",
     "batch_frequency",
     "binary_labels",
     "classify",
@@ -33,6 +36,7 @@ __all__ = [
     "label",
     "match",
     "match_class",
+    "match_visible",
     "match_with_class",
     "mean_cosine",
     "regions",

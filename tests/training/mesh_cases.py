@@ -71,6 +71,7 @@ SLOW["dbot"] = case("dbot.py:tiny", MAE, FEW)
 SLOW["latent_mim"] = case(
     "latent_mim.py:tiny", ["model.variant=2x32x4", "model.decoder_heads=4"], FEW
 )
+SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
 for name in OTHERS:
@@ -83,6 +84,7 @@ CONTRAST = ["pairs.context.brick=maskmim.objectives.info_nce", "pairs.context.qu
 SLOW["lut info_nce"] = case("lut.py:tiny", [*LUT, *CONTRAST], FEW)
 # Keys have biases without gradients, which Adam moves by rounding: a smaller rate.
 STREAMS = ["model.variant=2x32x4", "model.decoder_heads=4", "optim.lr=0.005"]
+SLOW["maskalign"] = case("maskalign.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FEW)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
