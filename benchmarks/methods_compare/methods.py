@@ -57,6 +57,9 @@ METHODS: Mapping[str, Method] = {
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),
         about="one convolution block of width 24 and of 48 before 6 of width 128",
     ),
+    "dmjd": Method(
+        "dmjd:small", about="one convolution block of width 24 and of 48 before 6 of width 128"
+    ),
     "mixed_ae": Method("mixed_ae:small"),
     "bamboo": Method("bamboo:small", about="24 blocks of width 64"),
     "crate_mae": Method("crate_mae:small", ("model.variant=6x128x4", *PIXELS)),

@@ -93,3 +93,5 @@ SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)
 # The regions of an example lie with it; a group of four examples lies on one device.
 for name in ("r_mae", "mixed_ae"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
+DMJD = ["model.variant=8-8-32x1-1-2x4", "model.decoder_width=32", "model.decoder_heads=4"]
+SLOW["dmjd"] = case("dmjd.py:tiny", [*DMJD, "optim.lr=0.005"], FEW)
