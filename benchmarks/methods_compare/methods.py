@@ -69,6 +69,7 @@ METHODS: Mapping[str, Method] = {
     "fg_mae": Method("fg_mae:small", about="36 tokens of 16 pixels"),
     "cropmae": Method("cropmae:small"),
     "lut": Method("lut:small"),
+    "msn": Method("msn:small"),
     "crossmae": Method("crossmae:tiny", (*ENCODER, *DECODER), trained_as_small),
     "hpm": Method("hpm:tiny", (*ENCODER, *DECODER), trained_as_small),
     "pixio": Method("pixio:tiny", (*ENCODER, *DECODER), trained_as_small),

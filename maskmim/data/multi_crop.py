@@ -24,9 +24,6 @@ class Finish(NamedTuple):
     solarise: float
 
 
-FIRST, SECOND, LOCAL = Finish(1.0, 0.0), Finish(0.1, 0.2), Finish(0.5, 0.0)
-
-
 class Jitter(NamedTuple):
     """Limits x of colour changes: factors from 1 - x to 1 + x, a hue shift from -x to x turns."""
 
@@ -62,6 +59,8 @@ def multi_crop(
     jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
     jitter_chance: Fraction = 0.8,
     grey_chance: Fraction = 0.2,
+    blur_chances: tuple[Fraction, Fraction, Fraction] = (1.0, 0.1, 0.5),
+    solarise_chance: Fraction = 0.2,
 ) -> dict[str, np.ndarray]:
     """Return two large crops and several small ones, each with its own flip and colour jitter.
 
@@ -69,10 +68,11 @@ def multi_crop(
     global_scale, local_scale: limits of the crops' shares of the picture's area.
     jitter:       limits of the changes of brightness, contrast, saturation and hue, see `Jitter`.
     jitter_chance, grey_chance: probabilities of colour jitter, and of conversion to grey.
+    blur_chances: probabilities that the first large crop, the second, and a small one are blurred.
+    solarise_chance: probability that the second large crop is solarised.
 
     Returns {'global': u8[2, h, w, 3], 'local': u8[local_count, *local_size, 3]}, without 'local'
-    where local_count is 0. The first large crop is always blurred; the second rarely, but it may be
-    solarised; small ones are blurred half of the time.
+    where local_count is 0.
     Raises DataError unless the picture has three channels of 8 bits.
     Source: DINO (arXiv 2104.14294), DataAugmentationDINO of main_dino.py, and the same of iBOT and
     AttMask; colours change as in torchvision's ColorJitter on Pillow images.
@@ -80,14 +80,16 @@ def multi_crop(
     """
     check_colours(image, "multi_crop")
     colours = Jitter(*jitter), jitter_chance, grey_chance
+    first, second, small = blur_chances
+    finishes = Finish(first, 0.0), Finish(second, solarise_chance)
 
     def views(finishes: tuple[Finish, ...], shape: tuple, scale: tuple) -> np.ndarray:
         crops = ((finish, _crop(rng, image, tuple(shape), scale)) for finish in finishes)
         return np.stack([np.asarray(_augment(rng, crop, f, *colours)) for f, crop in crops])
 
-    arrays = {"global": views((FIRST, SECOND), size, global_scale)}
+    arrays = {"global": views(finishes, size, global_scale)}
     if local_count:
-        arrays["local"] = views((LOCAL,) * local_count, local_size, local_scale)
+        arrays["local"] = views((Finish(small, 0.0),) * local_count, local_size, local_scale)
     return arrays
 
 

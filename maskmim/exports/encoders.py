@@ -29,6 +29,7 @@ VITS = (
     "maskmim.models.hpm.vit_hpm",
     "maskmim.models.in_place.vit_in_place",
     "maskmim.models.masked_vit.vit_mae",
+    "maskmim.models.msn.vit_msn",
     "maskmim.models.pixio.vit_pixio",
     "maskmim.models.projection.vit_projected",
     "maskmim.models.siamese.vit_siamese",

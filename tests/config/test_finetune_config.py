@@ -23,7 +23,18 @@ OFFICIAL = {
     "H/14": (1e-3, 0.75, 0.3, 50),
 }
 # Configs whose encoder is a plain ViT.
-PLAIN = ["mae", "crossmae", "dbot", "hpm", "pixio", "cropmae", "maskfeat", "audio_mae", "videomae"]
+PLAIN = [
+    "mae",
+    "crossmae",
+    "dbot",
+    "hpm",
+    "pixio",
+    "cropmae",
+    "maskfeat",
+    "audio_mae",
+    "videomae",
+    "msn",
+]
 
 
 @pytest.mark.parametrize("variant", OFFICIAL)

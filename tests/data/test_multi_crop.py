@@ -76,6 +76,26 @@ def test_which_crops_are_blurred_and_solarised():
     assert shares[0] > 0.75 and shares[1] < 0.4 and 0.35 < shares[2] < 0.65, shares
 
 
+def test_the_chances_of_blur_and_solarisation_may_be_given():
+    """As MSN has them: crops alike, half of them blurred, none solarised."""
+    alike = partial(PLAIN, blur_chances=(0.5, 0.5, 0.5), solarise_chance=0.0, local_count=1)
+    flat, rng, draws = np.full((48, 48, 3), 200, np.uint8), np.random.default_rng(0), 200
+    assert all(alike(rng, flat, (16, 16))["global"].min() > 128 for _ in range(20))
+    still = partial(alike, global_scale=(0.25, 0.25), local_scale=(0.14, 0.14))
+    rough = np.array(
+        [
+            [
+                np.abs(np.diff(crop.astype(int), axis=1)).mean()
+                for crop in still(rng, noise(), (32, 32))["global"]
+            ]
+            for _ in range(draws)
+        ]
+    )
+    sharp = np.quantile(rough, 0.9)
+    shares = (rough < 0.9 * sharp).mean(axis=0)
+    assert (shares > 0.3).all() and (shares < 0.6).all(), shares
+
+
 def test_small_crops_show_less_of_the_picture():
     """The picture is a ramp from left to right: a crop's range is the part that it shows."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))
