@@ -42,9 +42,8 @@ from maskmim.losses import assignments
 from maskmim.masks import uniform
 from maskmim.methods import masked_siamese
 from maskmim.models.layers.compute import compute
-from maskmim.models.msn import vit_msn
+from maskmim.models.msn import cosine_prototypes, vit_msn
 from maskmim.models.projectors import mlp
-from maskmim.models.prototypes import cosine_prototypes
 from maskmim.optim import adamw_rising_decay
 from maskmim.schedules import truncated_cosine
 from maskmim.teachers import average, momentum, projections

@@ -1,4 +1,4 @@
-"""MSN's network: a ViT with learned positions, without a decoder."""
+"""MSN's network, a ViT with learned positions and no decoder, and its prototypes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from maskmim.config.ranges import FractionBelowOne, Positive, Size2D
+from maskmim.config.ranges import FractionBelowOne, Positive, PositiveInt, Size2D
 from maskmim.models.encoder_only import vit_encoder
 from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.init import draw_normal, with_init
-from maskmim.types import Array, Net, Spec
+from maskmim.quantize.vector_quantize import l2_normalise
+from maskmim.types import Array, LearnedFunction, Net, Spec, Tree
 
 
 def draw_for_relu(key: Array, old: Array) -> Array:
@@ -48,3 +51,32 @@ def vit_msn(
         compute=compute,
     )
     return with_init(net, INIT_RULES)
+
+
+def cosine_prototypes(
+    width: int, *, clusters: PositiveInt = 1024, inputs: PositiveInt | None = None
+) -> LearnedFunction:
+    """Return the cosines of features with prototypes: f32[..., D] -> f32[..., clusters].
+
+    clusters: K prototypes, each value from -1 / sqrt(D) to 1 / sqrt(D) at first.
+    inputs:   D, values of a feature; None for the width of the encoder.
+    params: {'kernel': f32[D, K]}. Raises ModelError, when called, for other than D values.
+    Source: make prototypes of src/msn_train.py and snn of src/losses.py, facebookresearch/msn.
+    """
+    entering = inputs or width
+
+    def init(key: Array) -> Tree:
+        bound = entering**-0.5
+        shape = entering, clusters
+        return {"kernel": jax.random.uniform(key, shape, jnp.float32, -bound, bound)}
+
+    def call(params: Tree, x: Array) -> Array:
+        if x.shape[-1] != entering:
+            raise ModelError(
+                f"prototypes of {entering} values get features of {x.shape[-1]}: set their "
+                "`inputs` under config.calls to what the objective or method hands to them"
+            )
+        units, axes = l2_normalise(x.astype(jnp.float32)), l2_normalise(params["kernel"].T)
+        return jnp.matmul(units, axes.T, precision=jax.lax.Precision.HIGHEST)
+
+    return LearnedFunction(init, call, f"cosines with {clusters:,} prototypes of {entering} values")

@@ -20,10 +20,9 @@ from maskmim.methods.masked import MethodError
 from maskmim.methods.masked_siamese import masked_siamese
 from maskmim.models.encoder_only import vit_encoder
 from maskmim.models.layers.posembed import resize_positions
-from maskmim.models.msn import vit_msn
+from maskmim.models.msn import cosine_prototypes, vit_msn
 from maskmim.models.other_size import resize_net
 from maskmim.models.projectors import mlp
-from maskmim.models.prototypes import cosine_prototypes
 from maskmim.teachers import pretrained
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import linear

@@ -12,7 +12,8 @@ import pytest
 from maskmim.config.bricks import BrickError
 from maskmim.models.calls import call_of, refuse_unused, watched, with_calls
 from maskmim.models.layers.errors import ModelError
-from maskmim.models.prototypes import cosine_prototypes, prototypes
+from maskmim.models.msn import cosine_prototypes
+from maskmim.models.prototypes import prototypes
 from maskmim.types import LearnedFunction, Net
 
 WIDTH = 4
