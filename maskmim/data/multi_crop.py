@@ -1,4 +1,4 @@
-"""Several crops of one picture with colour jitter, for self-distillation."""
+"""Several crops of one picture with colour jitter: for self-distillation, and pairs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from maskmim.config import facts
 from maskmim.config.ranges import Fraction, FractionRange, HueShift, NonNegativeInt, Size2D
 from maskmim.data.jittered_crop import ENHANCE, check_colours
 from maskmim.data.matrix_resize import resize_by_matrices
+from maskmim.data.records import DataError
 from maskmim.data.transforms import random_crop_box
 
 RATIO = (3 / 4, 4 / 3)  # Limits of a crop's width / height before it is resized.
@@ -91,6 +92,52 @@ def multi_crop(
     if local_count:
         arrays["local"] = views((Finish(small, 0.0),) * local_count, local_size, local_scale)
     return arrays
+
+
+def crop_pair_shapes(
+    size: tuple[int, int], channels: int, **rest: object
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays that `crop_pair` makes, by name."""
+    return {"views": (2, *size, channels)}
+
+
+@facts.augmentation(makes=crop_pair_shapes)
+def crop_pair(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    size: tuple[int, int],
+    *,
+    scale: FractionRange = (0.08, 1.0),
+    jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
+    jitter_chance: Fraction = 0.8,
+    grey_chance: Fraction = 0.2,
+    blur_chances: tuple[Fraction, Fraction] = (1.0, 0.0),
+    solarise_chances: tuple[Fraction, Fraction] = (0.0, 0.2),
+) -> dict[str, np.ndarray]:
+    """Return two crops of a picture, or one of each of two frames, with flips and colour jitter.
+
+    image:  u8[H, W, 3], or frames u8[2, H, W, 3] as `clips.spread_frames` takes them.
+    scale, jitter, jitter_chance, grey_chance: as in `multi_crop`, of both crops.
+    blur_chances, solarise_chances: probabilities, of the first and of the second crop.
+    Returns {'views': u8[2, h, w, 3]}. Raises DataError unless there are three channels of 8 bits,
+    and for another number of frames.
+    Source: image_pipeline_1 and _2 of pretrain.py, jeffhernandez1995/ViC-MAE, with FFCV's
+    transforms, here torchvision's on Pillow images. Differences: the blur is drawn for each crop,
+    there for a batch, after normalisation; jitter changes in a random order.
+    """
+    check_colours(image, "crop_pair")
+    frames = image if image.ndim == 4 else np.stack([image, image])
+    if len(frames) != 2:
+        raise DataError(
+            f"crop_pair takes a picture or two frames, not {len(frames)}: set data.decode to "
+            "maskmim.data.clips.spread_frames with frames=2"
+        )
+    views = []
+    for frame, blur, solarise in zip(frames, blur_chances, solarise_chances, strict=True):
+        crop = _crop(rng, frame, tuple(size), scale)
+        finish, colours = Finish(blur, solarise), Jitter(*jitter)
+        views.append(np.asarray(_augment(rng, crop, finish, colours, jitter_chance, grey_chance)))
+    return {"views": np.stack(views)}
 
 
 def _crop(

@@ -11,6 +11,7 @@ from PIL import Image
 from maskmim.data.grocery import grocery
 from maskmim.data.multi_crop import (
     Jitter,
+    crop_pair,
     jitter_colours,
     multi_crop,
     multi_crop_shapes,
@@ -126,3 +127,22 @@ def test_grey_pictures_are_refused():
         multi_crop(np.random.default_rng(0), noise()[..., :1], (32, 32))
     with pytest.raises(DataError, match="3 channels of float32"):
         multi_crop(np.random.default_rng(0), noise().astype(np.float32), (32, 32))
+
+
+def test_a_pair_has_a_crop_of_each_frame():
+    """The first is blurred, the second may be solarised; two frames give a view each."""
+    plain = partial(crop_pair, jitter_chance=0.0, grey_chance=0.0)
+    frames = np.stack([np.full((40, 40, 3), level, np.uint8) for level in (200, 90)])
+    rng, dark = np.random.default_rng(0), 0
+    for _ in range(200):
+        views = plain(rng, frames, (16, 16))["views"]
+        assert views.shape == (2, 16, 16, 3) and (views[0] == 200).all()
+        assert (views[1] == 90).all()
+        dark += plain(rng, frames[0], (16, 16))["views"][1].mean() < 128
+    assert abs(dark / 200 - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 200)
+    first, second = plain(rng, noise(), (32, 32), scale=(0.25, 0.25), solarise_chances=(0.0, 0.0))[
+        "views"
+    ].astype(int)
+    assert np.abs(np.diff(first, axis=1)).mean() < 0.9 * np.abs(np.diff(second, axis=1)).mean()
+    with pytest.raises(DataError, match="two frames, not 3"):
+        plain(rng, np.zeros((3, 8, 8, 3), np.uint8), (4, 4))

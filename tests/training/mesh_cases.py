@@ -85,4 +85,6 @@ for name in ("r_mae", "mixed_ae"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
 # Targets, me-max and batch norms of the whole batch. Biases before a batch norm have gradients of
 # rounding alone, which this epsilon keeps Adam from following.
-SLOW["msn"] = case("msn.py:tiny", ["optim.eps=1e-3", "model.variant=2x32x4"], FEW)
+DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
+SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
+SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
