@@ -71,6 +71,7 @@ METHODS: Mapping[str, Method] = {
     "lut": Method("lut:small"),
     "msn": Method("msn:small"),
     "vic_mae": Method("vic_mae:small"),
+    "macrl": Method("macrl:small"),
     "crossmae": Method("crossmae:tiny", (*ENCODER, *DECODER), trained_as_small),
     "hpm": Method("hpm:tiny", (*ENCODER, *DECODER), trained_as_small),
     "pixio": Method("pixio:tiny", (*ENCODER, *DECODER), trained_as_small),

@@ -109,16 +109,17 @@ def crop_pair(
     *,
     scale: FractionRange = (0.08, 1.0),
     jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
-    jitter_chance: Fraction = 0.8,
-    grey_chance: Fraction = 0.2,
+    jitter_chances: tuple[Fraction, Fraction] = (0.8, 0.8),
+    grey_chances: tuple[Fraction, Fraction] = (0.2, 0.2),
     blur_chances: tuple[Fraction, Fraction] = (1.0, 0.0),
     solarise_chances: tuple[Fraction, Fraction] = (0.0, 0.2),
 ) -> dict[str, np.ndarray]:
     """Return two crops of a picture, or one of each of two frames, with flips and colour jitter.
 
     image:  u8[H, W, 3], or frames u8[2, H, W, 3] as `clips.spread_frames` takes them.
-    scale, jitter, jitter_chance, grey_chance: as in `multi_crop`, of both crops.
-    blur_chances, solarise_chances: probabilities, of the first and of the second crop.
+    scale:  limits of both crops' shares of the picture's area. jitter: as in `multi_crop`.
+    jitter_chances, grey_chances, blur_chances, solarise_chances: probabilities, of the first and of
+            the second crop.
     Returns {'views': u8[2, h, w, 3]}. Raises DataError unless there are three channels of 8 bits,
     and for another number of frames.
     Source: image_pipeline_1 and _2 of pretrain.py, jeffhernandez1995/ViC-MAE, with FFCV's
@@ -132,11 +133,11 @@ def crop_pair(
             f"crop_pair takes a picture or two frames, not {len(frames)}: set data.decode to "
             "maskmim.data.clips.spread_frames with frames=2"
         )
+    chances = zip(jitter_chances, grey_chances, blur_chances, solarise_chances, strict=True)
     views = []
-    for frame, blur, solarise in zip(frames, blur_chances, solarise_chances, strict=True):
-        crop = _crop(rng, frame, tuple(size), scale)
-        finish, colours = Finish(blur, solarise), Jitter(*jitter)
-        views.append(np.asarray(_augment(rng, crop, finish, colours, jitter_chance, grey_chance)))
+    for frame, (jittered, grey, blur, solarise) in zip(frames, chances, strict=True):
+        crop, finish = _crop(rng, frame, tuple(size), scale), Finish(blur, solarise)
+        views.append(np.asarray(_augment(rng, crop, finish, Jitter(*jitter), jittered, grey)))
     return {"views": np.stack(views)}
 
 

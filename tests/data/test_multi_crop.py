@@ -131,7 +131,7 @@ def test_grey_pictures_are_refused():
 
 def test_a_pair_has_a_crop_of_each_frame():
     """The first is blurred, the second may be solarised; two frames give a view each."""
-    plain = partial(crop_pair, jitter_chance=0.0, grey_chance=0.0)
+    plain = partial(crop_pair, jitter_chances=(0.0, 0.0), grey_chances=(0.0, 0.0))
     frames = np.stack([np.full((40, 40, 3), level, np.uint8) for level in (200, 90)])
     rng, dark = np.random.default_rng(0), 0
     for _ in range(200):
@@ -144,5 +144,8 @@ def test_a_pair_has_a_crop_of_each_frame():
         "views"
     ].astype(int)
     assert np.abs(np.diff(first, axis=1)).mean() < 0.9 * np.abs(np.diff(second, axis=1)).mean()
+    red = np.tile(np.array([200, 20, 20], np.uint8), (24, 24, 1))
+    grey = plain(rng, red, (8, 8), grey_chances=(0.0, 1.0), solarise_chances=(0.0, 0.0))["views"]
+    assert np.ptp(grey[0, 0, 0]) == 180 and np.ptp(grey[1, 0, 0]) == 0
     with pytest.raises(DataError, match="two frames, not 3"):
         plain(rng, np.zeros((3, 8, 8, 3), np.uint8), (4, 4))

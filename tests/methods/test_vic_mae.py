@@ -164,7 +164,7 @@ def test_the_published_recipe():
     assert (projector.norm, projector.activation, projector.biases) == ("batch", "relu", True)
     crops = config.data.augment
     assert (crops.scale, crops.jitter) == ((0.08, 1.0), (0.4, 0.4, 0.2, 0.1))
-    assert (crops.jitter_chance, crops.grey_chance) == (0.8, 0.2)
+    assert (crops.jitter_chances, crops.grey_chances) == ((0.8, 0.8), (0.2, 0.2))
     assert (crops.blur_chances, crops.solarise_chances) == ((1.0, 0.0), (0.0, 0.2))
     assert assemble(config, 1_281_167).peak == pytest.approx(2.4e-3)
 

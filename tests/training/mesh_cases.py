@@ -88,3 +88,4 @@ for name in ("r_mae", "mixed_ae"):
 DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
 SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
 SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
+SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
