@@ -25,6 +25,7 @@ VITS: dict[str, Mapping[str, Any]] = {
     "maskmim.models.audio_mae.vit_audio_mae": {},
     "maskmim.models.videomae.vit_videomae": {"class_token": False},
     "maskmim.models.encoder_only.vit_encoder": {},
+    "maskmim.models.msn.vit_msn": {"positions": "learned"},
 }
 # Keys of these networks that describe their encoder.
 KEYS = ("variant", "patch", "class_token", "registers", "positions", "norm_eps", "compute")

@@ -32,6 +32,7 @@ VITS = (
     "maskmim.models.local_mim.vit_local_mim",
     "maskmim.models.masked_vit.vit_mae",
     "maskmim.models.mixed_ae.vit_mixed_ae",
+    "maskmim.models.msn.vit_msn",
     "maskmim.models.pixio.vit_pixio",
     "maskmim.models.projection.vit_projected",
     "maskmim.models.r_mae.vit_r_mae",

@@ -1,5 +1,6 @@
 """Losses as bricks: (prediction, target) -> f32[B, P], and terms that methods share."""
 
+from maskmim.losses.assignments import assignments
 from maskmim.losses.classification import (
     binary_cross_entropy,
     cross_entropy,
@@ -15,6 +16,7 @@ from maskmim.losses.spectra import focal_frequency
 
 __all__ = [
     "absolute_error",
+    "assignments",
     "binary_cross_entropy",
     "code_entropy",
     "cosine",

@@ -4,7 +4,7 @@ from maskmim.objectives.aligned_layers import align_layers
 from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
-from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.contrastive import info_nce, nt_xent
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
@@ -39,6 +39,7 @@ __all__ = [
     "match_visible",
     "match_with_class",
     "mean_cosine",
+    "nt_xent",
     "regions",
     "relative",
     "removed",
