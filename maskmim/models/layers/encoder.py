@@ -91,10 +91,10 @@ class UniformEncoder(BaseEncoder, Part):
             raise ModelError("attention is captured for the class token, and this model has none")
         x = constraints.concat_tokens(prefix, tokens)
         embedded = x if "embedded" in capture else None
-        of_blocks = tuple(name for name in capture if name in CAPTURES)
+        of_blocks = tuple(name for name in capture if name != "embedded")
         x, captured = self._run_blocks(x, visible, of_blocks, randomness)
         prefix, tokens = constraints.split_tokens(self._norm()(x), prefix.shape[1])
-        return Encoded(prefix, tokens, captured.get("layers"), captured.get("attention"), embedded)
+        return Encoded(prefix, tokens, embedded=embedded, **captured)
 
     def _embed(
         self, patches: Array, visible: Array | None, hidden: Array | None
@@ -109,7 +109,7 @@ class UniformEncoder(BaseEncoder, Part):
         capture: tuple[str, ...],
         randomness: Randomness | None,
     ) -> tuple[Array, Mapping[str, Array]]:
-        """Return [B, R + K, D] of the last block, and by name what the blocks captured."""
+        """Return [B, R + K, D] of the last block, and what the blocks captured, by fields."""
         raise NotImplementedError
 
     def _norm(self) -> Callable[[Array], Array]:
