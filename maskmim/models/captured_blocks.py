@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskmim.models.layers.blocks import ROWS
 from maskmim.models.layers.errors import ModelError
 from maskmim.types import Array, Encoded
 
@@ -9,7 +10,7 @@ from maskmim.types import Array, Encoded
 def block_output(encoded: Encoded, layer: int) -> Encoded:
     """Return the output of one block, before the last norm, as if the encoder ended there.
 
-    encoded: with 'layers' captured, and 'attention' where it is wanted.
+    encoded: with 'layers' captured, and what else of blocks is wanted.
     layer:   counted from 1.
     Returns an Encoded whose captures end with that block.
     Raises ModelError where nothing was captured or the block does not exist.
@@ -18,13 +19,10 @@ def block_output(encoded: Encoded, layer: int) -> Encoded:
     if not 1 <= layer <= len(layers):
         raise ModelError(f"no layer {layer}: the blocks are 1 to {len(layers)}")
     last, prefix = layers[layer - 1], encoded.prefix.shape[1]
-    attention = None if encoded.attention is None else encoded.attention[:layer]
-    return encoded._replace(
-        prefix=last[:, :prefix],
-        tokens=last[:, prefix:],
-        layers=layers[:layer],
-        attention=attention,
-    )
+    names = ("layers", "attention", *ROWS)
+    captured = {name: getattr(encoded, name) for name in names}
+    until = {name: None if rows is None else rows[:layer] for name, rows in captured.items()}
+    return encoded._replace(prefix=last[:, :prefix], tokens=last[:, prefix:], **until)
 
 
 def captured_layers(encoded: Encoded) -> Array:

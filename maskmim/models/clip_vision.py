@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import CAPTURES, Attention, Dtype, Norm, scan_blocks, xavier
+from maskmim.models.layers.blocks import (
+    CAPTURES,
+    ROWS,
+    Attention,
+    Dtype,
+    Norm,
+    recorded,
+    scan_blocks,
+    xavier,
+)
 from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.encoder import BaseEncoder
 from maskmim.models.layers.init import small_normal
@@ -51,11 +60,12 @@ class ClipBlock(nn.Module):
     def __call__(self, x: Array, unused: None) -> tuple[Array, dict[str, Array]]:
         """Map [B, n, D] -> ([B, n, D], captures as of `blocks.Block`)."""
         y = Norm(self.epsilon, self.dtype, name="norm1")(x)
-        mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(y)
+        attend, rows = recorded(self.attend)
+        mixed, first = Attention(self.heads, self.dtype, attend, name="attention")(y)
         x = x + mixed
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
         x = x + QuickMlp(self.hidden, self.dtype, name="mlp")(y)
-        captures = {"layers": x, "attention": first}
+        captures = {"layers": x, "attention": first, **rows}
         return x, {name: captures[name] for name in self.capture}
 
 
@@ -67,7 +77,7 @@ class ClipEncoder(BaseEncoder):
     applied to every token, in the official code to the class token alone.
     """
 
-    captures: ClassVar[tuple[str, ...]] = CAPTURES
+    captures: ClassVar[tuple[str, ...]] = (*CAPTURES, *ROWS)
 
     grid: tuple[int, int]
     size: Size

@@ -14,6 +14,7 @@ from maskmim.objectives.matching import match, match_class, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
+from maskmim.objectives.relations import match_relations
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
@@ -36,6 +37,7 @@ __all__ = [
     "label",
     "match",
     "match_class",
+    "match_relations",
     "match_visible",
     "match_with_class",
     "mean_cosine",

@@ -68,12 +68,14 @@ def match_visible(
 def on_visible(view: View) -> View:
     """Return the view as if the visible tokens were the predicted ones, those seen with weight 1.
 
-    Of an encoder into which hidden tokens enter as mask embeddings these weigh 0.
+    Of an encoder into which hidden tokens enter as mask embeddings these weigh 0; of one that
+    leaves out visible tokens on its way, those that are left count as visible.
     """
-    mask = view.mask
-    withheld = jnp.take_along_axis(mask.hidden, mask.visible, axis=1)
+    mask, kept = view.mask, view.encoded.kept
+    seen = mask.visible if kept is None else jnp.take_along_axis(mask.visible, kept, axis=1)
+    withheld = jnp.take_along_axis(mask.hidden, seen, axis=1)
     weight = 1.0 - withheld.astype(jnp.float32)
-    return view._replace(mask=mask._replace(predict=mask.visible, weight=weight))
+    return view._replace(mask=mask._replace(predict=seen, weight=weight))
 
 
 def visible_tokens(encoded: Encoded, with_class: bool) -> Array:

@@ -14,6 +14,7 @@ from maskmim.config.ranges import Positive, PositiveInt
 from maskmim.errors import UserError, count_of
 from maskmim.models.captured_blocks import block_output
 from maskmim.models.frozen_vit import Frozen
+from maskmim.models.layers.blocks import ROWS
 from maskmim.types import Array, Context, Encoded, Mask, Net, Teacher, Tree
 
 
@@ -107,6 +108,35 @@ def seen_features(
 
     gives = ("seen_features", *(("seen_class_feature",) if class_token else ()))
     return fixed_teacher(gives, True, find, fixed)
+
+
+def relations(
+    *, network: Callable[[], Frozen], blocks: PositiveInt = 1, picture: str = "image"
+) -> Teacher:
+    """Return a teacher that gives what relates the tokens of a fixed network to each other.
+
+    network, picture: as of `features`; a plain ViT or CLIP.
+    blocks:  how many of its last blocks are asked; for others end the network by its `layer`.
+    Gives 'teacher_queries', 'teacher_keys' and 'teacher_values' f32[L, B, heads, N, size] of the
+    attention of these blocks, without those of prefix tokens, for `objectives.match_relations`.
+    Raises as `features`, FrozenError for a network of fewer blocks, and ModelError for one that
+    cannot tell them.
+    """
+    fixed = network()
+
+    def find(
+        net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
+    ) -> dict[str, Array]:
+        encoded = fixed.encode(frozen, network_inputs(fixed, context, picture), None, ROWS)
+        depth, prefix = len(encoded.queries), encoded.prefix.shape[1]
+        if blocks > depth:
+            raise FrozenError(f"relations of {blocks} blocks are asked of {depth}: ask for fewer")
+        return {
+            f"teacher_{name}": getattr(encoded, name)[-blocks:, :, :, prefix:].astype(jnp.float32)
+            for name in ROWS
+        }
+
+    return fixed_teacher(tuple(f"teacher_{name}" for name in ROWS), False, find, fixed)
 
 
 def fixed_teacher(

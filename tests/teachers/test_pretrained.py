@@ -26,7 +26,7 @@ from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError
 from maskmim.teachers import pretrained
-from maskmim.teachers.frozen import features, seen_features
+from maskmim.teachers.frozen import features, relations, seen_features
 from maskmim.types import Context
 from tests.comparing import close
 from tests.compiling import quick_jit
@@ -150,6 +150,30 @@ def test_layers_and_attention_equal_those_of_transformers(name, tmp_path):
     close(shorter["attention"], expected.attentions[1][:, :, 0, 1:].mean(1).numpy())
     with pytest.raises(ModelError, match="no layer 3: the blocks are 1 to 2"):
         ours(partial(network, layer=2), images, SAME, layers=(3,))
+
+
+@pytest.mark.parametrize("name", ["vit", "clip"])
+def test_queries_keys_and_values_equal_those_of_transformers(name, tmp_path):
+    peer, path = peer_of(name, tmp_path)
+    layers, rows = ("query", "key", "value", "q_proj", "k_proj", "v_proj"), {}
+    for module, layer in peer.named_modules():
+        if (kind := module.rpartition(".")[2]) in layers:
+            keep = rows.setdefault(["queries", "keys", "values"][layers.index(kind) % 3], [])
+            layer.register_forward_hook(lambda *given, keep=keep: keep.append(given[2]))
+    images = pictures(SAME)
+    theirs(peer, images)
+    network = partial(CASES[name][1], path=path, **OURS)
+    teacher = relations(network=network, blocks=2)
+
+    @quick_jit
+    def look(frozen, batch):
+        return teacher.find(None, (), frozen, Context(batch, {"image": SAME}, {}), None)
+
+    hints = look(teacher.freeze(), {"image": images})
+    for kind, outputs in rows.items():
+        assert len(outputs) == DEPTH
+        expected = [each[:, 1:].reshape(2, SIDE**2, HEADS, -1).transpose(1, 2) for each in outputs]
+        close(hints[f"teacher_{kind}"], torch.stack(expected[-2:]).numpy(), name=kind)
 
 
 def test_a_teacher_that_sees_the_visible_tokens_equals_the_encoder_of_transformers(tmp_path):
