@@ -52,6 +52,7 @@ METHODS: Mapping[str, Method] = {
     "dbot": Method("dbot:small"),
     "dmae": Method("dmae:small"),
     "maskalign": Method("maskalign:small"),
+    "dtm": Method("dtm:small"),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),

@@ -12,6 +12,7 @@ from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
+from maskmim.objectives.morphing import morph
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
@@ -38,6 +39,7 @@ __all__ = [
     "match_visible",
     "match_with_class",
     "mean_cosine",
+    "morph",
     "regions",
     "relative",
     "removed",
