@@ -54,6 +54,7 @@ METHODS: Mapping[str, Method] = {
     "maskalign": Method("maskalign:small"),
     "uta": Method("uta:small", about="as MAE's, with rotary positions and SwiGLU"),
     "hybrid_distill": Method("hybrid_distill:small"),
+    "dtm": Method("dtm:small"),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),

@@ -12,6 +12,7 @@ from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
+from maskmim.objectives.morphing import morph
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
 from maskmim.objectives.relations import match_relations
@@ -42,6 +43,7 @@ __all__ = [
     "match_with_class",
     "mean_cosine",
     "nt_xent",
+    "morph",
     "regions",
     "relative",
     "removed",

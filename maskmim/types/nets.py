@@ -73,8 +73,8 @@ class Net(NamedTuple):
     encode:    (params, inputs, mask or None, *, capture=(), randomness=None) -> Encoded. Hidden
                tokens that are visible are filled with the mask embedding, then visible ones are
                gathered; with mask None every token enters. capture: any of 'layers', 'attention',
-               'embedded', 'queries', 'keys', 'values', 'mlps', 'stages'. randomness: of dropped paths;
-               without it nothing is dropped.
+               'embedded', 'queries', 'keys', 'values', 'mlps', 'stages'. randomness: of dropped
+               paths; without it nothing is dropped.
     predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
                randomness as for encode, where the predictor drops paths.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order. Of several
