@@ -50,10 +50,18 @@ METHODS: Mapping[str, Method] = {
     "colormae": Method("colormae:small"),
     "self_guided": Method("self_guided:small"),
     "dbot": Method("dbot:small"),
+    "dmae": Method("dmae:small"),
+    "maskalign": Method("maskalign:small"),
+    "uta": Method("uta:small", about="as MAE's, with rotary positions and SwiGLU"),
+    "hybrid_distill": Method("hybrid_distill:small"),
+    "dtm": Method("dtm:small"),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),
         about="one convolution block of width 24 and of 48 before 6 of width 128",
+    ),
+    "dmjd": Method(
+        "dmjd:small", about="one convolution block of width 24 and of 48 before 6 of width 128"
     ),
     "mixed_ae": Method("mixed_ae:small"),
     "bamboo": Method("bamboo:small", about="24 blocks of width 64"),
@@ -75,6 +83,9 @@ METHODS: Mapping[str, Method] = {
     "ibot": Method("ibot:small"),
     "ijepa": Method("ijepa:small", about="a predictor of 3 blocks of width 64"),
     "lut": Method("lut:small"),
+    "msn": Method("msn:small"),
+    "vic_mae": Method("vic_mae:small"),
+    "macrl": Method("macrl:small"),
     "crossmae": Method("crossmae:tiny", (*ENCODER, *DECODER), trained_as_small),
     "hpm": Method("hpm:tiny", (*ENCODER, *DECODER), trained_as_small),
     "pixio": Method("pixio:tiny", (*ENCODER, *DECODER), trained_as_small),

@@ -149,7 +149,7 @@ def did_you_mean(name: str, names: Iterable[str], *, prefix: str = "") -> str:
     near = difflib.get_close_matches(name, names, 1, 0.5)
     if near:
         return f"; did you mean {prefix}{near[0]}?"
-    return f"; there are {', '.join(names)}" if 0 < len(names) <= 12 else ""
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 16 else ""
 
 
 @functools.cache

@@ -16,12 +16,16 @@ VITS: dict[str, Mapping[str, Any]] = {
     "maskmim.models.crossmae.vit_crossmae": {},
     "maskmim.models.hpm.vit_hpm": {},
     "maskmim.models.dbot.vit_dbot": {},
+    "maskmim.models.r_mae.vit_r_mae": {},
+    "maskmim.models.mixed_ae.vit_mixed_ae": {},
+    "maskmim.models.local_mim.vit_local_mim": {},
     "maskmim.models.pixio.vit_pixio": {"positions": "learned"},
     "maskmim.models.siamese.vit_siamese": {},
     "maskmim.models.in_place.vit_in_place": {},
     "maskmim.models.audio_mae.vit_audio_mae": {},
     "maskmim.models.videomae.vit_videomae": {"class_token": False},
     "maskmim.models.encoder_only.vit_encoder": {},
+    "maskmim.models.msn.vit_msn": {"positions": "learned"},
 }
 # Keys of these networks that describe their encoder.
 KEYS = ("variant", "patch", "class_token", "registers", "positions", "norm_eps", "compute")

@@ -1,4 +1,4 @@
-"""Several crops of one picture with colour jitter, for self-distillation."""
+"""Several crops of one picture with colour jitter: for self-distillation, and pairs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from maskmim.config import facts
 from maskmim.config.ranges import Fraction, FractionRange, HueShift, NonNegativeInt, Size2D
 from maskmim.data.jittered_crop import ENHANCE, check_colours
 from maskmim.data.matrix_resize import resize_by_matrices
+from maskmim.data.records import DataError
 from maskmim.data.transforms import random_crop_box
 
 RATIO = (3 / 4, 4 / 3)  # Limits of a crop's width / height before it is resized.
@@ -22,9 +23,6 @@ class Finish(NamedTuple):
 
     blur: float
     solarise: float
-
-
-FIRST, SECOND, LOCAL = Finish(1.0, 0.0), Finish(0.1, 0.2), Finish(0.5, 0.0)
 
 
 class Jitter(NamedTuple):
@@ -62,6 +60,8 @@ def multi_crop(
     jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
     jitter_chance: Fraction = 0.8,
     grey_chance: Fraction = 0.2,
+    blur_chances: tuple[Fraction, Fraction, Fraction] = (1.0, 0.1, 0.5),
+    solarise_chance: Fraction = 0.2,
 ) -> dict[str, np.ndarray]:
     """Return two large crops and several small ones, each with its own flip and colour jitter.
 
@@ -69,10 +69,11 @@ def multi_crop(
     global_scale, local_scale: limits of the crops' shares of the picture's area.
     jitter:       limits of the changes of brightness, contrast, saturation and hue, see `Jitter`.
     jitter_chance, grey_chance: probabilities of colour jitter, and of conversion to grey.
+    blur_chances: probabilities that the first large crop, the second, and a small one are blurred.
+    solarise_chance: probability that the second large crop is solarised.
 
     Returns {'global': u8[2, h, w, 3], 'local': u8[local_count, *local_size, 3]}, without 'local'
-    where local_count is 0. The first large crop is always blurred; the second rarely, but it may be
-    solarised; small ones are blurred half of the time.
+    where local_count is 0.
     Raises DataError unless the picture has three channels of 8 bits.
     Source: DINO (arXiv 2104.14294), DataAugmentationDINO of main_dino.py, and the same of iBOT and
     AttMask; colours change as in torchvision's ColorJitter on Pillow images.
@@ -80,15 +81,64 @@ def multi_crop(
     """
     check_colours(image, "multi_crop")
     colours = Jitter(*jitter), jitter_chance, grey_chance
+    first, second, small = blur_chances
+    finishes = Finish(first, 0.0), Finish(second, solarise_chance)
 
     def views(finishes: tuple[Finish, ...], shape: tuple, scale: tuple) -> np.ndarray:
         crops = ((finish, _crop(rng, image, tuple(shape), scale)) for finish in finishes)
         return np.stack([np.asarray(_augment(rng, crop, f, *colours)) for f, crop in crops])
 
-    arrays = {"global": views((FIRST, SECOND), size, global_scale)}
+    arrays = {"global": views(finishes, size, global_scale)}
     if local_count:
-        arrays["local"] = views((LOCAL,) * local_count, local_size, local_scale)
+        arrays["local"] = views((Finish(small, 0.0),) * local_count, local_size, local_scale)
     return arrays
+
+
+def crop_pair_shapes(
+    size: tuple[int, int], channels: int, **rest: object
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays that `crop_pair` makes, by name."""
+    return {"views": (2, *size, channels)}
+
+
+@facts.augmentation(makes=crop_pair_shapes)
+def crop_pair(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    size: tuple[int, int],
+    *,
+    scale: FractionRange = (0.08, 1.0),
+    jitter: tuple[Fraction, Fraction, Fraction, HueShift] = (0.4, 0.4, 0.2, 0.1),
+    jitter_chances: tuple[Fraction, Fraction] = (0.8, 0.8),
+    grey_chances: tuple[Fraction, Fraction] = (0.2, 0.2),
+    blur_chances: tuple[Fraction, Fraction] = (1.0, 0.0),
+    solarise_chances: tuple[Fraction, Fraction] = (0.0, 0.2),
+) -> dict[str, np.ndarray]:
+    """Return two crops of a picture, or one of each of two frames, with flips and colour jitter.
+
+    image:  u8[H, W, 3], or frames u8[2, H, W, 3] as `clips.spread_frames` takes them.
+    scale:  limits of both crops' shares of the picture's area. jitter: as in `multi_crop`.
+    jitter_chances, grey_chances, blur_chances, solarise_chances: probabilities, of the first and of
+            the second crop.
+    Returns {'views': u8[2, h, w, 3]}. Raises DataError unless there are three channels of 8 bits,
+    and for another number of frames.
+    Source: image_pipeline_1 and _2 of pretrain.py, jeffhernandez1995/ViC-MAE, with FFCV's
+    transforms, here torchvision's on Pillow images. Differences: the blur is drawn for each crop,
+    there for a batch, after normalisation; jitter changes in a random order.
+    """
+    check_colours(image, "crop_pair")
+    frames = image if image.ndim == 4 else np.stack([image, image])
+    if len(frames) != 2:
+        raise DataError(
+            f"crop_pair takes a picture or two frames, not {len(frames)}: set data.decode to "
+            "maskmim.data.clips.spread_frames with frames=2"
+        )
+    chances = zip(jitter_chances, grey_chances, blur_chances, solarise_chances, strict=True)
+    views = []
+    for frame, (jittered, grey, blur, solarise) in zip(frames, chances, strict=True):
+        crop, finish = _crop(rng, frame, tuple(size), scale), Finish(blur, solarise)
+        views.append(np.asarray(_augment(rng, crop, finish, Jitter(*jitter), jittered, grey)))
+    return {"views": np.stack(views)}
 
 
 def _crop(

@@ -18,7 +18,8 @@ from maskmim.types import Tree
 
 STACK = "encoder/stack/blocks"
 SCALES = f"{STACK}/scale1/scale", f"{STACK}/scale2/scale"
-MASK_TOKEN = "encoder/mask_token"
+# Of masked pictures alone: what hidden tokens are, and which picture of a mixture a token is of.
+OF_MASKS = "encoder/mask_token", "encoder/source_embedding"
 # Bricks whose encoder is `vit.Encoder`, or one with LayerScale.
 VITS = (
     "maskmim.models.audio_mae.vit_audio_mae",
@@ -28,9 +29,13 @@ VITS = (
     "maskmim.models.encoder_only.vit_encoder",
     "maskmim.models.hpm.vit_hpm",
     "maskmim.models.in_place.vit_in_place",
+    "maskmim.models.local_mim.vit_local_mim",
     "maskmim.models.masked_vit.vit_mae",
+    "maskmim.models.mixed_ae.vit_mixed_ae",
+    "maskmim.models.msn.vit_msn",
     "maskmim.models.pixio.vit_pixio",
     "maskmim.models.projection.vit_projected",
+    "maskmim.models.r_mae.vit_r_mae",
     "maskmim.models.siamese.vit_siamese",
     "maskmim.models.videomae.vit_videomae",
 )
@@ -124,10 +129,9 @@ def encoder_of(subject: Subject, target: str) -> Encoder:
 
 
 def _leaves(params: Tree) -> dict[str, np.ndarray]:
-    """Return the encoder's parameters by path, without the mask embedding, which targets drop."""
+    """Return the encoder's parameters by path, without those of masks, which targets drop."""
     leaves = {f"encoder/{path}": leaf for path, leaf in named_leaves(params["encoder"])}
-    leaves.pop(MASK_TOKEN, None)
-    return leaves
+    return {path: leaf for path, leaf in leaves.items() if path not in OF_MASKS}
 
 
 def _shared(subject: Subject, leaves: Mapping[str, np.ndarray]) -> dict:

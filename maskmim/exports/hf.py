@@ -64,7 +64,8 @@ def hf(subject: Subject, *, encoder_only: bool = False) -> Counterpart:
 def dropped(subject: Subject, *kept: str) -> tuple[str, ...]:
     """Return what of the run's network is left out, but for the encoder and what else is kept."""
     parts = [name for name in subject.params if name not in ("encoder", *kept)]
-    mask = ["the mask embedding"] if "mask_token" in subject.params["encoder"] else []
+    embeddings = {"mask_token": "the mask embedding", "source_embedding": "the source embeddings"}
+    mask = [words for name, words in embeddings.items() if name in subject.params["encoder"]]
     learned = subject.config.calls
     words = [f"the learned function {n}" if n in learned else f"the {n}" for n in parts] + mask
     return (f"Left out: {', '.join(words)}.",) if words else ()

@@ -91,7 +91,10 @@ def token_maps(loaded: Loaded) -> Callable[..., tuple[list[Array], int]]:
     epsilon = loaded.config.model.norm_eps
 
     def run(variables: Tree, arrays: Mapping[str, Array], layer: int | None) -> Any:
-        encoded: Encoded = encode(variables, arrays)
+        try:
+            encoded: Encoded = encode(variables, arrays)
+        except InferenceError as error:
+            raise _not_plain(loaded) from error
         depth = len(encoded.layers)
         chosen = range(depth) if layer is None else [block_number(layer, depth)]
         params = blocks(variables)
@@ -104,8 +107,12 @@ def token_maps(loaded: Loaded) -> Callable[..., tuple[list[Array], int]]:
 def _plain_blocks(loaded: Loaded) -> Callable[[Tree], Tree]:
     """Return variables -> params of the encoder's blocks, stacked along the first axis."""
     if plain_blocks(loaded.variables.params) is None or "norm_eps" not in loaded.config.model:
-        raise InferenceError(
-            "the attention of all tokens, which rollout and encoders without a class token need, "
-            f"is that of plain ViTs, and this network is {network_name(loaded)}: use features_map"
-        )
+        raise _not_plain(loaded)
     return lambda variables: plain_blocks(loaded.method.evaluated(variables).params)
+
+
+def _not_plain(loaded: Loaded) -> InferenceError:
+    return InferenceError(
+        "the attention of all tokens, which rollout and encoders without a class token need, "
+        f"is that of plain ViTs, and this network is {network_name(loaded)}: use features_map"
+    )

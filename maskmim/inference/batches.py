@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +94,7 @@ def batches(
     evals = bind_evals(config)
     decode, transform = evals.decode, evals.transform
     if whole:
-        decode, transform = _as_given(decode, spec), _resized(transform)
+        decode, transform = _as_given(decode, spec), _uncropped(transform, spec)
     if strict:
         records, decode = Strict(records), _strict(decode)
     size = padded_size(len(records), most)
@@ -166,13 +168,30 @@ def _strict(decode: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _as_given(decode: Callable[..., Any], spec: Spec) -> Callable[..., Any]:
-    """Return a decoder that takes arrays of the model's own size and type as they are."""
+    """Return a decoder that takes arrays of the model's own size and type as they are.
+
+    One of several streams or fields stays, as it may make the others, such as segments.
+    """
+    if spec.streams or spec.fields:
+        return decode
 
     def decode_others(rng: np.random.Generator, encoded: Any, channels: Any) -> Any:
         is_ready = isinstance(encoded, np.ndarray) and encoded.shape == spec.shape
         return encoded if is_ready else decode(rng, encoded, channels=channels)
 
     return decode_others
+
+
+def _uncropped(transform: Callable[..., Any], spec: Spec) -> Callable[..., Any]:
+    """Return a transform of whole pictures.
+
+    Where it makes more of an example than the main array, such as a blurred picture beside the
+    sharp one, it stays and crops as little as it can: an array of the size stays whole.
+    """
+    if set(output_shapes(transform, spec)) == {spec.stream}:
+        return _resized(transform)
+    can = "crop_fraction" in inspect.signature(transform).parameters
+    return partial(transform, crop_fraction=1.0) if can else transform
 
 
 def _resized(transform: Callable[..., Any]) -> Callable[..., Any]:

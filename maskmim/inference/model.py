@@ -253,9 +253,12 @@ class Model:
         here, seed = self._at(size), whole_number("seed", seed)
         function = reconstructing.hidden_by(here.loaded, stream)
         if not isinstance(images, int | np.integer):
-            return here._map(("mask", stream), function, here._records(images), seed)
+            records = here._records(images)
+            here._check_groups(len(records))
+            return here._map(("mask", stream), function, records, seed)
         if images < 1:
             raise InferenceError(f"mask({images}): give 1 or more, or images")
+        here._check_groups(int(images))
         spec, config = here.loaded.spec, here.loaded.config
         blank = batches.blank_batches(int(images), spec, config, most=here.batch_size)
         return here._run(("mask", stream), function, blank, seed)
@@ -283,6 +286,7 @@ class Model:
             hidden = reconstructing.check_hidden(mask, len(records), here.grid)
             count = int(hidden[0].sum())
             method = here._with_given_mask(count)
+        here._check_groups(len(records))
         function = reconstructing.pictures_by(here.loaded, method, stream)
         found = here._map(("reconstruct", stream, count), function, records, seed, hidden)
         pictures = (found[key] for key in ("image", "masked", "restored", "raw"))
@@ -295,6 +299,10 @@ class Model:
     @cached_property
     def _kind(self) -> Kind:
         return kind_of(self.loaded.spec, bind_evals(self.loaded.config))
+
+    def _check_groups(self, count: int) -> None:
+        size = batches.padded_size(count, self.batch_size)
+        reconstructing.check_groups(self.loaded, count, size)
 
     def _with_given_mask(self, count: int) -> Method:
         """Return the method with masks that are given, each of `count` hidden tokens."""

@@ -14,6 +14,7 @@ from maskmim.evals.reconstruction import outputs_by_stream, paste_predictions
 from maskmim.inference.encoding import method_name
 from maskmim.inference.given_mask import given
 from maskmim.inference.loaded import InferenceError, Loaded, sides
+from maskmim.masks.mixtures import partition
 from maskmim.methods.masked import masked
 from maskmim.models.one_stream import token_slice
 from maskmim.models.streams import stream_net
@@ -49,7 +50,7 @@ def pictures_by(loaded: Loaded, method: Method, stream: str | None) -> Callable[
     net, name = loaded.method.net, stream_of(loaded, stream)
     if "reconstruct" not in method.apply or net.restore is None or net.display is None:
         raise InferenceError(
-            f"{method_name(loaded)} of this config predicts no pixels "
+            f"{method_name(loaded)} of this config predicts no pixels of its input "
             f"({_predicts(loaded)}): there is nothing to reconstruct; mask(images) shows what is "
             "hidden"
         )
@@ -136,8 +137,40 @@ def check_hidden(mask: Any, count: int, grid: tuple[int, ...]) -> np.ndarray:
     return rows
 
 
+def check_groups(loaded: Loaded, count: int, batch_size: int) -> None:
+    """Raise InferenceError unless `count` images, in such batches, make whole groups.
+
+    MixedAE hides patches of several images together, and the padding of a batch would join them.
+    """
+    group = _group(loaded)
+    if count % group:
+        raise InferenceError(
+            f"this model mixes {group} images at a time: give a multiple of {group} images, not "
+            f"{count:,}; encode and features_map take any number"
+        )
+    if batch_size % group:
+        raise InferenceError(
+            f"this model mixes {group} images at a time, and {batch_size} are computed together: "
+            f"load it with batch_size={group}"
+        )
+
+
+def _group(loaded: Loaded) -> int:
+    """Return the number of consecutive images whose masks are drawn together."""
+    mask = loaded.config.mask if "mask" in loaded.config else None
+    return mask.sources if mask and mask.brick == public_path(partition) else 1
+
+
 def check_takes_masks(loaded: Loaded) -> None:
-    """Raise InferenceError unless a mask can be given: `methods.masked` with one stream."""
+    """Raise InferenceError unless a mask can be given.
+
+    That is to `methods.masked` with one stream, whose masks are drawn of each image by itself.
+    """
+    if (group := _group(loaded)) > 1:
+        raise InferenceError(
+            f"no mask can be given to this model, which shows each place in one of {group} images: "
+            "leave mask out for the masks of the run, with seed"
+        )
     several = len(loaded.method.net.grids) > 1
     if loaded.config.method == public_path(masked) and not several:
         return

@@ -1,5 +1,6 @@
 """Losses as bricks: (prediction, target) -> f32[B, P], and terms that methods share."""
 
+from maskmim.losses.assignments import assignments
 from maskmim.losses.classification import (
     binary_cross_entropy,
     cross_entropy,
@@ -7,7 +8,7 @@ from maskmim.losses.classification import (
     soft_cross_entropy,
 )
 from maskmim.losses.entropy import code_entropy
-from maskmim.losses.feature import cosine, patch_discrimination
+from maskmim.losses.feature import cosine, patch_discrimination, unit_absolute_error
 from maskmim.losses.regression import absolute_error, focal_absolute_error, smooth_l1, squared_error
 from maskmim.losses.self_distillation import distillation
 from maskmim.losses.sinkhorn_knopp import sinkhorn
@@ -15,6 +16,7 @@ from maskmim.losses.spectra import focal_frequency
 
 __all__ = [
     "absolute_error",
+    "assignments",
     "binary_cross_entropy",
     "code_entropy",
     "cosine",
@@ -28,4 +30,5 @@ __all__ = [
     "smoothed_cross_entropy",
     "soft_cross_entropy",
     "squared_error",
+    "unit_absolute_error",
 ]

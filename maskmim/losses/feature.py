@@ -26,6 +26,18 @@ def cosine(prediction: Array, target: Array) -> Array:
     return 1.0 - jnp.sum(l2_normalise(prediction) * l2_normalise(target), axis=-1)
 
 
+def unit_absolute_error(prediction: Array, target: Array) -> Array:
+    """Return the mean absolute difference of prediction and target after each has the length 1.
+
+    As values of unit vectors shrink with their number V, so does the loss: like 1 / sqrt(V).
+    Raises FeatureError as `cosine`.
+    Source: DMAE (arXiv 2208.12256), forward_distillation_loss_embedding of models_mae_distill.py,
+    UCSC-VLAA/DMAE, with its option L1.
+    """
+    prediction, target = _checked(prediction, target)
+    return jnp.mean(jnp.abs(l2_normalise(prediction) - l2_normalise(target)), axis=-1)
+
+
 def patch_discrimination(
     prediction: Array, target: Array, *, temperature: Positive = 0.2, epsilon: NonNegative = 1e-4
 ) -> Array:

@@ -166,8 +166,8 @@ def _forward(
     context = add_hints(early, net, variables, context, None)
     mask = returned(parts.mask(randomness, context), Mask, "mask.brick", parts.mask)
     context = add_hints(late, net, variables, context, mask)
-    dropped = randomness if drops else None
-    encoded = net.encode(variables.params, inputs, mask, randomness=dropped)
+    dropped, capture = randomness if drops else None, captures_of(parts.objectives)
+    encoded = net.encode(variables.params, inputs, mask, capture=capture, randomness=dropped)
     outputs = net.predict(variables.params, encoded, mask, randomness=dropped)
     return View(
         net,
@@ -218,6 +218,11 @@ def sum_objectives(
         metrics |= {f"{name}/{key}": value for key, value in measured.items()}
     scales = {name: objective.scale for name, objective in objectives.items()}
     return Losses(terms, scales, metrics, carry)
+
+
+def captures_of(objectives: Mapping[str, Objective]) -> tuple[str, ...]:
+    """Return what objectives read of an encoder besides its output, each name once."""
+    return tuple(dict.fromkeys(name for term in objectives.values() for name in term.captures))
 
 
 def for_objective(view: View, name: str) -> View:

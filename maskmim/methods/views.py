@@ -17,6 +17,7 @@ from maskmim.methods.masked import (
     MethodError,
     add_hints,
     built,
+    captures_of,
     encode_whole,
     for_objective,
     merge_pixels,
@@ -217,11 +218,13 @@ def _forward(
     if len(contexts) == 1:
         contexts *= len(masks)
     views: list[View] = []
+    read = captures_of(parts.objectives)
     for number, (context, mask) in enumerate(zip(contexts, masks, strict=True)):
         inputs, own = net.inputs(context.batch), randomness.inside(f"view {number}")
         encoded = _encoded_before(views, context, mask)
         if encoded is None:
-            encoded = net.encode(params, inputs, mask, randomness=own if drops else None)
+            dropped = own if drops else None
+            encoded = net.encode(params, inputs, mask, capture=read, randomness=dropped)
         context = add_hints(late, net, variables, context, mask)
         view = View(net, context, inputs, mask, encoded, {}, variables.extra, params, own)
         views.append(view)

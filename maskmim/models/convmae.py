@@ -42,11 +42,12 @@ MLP = 4
 
 
 class ConvMaeSize(NamedTuple):
-    """Widths and blocks of the three stages, heads of the third."""
+    """Widths and blocks of the three stages, heads of the third, hidden units of MLPs in widths."""
 
     widths: tuple[int, int, int]
     depths: tuple[int, int, int]
     heads: int
+    mlps: tuple[int, int, int] = (MLP, MLP, MLP)
 
 
 VARIANTS = {"B": ConvMaeSize((256, 384, 768), (2, 2, 11), 12)}
@@ -71,6 +72,14 @@ def convmae_variant(name: str) -> ConvMaeSize:
     return ConvMaeSize(widths, depths, heads[0])
 
 
+def describe_stages(size: ConvMaeSize, dtype: Dtype) -> str:
+    """Return an encoder of three stages in words."""
+    stages = " and ".join(
+        f"{depth} x {width}" for depth, width in zip(size.depths, size.widths, strict=True)
+    )
+    return f"masked convolutions, then {size.heads} heads, blocks x width {stages}, {dtype}"
+
+
 def rules() -> Rules:
     """Return sharding rules for `config.mesh.rules`: those of `convnext` and dense layers on cells.
 
@@ -88,11 +97,13 @@ class MaskedConvBlock(nn.Module):
 
     Only the depth-wise convolution reads other cells, and hidden ones are zeros to it. So a hidden
     cell may hold any finite value: no visible cell reads it.
+    mlp: hidden units of the MLP, in widths.
     Source: CBlock of vision_transformer.py, Alpha-VL/ConvMAE; the paper (arXiv 2205.03892),
     section 3.2. Difference: biases start at 0, officially as torch's convolutions do.
     """
 
     dtype: Dtype
+    mlp: int = MLP
 
     @nn.compact
     def __call__(self, x: Array, seen: Array | None) -> tuple[Array, None]:
@@ -108,7 +119,7 @@ class MaskedConvBlock(nn.Module):
         y = depthwise(y if seen is None else y * seen.astype(y.dtype))
         y = constraints.constrain_examples(y)
         x = constraints.constrain_examples(x + dense(width, name="leave")(y))
-        y = dense(MLP * width, name="up")(Norm(STAGE_EPSILON, self.dtype, name="norm2")(x))
+        y = dense(self.mlp * width, name="up")(Norm(STAGE_EPSILON, self.dtype, name="norm2")(x))
         y = dense(width, name="down")(nn.gelu(y, approximate=False))
         return constraints.constrain_examples(x + y), None
 
@@ -151,7 +162,7 @@ class ConvMaeEncoder(BaseEncoder, Part):
                 seen = visible_map(visible, self.grid, times // MERGED**stage)
             loop = {"depth": self.size.depths[stage], "remat": self.remat, "unroll": self.unroll}
             make = scan_blocks(MaskedConvBlock, **loop, in_axes=nn.broadcast)
-            x, _ = make(self.dtype, name=f"stage{stage}_blocks")(x, seen)
+            x, _ = make(self.dtype, self.size.mlps[stage], name=f"stage{stage}_blocks")(x, seen)
             stages.append(x)
         tokens = self._transform(self._embed_tokens(x, visible))
         if visible is None:
@@ -182,7 +193,7 @@ class ConvMaeEncoder(BaseEncoder, Part):
 
     def _transform(self, x: Array) -> Array:
         size, width = self.size, self.size.widths[2]
-        shape = size.depths[2], size.heads, MLP * width, self.epsilon, self.dtype
+        shape = size.depths[2], size.heads, size.mlps[2] * width, self.epsilon, self.dtype
         return Blocks(*shape, self.attend, self.remat, self.unroll, name="stack")(x)[0]
 
 
@@ -192,25 +203,32 @@ def visible_patches(cells: Array, sides: tuple[int, int], visible: Array | None)
     return patches if visible is None else constraints.constrain_examples(gather(patches, visible))
 
 
+def fuse_stages(part: Part, encoded: Encoded, visible: Array) -> Array:
+    """Return the normalised sum of all three stages at the visible tokens: [B, K, D].
+
+    The cells of the convolutional stages come to a token by a dense layer each of the calling part.
+    Source: stage1_output_decode, stage2_output_decode and norm of models_convmae.py,
+    Alpha-VL/ConvMAE. Difference: fuses visible tokens only, officially all, then it drops most.
+    """
+    tokens = encoded.tokens
+    for stage, cells in enumerate(encoded.stages[:2]):
+        sides = (MERGED ** (2 - stage),) * 2
+        dense = partial(Dense, tokens.shape[-1], kernel_init=torch_uniform, dtype=part.dtype)
+        patches = visible_patches(cells, sides, visible)
+        tokens = tokens + constraints.embed_tokens(dense(name=f"fuse{stage}"), patches)
+    return Norm(part.epsilon, part.dtype, name="fused_norm")(tokens)
+
+
 class FusingDecoder(Decoder):
     """MAE's decoder, which reads the sum of all three stages at the visible tokens.
 
-    The cells of the convolutional stages come to a token by a dense layer each; a norm follows
-    their sum. Fine-tuning drops these layers with the decoder.
-    Source: stage1_output_decode, stage2_output_decode and norm of models_convmae.py; the paper's
-    multi-scale decoder. Difference: fuses visible tokens only, officially all, then it drops most.
+    Fine-tuning drops the layers of `fuse_stages` with the decoder: the paper's multi-scale decoder.
     """
 
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from tokens and captured stages, and the mask."""
-        tokens = encoded.tokens
-        for stage, cells in enumerate(encoded.stages[:2]):
-            sides = (MERGED ** (2 - stage),) * 2
-            dense = partial(Dense, tokens.shape[-1], kernel_init=torch_uniform, dtype=self.dtype)
-            patches = visible_patches(cells, sides, mask.visible)
-            tokens = tokens + constraints.embed_tokens(dense(name=f"fuse{stage}"), patches)
-        tokens = Norm(self.epsilon, self.dtype, name="fused_norm")(tokens)
+        tokens = fuse_stages(self, encoded, mask.visible)
         return super().__call__(encoded._replace(tokens=tokens), mask)
 
 
@@ -250,10 +268,6 @@ def convmae(
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
-    stages = " and ".join(
-        f"{depth} x {width}" for depth, width in zip(size.depths, size.widths, strict=True)
-    )
-    words = f"masked convolutions, then {size.heads} heads, blocks x width {stages}"
     return picture_net(
         spec,
         patch=unit,
@@ -262,7 +276,7 @@ def convmae(
         predictor=decoder,
         captures=("stages",),
         says=(
-            ("encoder", f"{words}, {common['dtype']}"),
+            ("encoder", describe_stages(size, common["dtype"])),
             (
                 "decoder",
                 f"{vit.describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values",

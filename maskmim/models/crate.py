@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from maskmim.models.layers.attention import Attend, first_token_attention
 from maskmim.models.layers.blocks import Dtype, Norm, scan_blocks, xavier
 from maskmim.models.layers.compute import Compute, compute
 from maskmim.models.layers.dense import Dense, DenseGeneral
+from maskmim.models.layers.encoder import UniformEncoder
 from maskmim.models.layers.heads import dense_heads, head_widths
 from maskmim.models.net import token_grid, vit_net
 from maskmim.models.vit import Stack
@@ -146,6 +148,8 @@ class CrateEncoder(vit.Encoder):
 
     step, penalty: of `Sparsify`. The hidden units of `size` are not used: there is no MLP.
     """
+
+    captures: ClassVar[tuple[str, ...]] = UniformEncoder.captures
 
     step: float = 0.1
     penalty: float = 0.5

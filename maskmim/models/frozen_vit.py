@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from maskmim.config.ranges import Deviations, DtypeName, Means, PositiveInt, Seed, Size2D
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.models import vit
+from maskmim.models.captured_blocks import block_output
 from maskmim.models.layers.compute import compute
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.patches import patchify
 from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.vit import Size
-from maskmim.types import Array, Encoded, Tree, random_key
+from maskmim.types import Array, Encoded, Mask, Tree, random_key
 
 # (table [N, D], its grid, new grid) -> table for the new grid
 Resize = Callable[[Array, tuple[int, int], tuple[int, int]], Array]
@@ -30,14 +32,16 @@ class Frozen(NamedTuple):
     patch:     (height, width) pixels of a token.
     mean, std: its own normalisation, per channel, of pixels in [0, 1].
     load:      () -> params; reads or draws them, called outside jit.
-    encode:    (params, normalised pictures f32[B, H, W, C]) -> Encoded with every token.
+    encode:    (params, normalised pictures f32[B, H, W, C], mask=None, capture=()) -> Encoded of
+               the mask's visible tokens, with mask None of every token; mask and capture are those
+               of `Net.encode`, and what is captured ends with the block whose output this is.
     """
 
     patch: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     load: Callable[[], Tree]
-    encode: Callable[[Tree, Array], Encoded]
+    encode: Callable[..., Encoded]
 
 
 def random_vit(
@@ -49,27 +53,32 @@ def random_vit(
     mean: Means = IMAGENET_MEAN,
     std: Deviations = IMAGENET_STD,
     dtype: DtypeName = "float32",
+    unroll: bool = False,
 ) -> Frozen:
     """Build a ViT with random weights, a class token and sin-cos positions.
 
     seed:  of its weights alone, so that runs with other seeds share it as they would share a file.
     layer: block whose output it returns, counted from 1, without the last norm; None for the output
            of all blocks and the last norm.
+    unroll: as of `compute.compute`.
     Raises ModelError for a variant or a layer that does not exist.
     Source: the first teacher of dBOT (arXiv 2209.03917), whose networks are initialised as MAE's.
     """
     size = vit.variant(variant)
     shorter = truncate_size(size, layer)
-    encoder = partial(build_frozen_encoder, positions="sincos", epsilon=1e-6, dtype=dtype)
+    options = {"positions": "sincos", "epsilon": 1e-6, "dtype": dtype, "unroll": unroll}
+    encoder = partial(build_frozen_encoder, **options)
 
     def load() -> Tree:
         blank = jnp.zeros((1, 1, patch[0] * patch[1] * len(mean)))
         init = jax.jit(lambda key: encoder(size, (1, 1)).init(key, blank, None, None)["params"])
         return truncate_blocks(init(random_key(seed)), layer)
 
-    def encode(params: Tree, pictures: Array) -> Encoded:
+    def encode(
+        params: Tree, pictures: Array, mask: Mask | None = None, capture: tuple[str, ...] = ()
+    ) -> Encoded:
         module = encoder(shorter, patch_grid(pictures, patch))
-        return encode_until(layer, module, params, patchify(pictures, patch))
+        return encode_until(layer, module, params, patchify(pictures, patch), mask, capture)
 
     return Frozen(patch, mean, std, load, encode)
 
@@ -93,12 +102,15 @@ def with_learned_positions(
     """
     shorter = truncate_size(size, layer)
 
-    def encode(params: Tree, pictures: Array) -> Encoded:
+    def encode(
+        params: Tree, pictures: Array, mask: Mask | None = None, capture: tuple[str, ...] = ()
+    ) -> Encoded:
         grid = patch_grid(pictures, patch)
         side = math.isqrt(len(params["positions"]))
         if grid != (side, side):
             params = {**params, "positions": resize(params["positions"], (side, side), grid)}
-        return encode_until(layer, encoder(shorter, grid), params, patchify(pictures, patch))
+        module, patches = encoder(shorter, grid), patchify(pictures, patch)
+        return encode_until(layer, module, params, patches, mask, capture)
 
     return Frozen(patch, mean, std, lambda: truncate_blocks(load(), layer), encode)
 
@@ -111,6 +123,7 @@ def build_frozen_encoder(
     epsilon: float,
     dtype: str,
     registers: int = 0,
+    unroll: bool = False,
 ) -> vit.Encoder:
     """Build an encoder that sees every token and is not trained."""
     return vit.Encoder(
@@ -119,7 +132,7 @@ def build_frozen_encoder(
         registers=registers,
         positions=positions,
         mask_token=False,
-        **vit.stack_fields(grid, epsilon, compute(dtype=dtype)),
+        **vit.stack_fields(grid, epsilon, compute(dtype=dtype, unroll=unroll)),
     )
 
 
@@ -140,14 +153,19 @@ def truncate_blocks(params: Tree, layer: int | None) -> Tree:
     return {**params, **jax.tree.map(lambda leaf: leaf[:layer], stacks)}
 
 
-def encode_until(layer: int | None, encoder: Callable, params: Tree, patches: Array) -> Encoded:
+def encode_until(
+    layer: int | None,
+    encoder: nn.Module,
+    params: Tree,
+    patches: Array,
+    mask: Mask | None,
+    capture: tuple[str, ...],
+) -> Encoded:
     """Return an encoder's output, or with a layer the output of its last block without the norm."""
-    capture = () if layer is None else ("layers",)
-    encoded = encoder.apply({"params": params}, patches, None, None, capture)
-    if layer is None:
-        return encoded
-    last, prefix = encoded.layers[-1], encoded.prefix.shape[1]
-    return Encoded(last[:, :prefix], last[:, prefix:])
+    visible, hidden = (None, None) if mask is None else (mask.visible, mask.hidden)
+    needed = capture if layer is None else tuple(dict.fromkeys((*capture, "layers")))
+    encoded = encoder.apply({"params": params}, patches, visible, hidden, needed)
+    return encoded if layer is None else block_output(encoded, layer)
 
 
 def patch_grid(pictures: Array, patch: tuple[int, int]) -> tuple[int, int]:

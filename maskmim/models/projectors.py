@@ -112,5 +112,19 @@ def mlp(
         return module.apply({"params": params}, x)
 
     words = " > ".join(map(str, (entering, *widths)))
+    if layers == 1 and not last_norm:
+        return LearnedFunction(init, call, f"linear {words}")
     norms = {"batch": "batch norm", "layer": "layer norm", "none": "no norm"}[norm]
     return LearnedFunction(init, call, f"MLP {words}, {norms}, {activation}")
+
+
+def linear(
+    width: int, *, values: PositiveInt | None = None, dtype: DtypeName = "float32"
+) -> LearnedFunction:
+    """Return one dense layer with a bias on the tokens of an encoder, such as a distillation head.
+
+    values, dtype: as of `mlp`.
+    Call: (params, f32[..., width of the encoder]) -> f32[..., values].
+    params: {'dense_0': {'kernel', 'bias'}}; the kernel starts as Xavier's uniform, the bias at 0.
+    """
+    return mlp(width, layers=1, values=values, norm="none", biases=True, dtype=dtype)

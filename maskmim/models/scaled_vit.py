@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from flax import linen as nn
 
 from maskmim.models.layers.attention import Attend
 from maskmim.models.layers.blocks import Attention, Dtype, scan_blocks
+from maskmim.models.layers.encoder import UniformEncoder
 from maskmim.models.layers.layer_scale import apply_scaled_branches
 from maskmim.models.vit import Encoder, Size, Stack
 from maskmim.types import Array
@@ -56,6 +59,8 @@ class ScaledEncoder(Encoder):
 
     layer_scale: initial factor of the residual branches.
     """
+
+    captures: ClassVar[tuple[str, ...]] = UniformEncoder.captures
 
     layer_scale: float = 0.1
 

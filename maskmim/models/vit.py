@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +13,7 @@ from flax import linen as nn
 from maskmim.errors import count_of
 from maskmim.models.layers import attention, constraints
 from maskmim.models.layers.attention import Attend
-from maskmim.models.layers.blocks import Blocks, xavier
+from maskmim.models.layers.blocks import ROWS, Blocks, xavier
 from maskmim.models.layers.compute import Compute
 from maskmim.models.layers.dense import Dense
 from maskmim.models.layers.drop_path import drop_path_factors
@@ -93,6 +93,8 @@ class Encoder(UniformEncoder, Stack):
     drop_path: rate of the last block, see `drop_path.drop_path_factors`.
     last_norm: whether there is a norm behind the last block.
     """
+
+    captures: ClassVar[tuple[str, ...]] = (*UniformEncoder.captures, *ROWS)
 
     class_token: bool
     registers: int

@@ -1,9 +1,10 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
+from maskmim.objectives.aligned_layers import align_layers
 from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
-from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.contrastive import info_nce, nt_xent
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
@@ -11,16 +12,20 @@ from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
+from maskmim.objectives.morphing import morph
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
+from maskmim.objectives.relations import match_relations
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
+from maskmim.objectives.visible import match_visible
 
 __all__ = [
     "absolute",
     "accuracy",
     "agree_hidden",
+    "align_layers",
     "batch_frequency",
     "binary_labels",
     "classify",
@@ -33,8 +38,12 @@ __all__ = [
     "label",
     "match",
     "match_class",
+    "match_relations",
+    "match_visible",
     "match_with_class",
     "mean_cosine",
+    "morph",
+    "nt_xent",
     "regions",
     "relative",
     "removed",

@@ -1,4 +1,4 @@
-"""InfoNCE: the views of an example find each other among those of other examples."""
+"""InfoNCE and NT-Xent: the views of an example find each other among those of other examples."""
 
 from __future__ import annotations
 
@@ -86,6 +86,56 @@ def info_nce(
         calls=tuple(name for name in (project, predict) if name),
     )
     return objective._replace(init=init, refresh=queue_of_keys) if queue else objective
+
+
+def nt_xent(
+    *,
+    source: Callable[[View], Array] = mean_tokens,
+    project: str | None = "projector",
+    temperature: Positive = 0.1,
+    scale: NonNegative = 1.0,
+) -> PairObjective:
+    """Find the other view of an example among both views of all examples, by cross-entropy.
+
+    source, project: as of `pairs.cosine_pair`. temperature: divides the cosines.
+    Each of the two views is compared with all 2 B - 1 others of the global batch, equal on any
+    mesh: beside `info_nce` the same view of other examples is a negative too. The loss of an
+    example is the mean over its views. With micro-batches negatives are those of the micro-batch:
+    the loss depends on their number.
+    Raises ObjectiveError for other than two views.
+    Metrics: 'accuracy', the share of views whose other one is the nearest, 'alignment', the mean
+    cosine of an example's views, and `pairs.spread`.
+    Source: SimCLR (arXiv 2002.05709); info_nce_loss of models_vicmae.py,
+    jeffhernandez1995/ViC-MAE. Difference: there, on several GPUs, views at the same place of other
+    GPUs' batches count as positives, too, as places are counted from 0 on each.
+    """
+
+    def find(views: Sequence[View], extra: Tree):
+        if len(views) != 2:
+            raise ObjectiveError(
+                f"nt_xent compares two views, but the sampler draws {len(views)}: draw two, or use "
+                "maskmim.objectives.info_nce, which takes any number"
+            )
+        keys = [called(view, project, source(view)) for view in views]
+        check_widths("nt_xent", *keys, None)
+        units = l2_normalise(jnp.concatenate(keys))
+        cosines = jnp.matmul(units, units.T, precision=jax.lax.Precision.HIGHEST)
+        examples = len(keys[0])
+        own = jnp.arange(2 * examples)
+        other = (own + examples) % (2 * examples)
+        logits = jnp.where(own[:, None] == own[None], -jnp.inf, cosines / jnp.float32(temperature))
+        losses = jax.nn.logsumexp(logits, axis=-1) - logits[own, other]
+        loss = jnp.mean(losses.reshape(2, examples), axis=0)
+        hits = jnp.argmax(logits, axis=-1) == other
+        metrics = {
+            "accuracy": Mean(jnp.sum(hits.astype(jnp.float32)), jnp.float32(2 * examples)),
+            "alignment": Mean(jnp.sum(cosines[own, other]), jnp.float32(2 * examples)),
+            "spread": spread(keys[0]),
+        }
+        return loss, jnp.ones_like(loss), metrics, ()
+
+    says = f"NT-Xent at temperature {temperature:g}, {title(source)}"
+    return PairObjective((), scale, find, says, calls=(project,) if project else ())
 
 
 def contrast(

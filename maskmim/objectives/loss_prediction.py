@@ -49,8 +49,9 @@ def relative(
         metrics = {"ordered": Mean(jnp.sum(ordered), jnp.sum(weight))}
         return per_token, weight, metrics, ()
 
-    says = f"order of the losses of {title(of)}"
-    return Objective(needs_of(of), scale, find, says, calls=(call, *of().calls))
+    says, read = f"order of the losses of {title(of)}", of()
+    calls, captures = (call, *read.calls), read.captures
+    return Objective(needs_of(of), scale, find, says, calls=calls, captures=captures)
 
 
 def predicted_losses(view: View, call: str) -> Array:
@@ -87,8 +88,9 @@ def absolute(
         per_token = squared_error(predicted_losses(view, call), target)
         return per_token, view.mask.weight, {}, ()
 
-    says = f"losses of {title(of)}, {title(squared_error)}"
-    return Objective(needs_of(of), scale, find, says, calls=(call, *of().calls))
+    says, read = f"losses of {title(of)}, {title(squared_error)}", of()
+    calls, captures = (call, *read.calls), read.captures
+    return Objective(needs_of(of), scale, find, says, calls=calls, captures=captures)
 
 
 def standardised_losses(view: View, *, of: Callable[[], Objective]) -> Array:

@@ -44,10 +44,8 @@ def match(
     def find(view: View):
         prediction = head_output(view.outputs, head)
         wanted = returned(target(view), _ARRAYS, f"the target of the head {head!r}", target)
-        _check_widths(head, prediction, wanted)
-        made = loss(prediction, wanted)
-        per_token = returned(made, _ARRAYS, f"the loss of the head {head!r}", loss)
-        _check_shape(title(loss), head, per_token, view.mask.weight)
+        key = f"model.heads.{head}"
+        per_token = compare(f"head {head!r}", prediction, wanted, loss, view.mask.weight, key)
         return per_token, view.mask.weight, {}, ()
 
     def pixels(view: View) -> dict[str, Array]:
@@ -125,21 +123,32 @@ def match_with_class(
     )
 
 
-def _check_widths(head: str, prediction: Array, target: Array) -> None:
-    """Raise ModelError where a head and a target of several values differ in their number."""
+def compare(
+    maker: str,
+    prediction: Array,
+    target: Array,
+    loss: Callable[[Array, Array], Array],
+    weight: Array,
+    key: str,
+) -> Array:
+    """Return a loss per token f32[B, P], the shape of `weight`, between what fits together.
+
+    maker: who predicts, for messages, such as "head 'pixels'"; key: of the config, with its width.
+    Raises ModelError where a target of several values has another number of them, and for a loss of
+    another shape; BrickError for a loss that returns no array.
+    """
     widths = prediction.shape[-1], target.shape[-1]
     if target.ndim == prediction.ndim and widths[0] != widths[1]:
+        patches = " (None for the values of a patch)" if key.startswith("model.heads") else ""
         raise ModelError(
-            f"the head {head!r} has {widths[0]} values for each token, its target {widths[1]}: set "
-            f"model.heads.{head}={widths[1]} (None for the values of a patch)"
+            f"the {maker} has {widths[0]} values for each token, its target {widths[1]}: set "
+            f"{key}={widths[1]}{patches}"
         )
-
-
-def _check_shape(name: str, head: str, per_token: Array, weight: Array) -> None:
-    """Raise ModelError unless a loss has one value for each predicted token."""
+    per_token = returned(loss(prediction, target), _ARRAYS, f"the loss of the {maker}", loss)
     if per_token.shape != weight.shape:
         raise ModelError(
-            f"the loss {name} of the head {head!r} has the shape {per_token.shape}, but there are "
+            f"the loss {title(loss)} of the {maker} has the shape {per_token.shape}, but there are "
             f"{weight.shape} examples x predicted tokens: return one value for each of them, such "
             "as jnp.mean(..., axis=-1), and average nothing else"
         )
+    return per_token

@@ -3,8 +3,8 @@
 All have lr and lr_per: the peak learning rate is lr * batch_size / lr_per. `adamw`, `sgd`, `lars`,
 `lamb`, `lion`, `adafactor` and `muon` share clip_norm and no_decay; all of these but `adamw` also
 have rates, factors for groups of parameters, which AdamW has as `adamw_by_path`. `adamw_dino` is
-DINO's recipe, `adamw_layerwise` MAE's for fine-tuning; `without_spikes` and `frozen_until` wrap any
-of them.
+DINO's recipe, `adamw_rising_decay` MSN's, `adamw_layerwise` MAE's for fine-tuning;
+`without_spikes` and `frozen_until` wrap any of them.
 """
 
 from maskmim.optim.adam import adamw
@@ -16,6 +16,7 @@ from maskmim.optim.large_batch import lamb
 from maskmim.optim.layerwise import adamw_layerwise
 from maskmim.optim.momentum import lars, sgd
 from maskmim.optim.orthogonal import muon
+from maskmim.optim.rising_decay import adamw_rising_decay
 from maskmim.optim.sign import lion
 from maskmim.optim.skip_spikes import without_spikes
 
@@ -25,6 +26,7 @@ __all__ = [
     "adamw_by_path",
     "adamw_dino",
     "adamw_layerwise",
+    "adamw_rising_decay",
     "frozen_until",
     "lamb",
     "lars",

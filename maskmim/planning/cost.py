@@ -78,7 +78,7 @@ def train_flops_per_example(config: ConfigDict, parts: Assembly, examples: int =
     XLA counts the body of a loop once, so the layers are unrolled for the count. It excludes what
     fusion and rematerialisation skip or repeat later.
     """
-    method = _with_model(config, unroll=True)
+    method = _with_model(_with_unrolled_teachers(config), unroll=True)
     lowered = jax.jit(_gradient(method, examples)).lower(
         variables_shapes(parts), batch_shapes(config, examples)
     )
@@ -106,6 +106,15 @@ def _with_model(config: ConfigDict, **changes: object) -> Method:
     if "compute" in changed.model:
         changed.model.compute.update(changes)
     return build_method(changed)[1]
+
+
+def _with_unrolled_teachers(config: ConfigDict) -> ConfigDict:
+    """Return the config with the blocks of its random frozen networks unrolled."""
+    changed = config.copy_and_resolve_references()
+    for teacher in changed.teachers.values():
+        if "unroll" in (teacher.get("network") or {}):
+            teacher.network.unroll = True
+    return changed
 
 
 def _gradient(method: Method, examples: int) -> Callable[[Variables, Batch], Tree]:

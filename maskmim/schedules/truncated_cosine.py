@@ -1,4 +1,4 @@
-"""A linear warm-up and a cosine that ends early: the learning rate and the momentum of CAPI."""
+"""A linear warm-up and a cosine that ends early: the rates of CAPI and MSN, CAPI's momentum."""
 
 from __future__ import annotations
 
@@ -10,28 +10,42 @@ from maskmim.types import Array
 
 
 def warmup_truncated_cosine(
-    progress: Array, *, warmup: FractionBelowOne, cut: PositiveFraction
+    progress: Array,
+    *,
+    warmup: FractionBelowOne,
+    cut: PositiveFraction,
+    start: Fraction = 0.0,
+    final: Fraction = 0.0,
 ) -> Array:
-    """Rise from 0 to 1 over the share `warmup` of the training, then fall along part of a cosine.
+    """Rise from `start` to 1 over the share `warmup` of the training, then fall along a cosine.
 
-    progress: share of the training that is done, in [0, 1]. cut: the share of the cosine.
+    progress: share of the training that is done, in [0, 1]. cut: the share of the cosine, which as
+    a whole would end at `final`.
     Source: WarmupThenCosine of utils.py, facebookresearch/capi, whose rise ends one step earlier.
     """
     progress = jnp.asarray(progress, jnp.float32)
     after_warmup = jnp.clip((progress - warmup) / (1.0 - warmup), 0.0, 1.0)
     fall = 0.5 * (1.0 + jnp.cos(jnp.pi * cut * after_warmup))
-    return jnp.where(progress < warmup, progress / max(warmup, 1e-9), fall)
+    rise = progress / max(warmup, 1e-9)
+    return jnp.where(progress < warmup, start + (1 - start) * rise, final + (1 - final) * fall)
 
 
 def learning_rate(
-    span: Span, *, warmup_epochs: NonNegative, cut: PositiveFraction = 0.8
+    span: Span,
+    *,
+    warmup_epochs: NonNegative,
+    cut: PositiveFraction = 0.8,
+    start: Fraction = 0.0,
+    final: Fraction = 0.0,
 ) -> Schedule:
     """Build the schedule `warmup_truncated_cosine`; a cut of 0.8 ends at 0.095 of the peak.
 
+    start, final: shares of the peak, of the first step and where the whole cosine would end.
     Raises ScheduleError if the warm-up is longer than the training.
     """
     warmup = warmup_steps(span, warmup_epochs) / span.steps
-    return lambda step: warmup_truncated_cosine(step / span.steps, warmup=warmup, cut=cut)
+    keywords = {"warmup": warmup, "cut": cut, "start": start, "final": final}
+    return lambda step: warmup_truncated_cosine(step / span.steps, **keywords)
 
 
 def momentum(

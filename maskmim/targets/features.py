@@ -17,6 +17,27 @@ def features(view: View) -> Array:
     return gather(view.context.hints["features"].astype(jnp.float32), view.mask.predict)
 
 
+@facts.target(needs=("class_feature",))
+def class_feature(view: View) -> Array:
+    """Return the hint 'class_feature' f32[B, D] as that of one token: f32[B, 1, D]."""
+    return view.context.hints["class_feature"].astype(jnp.float32)[:, None]
+
+
+@facts.target(needs=("seen_features",))
+def seen_features(view: View) -> Array:
+    """Return the hint 'seen_features' f32[B, K, D], which has visible tokens alone.
+
+    For `objectives.match_visible`, whose tokens these are.
+    """
+    return view.context.hints["seen_features"].astype(jnp.float32)
+
+
+@facts.target(needs=("seen_class_feature",))
+def seen_class_feature(view: View) -> Array:
+    """Return the hint 'seen_class_feature' f32[B, D] as that of one token: f32[B, 1, D]."""
+    return view.context.hints["seen_class_feature"].astype(jnp.float32)[:, None]
+
+
 @facts.target(needs=("features",))
 def standardised_features(view: View, *, epsilon: Positive = EPSILON) -> Array:
     """Return the features of the predicted tokens, each token's with mean 0 and variance 1.
@@ -56,7 +77,7 @@ def standardised_class(view: View, *, epsilon: Positive = EPSILON) -> Array:
 
     Keyword and source as of `standardised_features`.
     """
-    return _standardised(view.context.hints["class_feature"].astype(jnp.float32)[:, None], epsilon)
+    return _standardised(class_feature(view), epsilon)
 
 
 def _standardised(values: Array, epsilon: float) -> Array:

@@ -74,6 +74,15 @@ def hog_patches(
     Source: MaskFeat (arXiv 2112.09133), section 3.2; _get_hog_label_2d of
     slowfast/models/masked.py, facebookresearch/SlowFast.
     """
+    check_cells(view, cell)
+    images = jax.lax.stop_gradient(view.inputs)
+    cells = hog(images, bins=bins, cell=cell, window=window, shift=shift)
+    all_patches = cells_to_patches(cells, view.context.grid)
+    return jnp.take_along_axis(all_patches, view.mask.predict[..., None], axis=1)
+
+
+def check_cells(view: View, cell: int) -> None:
+    """Raise TargetError unless the tokens are patches of a picture that fit to the cells."""
     images, grid = view.inputs, view.context.grid
     if images.ndim != 4 or len(grid) != 2:
         raise TargetError(
@@ -86,10 +95,6 @@ def hog_patches(
             f"patches of {patch[0]}x{patch[1]} pixels do not divide into cells of {cell}x{cell}: "
             "change the target's cell or model.patch"
         )
-    images = jax.lax.stop_gradient(images)
-    cells = hog(images, bins=bins, cell=cell, window=window, shift=shift)
-    all_patches = cells_to_patches(cells, grid)
-    return jnp.take_along_axis(all_patches, view.mask.predict[..., None], axis=1)
 
 
 def hog(
@@ -124,7 +129,7 @@ def hog(
     between the same pictures at 1 and 3 times the contrast (2.8 %, 7.3e-5). Without normalisation
     no value differs by more than 2e-7.
     """
-    examples, height, width, channels = images.shape
+    height, width = images.shape[1:3]
     _check_squares(height, width, cell, "cell")
     across, down = sobel(images.astype(jnp.float32))
     across, down = across + shift[0], down + shift[1]
@@ -132,13 +137,20 @@ def hog(
     if window is not None:
         _check_squares(height, width, window, "window")
         magnitudes = magnitudes * gaussian_windows(height, width, window)[None, :, :, None]
-    in_bin = orientations(across, down, bins)[..., None] == jnp.arange(bins).reshape(
-        *[1] * across.ndim, bins
-    )
+    sums = sum_votes(magnitudes, orientations(across, down, bins), bins, cell)
+    return sums / jnp.maximum(jnp.linalg.norm(sums, axis=-1, keepdims=True), EPSILON)
+
+
+def sum_votes(magnitudes: Array, numbers: Array, bins: int, cell: int) -> Array:
+    """Return the sum of the magnitudes of each bin in each cell: f32[B, h, w, C, bins].
+
+    magnitudes: f32[B, H, W, C]; numbers: i32[B, H, W, C], the bin of each.
+    """
+    examples, height, width, channels = magnitudes.shape
+    in_bin = numbers[..., None] == jnp.arange(bins).reshape(*[1] * magnitudes.ndim, bins)
     votes = jnp.where(in_bin, magnitudes[..., None], 0.0)
     split = votes.reshape(examples, height // cell, cell, width // cell, cell, channels, bins)
-    sums = jnp.sum(split, axis=(2, 4))
-    return sums / jnp.maximum(jnp.linalg.norm(sums, axis=-1, keepdims=True), EPSILON)
+    return jnp.sum(split, axis=(2, 4))
 
 
 def _check_squares(height: int, width: int, side: int, name: str) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.config.ranges import NonNegativeInt, Positive, PositiveInt
+from maskmim.models.captured_blocks import block_output, class_token
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.mae_decoder import scatter_tokens
 from maskmim.types import Array, Context, Encoded, Mask, Net, Tree
@@ -46,9 +47,7 @@ def block_tokens_and_class(
     Raises ModelError where the encoder has no class token.
     """
     encoded = encode_block(net, params, net.inputs(context.batch), layer)
-    if not encoded.prefix.shape[1]:
-        raise ModelError("the encoder has no class token to predict: set model.class_token=True")
-    return {"features": encoded.tokens, "class_feature": encoded.prefix[:, 0]}
+    return {"features": encoded.tokens, "class_feature": class_token(encoded.prefix)[:, 0]}
 
 
 @facts.finder(gives=("features",))
@@ -105,17 +104,24 @@ def encode_predicted(net: Net, params: Tree, context: Context, mask: Mask) -> En
     return net.encode(params, net.inputs(context.batch), swapped)
 
 
-def encode_block(net: Net, params: Tree, inputs: Array, layer: int) -> Encoded:
-    """Return the output of one block of an encoder on whole examples, before the last norm.
+def encode_block(
+    net: Net,
+    params: Tree,
+    inputs: Array,
+    layer: int,
+    mask: Mask | None = None,
+    capture: tuple[str, ...] = (),
+) -> Encoded:
+    """Return the output of one block of an encoder, before the last norm.
 
     layer: counted from 1; 0 for the tokens with their positions, which enter the first block.
+    mask:  whose visible tokens enter; None for whole examples.
+    capture: what else to return, up to that block.
     Raises ModelError for a block that does not exist.
     """
-    capture = "layers" if layer else "embedded"
-    encoded = net.encode(params, inputs, None, capture=(capture,))
-    if layer and layer > len(encoded.layers):
-        depth = len(encoded.layers)
-        raise ModelError(f"no layer {layer}: the blocks are 1 to {depth}, 0 is what enters them")
-    tokens = encoded.layers[layer - 1] if layer else encoded.embedded
+    if layer:
+        needed = tuple(dict.fromkeys((*capture, "layers")))
+        return block_output(net.encode(params, inputs, mask, capture=needed), layer)
+    encoded = net.encode(params, inputs, mask, capture=("embedded",))
     prefix = encoded.prefix.shape[1]
-    return Encoded(tokens[:, :prefix], tokens[:, prefix:])
+    return Encoded(encoded.embedded[:, :prefix], encoded.embedded[:, prefix:])

@@ -38,7 +38,7 @@ from maskmim.models.vit import ModelError, Size
 from maskmim.models.vit import variant as size_of
 from maskmim.teachers.features import encode_block
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Array, Encoded, Tree, random_key
+from maskmim.types import Array, Encoded, Mask, Tree, random_key
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -166,9 +166,11 @@ def clip(
         load, encoder, size=size, patch=patch, layer=layer, mean=mean, std=std
     )
 
-    def encode(params: Tree, pictures: Array) -> Encoded:
+    def encode(
+        params: Tree, pictures: Array, mask: Mask | None = None, capture: tuple[str, ...] = ()
+    ) -> Encoded:
         rest = {name: value for name, value in params.items() if name != projection}
-        encoded = network.encode(rest, pictures)
+        encoded = network.encode(rest, pictures, mask, capture)
         matrix = params[projection].T.astype(encoded.tokens.dtype)
         return encoded._replace(prefix=encoded.prefix @ matrix, tokens=encoded.tokens @ matrix)
 
@@ -217,14 +219,16 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
     grid = net.grids[spec.stream]
     patch = spec.size[0] // grid[0], spec.size[1] // grid[1]
 
-    def encode(params: Tree, pictures: Array) -> Encoded:
+    def encode(
+        params: Tree, pictures: Array, mask: Mask | None = None, capture: tuple[str, ...] = ()
+    ) -> Encoded:
         if pictures.shape[1:3] != spec.size:
             raise ModelError(
                 f"the run {workdir} cuts a picture into {grid} tokens, the student into "
                 f"{patch_grid(pictures, patch)}: give both the same grid"
             )
         if layer is None:
-            return net.encode(params, pictures, None)
-        return encode_block(net, params, pictures, layer)
+            return net.encode(params, pictures, mask, capture=capture)
+        return encode_block(net, params, pictures, layer, mask, capture)
 
     return Frozen(patch, spec.mean, spec.std, lambda: trained.evaluated.params, encode)

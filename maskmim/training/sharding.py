@@ -32,7 +32,8 @@ def transformer() -> Rules:
     Blocks are stacked, so their first dimension is the layer and is never split. Kernels are split
     over `fsdp` along the width that enters and over `tensor` along heads or hidden units (Megatron,
     arXiv 1909.08053, section 3), output projections the other way round. Heads are split along
-    their values; `first` and `second` are hidden layers of DINO's head. All else is replicated.
+    their values, so is a stack of them, `heads`; `first` and `second` are hidden layers of DINO's
+    head. All else is replicated.
     """
     return (
         (r"blocks/.*qkv/kernel$", (None, "fsdp", None, "tensor", None)),
@@ -42,9 +43,10 @@ def transformer() -> Rules:
         (r"blocks/.*attention/(query|key|value)/kernel$", (None, "fsdp", "tensor", None)),
         (r"blocks/.*attention/(query|key|value)/bias$", (None, "tensor", None)),
         (r"blocks/.*attention/out/kernel$", (None, "tensor", None, "fsdp")),
-        (r"blocks/.*mlp/up/kernel$", (None, "fsdp", "tensor")),
-        (r"blocks/.*mlp/up/bias$", (None, "tensor")),
+        (r"blocks/.*mlp/(up|gate)/kernel$", (None, "fsdp", "tensor")),
+        (r"blocks/.*mlp/(up|gate)/bias$", (None, "tensor")),
         (r"blocks/.*mlp/down/kernel$", (None, "tensor", "fsdp")),
+        (r"heads/kernel$", (None, "fsdp", "tensor")),
         (r"(head_\w+|last|clusters)/kernel$", ("fsdp", "tensor")),
         (r"head_\w+/bias$", ("tensor",)),
         (r"first/kernel$", ("fsdp", "tensor")),

@@ -19,6 +19,10 @@ class Encoded(NamedTuple):
     attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless
                captured.
     embedded:  f32[B, R + K, D] what enters the first block; None unless captured.
+    queries, keys, values: f32[depth, B, heads, R + K, size] of the attention of every block; None
+               unless captured.
+    kept:      i32[B, n] places in `Mask.visible` of the n tokens that are left, of an encoder that
+               leaves visible tokens out on its way; None where all are.
     stages:    f32[B, rows, columns, D] the output of every stage of an encoder whose stages differ
                in their grids, the finest first, before the next stage merges its tokens and before
                the last norm; None unless captured. Cells that did not enter hold no meaning.
@@ -38,6 +42,10 @@ class Encoded(NamedTuple):
     mlps: Array | None = None
     given: Mapping[str, Array] = {}
     sums: Mapping[str, Tree] = {}
+    queries: Array | None = None
+    keys: Array | None = None
+    values: Array | None = None
+    kept: Array | None = None
 
 
 class RunningNorms(NamedTuple):
@@ -65,8 +73,8 @@ class Net(NamedTuple):
     encode:    (params, inputs, mask or None, *, capture=(), randomness=None) -> Encoded. Hidden
                tokens that are visible are filled with the mask embedding, then visible ones are
                gathered; with mask None every token enters. capture: any of 'layers', 'attention',
-               'embedded', 'stages', 'mlps'. randomness: of dropped paths; without it nothing is
-               dropped.
+               'embedded', 'queries', 'keys', 'values', 'mlps', 'stages'. randomness: of dropped
+               paths; without it nothing is dropped.
     predict:   (params, Encoded, mask, *, randomness=None) -> {head: f32[B, P, width of the head]};
                randomness as for encode, where the predictor drops paths.
     patchify:  f32[B, ...] inputs -> f32[B, N, patch values], row, column, channel order. Of several

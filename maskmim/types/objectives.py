@@ -56,6 +56,8 @@ class Objective(NamedTuple):
     shows:   view -> {column: pictures} of what is no picture by itself, see `Method.sheets`; None
              where there is nothing to show.
     calls:   names of the functions of `Net.calls` that it calls.
+    captures: what it reads of the encoder besides its output, names of `Net.encode`'s `capture`;
+             the methods `masked` and `masked_views` capture it.
     """
 
     needs: tuple[str, ...]
@@ -65,6 +67,7 @@ class Objective(NamedTuple):
     pixels: Callable[[View], dict[str, Array]] | None = None
     shows: Callable[[View], dict[str, Array]] | None = None
     calls: tuple[str, ...] = ()
+    captures: tuple[str, ...] = ()
 
 
 class PairObjective(NamedTuple):

@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from maskmim.data.clips import centre_clip, frame_indices, random_clip
+from maskmim.data.clips import (
+    centre_clip,
+    frame_indices,
+    middle_frame,
+    random_clip,
+    spread_frames,
+)
 from maskmim.data.records import BadImage, DataError
 from maskmim.data.video_files import read_frames
 from tests.data import files, videos
@@ -166,3 +172,12 @@ def test_training_begins_anywhere_and_evaluation_in_the_middle():
 def test_the_same_numbers_give_the_same_clip():
     clips = [random_clip(np.random.default_rng(3), MP4, frames=4, stride=2) for _ in range(2)]
     np.testing.assert_array_equal(*clips)
+
+
+def test_one_frame_of_each_part_is_taken():
+    rng = np.random.default_rng(0)
+    clip = np.broadcast_to(np.arange(9, dtype=np.uint8)[:, None, None, None], (9, 2, 2, 3))
+    taken = np.array([spread_frames(rng, clip, frames=2)[:, 0, 0, 0] for _ in range(300)])
+    assert set(taken[:, 0]) == {0, 1, 2, 3} and set(taken[:, 1]) == {4, 5, 6, 7, 8}
+    assert (spread_frames(rng, clip[:1], frames=3) == 0).all()
+    assert (middle_frame(rng, clip) == 4).all() and middle_frame(rng, clip).shape == (2, 2, 3)

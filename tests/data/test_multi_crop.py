@@ -11,6 +11,7 @@ from PIL import Image
 from maskmim.data.grocery import grocery
 from maskmim.data.multi_crop import (
     Jitter,
+    crop_pair,
     jitter_colours,
     multi_crop,
     multi_crop_shapes,
@@ -76,6 +77,26 @@ def test_which_crops_are_blurred_and_solarised():
     assert shares[0] > 0.75 and shares[1] < 0.4 and 0.35 < shares[2] < 0.65, shares
 
 
+def test_the_chances_of_blur_and_solarisation_may_be_given():
+    """As MSN has them: crops alike, half of them blurred, none solarised."""
+    alike = partial(PLAIN, blur_chances=(0.5, 0.5, 0.5), solarise_chance=0.0, local_count=1)
+    flat, rng, draws = np.full((48, 48, 3), 200, np.uint8), np.random.default_rng(0), 200
+    assert all(alike(rng, flat, (16, 16))["global"].min() > 128 for _ in range(20))
+    still = partial(alike, global_scale=(0.25, 0.25), local_scale=(0.14, 0.14))
+    rough = np.array(
+        [
+            [
+                np.abs(np.diff(crop.astype(int), axis=1)).mean()
+                for crop in still(rng, noise(), (32, 32))["global"]
+            ]
+            for _ in range(draws)
+        ]
+    )
+    sharp = np.quantile(rough, 0.9)
+    shares = (rough < 0.9 * sharp).mean(axis=0)
+    assert (shares > 0.3).all() and (shares < 0.6).all(), shares
+
+
 def test_small_crops_show_less_of_the_picture():
     """The picture is a ramp from left to right: a crop's range is the part that it shows."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))
@@ -106,3 +127,25 @@ def test_grey_pictures_are_refused():
         multi_crop(np.random.default_rng(0), noise()[..., :1], (32, 32))
     with pytest.raises(DataError, match="3 channels of float32"):
         multi_crop(np.random.default_rng(0), noise().astype(np.float32), (32, 32))
+
+
+def test_a_pair_has_a_crop_of_each_frame():
+    """The first is blurred, the second may be solarised; two frames give a view each."""
+    plain = partial(crop_pair, jitter_chances=(0.0, 0.0), grey_chances=(0.0, 0.0))
+    frames = np.stack([np.full((40, 40, 3), level, np.uint8) for level in (200, 90)])
+    rng, dark = np.random.default_rng(0), 0
+    for _ in range(200):
+        views = plain(rng, frames, (16, 16))["views"]
+        assert views.shape == (2, 16, 16, 3) and (views[0] == 200).all()
+        assert (views[1] == 90).all()
+        dark += plain(rng, frames[0], (16, 16))["views"][1].mean() < 128
+    assert abs(dark / 200 - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 200)
+    first, second = plain(rng, noise(), (32, 32), scale=(0.25, 0.25), solarise_chances=(0.0, 0.0))[
+        "views"
+    ].astype(int)
+    assert np.abs(np.diff(first, axis=1)).mean() < 0.9 * np.abs(np.diff(second, axis=1)).mean()
+    red = np.tile(np.array([200, 20, 20], np.uint8), (24, 24, 1))
+    grey = plain(rng, red, (8, 8), grey_chances=(0.0, 1.0), solarise_chances=(0.0, 0.0))["views"]
+    assert np.ptp(grey[0, 0, 0]) == 180 and np.ptp(grey[1, 0, 0]) == 0
+    with pytest.raises(DataError, match="two frames, not 3"):
+        plain(rng, np.zeros((3, 8, 8, 3), np.uint8), (4, 4))

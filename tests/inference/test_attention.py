@@ -1,10 +1,11 @@
 """Attention maps: those that blocks capture, those computed again, and their rollout."""
 
+import jax
 import numpy as np
 import pytest
 
 from maskmim.inference import InferenceError, load
-from maskmim.inference.attention import token_maps
+from maskmim.inference.attention import class_attention, rollout, token_maps
 from tests.compiling import quick_jit
 from tests.inference.untrained import untrained
 from tests.tolerances import REORDERED
@@ -51,3 +52,11 @@ def test_networks_without_such_maps_say_so():
         capi.attention(np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(InferenceError, match="has registers alone"):
         capi.encode(np.zeros((32, 32, 3), np.uint8), pooling="class")
+
+
+def test_a_network_whose_plain_blocks_are_not_all_says_so():
+    loaded = untrained("convmae", shapes=True).loaded
+    arrays = {"image": jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)}
+    for function in (class_attention(loaded, -1, None), rollout(loaded, None)):
+        with pytest.raises(InferenceError, match="this network is convmae: use features_map"):
+            jax.eval_shape(function, loaded.variables, arrays)

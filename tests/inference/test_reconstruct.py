@@ -94,3 +94,21 @@ def test_methods_that_take_no_mask():
     for name, words in (("lut", "the method masked_views"), ("multimae", "several streams")):
         with pytest.raises(InferenceError, match=f"this one has {words}"):
             untrained(name, shapes=True).reconstruct(blank, one_hidden(3, 3))
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_a_model_of_mixtures_takes_whole_groups(count):
+    model = untrained("mixed_ae", shapes=True)
+    for call in (model.mask, model.reconstruct):
+        with pytest.raises(InferenceError, match=f"give a multiple of 4 images, not {count};"):
+            call(IMAGES[:count])
+    with pytest.raises(InferenceError, match="multiple of 4"):
+        model.mask(count)
+
+
+def test_a_model_of_mixtures_takes_no_mask_and_no_odd_batches():
+    model = untrained("mixed_ae", shapes=True, batch_size=2)
+    with pytest.raises(InferenceError, match=r"no mask can be given .* one of 4 images"):
+        model.reconstruct(IMAGES[:4], one_hidden(12, 12, 12, 12))
+    with pytest.raises(InferenceError, match="load it with batch_size=4"):
+        model.mask(4)

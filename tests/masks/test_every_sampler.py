@@ -28,7 +28,7 @@ from tests.masks.every import (
 pytestmark = pytest.mark.full
 
 # Samplers whose mask is intentionally the same for every example.
-DETERMINISTIC = {"roles.everything", "video.causal_frame"}
+DETERMINISTIC = {"roles.everything", "uniform.shared", "video.causal_frame"}
 # Below half, two views are neither disjoint nor cover the grid; 0.02 is for rounding.
 LEAST = {"views.disjoint": 0.52, "views.covering": 0.52}
 RATIOS = st.floats(0.05, 0.95)

@@ -12,6 +12,7 @@ import pytest
 from maskmim.config.bricks import BrickError
 from maskmim.models.calls import call_of, refuse_unused, watched, with_calls
 from maskmim.models.layers.errors import ModelError
+from maskmim.models.msn import cosine_prototypes
 from maskmim.models.prototypes import prototypes
 from maskmim.types import LearnedFunction, Net
 
@@ -70,6 +71,22 @@ def test_gradients_reach_the_function():
     expected = np.einsum("bnd,bnk->dk", unit, shares)
     np.testing.assert_allclose(gradients["clusters"]["kernel"], expected, rtol=1e-4, atol=1e-5)
     assert not np.any(gradients["encoder"])
+
+
+def test_cosines_with_prototypes_do_not_depend_on_lengths():
+    made = with_calls(net(), {"prototypes": partial(cosine_prototypes, clusters=3, inputs=5)})
+    params = made.init(jax.random.key(0))
+    kernel = params["prototypes"]["kernel"]
+    assert kernel.shape == (5, 3) and np.abs(kernel).max() <= 5**-0.5
+    features = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
+    unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
+    expected = unit @ (kernel / np.linalg.norm(kernel, axis=0))
+    longer = {**params, "prototypes": {"kernel": 7 * kernel}}
+    call = made.calls["prototypes"]
+    np.testing.assert_allclose(call(params, features), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(call(longer, 3 * features), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelError, match="prototypes of 5 values get features of 4"):
+        call(params, features[..., :4])
 
 
 def test_names_that_are_taken_are_refused():

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from maskmim.objectives.contrastive import info_nce
+from maskmim.objectives.classification import ObjectiveError
+from maskmim.objectives.contrastive import info_nce, nt_xent
 from tests.objectives.views import WIDTH, features, net_of, views_of
 from tests.tolerances import PARITY
 
@@ -147,4 +148,68 @@ def test_micro_batches_change_the_negatives_as_documented():
     arrays = features(2, 8)
     whole, _ = loss_of(plain(), arrays)
     halves = [float(loss_of(plain(), arrays[:, part::2])[0]) for part in range(2)]
+    assert float(whole) > np.mean(halves) + 0.3
+
+
+def simclr(arrays):
+    """NT-Xent of features f32[2, B, D] by numpy, pair by pair."""
+    unit = (arrays / np.linalg.norm(arrays, axis=-1, keepdims=True)).astype(np.float64)
+    flat, examples = unit.reshape(-1, unit.shape[-1]), arrays.shape[1]
+    losses = np.zeros((2, examples))
+    for row, view in enumerate(flat):
+        powers = np.exp(flat @ view / TEMPERATURE)
+        powers[row] = 0
+        other = powers[(row + examples) % (2 * examples)]
+        losses[row // examples, row % examples] = -np.log(other / powers.sum())
+    return losses.mean()
+
+
+def of_pairs(**changes):
+    """NT-Xent on the features themselves."""
+    return nt_xent(project=None, temperature=TEMPERATURE, **changes)
+
+
+@pytest.mark.proves(84, "a view is compared with both views of all other examples, itself apart")
+def test_nt_xent_equals_numpy():
+    arrays = features(2, EXAMPLES)
+    loss, gradient = loss_of(of_pairs(), arrays)
+    np.testing.assert_allclose(loss, simclr(arrays), rtol=PARITY)
+    step = np.random.default_rng(5).standard_normal(arrays.shape)
+    sides = [simclr(arrays + sign * 1e-4 * step) for sign in (1, -1)]
+    np.testing.assert_allclose(np.sum(gradient * step), (sides[0] - sides[1]) / 2e-4, rtol=1e-3)
+    assert simclr(arrays) > float(loss_of(plain(), arrays)[0]) + 0.2  # fewer negatives
+
+
+def test_nt_xent_measures_alignment_and_takes_two_views():
+    arrays = features(2, EXAMPLES)
+    same = of_pairs().find(views_of(np.stack([arrays[0], 2 * arrays[0]])), ())[2]
+    assert float(same["accuracy"].value) == 1.0
+    assert float(same["alignment"].value) == pytest.approx(1.0, abs=1e-5)
+    with pytest.raises(ObjectiveError, match=r"two views, but the sampler draws 3.*info_nce"):
+        of_pairs().find(views_of(features(3, EXAMPLES)), ())
+
+
+@pytest.mark.proves(84, "learning the contrast aligns views of an example and keeps examples apart")
+def test_nt_xent_aligns_and_spreads():
+    """Features begin nearly collapsed, each view with noise of its own."""
+    rng = np.random.default_rng(0)
+    arrays = np.ones((2, 16, WIDTH)) + 0.3 * rng.standard_normal((2, 16, WIDTH))
+
+    def measures(arrays):
+        metrics = of_pairs().find(views_of(arrays), ())[2]
+        return float(metrics["alignment"].value), float(metrics["spread"].value)
+
+    def step(arrays, _):
+        loss = lambda x: jnp.mean(of_pairs().find(views_of(x), ())[0])  # noqa: E731
+        return arrays - 2.0 * jax.grad(loss)(arrays), None
+
+    first = jnp.asarray(arrays, jnp.float32)
+    before, after = measures(first), measures(jax.lax.scan(step, first, length=100)[0])
+    assert before[1] < 0.8 and after[0] > 0.97 and after[1] > 0.9, (before, after)
+
+
+def test_micro_batches_change_the_negatives_of_nt_xent_as_documented():
+    arrays = features(2, 8)
+    whole, _ = loss_of(of_pairs(), arrays)
+    halves = [float(loss_of(of_pairs(), arrays[:, part::2])[0]) for part in range(2)]
     assert float(whole) > np.mean(halves) + 0.3

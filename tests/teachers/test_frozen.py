@@ -138,12 +138,16 @@ def test_a_run_of_ours_teaches(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "load_trained", lambda workdir: Given)
     net, params = Given.method.net, Given.variables.params
     batch = {"image": pictures(2)}
-    encode = quick_jit(partial(net.encode, capture=("layers",)))
+    encode = quick_jit(partial(net.encode, capture=("layers", "attention")))
     whole = encode(params, net.inputs(batch), None)
     for layer in (None, 1):
-        teacher = features(network=partial(pretrained.run, workdir="run", layer=layer))
-        hint = find(teacher, batch, net.grids)["features"]
+        network = partial(pretrained.run, workdir="run", layer=layer)
+        teacher = features(network=network, attention=True)
+        assert teacher.gives == ("features", "attention") and not teacher.sees_mask
+        hints = find(teacher, batch, net.grids)
         expected = whole.tokens if layer is None else whole.layers[0][:, 1:]
-        np.testing.assert_allclose(hint, expected, atol=1e-5)
+        np.testing.assert_allclose(hints["features"], expected, atol=1e-5)
+        rows = whole.attention[layer - 1 if layer else -1][:, :, 1:].mean(axis=1)
+        np.testing.assert_allclose(hints["attention"], rows, atol=1e-5)
     with pytest.raises(ModelError, match=r"into \(4, 3\) tokens, the student into \(3, 3\)"):
         teacher.find(net, (), params, Context(batch, {"image": (3, 3)}, {}), None)

@@ -15,16 +15,20 @@ from transformers import (
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
     ViTConfig,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
     ViTModel,
 )
 
 from maskmim.interop.layout import WeightsError
+from maskmim.masks.core import from_scores
 from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.layers.resized_positions import antialiased, with_offset
 from maskmim.models.vit import ModelError
 from maskmim.teachers import pretrained
-from maskmim.teachers.frozen import features
+from maskmim.teachers.frozen import features, relations, seen_features
 from maskmim.types import Context
+from tests.comparing import close
 from tests.compiling import quick_jit
 from tests.interop.transformers_simmim import randomised
 from tests.tolerances import PARITY
@@ -42,6 +46,12 @@ SIZE = {
 }
 WIDE = {**SIZE, "intermediate_size": 4 * WIDTH}
 SAME, OTHER = (SIDE, SIDE), (4, 7)
+DECODER = {
+    "decoder_hidden_size": 8,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 1,
+    "decoder_intermediate_size": 8,
+}
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 OURS = {"variant": f"{DEPTH}x{WIDTH}x{HEADS}", "patch": (PATCH, PATCH), "mean": MEAN, "std": STD}
 
@@ -74,13 +84,14 @@ def pictures(grid):
     return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
 
 
-def theirs(peer, images):
+def theirs(peer, images, **options):
     """Return the peer's outputs, with hidden states [1 + depth]."""
     pixels = ((images / 255.0 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
     body = getattr(peer, "vision_model", peer)
-    resized = {} if "Dinov2" in type(peer).__name__ else {"interpolate_pos_encoding": True}
+    if "Dinov2" not in type(peer).__name__:
+        options["interpolate_pos_encoding"] = True
     with torch.no_grad():
-        outputs = body(torch.from_numpy(pixels), output_hidden_states=True, **resized)
+        outputs = body(torch.from_numpy(pixels), output_hidden_states=True, **options)
     return outputs
 
 
@@ -119,6 +130,91 @@ def test_features_equal_those_of_transformers(name, grid, tmp_path):
             last = peer.visual_projection(peer.vision_model.post_layernorm(last))
         network = partial(network, projected=True)
     check(ours(network, images, grid), last, prefix)
+
+
+@pytest.mark.parametrize("name", ["vit", "clip"])
+def test_layers_and_attention_equal_those_of_transformers(name, tmp_path):
+    """In the order that was asked for, of the class token too, and those of a shorter network."""
+    peer, path = peer_of(name, tmp_path)
+    network = partial(CASES[name][1], path=path, **OURS)
+    images = pictures(SAME)
+    expected = theirs(peer, images, output_attentions=True)
+    hints = ours(network, images, SAME, layers=(3, 1), attention=True)
+    for place, layer in enumerate((3, 1)):
+        found = {"class_feature": hints["class_layers"], "features": hints["layers"]}
+        check({key: value[place] for key, value in found.items()}, expected.hidden_states[layer], 1)
+    rows = expected.attentions[-1][:, :, 0, 1:].mean(1).numpy()
+    close(hints["attention"], rows, name="attention")
+    shorter = ours(partial(network, layer=2), images, SAME, layers=(2,), attention=True)
+    close(shorter["layers"][0], expected.hidden_states[2][:, 1:].numpy())
+    close(shorter["attention"], expected.attentions[1][:, :, 0, 1:].mean(1).numpy())
+    with pytest.raises(ModelError, match="no layer 3: the blocks are 1 to 2"):
+        ours(partial(network, layer=2), images, SAME, layers=(3,))
+
+
+@pytest.mark.parametrize("name", ["vit", "clip"])
+def test_queries_keys_and_values_equal_those_of_transformers(name, tmp_path):
+    peer, path = peer_of(name, tmp_path)
+    layers, rows = ("query", "key", "value", "q_proj", "k_proj", "v_proj"), {}
+    for module, layer in peer.named_modules():
+        if (kind := module.rpartition(".")[2]) in layers:
+            keep = rows.setdefault(["queries", "keys", "values"][layers.index(kind) % 3], [])
+            layer.register_forward_hook(lambda *given, keep=keep: keep.append(given[2]))
+    images = pictures(SAME)
+    theirs(peer, images)
+    network = partial(CASES[name][1], path=path, **OURS)
+    teacher = relations(network=network, blocks=2)
+
+    @quick_jit
+    def look(frozen, batch):
+        return teacher.find(None, (), frozen, Context(batch, {"image": SAME}, {}), None)
+
+    hints = look(teacher.freeze(), {"image": images})
+    for kind, outputs in rows.items():
+        assert len(outputs) == DEPTH
+        expected = [each[:, 1:].reshape(2, SIDE**2, HEADS, -1).transpose(1, 2) for each in outputs]
+        close(hints[f"teacher_{kind}"], torch.stack(expected[-2:]).numpy(), name=kind)
+
+
+def test_a_teacher_that_sees_the_visible_tokens_equals_the_encoder_of_transformers(tmp_path):
+    """ViTMAE's encoder of visible tokens, from the file of a model with its decoder."""
+    config = ViTMAEConfig(layer_norm_eps=1e-6, mask_ratio=0.75, **DECODER, **WIDE)
+    peer = randomised(ViTMAEForPreTraining(config))
+    peer.save_pretrained(tmp_path)
+    images, noise = pictures(SAME), np.random.default_rng(0).random((2, SIDE**2)).astype("f4")
+    expected = theirs(peer.vit, images, noise=torch.from_numpy(noise)).hidden_states[2].numpy()
+    mask = from_scores(-noise, ratio=0.76)  # 6 of 25 tokens are visible, as there
+    order = np.argsort(np.argsort(noise, axis=1)[:, :6], axis=1)[..., None] + 1
+    path = str(tmp_path / "model.safetensors")
+    teacher = seen_features(
+        network=partial(pretrained.vit, path=path, layer=2, **OURS), class_token=True
+    )
+    assert teacher.sees_mask and teacher.gives == ("seen_features", "seen_class_feature")
+
+    @quick_jit
+    def look(frozen, batch):
+        return teacher.find(None, (), frozen, Context(batch, {"image": SAME}, {}), mask)
+
+    hints = look(teacher.freeze(), {"image": images})
+    close(hints["seen_class_feature"], expected[:, 0])
+    close(hints["seen_features"], np.take_along_axis(expected, order, axis=1))
+
+
+def test_clip_encodes_chosen_tokens_alone(tmp_path):
+    """Equal to all tokens where all are chosen; of fewer, the others' pixels make no difference."""
+    _, path = peer_of("clip", tmp_path)
+    network = pretrained.clip(path=path, **OURS)
+    inputs = np.random.default_rng(0).normal(size=(1, 20, 20, 3)).astype("f4")
+    encode = quick_jit(lambda params, inputs, mask: network.encode(params, inputs, mask).tokens)
+    whole = from_scores(np.zeros((1, 25)), ratio=0.04)
+    few = whole._replace(visible=whole.visible[:, :4])
+    every = np.arange(25)[None]
+    params = network.load()
+    close(encode(params, inputs, whole._replace(visible=every)), encode(params, inputs, None))
+    changed = inputs.copy()
+    changed[:, 4:] += 1  # the visible tokens are the first four, of the first row
+    np.testing.assert_array_equal(encode(params, changed, few), encode(params, inputs, few))
+    assert np.any(encode(params, changed, None)[:, :4] != encode(params, inputs, None)[:, :4])
 
 
 def test_timm_names(tmp_path):

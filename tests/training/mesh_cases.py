@@ -71,6 +71,7 @@ SLOW["dbot"] = case("dbot.py:tiny", MAE, FEW)
 SLOW["latent_mim"] = case(
     "latent_mim.py:tiny", ["model.variant=2x32x4", "model.decoder_heads=4"], FEW
 )
+SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
 for name in OTHERS:
@@ -83,6 +84,10 @@ CONTRAST = ["pairs.context.brick=maskmim.objectives.info_nce", "pairs.context.qu
 SLOW["lut info_nce"] = case("lut.py:tiny", [*LUT, *CONTRAST], FEW)
 # Keys have biases without gradients, which Adam moves by rounding: a smaller rate.
 STREAMS = ["model.variant=2x32x4", "model.decoder_heads=4", "optim.lr=0.005"]
+SLOW["maskalign"] = case("maskalign.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FEW)
+SLOW["uta"] = case("uta.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FEW)
+SLOW["hybrid_distill"] = case("hybrid_distill.py:tiny", ["optim.lr=0.005"], PRODUCTS)
+SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
@@ -91,3 +96,11 @@ SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)
 # The regions of an example lie with it; a group of four examples lies on one device.
 for name in ("r_mae", "mixed_ae"):
     SLOW[name] = case(f"{name}.py:tiny", [], FEW)
+DMJD = ["model.variant=8-8-32x1-1-2x4", "model.decoder_width=32", "model.decoder_heads=4"]
+SLOW["dmjd"] = case("dmjd.py:tiny", [*DMJD, "optim.lr=0.005"], FEW)
+# Targets, me-max and batch norms of the whole batch. Biases before a batch norm have gradients of
+# rounding alone, which this epsilon keeps Adam from following.
+DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
+SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
+SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
+SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])

@@ -27,6 +27,8 @@ REMAT = {
 
 # What a block can return besides its output.
 CAPTURES = ("layers", "attention")
+# What `Block` can return too, of its attention.
+ROWS = ("queries", "keys", "values")
 
 
 class Norm(nn.Module):
@@ -116,7 +118,8 @@ class Block(nn.Module):
     def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
         """Map [B, n, D] -> ([B, n, D], captures); keep: f32[B, 2] factors of both branches."""
         x = constraints.constrain_tokens(x)
-        mixed, first = Attention(self.heads, self.dtype, self.attend, name="attention")(
+        attend, rows = recorded(self.attend)
+        mixed, first = Attention(self.heads, self.dtype, attend, name="attention")(
             Norm(self.epsilon, self.dtype, name="norm1")(x)
         )
         x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
@@ -124,8 +127,22 @@ class Block(nn.Module):
         x = constraints.constrain_tokens(
             x + scale_branch(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
         )
-        captures = {"layers": x, "attention": first}
+        captures = {"layers": x, "attention": first, **rows}
         return x, {name: captures[name] for name in self.capture}
+
+
+def recorded(attend: Attend) -> tuple[Attend, dict[str, Array]]:
+    """Return attention that leaves its inputs in a dict, by the names of ROWS, and that dict.
+
+    Read it in the trace in which the attention is computed.
+    """
+    rows: dict[str, Array] = {}
+
+    def attend_and_record(query: Array, key: Array, value: Array) -> Array:
+        rows.update(zip(ROWS, (query, key, value), strict=True))
+        return attend(query, key, value)
+
+    return attend_and_record, rows
 
 
 def with_remat(block: type[nn.Module], remat: str) -> type[nn.Module]:
@@ -175,7 +192,7 @@ class Blocks(nn.Module):
     def __call__(
         self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Map [B, n, D] -> ([B, n, D], the captures: 'layers' [depth, B, n, D], 'attention').
+        """Map [B, n, D] -> ([B, n, D], the captures, fields of `Encoded`).
 
         keep: f32[depth, B, 2] factors of the residual branches, see `drop_path_factors`.
         """

@@ -109,7 +109,7 @@ class UniformEncoder(BaseEncoder, Part):
         capture: tuple[str, ...],
         randomness: Randomness | None,
     ) -> tuple[Array, Mapping[str, Array]]:
-        """Return [B, R + K, D] of the last block, and by name what the blocks captured."""
+        """Return [B, R + K, D] of the last block, and what the blocks captured, by fields."""
         raise NotImplementedError
 
     def _norm(self) -> Callable[[Array], Array]:

@@ -1,4 +1,4 @@
-"""CAPI's rotary positions on images: coordinates of tokens, frequencies of channels, rotation."""
+"""Rotary positions on images, CAPI's and EVA-02's: places, frequencies of channels, rotation."""
 
 from __future__ import annotations
 
@@ -79,3 +79,36 @@ def rotate(x: Array, angle: Array) -> Array:
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     partner = jnp.concatenate([-second, first], axis=-1)
     return (x * jnp.cos(angle) + partner * jnp.sin(angle)).astype(x.dtype)
+
+
+def axial_angles(grid: tuple[int, ...], size: int, *, reference: int = 16) -> np.ndarray:
+    """Return the angle of every channel at every token of a grid: f32[N, size], row-major.
+
+    size: of a head. The first half of the channels turns with the row, the second half with the
+    column, each pair of neighbours at a frequency of its own, from 1 down to nearly 1 / 10000
+    radians per token; on grids of other sides than `reference` tokens are `reference / side` apart.
+    Raises RotaryError unless the grid is (rows, columns) and four divides the size.
+    Source: EVA-02 (arXiv 2303.11331), VisionRotaryEmbeddingFast of rope.py in jihaonew/UTA.
+    """
+    if len(grid) != 2 or size % 4:
+        raise RotaryError(
+            f"heads of {size} channels on the grid {grid}: rotary positions need a multiple of 4 "
+            "and (rows, columns)"
+        )
+    speeds = np.repeat(10000.0 ** (-np.arange(0, size // 2, 2) / (size // 2)), 2)
+    turns = [np.arange(side)[:, None] * reference / side * speeds for side in grid]
+    rows = np.broadcast_to(turns[0][:, None], (*grid, size // 2))
+    columns = np.broadcast_to(turns[1][None], (*grid, size // 2))
+    return np.concatenate([rows, columns], axis=-1).reshape(-1, size).astype(np.float32)
+
+
+def rotate_pairs(x: Array, angle: Array) -> Array:
+    """Rotate pairs of neighbouring channels of [B, heads, n, size] by f32[B, 1, n, size].
+
+    Scores of rotated queries and keys depend on the distance of two tokens alone. Float32 inside.
+    Source: rotate_half of rope.py in jihaonew/UTA.
+    """
+    x32 = x.astype(jnp.float32)
+    even, odd = x32[..., ::2], x32[..., 1::2]
+    partner = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
+    return (x32 * jnp.cos(angle) + partner * jnp.sin(angle)).astype(x.dtype)

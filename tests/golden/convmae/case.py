@@ -38,7 +38,21 @@ def noise() -> np.ndarray:
 
 def layout() -> Sequence[Entry]:
     """Official names and ours."""
-    first, second, _ = WIDTHS
+    return [
+        *stage_entries(WIDTHS, DEPTHS, fusing="decoder"),
+        tensor("mask_token", "decoder/mask_token"),
+        *linear("decoder_embed", "decoder/embed"),
+        *stack_entries(mae_official.BLOCK, "decoder_blocks", "decoder/stack/blocks", DECODER[0]),
+        *norm("decoder_norm", "decoder/norm"),
+        *linear("decoder_pred", "decoder/head_pixels"),
+    ]
+
+
+def stage_entries(
+    widths: tuple[int, int, int], depths: tuple[int, int, int], *, fusing: str
+) -> Sequence[Entry]:
+    """Official names of the three stages and of what adds them up, a layer of our `fusing`."""
+    first, second, _ = widths
     return [
         *_convolution("patch_embed1.proj", "encoder/stem"),
         *norm("patch_embed1.norm", "encoder/stem_norm"),
@@ -47,17 +61,12 @@ def layout() -> Sequence[Entry]:
         *_patches("patch_embed3.proj", "encoder/embed", (2, 2, second)),
         *norm("patch_embed3.norm", "encoder/embed_norm"),
         *linear("patch_embed4", "encoder/project"),
-        *(entry for layer in range(DEPTHS[0]) for entry in _block("blocks1", 0, layer)),
-        *(entry for layer in range(DEPTHS[1]) for entry in _block("blocks2", 1, layer)),
-        *stack_entries(mae_official.BLOCK, "blocks3", "encoder/stack/blocks", DEPTHS[2]),
-        *_patches("stage1_output_decode", "decoder/fuse0", (4, 4, first)),
-        *_patches("stage2_output_decode", "decoder/fuse1", (2, 2, second)),
-        *norm("norm", "decoder/fused_norm"),
-        tensor("mask_token", "decoder/mask_token"),
-        *linear("decoder_embed", "decoder/embed"),
-        *stack_entries(mae_official.BLOCK, "decoder_blocks", "decoder/stack/blocks", DECODER[0]),
-        *norm("decoder_norm", "decoder/norm"),
-        *linear("decoder_pred", "decoder/head_pixels"),
+        *(entry for layer in range(depths[0]) for entry in _block("blocks1", 0, layer)),
+        *(entry for layer in range(depths[1]) for entry in _block("blocks2", 1, layer)),
+        *stack_entries(mae_official.BLOCK, "blocks3", "encoder/stack/blocks", depths[2]),
+        *_patches("stage1_output_decode", f"{fusing}/fuse0", (4, 4, first)),
+        *_patches("stage2_output_decode", f"{fusing}/fuse1", (2, 2, second)),
+        *norm("norm", f"{fusing}/fused_norm"),
     ]
 
 
