@@ -71,7 +71,7 @@ def get_config(arg: str = "") -> ConfigDict:
     elif choice["small"]:
         small(config)
     else:
-        long(config, choice["variant"], choice["epochs"])
+        published(config, choice["variant"], choice["epochs"])
         cifar(config, choice["path"])
     return config
 
@@ -83,7 +83,7 @@ def contrast(config: ConfigDict, *, hidden: int, values: int, bank: int) -> None
     add(config, pairs={"contrast": pair}, predicts=(0, 1), reads=())
 
 
-def long(config: ConfigDict, variant: str, epochs: float) -> None:
+def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on CIFAR-10, which is ours."""
     config.input.size = (32, 32)
     config.model = brick(
