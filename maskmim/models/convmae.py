@@ -204,14 +204,17 @@ class FusingDecoder(Decoder):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from tokens and captured stages, and the mask."""
+        return super().__call__(encoded._replace(tokens=self._fused(encoded, mask)), mask)
+
+    def _fused(self, encoded: Encoded, mask: Mask) -> Array:
+        """Return the sum of the stages at the visible tokens, normalised: [B, K, D]."""
         tokens = encoded.tokens
         for stage, cells in enumerate(encoded.stages[:2]):
             sides = (MERGED ** (2 - stage),) * 2
             dense = partial(Dense, tokens.shape[-1], kernel_init=torch_uniform, dtype=self.dtype)
             patches = visible_patches(cells, sides, mask.visible)
             tokens = tokens + constraints.embed_tokens(dense(name=f"fuse{stage}"), patches)
-        tokens = Norm(self.epsilon, self.dtype, name="fused_norm")(tokens)
-        return super().__call__(encoded._replace(tokens=tokens), mask)
+        return Norm(self.epsilon, self.dtype, name="fused_norm")(tokens)
 
 
 def convmae(
@@ -250,22 +253,26 @@ def convmae(
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
+    return convmae_net(spec, ConvMaeEncoder(patch=patch, size=size, **common), decoder)
+
+
+def convmae_net(spec: Spec, encoder: ConvMaeEncoder, decoder: FusingDecoder) -> Net:
+    """Return the network of an encoder and a decoder that fuses its stages."""
+    size, side = encoder.size, MERGED**2
     stages = " and ".join(
         f"{depth} x {width}" for depth, width in zip(size.depths, size.widths, strict=True)
     )
     words = f"masked convolutions, then {size.heads} heads, blocks x width {stages}"
+    heads = f"heads: {describe_heads(decoder.heads)} values"
     return picture_net(
         spec,
-        patch=unit,
+        patch=(side * encoder.patch[0], side * encoder.patch[1]),
         width=size.widths[2],
-        encoder=ConvMaeEncoder(patch=patch, size=size, **common),
+        encoder=encoder,
         predictor=decoder,
         captures=("stages",),
         says=(
-            ("encoder", f"{words}, {common['dtype']}"),
-            (
-                "decoder",
-                f"{vit.describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values",
-            ),
+            ("encoder", f"{words}, {encoder.dtype}"),
+            ("decoder", f"{vit.describe_blocks(decoder)}, {heads}"),
         ),
     )

@@ -18,7 +18,7 @@ from maskmim.objectives.region_maps import regions
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
-from maskmim.objectives.visible import match_visible
+from maskmim.objectives.visible import match_visible, match_visible_head
 
 __all__ = [
     "absolute",
@@ -37,6 +37,7 @@ __all__ = [
     "label",
     "match",
     "match_visible",
+    "match_visible_head",
     "match_with_class",
     "mean_cosine",
     "morph",

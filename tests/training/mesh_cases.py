@@ -81,6 +81,7 @@ SLOW["lut info_nce"] = case("lut.py:tiny", [*LUT, *CONTRAST], FEW)
 STREAMS = ["model.variant=2x32x4", "model.decoder_heads=4", "optim.lr=0.005"]
 SLOW["maskalign"] = case("maskalign.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FEW)
 SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
+SLOW["mr_mae"] = case("mr_mae.py:tiny", [], PRODUCTS)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
