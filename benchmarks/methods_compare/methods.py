@@ -55,6 +55,9 @@ METHODS: Mapping[str, Method] = {
     "uta": Method("uta:small", about="as MAE's, with rotary positions and SwiGLU"),
     "hybrid_distill": Method("hybrid_distill:small"),
     "dtm": Method("dtm:small"),
+    "mr_mae": Method(
+        "mr_mae:small", about="one convolution block of width 24 and of 48 before 4 of width 128"
+    ),
     "convmae": Method(
         "convmae:small",
         ("input.size=64,64", "model.patch=2,2", "model.variant=24-48-128x1-1-6x4"),

@@ -268,18 +268,22 @@ def convmae(
         size=vit.decoder_size(decoder_depth, decoder_width, decoder_heads),
         **common,
     )
+    return convmae_net(spec, ConvMaeEncoder(patch=patch, size=size, **common), decoder)
+
+
+def convmae_net(spec: Spec, encoder: ConvMaeEncoder, decoder: FusingDecoder) -> Net:
+    """Return the network of an encoder and a decoder that fuses its stages."""
+    size, side = encoder.size, MERGED**2
+    heads = f"heads: {describe_heads(decoder.heads)} values"
     return picture_net(
         spec,
-        patch=unit,
+        patch=(side * encoder.patch[0], side * encoder.patch[1]),
         width=size.widths[2],
-        encoder=ConvMaeEncoder(patch=patch, size=size, **common),
+        encoder=encoder,
         predictor=decoder,
         captures=("stages",),
         says=(
-            ("encoder", describe_stages(size, common["dtype"])),
-            (
-                "decoder",
-                f"{vit.describe_blocks(decoder)}, heads: {describe_heads(decoder.heads)} values",
-            ),
+            ("encoder", describe_stages(size, encoder.dtype)),
+            ("decoder", f"{vit.describe_blocks(decoder)}, {heads}"),
         ),
     )

@@ -11,7 +11,7 @@ from maskmim.config.ranges import NonNegative, PositiveInt
 from maskmim.models.calls import call_of
 from maskmim.models.captured_blocks import block_output, class_token
 from maskmim.models.layers import constraints
-from maskmim.objectives.matching import compare
+from maskmim.objectives.matching import compare, match
 from maskmim.types import Array, Encoded, Objective, View
 
 
@@ -62,6 +62,28 @@ def match_visible(
         says=f"visible tokens{where}: {title(target)}, {title(loss)}",
         calls=(call,),
         captures=() if layer is None else ("layers",),
+    )
+
+
+def match_visible_head(
+    *,
+    head: str,
+    target: Callable[[View], Array],
+    loss: Callable[[Array, Array], Array],
+    scale: NonNegative = 1.0,
+) -> Objective:
+    """Compare a head that predicts at the visible tokens with a target at them.
+
+    head: name of a head with f32[B, K, V] at the visible tokens, in the order of `Mask.visible`.
+    Other keywords, weights and what is raised are those of `match` and `match_visible`. Nothing is
+    drawn.
+    """
+    of_tokens = match(head=head, target=target, loss=loss, scale=scale)
+    return Objective(
+        needs=of_tokens.needs,
+        scale=scale,
+        find=lambda view: of_tokens.find(on_visible(view)),
+        says=f"visible tokens: {of_tokens.says}",
     )
 
 

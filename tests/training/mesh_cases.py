@@ -88,6 +88,7 @@ SLOW["maskalign"] = case("maskalign.py:tiny", ["model.variant=2x32x4", "optim.lr
 SLOW["uta"] = case("uta.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FEW)
 SLOW["hybrid_distill"] = case("hybrid_distill.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
+SLOW["mr_mae"] = case("mr_mae.py:tiny", [], PRODUCTS)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
