@@ -57,7 +57,7 @@ def patch_discrimination(
     count = max(prediction.shape[1] - 1, 1)
     variance = jnp.sum(centred**2, axis=1, keepdims=True) / count
     # The gradient of the root is infinite where all predictions are equal, and unused there.
-    deviation = jnp.sqrt(jnp.where(variance > 0, variance, 1.0)) * (variance > 0)
+    deviation = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
     queries, keys = l2_normalise(centred / (deviation + epsilon)), l2_normalise(target)
     exact = jax.lax.Precision.HIGHEST
     logits = jnp.einsum("bpv,bqv->bpq", queries, keys, precision=exact) / temperature

@@ -83,7 +83,7 @@ def beit_blocks(
     axes = len(grid)
 
     def propose(noise: Array, missing: Array) -> tuple[Array, Array]:
-        area = smallest + noise[:, 0] * (missing - smallest)
+        area = smallest + noise[:, 0] * (missing - smallest).astype(noise.dtype)
         sides = _sides(noise[:, 1:axes], area, grid, aspect)
         return sides, rectangles.places(noise[:, axes:], jnp.array([grid]) - sides + 1)
 
@@ -212,7 +212,7 @@ def islands(
     centres = jax.vmap(lambda key: jax.random.randint(key, (squares,), 0, length))(keys[:, 0])
     noise = jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(keys[:, 1])
     shown = island_squares(centres, context.grid, side=side)
-    return from_hidden(~keep_strongest(shown + noise, visible), count=hidden)
+    return from_hidden(~keep_strongest(shown.astype(jnp.float32) + noise, visible), count=hidden)
 
 
 def island_squares(centres: Array, grid: tuple[int, int], *, side: int) -> Array:
@@ -221,7 +221,7 @@ def island_squares(centres: Array, grid: tuple[int, int], *, side: int) -> Array
     low, high = -(side // 2), side - 1 - side // 2
 
     def within(places: Array, centre: Array) -> Array:
-        apart = places - centre[..., None]
+        apart = places[None, None] - centre[..., None]
         return (apart >= low) & (apart <= high)
 
     middle = jnp.divmod(centres, grid[1])

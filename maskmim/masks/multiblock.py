@@ -155,8 +155,9 @@ def tubes(
     inside = _blocks(keys[:, :blocks], frame, count=count, aspect=aspect).any(1)
     draw = jax.vmap(lambda key: jax.random.uniform(key, (2, math.prod(frame)), jnp.float32))
     first, second = jnp.moveaxis(draw(keys[:, -1]), 1, 0)
+    inside = inside.astype(jnp.float32)
     shown = keep_strongest(first - inside, visible)
-    asked = keep_strongest(second + inside - 2.0 * shown, wanted)
+    asked = keep_strongest(second + inside - 2.0 * shown.astype(jnp.float32), wanted)
     through = [jnp.tile(each, (1, steps)) for each in (shown, asked)]
     weight = jnp.ones((len(shown), steps * wanted), jnp.float32)
     visible, wanted = steps * visible, steps * wanted

@@ -128,7 +128,7 @@ class GroupedConv(nn.Module):
             for row in range(side)
             for column in range(side)
         )
-        return total.reshape(*outer, self.width) + bias.astype(self.dtype)
+        return total.reshape(*outer, self.width) + bias.astype(self.dtype)[None, None, None]
 
     def _draw(self, key: Array, shape: tuple[int, ...]) -> Array:
         """Draw a kernel as torch does, whose bound is by the values that a result sums."""

@@ -41,8 +41,8 @@ def likeness(layers: Array, mask: Mask) -> Array:
     units = l2_normalise(layers.astype(jnp.float32))
     hidden = jnp.stack([gather(tokens, mask.predict) for tokens in units])
     cosines = jnp.einsum("lbpd,lbnd->bpnl", hidden, units)
-    seen = ~mask.hidden[:, None, :, None]
-    return jnp.sum(cosines**2 * seen, axis=2) / jnp.maximum(jnp.sum(seen, axis=2), 1)
+    seen = (~mask.hidden).astype(jnp.float32)[:, None, :, None]
+    return jnp.sum(cosines**2 * seen, axis=2) / jnp.maximum(jnp.sum(seen, axis=2), 1.0)
 
 
 class LikenessHeads(LinearHeads):
@@ -100,7 +100,7 @@ class RecalibratedEncoder(RelativeEncoder):
         of_class = jnp.zeros((len(hidden), 1), bool)
         token_hidden = jnp.concatenate([of_class, hidden], axis=1)
         pairs = ~token_hidden[:, :, None] & token_hidden[:, None, :]
-        return biases + factor[:, None, None] * pairs[:, None]
+        return biases[None] + factor[None, :, None, None] * pairs[:, None].astype(factor.dtype)
 
 
 def mto_simmim(

@@ -51,10 +51,10 @@ class AskedDecoder(Stack):
             width, use_bias=self.biased, kernel_init=torch_uniform, dtype=self.dtype, name="embed"
         )
         filling = self.param("mask_token", small_normal, (self.fillings, 1, width))
-        filling = filling[encoded.given.get("view", 0)].astype(self.dtype)
+        filling = jnp.asarray(filling)[encoded.given.get("view", 0)].astype(self.dtype)
         seen = constraints.embed_tokens(embed, encoded.tokens)
         seen = seen + table.at[mask.visible].get(mode="promise_in_bounds")
-        queries = filling + table.at[mask.predict].get(mode="promise_in_bounds")
+        queries = filling[None] + table.at[mask.predict].get(mode="promise_in_bounds")
         x, _ = make_blocks(self)(constraints.concat_tokens(seen, queries))
         _, x = constraints.split_tokens(x, seen.shape[1])
         x = Norm(self.epsilon, self.dtype, name="norm")(constraints.constrain_tokens(x))

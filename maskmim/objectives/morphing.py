@@ -51,8 +51,8 @@ def morph(
             pair = group_means(prediction, groups), group_means(wanted, groups)
             key_of_width = f"model.heads.{head}"
             losses.append(compare(f"head {head!r}", *pair, loss, weight, key_of_width))
-            counts.append(1.0 + jnp.max(groups, axis=1))
-        total = jnp.sum(jnp.stack(counts))
+            counts.append(1 + jnp.max(groups, axis=1))
+        total = jnp.sum(jnp.stack(counts)).astype(jnp.float32)
         metrics = {"groups": Mean(total, jnp.float32(schedules * len(weight)))}
         return jnp.mean(jnp.stack(losses), axis=0), weight, metrics, ()
 
