@@ -34,6 +34,7 @@ def pictures() -> dict[str, np.ndarray]:
 def parts(model: str):
     """Return the tiny method, its variables, and the jitted terms with gradients and insides."""
     config = load(f"mr_mae:tiny,model={model}")
+    config.teachers.whole.network.layer = 1  # without the last norm, which standardises too
     _, method = build_method(config)
     variables = jax.jit(method.variables)(random_key(0))
     # Biases and gains that start at 0 and 1 would hide errors.
@@ -71,7 +72,8 @@ def outcome(model: str):
 def teacher_hints() -> dict[str, np.ndarray]:
     """The teacher's last tokens, before they are standardised, and attention, as they are."""
     net = parts("vit")[1].net
-    raw = features(network=partial(random_vit, variant="nano", patch=(8, 8)), attention=True)
+    network = partial(random_vit, variant="nano", patch=(8, 8), layer=1)
+    raw = features(network=network, attention=True)
 
     @jax.jit
     def find(frozen):
