@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from maskmim.config import facts
 from maskmim.config.ranges import Positive
 from maskmim.models.layers.patches import gather
+from maskmim.models.layers.standardise import standardise
 from maskmim.targets.pixels import EPSILON, patch_statistics
 from maskmim.types import Array, View
 
@@ -57,18 +58,18 @@ def layer_normed_features(view: View, *, epsilon: Positive = 1e-5) -> Array:
     over the D values of a token, variance biased (divided by D).
     Source: I-JEPA (arXiv 2301.08243), forward_target of src/train.py, facebookresearch/ijepa.
     """
-    return _layer_normed(features(view), epsilon)
+    return standardise(features(view), epsilon)
 
 
 @facts.target(needs=("features",))
-def mean_layer_normed(view: View, *, epsilon: Positive = 1e-5) -> Array:
+def meanstandardise(view: View, *, epsilon: Positive = 1e-5) -> Array:
     """Return the mean over all tokens of what `layer_normed_features` makes: f32[B, 1, D].
 
     Source: data2vec 2.0 (arXiv 2212.07525), the target of the class token, data2vec2.py of
     facebookresearch/fairseq.
     """
     every = view.context.hints["features"].astype(jnp.float32)
-    return jnp.mean(_layer_normed(every, epsilon), axis=1, keepdims=True)
+    return jnp.mean(standardise(every, epsilon), axis=1, keepdims=True)
 
 
 @facts.target(needs=("class_feature",))
@@ -83,9 +84,3 @@ def standardised_class(view: View, *, epsilon: Positive = EPSILON) -> Array:
 def _standardised(values: Array, epsilon: float) -> Array:
     mean, deviation = patch_statistics(values, epsilon=epsilon)
     return (values - mean) / deviation
-
-
-def _layer_normed(values: Array, epsilon: float) -> Array:
-    mean = jnp.mean(values, axis=-1, keepdims=True)
-    variance = jnp.var(values, axis=-1, keepdims=True)
-    return (values - mean) / jnp.sqrt(variance + epsilon)

@@ -15,6 +15,7 @@ from maskmim.errors import UserError, count_of
 from maskmim.models.captured_blocks import block_output
 from maskmim.models.frozen_vit import Frozen
 from maskmim.models.layers.blocks import ROWS
+from maskmim.models.layers.standardise import standardise
 from maskmim.types import Array, Context, Encoded, Mask, Net, Teacher, Tree
 
 
@@ -201,9 +202,3 @@ def network_inputs(network: Frozen, context: Context, picture: str) -> Array:
         images = jnp.clip(images, 0.0, 1.0) if levels else images
     mean, std = (jnp.asarray(row, jnp.float32) for row in (network.mean, network.std))
     return (images - mean[None, None, None]) / std[None, None, None]
-
-
-def standardise(values: Array, epsilon: float) -> Array:
-    """Subtract the mean of each vector [..., D] and divide by its deviation."""
-    centred = values - jnp.mean(values, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)

@@ -1,9 +1,10 @@
-"""Standardisation of each example by statistics of its own."""
+"""Standardisation of vectors and of whole examples by statistics of their own."""
 
 from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from maskmim.types import Array
@@ -11,6 +12,15 @@ from maskmim.types import Array
 # The sorted values that count, as shares of their number, and what is added to their variance.
 FIRST, LAST = 0.1, 0.9
 EPSILON = 1e-6
+
+
+def standardise(values: Array, epsilon: float) -> Array:
+    """Subtract the mean of each vector [..., D] and divide by sqrt(variance + epsilon).
+
+    It is a LayerNorm without factors: the variance is biased (divided by D).
+    """
+    centred = values - jnp.mean(values, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
 
 
 def standardise_trimmed(values: Array) -> Array:
