@@ -1,10 +1,12 @@
 """Every config builds, its step has the right shapes, and the step trains what it should.
 
-The default tier traces the step of every tiny config (`jax.eval_shape`, nothing is compiled) and
-trains a dozen; the full tier trains them all.
+The default tier traces the step of every tiny config (`jax.eval_shape`, nothing is compiled), where
+jax promotes nothing by itself, and trains a dozen; the full tier trains them all.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -66,11 +68,19 @@ def test_the_tiny_step_has_the_right_shapes(name):
     config, parts = tiny(name)
     batch = batch_shapes(config, config.train.batch_size)
     step = jitted_step(config, parts)
-    state, metrics = jax.eval_shape(step, parts.shapes, parts.frozen_shapes, batch)
+    with promoting_nothing():
+        state, metrics = jax.eval_shape(step, parts.shapes, parts.frozen_shapes, batch)
     assert jax.tree.all(jax.tree.map(like, state, parts.shapes))
     assert jax.tree.structure(state) == jax.tree.structure(parts.shapes)
     assert {"loss", "grad_norm", "bad_steps"} <= set(metrics)
     assert all(metric.shape == () for metric in metrics.values())
+
+
+@contextlib.contextmanager
+def promoting_nothing() -> Iterator[None]:
+    """Let jax raise where it would promote a dtype or a rank."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
 
 
 def like(one: jax.ShapeDtypeStruct, other: jax.ShapeDtypeStruct) -> bool:
