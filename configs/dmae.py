@@ -20,7 +20,7 @@ warm-up, cosine to 0, AdamW (0.9, 0.95), weight decay 0.05, 1.5e-4 per 256 image
 4096, crops of 20 to 100 % of the picture and flips.
 
 The teacher's file is the MAE ViT-L of transformers (facebook/vit-mae-large), by default
-vit-mae-large/model.safetensors; another place by --config.teachers.larger.network.path. Its decoder
+vit-mae-large/model.safetensors; another place by --config.teachers.larger.network.path: its decoder
 is not read.
 
 Differences: the official engine runs the teacher's decoder too and drops what it predicts; the

@@ -18,7 +18,7 @@ L1 with beta 2.
 
 The teacher is CLIP ViT-B/16 of transformers (openai/clip-vit-base-patch16) with its projection to
 512 values, by default clip-vit-base-patch16/model.safetensors; another place by
---config.teachers.whole.network.path. It gets pictures normalised as the student's, not as CLIP's
+--config.teachers.whole.network.path: it gets pictures normalised as the student's, not as CLIP's
 own, as officially.
 
 The recipe is that of docs/Training.md of the official repository: learning rate 1.5e-3, gradients

@@ -24,6 +24,10 @@ FINE_TUNING = {"cifar10": 0.5, "tiny_imagenet": 3.0}
 SHARED = ("input", "model", "train", "optim", "schedule", "objectives")
 
 
+# Keys that bricks have got since the first cells, with the values that these cells had.
+LATER = {"initial": 0.0, "stretch": 1.0}
+
+
 class Cell(NamedTuple):
     """One pretraining, its evaluation and its fine-tuning."""
 
@@ -66,9 +70,13 @@ def commands(cell: Cell, images: Path, workdir: Path) -> dict[str, list[str]]:
 def protocol(data: str) -> str:
     """Return a digest of what all cells of a data set share and what decides their numbers."""
     config = load(f"{CONFIG}:data={data},path=.").to_dict()
-    shared = [config[section] for section in SHARED]
+    shared = [_as_first(config[section]) for section in SHARED]
     text = json.dumps([*shared, FINE_TUNING[data]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _as_first(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in LATER or value != LATER[key]}
 
 
 def result_file(cell: Cell, results: Path = RESULTS) -> Path:

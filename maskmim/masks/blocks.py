@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -209,7 +210,8 @@ def islands(
     squares = max(1, int(context.length * (1 - ratio + extra) / side**2 + 1e-9))
     keys = jax.vmap(jax.random.split)(randomness.each("mask"))
     length = context.length
-    centres = jax.vmap(lambda key: jax.random.randint(key, (squares,), 0, length))(keys[:, 0])
+    draw = partial(jax.random.randint, shape=(squares,), minval=0, maxval=length, dtype=jnp.int32)
+    centres = jax.vmap(draw)(keys[:, 0])
     noise = jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(keys[:, 1])
     shown = island_squares(centres, context.grid, side=side)
     return from_hidden(~keep_strongest(shown.astype(jnp.float32) + noise, visible), count=hidden)

@@ -71,8 +71,8 @@ def drawn_schedule(key: Array, length: int, rounds: int) -> tuple[Array, Array]:
     Of `length` tokens 0 to all are to be removed, in 1 to `rounds` rounds.
     """
     of_tokens, of_rounds = jax.random.split(key)
-    removed = jax.random.randint(of_tokens, (), 0, length + 1)
-    chosen = jax.random.randint(of_rounds, (), 1, rounds + 1)
+    removed = jax.random.randint(of_tokens, (), 0, length + 1, jnp.int32)
+    chosen = jax.random.randint(of_rounds, (), 1, rounds + 1, jnp.int32)
     return removed_each(removed, chosen, length), chosen
 
 

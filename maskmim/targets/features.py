@@ -62,7 +62,7 @@ def layer_normed_features(view: View, *, epsilon: Positive = 1e-5) -> Array:
 
 
 @facts.target(needs=("features",))
-def meanstandardise(view: View, *, epsilon: Positive = 1e-5) -> Array:
+def mean_layer_normed(view: View, *, epsilon: Positive = 1e-5) -> Array:
     """Return the mean over all tokens of what `layer_normed_features` makes: f32[B, 1, D].
 
     Source: data2vec 2.0 (arXiv 2212.07525), the target of the class token, data2vec2.py of
