@@ -21,7 +21,7 @@ The teacher is CLIP ViT-B/16 of transformers (openai/clip-vit-base-patch16) with
 --config.teachers.whole.network.path: it gets pictures normalised as the student's, not as CLIP's
 own, as officially.
 
-The recipe is that of docs/Training.md of the official repository: learning rate 1.5e-3, gradients
+The recipe is that of the official training page, Training.md: learning rate 1.5e-3, gradients
 clipped at norm 3, LayerScale from 0.1 (L: 1e-5), 75 patches hidden in blocks, colours changed by up
 to 40 %, and of the defaults of run_pretrain_dtm.py: 300 epochs, weight decay 0.05, drop path 0.1,
 cosine to 1e-5, and of the loss. That command leaves the following to variables of a shell, so that
