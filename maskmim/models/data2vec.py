@@ -76,7 +76,7 @@ class PostNormBlock(nn.Module):
 
 
 class PostNormEncoder(Encoder):
-    """A ViT of `PostNormBlock` layers behind a norm of what enters them, and with no norm at the end."""
+    """A ViT of `PostNormBlock` layers behind a first norm, without a norm at the end."""
 
     captures: ClassVar[tuple[str, ...]] = ("embedded", *CAPTURES, "mlps")
 
