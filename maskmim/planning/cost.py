@@ -112,7 +112,7 @@ def _with_unrolled_teachers(config: ConfigDict) -> ConfigDict:
     """Return the config with the blocks of its random frozen networks unrolled."""
     changed = config.copy_and_resolve_references()
     for teacher in changed.teachers.values():
-        if "unroll" in (teacher.get("network") or {}):
+        if "network" in teacher and teacher.network and "unroll" in teacher.network:
             teacher.network.unroll = True
     return changed
 
