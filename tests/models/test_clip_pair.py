@@ -158,15 +158,13 @@ def test_every_gradient_equals_transformers_clip(peer, outcome):
         assert off <= PARITY * scale, (name, off, scale)
 
 
-def test_all_of_a_file_is_taken_and_a_picture_encoder_alone_takes_its_part(peer, outcome):
+def test_all_of_a_file_is_taken_or_what_is_asked_for(peer, outcome):
     assert "drawn fresh         nothing" in outcome.beginning.sheet
-    flags = ["begin.take=encoder,picture", "begin.fresh=picture"]
-    config = config_of(peer[1], *flags)
-    some = begin(config, outcome.parts)
+    some = begin(config_of(peer[1], "begin.take=encoder,text/blocks"), outcome.parts)
     taken = dict(named_leaves(some.state.params))
     for path, array in named_leaves(outcome.params):
         same = np.array_equal(array, taken[path])
-        assert same == path.startswith("encoder/") or path == "temperature/scale", path
+        assert same == path.startswith(("encoder/", "text/blocks/")), path
 
 
 def test_files_that_do_not_fit_are_errors(peer, outcome, tmp_path):
