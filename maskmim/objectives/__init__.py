@@ -19,6 +19,7 @@ from maskmim.objectives.relations import match_relations
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
+from maskmim.objectives.texts import match_texts
 from maskmim.objectives.visible import match_visible, match_visible_head
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "match",
     "match_class",
     "match_relations",
+    "match_texts",
     "match_visible",
     "match_visible_head",
     "match_with_class",

@@ -105,3 +105,6 @@ DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
 SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
 SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
 SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
+# Pictures and texts of the whole batch are each other's negatives.
+PAIR = ["model.variant=2x32x4", "calls.text.variant=1x32x4", "optim.lr=0.005"]
+SLOW["pair"] = case("pair.py:tiny", PAIR, FEW)
