@@ -26,6 +26,18 @@ SMALL_VIT = {
     "decoder_width": 64,
     "decoder_heads": 2,
 }
+# The smallest network, of a few steps on pictures of 32 x 32 pixels (ours).
+TINY_VIT = {
+    "variant": "nano",
+    "patch": (8, 8),
+    "decoder_depth": 1,
+    "decoder_width": 32,
+    "decoder_heads": 2,
+}
+# The same without a decoder.
+SMALL_ENCODER, TINY_ENCODER = (
+    {"variant": size["variant"], "patch": size["patch"]} for size in (SMALL_VIT, TINY_VIT)
+)
 
 
 def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
@@ -119,6 +131,16 @@ def small_training(config: ConfigDict, epochs: float = 10.0) -> None:
     adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
 
 
+def small_model(config: ConfigDict, model: ConfigDict) -> None:
+    """Set `input.size`, `model` and the training of minutes on the embedded photographs (ours).
+
+    model: the section of a network for pictures of 64 x 64 pixels, such as one of SMALL_VIT.
+    """
+    config.input.size = (64, 64)
+    config.model = model
+    small_training(config)
+
+
 def imagenet_data(config: ConfigDict, shards: str = "") -> None:
     """Set the images of `data` and `evals`: ImageNet-1k.
 
@@ -192,3 +214,14 @@ def tiny_run(
 def tiny_schedule(config: ConfigDict) -> None:
     """Set `schedule`: a short warm-up and half a cosine."""
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)
+
+
+def tiny_model(config: ConfigDict, model: ConfigDict) -> None:
+    """Set `input.size`, `model`, `data` and the training of a few steps on photographs.
+
+    model: the section of a network for pictures of 32 x 32 pixels, such as one of TINY_VIT.
+    """
+    tiny_images(config)
+    config.model = model
+    tiny_run(config)
+    tiny_schedule(config)
