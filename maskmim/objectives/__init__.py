@@ -1,6 +1,7 @@
 """Objectives as bricks: the terms of a loss, per predicted token."""
 
 from maskmim.objectives.aligned_layers import align_layers
+from maskmim.objectives.band_groups import band_groups
 from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
@@ -27,6 +28,7 @@ __all__ = [
     "accuracy",
     "agree_hidden",
     "align_layers",
+    "band_groups",
     "batch_frequency",
     "binary_labels",
     "classify",

@@ -91,6 +91,7 @@ SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["mr_mae"] = case("mr_mae.py:tiny", [], PRODUCTS)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
+SLOW["satmae"] = case("satmae.py:tiny", [], PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
 # losses agree to 6e-7 all the same.
 SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)
