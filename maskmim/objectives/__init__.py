@@ -5,6 +5,7 @@ from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.contrastive import info_nce, nt_xent
+from maskmim.objectives.covered import match_covered
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
@@ -38,6 +39,7 @@ __all__ = [
     "label",
     "match",
     "match_class",
+    "match_covered",
     "match_relations",
     "match_visible",
     "match_visible_head",
