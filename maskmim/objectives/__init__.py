@@ -9,6 +9,7 @@ from maskmim.objectives.covered import match_covered
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
+from maskmim.objectives.instances import match_projection, represented
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
@@ -40,6 +41,7 @@ __all__ = [
     "match",
     "match_class",
     "match_covered",
+    "match_projection",
     "match_relations",
     "match_visible",
     "match_visible_head",
@@ -50,6 +52,7 @@ __all__ = [
     "regions",
     "relative",
     "removed",
+    "represented",
     "same_source",
     "singularity",
     "soft_label",

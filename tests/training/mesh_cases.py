@@ -105,3 +105,5 @@ DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
 SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
 SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
 SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
+FSFM = ["model.variant=2x32x4", "model.decoder_heads=4", "model.representer_heads=4"]
+SLOW["fsfm"] = case("fsfm.py:tiny", [*FSFM, "optim.lr=0.005"], FEW)
