@@ -27,7 +27,7 @@ def pictures(split: str, count: int) -> dict[str, np.ndarray]:
 
 
 def found(scale: float) -> tuple[float, float]:
-    """How often unseen pictures are nearer to themselves than to others, and the metric 'spread'."""
+    """How often unseen pictures are nearer to themselves than to others, and the spread."""
     config = load("fsfm:tiny")
     config.objectives.identity.scale = scale
     config.train.update(batch_size=BATCH, epochs=STEPS * BATCH / 296)
@@ -59,7 +59,7 @@ def found(scale: float) -> tuple[float, float]:
 
 
 @pytest.mark.proves(
-    127, "with the second term masked pictures point at themselves whole, without it by chance"
+    127, "with the second term masked pictures point at themselves whole, without it hardly"
 )
 def test_masked_pictures_find_themselves():
     (with_term, spread), (without, _) = found(0.025), found(0.0)
