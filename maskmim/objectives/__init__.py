@@ -6,9 +6,11 @@ from maskmim.objectives.class_maps import classify_field, classify_map
 from maskmim.objectives.classification import accuracy, classify
 from maskmim.objectives.clustering import fit_prototypes
 from maskmim.objectives.contrastive import info_nce, nt_xent
+from maskmim.objectives.covered import match_covered
 from maskmim.objectives.frequency import batch_frequency
 from maskmim.objectives.homologous import same_source
 from maskmim.objectives.in_stream import in_stream
+from maskmim.objectives.instances import match_projection, represented
 from maskmim.objectives.labels import label
 from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
@@ -41,6 +43,8 @@ __all__ = [
     "label",
     "match",
     "match_class",
+    "match_covered",
+    "match_projection",
     "match_relations",
     "match_texts",
     "match_visible",
@@ -52,6 +56,7 @@ __all__ = [
     "regions",
     "relative",
     "removed",
+    "represented",
     "same_source",
     "singularity",
     "soft_label",

@@ -111,3 +111,5 @@ SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2
 # Pictures and texts of the whole batch are each other's negatives.
 PAIR = ["model.variant=2x32x4", "calls.text.variant=1x32x4", "optim.lr=0.005"]
 SLOW["pair"] = case("pair.py:tiny", PAIR, FEW)
+FSFM = ["model.variant=2x32x4", "model.decoder_heads=4", "model.representer_heads=4"]
+SLOW["fsfm"] = case("fsfm.py:tiny", [*FSFM, "optim.lr=0.005"], FEW)
