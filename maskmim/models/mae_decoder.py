@@ -58,17 +58,21 @@ def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: st
     return Norm(decoder.epsilon, decoder.dtype, name=f"{name}norm")(x)
 
 
-def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
+def fill_grid(
+    decoder: nn.Module, encoded: Encoded, mask: Mask, absent: Array | None = None
+) -> tuple[Array, Array]:
     """Return the prefix [B, R, W] and the tokens of the whole grid [B, N, W], without positions.
 
     The calling decoder's layer 'embed' takes what the encoder saw to its width W; its 'mask_token'
-    fills all other places.
+    fills all other places, and those of the visible tokens in absent bool[B, K].
     """
     width = decoder.size.width
     embed = Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
     prefix = embed(constraints.constrain_examples(encoded.prefix))
     seen = constraints.embed_tokens(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)
+    if absent is not None:
+        seen = jnp.where(absent[..., None], filling, seen)
     return prefix, scatter_tokens(filling, seen, mask.visible, math.prod(decoder.grid))
 
 

@@ -74,6 +74,7 @@ SLOW["latent_mim"] = case(
 SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
+OTHERS += ("mw_mae",)
 for name in OTHERS:
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
 SLOW["a2mim resnet"] = case("a2mim.py:model=resnet,tiny", [], PRODUCTS)
@@ -89,6 +90,11 @@ SLOW["uta"] = case("uta.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FE
 SLOW["hybrid_distill"] = case("hybrid_distill.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["mr_mae"] = case("mr_mae.py:tiny", [], PRODUCTS)
+SLOW["remasker"] = case(
+    "remasker.py:tiny",
+    ["model.variant=2x16x4", "model.decoder=1x16x4", "train.batch_size=16", "optim.lr=0.005"],
+    FEW,
+)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
 SLOW["satmae"] = case("satmae.py:tiny", [], PARTED)
