@@ -119,3 +119,7 @@ PAIR = ["model.variant=2x32x4", "calls.text.variant=1x32x4", "optim.lr=0.005"]
 SLOW["pair"] = case("pair.py:tiny", PAIR, FEW)
 FSFM = ["model.variant=2x32x4", "model.decoder_heads=4", "model.representer_heads=4"]
 SLOW["fsfm"] = case("fsfm.py:tiny", [*FSFM, "optim.lr=0.005"], FEW)
+# Clips of 64 frames: 128 tokens, of which the decoder takes all.
+SLOW["mae_st"] = case("mae_st.py:tiny", [*VIDEO, "input.size=64,16,16"], FEW)
+for name in ("everest", "mgmae", "mgm"):
+    SLOW[name] = case(f"{name}.py:tiny", VIDEO, PRODUCTS)
