@@ -3,9 +3,11 @@
   python -m maskmim.train --config uta --workdir runs/uta
   python -m maskmim.train --config uta:variant=L/14,teacher=clip_l --workdir runs/uta_l
   python -m maskmim.train --config uta:small,run=runs/mae_small --workdir runs/uta_small
+  python -m maskmim.train --config uta:small,run=runs/pair,call=picture --workdir runs/uta_pair
 
 After the colon: teacher=clip | clip_l (files, see below); run=RUN (a run on the same grid of tokens
-with a class token, in place of the file); variant=B/16 | L/14 | g/14 (and any of
+with a class token, in place of the file), call=NAME (a function of this run that maps its tokens:
+picture of configs/pair.py, to where texts lie); variant=B/16 | L/14 | g/14 (and any of
 maskmim.models.vit.variant); ratio=R of hidden patches; epochs=N; shards=DIR (docs/data.md); small
 (minutes on a CPU, on the embedded photographs); tiny (a few steps of a very small model on them).
 
@@ -40,6 +42,7 @@ from ml_collections import ConfigDict
 
 from maskmim.checkpoints.workdir import load_config
 from maskmim.config import base, brick, parse_argument, recipes
+from maskmim.config.parse import ConfigError
 from maskmim.losses import cosine
 from maskmim.masks import blocks, combine
 from maskmim.models.eva_vit import vit_eva
@@ -87,6 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
         arg,
         teacher="clip",
         run="",
+        call="",
         variant="B/16",
         ratio=0.5,
         epochs=200.0,
@@ -108,9 +112,10 @@ def get_config(arg: str = "") -> ConfigDict:
         recipes.imagenet_data(config, choice["shards"])
     shown = brick(blocks.beit, ratio=1 - choice["ratio"], smallest=smallest)
     config.mask = brick(combine.complement, sampler=shown)
+    if choice["call"] and not choice["run"]:
+        raise ConfigError(f"call={choice['call']} is a function of a run: name it by run=RUN")
     if choice["run"]:
-        variant = load_config(choice["run"]).model.variant
-        whole = Whole(brick(pretrained.run, workdir=choice["run"]), variant_size(variant).width)
+        whole = of_run(choice["run"], choice["call"])
     elif choice["tiny"] or choice["small"]:
         variant = config.model.variant
         network = brick(random_vit, variant=variant, patch=config.model.patch)
@@ -118,6 +123,19 @@ def get_config(arg: str = "") -> ConfigDict:
     align(config, whole)
     config.optim.no_decay = NO_DECAY
     return config
+
+
+def of_run(workdir: str, call: str) -> Whole:
+    """Return a run as the teacher, behind one of its functions where `call` names one."""
+    stored = load_config(workdir)
+    if not call:
+        network = brick(pretrained.run, workdir=workdir)
+        return Whole(network, variant_size(stored.model.variant).width)
+    if call not in stored.calls:
+        known = ", ".join(stored.calls) or "none"
+        raise ConfigError(f"call={call}: the run {workdir} has the functions {known}")
+    network = brick(pretrained.run, workdir=workdir, call=call)
+    return Whole(network, stored.calls[call]["values"])
 
 
 def align(config: ConfigDict, whole: Whole) -> None:

@@ -10,7 +10,8 @@ evals.at_end and evals.monitors name and writes results.json; with --evals only 
 into results-<names>.json. Known are 'reconstruction', the probes of config.evals.probes and the
 measures of config.evals.measures.
 `--config.evals.KEY=VALUE` changes one evaluation setting for this call, whose results go to
-results-<names>.json, too. --out writes results and pictures into another folder, or the results
+results-<names>.json, too; results of other settings stay, and the new ones go to
+results-<names>-2.json. --out writes results and pictures into another folder, or the results
 into a file whose name ends in .json and the pictures beside it, those of a.json into images-a/, for
 a run that may only be read.
 
@@ -51,6 +52,7 @@ from maskmim.evals.before_training import (
 from maskmim.evals.drawable import picture_remarks
 from maskmim.evals.evaluation import Evaluation, make_encoder
 from maskmim.evals.failures import RECONSTRUCTION
+from maskmim.evals.results_file import file_of_settings
 from maskmim.evals.run import RESULTS, finish, with_monitors
 from maskmim.imagenet import TRAIN_IMAGES
 from maskmim.inference.file_source import Said, of_file
@@ -132,12 +134,13 @@ def evaluate_run(options: argparse.Namespace) -> int:
     config = override(load_config(workdir), [*HERE, *options.overrides])
     names, asked = names_of(config, options.evals)
     as_configured = not asked and not options.overrides
-    file = RESULTS if as_configured else f"results-{'+'.join(names)}.json"
+    file = RESULTS if as_configured else file_of_settings(workdir, names, options.overrides)
     folder, file, pictures = place_of_results(options.out, workdir, file)
     evaluation = restore(config, workdir)._replace(workdir=folder, pictures=pictures)
     processes.print_once(f"{workdir}: step {evaluation.step}")
     rows = read_metrics(workdir / "metrics.jsonl")
-    return evaluate(evaluation, names, asked, file=file, rows=rows)
+    overrides = options.overrides
+    return evaluate(evaluation, names, asked, file=file, rows=rows, overrides=overrides)
 
 
 def evaluate_weights(options: argparse.Namespace) -> int:
@@ -158,7 +161,8 @@ def evaluate_weights(options: argparse.Namespace) -> int:
         evaluation = evaluation_of(loaded, config, folder)._replace(pictures=pictures)
     for remark in loaded.remarks:
         processes.print_once(f"{options.weights}: {remark}")
-    return evaluate(evaluation, names, asked, file=file, weights=weights_record(loaded))
+    facts = {"weights": weights_record(loaded), "overrides": options.overrides}
+    return evaluate(evaluation, names, asked, file=file, **facts)
 
 
 def config_of_data(name: str | None, loaded: Loaded) -> ConfigDict:

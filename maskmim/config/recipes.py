@@ -201,6 +201,26 @@ def tiny_videos(config: ConfigDict) -> None:
     config.data.train = config.evals.train = config.evals.test = clips
 
 
+def moving_objects(
+    config: ConfigDict,
+    *,
+    frames: int = 8,
+    side: int = 64,
+    counts: tuple[int, int] = (2048, 512),
+) -> None:
+    """Set `input.size` and the videos of `data` and `evals`: cut-outs that move over photographs.
+
+    counts: clips to train on and to evaluate on, of other photographs.
+    """
+    config.input.size = (frames, side, side)
+    made = {"frames": frames, "size": (side, side)}
+    sprites = "maskmim.data.sprites.sprites"
+    config.data.train = config.evals.train = brick(sprites, split="train", count=counts[0], **made)
+    config.evals.test = brick(sprites, split="test", count=counts[1], **made)
+    clip_decoding(config, frames=frames, stride=1)
+    config.data.augment = config.evals.transform = brick("maskmim.data.sprites.as_made")
+
+
 def tiny_run(
     config: ConfigDict, *, epochs: float = 0.25, at_end: tuple[str, ...] = ("reconstruction",)
 ) -> None:

@@ -33,7 +33,7 @@ def random_stretch(
     Differences: the official code takes the first 1024 frames, of recordings that are hardly
     longer. It also means to roll the recording, but always rolls it by 0 (its issue 26).
     """
-    samples, rate = _checked(sound)
+    samples, rate = checked(sound)
     spare = len(samples) - sample_count(size[0], rate)
     if spare > 0:
         samples = samples[int(rng.integers(0, spare + 1)) :]
@@ -44,13 +44,14 @@ def random_stretch(
 
 def first_stretch(rng: np.random.Generator, sound: Sound, size: tuple[int, int]) -> np.ndarray:
     """Return the start of the recording, for evaluation; `size` as of `random_stretch`."""
-    samples, rate = _checked(sound)
+    samples, rate = checked(sound)
     frames, bands = size
     energies = log_mel(samples[: sample_count(frames, rate)], rate=rate, bands=bands)
     return np.pad(energies, ((0, frames - len(energies)), (0, 0)))[..., None]
 
 
-def _checked(sound: Sound) -> Sound:
+def checked(sound: Sound) -> Sound:
+    """Return a recording; raise DataError for anything else."""
     if isinstance(sound, Sound):
         return sound
     raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,3 +57,23 @@ def would_lose_numbers(file: Path, results: Mapping[str, Any]) -> bool:
         return bool(flat_metrics(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError):
         return False
+
+
+def file_of_settings(folder: Path, names: Sequence[str], overrides: Sequence[str]) -> str:
+    """Return the name of a file for the results of some evaluations under some overrides.
+
+    results-<names>.json where it is free or has results of the same overrides, and else the first
+    of results-<names>-2.json, -3 and so on of which this is true.
+    """
+    stem = f"results-{'+'.join(names)}"
+    files = (f"{stem}.json" if n == 1 else f"{stem}-{n}.json" for n in itertools.count(1))
+    return next(file for file in files if _may_replace(folder / file, overrides))
+
+
+def _may_replace(file: Path, overrides: Sequence[str]) -> bool:
+    """Return whether a file is free, or has results of the same overrides."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return stored.get("overrides", []) == list(overrides)

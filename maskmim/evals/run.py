@@ -76,6 +76,7 @@ def finish(
     rows: Sequence[Mapping[str, Any]] = (),
     asked: Sequence[str] | None = None,
     weights: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Finished:
     """Evaluate, write the results, the last pictures and the loss curve, and print the table.
 
@@ -84,6 +85,7 @@ def finish(
     asked: names whose failure is an error; None for all. That of a monitor that nobody asked for is
     shown, and does not end a run that is otherwise whole as failed.
     weights: of a file, what the results say of it, 'file', 'layout' and 'input'; None for a run.
+    overrides: KEY=VALUE of settings that differ from the run's, which the results record.
     One evaluation that fails leaves the others. The file stays where it has
     numbers and nothing new was found.
     """
@@ -91,6 +93,8 @@ def finish(
     results: Results = {"step": step, "images_seen": step * evaluation.config.train.batch_size}
     if weights is not None:
         results["weights"] = dict(weights)
+    if overrides:
+        results["overrides"] = list(overrides)
     failed = _evaluate(evaluation, names, results, rows=rows, asked=asked)
     results["seconds"] = round(time.perf_counter() - started, 1)
     if failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from maskmim.interop.initial_weights import describe
 RECIPE = ("model", "mask", "erase", "mix", "teachers", "calls", "objectives", "pairs", "ema")
 RECIPE += ("optim", "schedule")
 FOLDER = 'FOLDER = "path/to/this/folder"'
+# A keyword in the text of a brick that says where something lies.
+PLACE = re.compile(rf"\b(?:{'|'.join(PLACES)})=[^,)]*(?:, )?")
 BAR = r"\|"  # in a table of Markdown
 
 
@@ -140,7 +143,7 @@ def _found(subject: Subject, results: Mapping[str, Any]) -> Iterator[str]:
     probes = results.get("probes")
     if probes:
         yield f"```\n{probe_table(probes).strip()}\n```"
-        yield _protocol(probes["protocol"])
+        yield _protocol("Protocol, on frozen features:", probes["protocol"]["evaluators"])
     if table := stored_comparison(results):
         yield f"```\n{table}\n```"
     for name in ("reconstruction", "measures"):
@@ -148,14 +151,18 @@ def _found(subject: Subject, results: Mapping[str, Any]) -> Iterator[str]:
         numbers = _numbers(values.get("metrics", values))
         if numbers:
             yield f"{name.capitalize()}: {numbers}."
+        if numbers and values.get("protocol"):
+            yield _protocol("Settings of the measures:", values["protocol"])
 
 
-def _protocol(protocol: Mapping[str, Any]) -> str:
-    lines = []
-    for name, facts in protocol["evaluators"].items():
+def _protocol(heading: str, bricks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a list of evaluators with their keywords; places of files are left out."""
+    lines = [heading, ""]
+    for name, facts in bricks.items():
         keywords = ", ".join(f"{key}={value}" for key, value in facts["keywords"].items())
-        lines.append(f"- {name}: `{facts['brick'].removeprefix('maskmim.')}({keywords})`")
-    return "\n".join(["Protocol, on frozen features:", "", *lines])
+        text = f"{facts['brick'].removeprefix('maskmim.')}({keywords})"
+        lines.append(f"- {name}: `{PLACE.sub('', text)}`")
+    return "\n".join(lines)
 
 
 def _numbers(values: Mapping[str, Any]) -> str:

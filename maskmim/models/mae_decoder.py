@@ -35,11 +35,14 @@ class Decoder(Stack):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
-        prefix, tokens = fill_grid(self, encoded, mask)
+        prefix, tokens = self._fill(encoded, mask)
         table = fixed_positions(self.positions, self.size.width, self.grid)
         x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype)[None])
         x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
+
+    def _fill(self, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
+        return fill_grid(self, encoded, mask)
 
 
 def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:
@@ -55,17 +58,21 @@ def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: st
     return Norm(decoder.epsilon, decoder.dtype, name=f"{name}norm")(x)
 
 
-def fill_grid(decoder: nn.Module, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
+def fill_grid(
+    decoder: nn.Module, encoded: Encoded, mask: Mask, absent: Array | None = None
+) -> tuple[Array, Array]:
     """Return the prefix [B, R, W] and the tokens of the whole grid [B, N, W], without positions.
 
     The calling decoder's layer 'embed' takes what the encoder saw to its width W; its 'mask_token'
-    fills all other places.
+    fills all other places, and those of the visible tokens in absent bool[B, K].
     """
     width = decoder.size.width
     embed = Dense(width, kernel_init=xavier, dtype=decoder.dtype, name="embed")
     prefix = embed(constraints.constrain_examples(encoded.prefix))
     seen = constraints.embed_tokens(embed, encoded.tokens)
     filling = decoder.param("mask_token", small_normal, (1, 1, width)).astype(decoder.dtype)
+    if absent is not None:
+        seen = jnp.where(absent[..., None], filling, seen)
     return prefix, scatter_tokens(filling, seen, mask.visible, math.prod(decoder.grid))
 
 

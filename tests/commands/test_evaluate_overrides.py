@@ -1,10 +1,12 @@
 """Which keys `evaluate` may change of a run, and where its results go."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from maskmim.config import ConfigError
+from maskmim.evals.results_file import file_of_settings
 from maskmim.evaluate import (
     EVALUATION_SECTIONS,
     OF_RUNS,
@@ -56,3 +58,21 @@ def test_results_go_where_they_are_asked_to(tmp_path):
     (tmp_path / "odd.json").mkdir()
     odd = tmp_path / "odd.json"
     assert place_of_results(str(odd), run, name) == (odd, *shared)
+
+
+def test_results_of_other_settings_stay(tmp_path):
+    first, other = ["evals.batch_size=8"], ["evals.batch_size=4"]
+
+    def place(overrides):
+        file = file_of_settings(tmp_path, ("knn", "cka"), overrides)
+        (tmp_path / file).write_text(json.dumps({"step": 1, "overrides": overrides}))
+        return file
+
+    assert [place([]), place(first), place(other)] == [
+        "results-knn+cka.json",
+        "results-knn+cka-2.json",
+        "results-knn+cka-3.json",
+    ]
+    assert place(first) == "results-knn+cka-2.json"  # replaced by its own kind
+    (tmp_path / "results-knn+cka.json").write_text("{")  # torn: nothing to lose
+    assert place(other) == "results-knn+cka.json"

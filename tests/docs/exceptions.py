@@ -30,5 +30,5 @@ NOT_RUN = {
     r"data_dir=/data/tfds": "needs a prepared data set; tests/data makes a small one",
     r"maskmim\.embed .*--window": "needs videos; tests/inference makes small ones",
     r"trackers\.(wandb|trackio|mlflow)\.": "needs an extra; test_trackers.py has fakes",
-    r"(videomae|audio_mae):path=": "needs videos and sounds; tests/data makes small ones",
+    r"(videomae|audio_mae|remasker):path=": "needs such files; tests make small ones",
 }

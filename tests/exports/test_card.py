@@ -120,6 +120,15 @@ def test_later_evaluations_follow(subject, tmp_path):
     assert text.index("42.0") < first < text.index("25.0") < second < text.index("cka 0.75")
 
 
+def test_the_settings_of_measures_are_shown_without_places(subject):
+    inner = "data.folder(path=/home/someone, classes=a)"
+    brick = {"brick": "maskmim.evals.dense.segmentation", "keywords": {"data": inner, "k": 5}}
+    measures = {"metrics": {"segmentation/miou": 0.25}, "protocol": {"segmentation": brick}}
+    text = text_of(subject, results={"step": 5, "measures": measures})
+    shown = "- segmentation: `evals.dense.segmentation(data=data.folder(classes=a), k=5)`"
+    assert "segmentation/miou 0.25." in text and shown in text and "someone" not in text
+
+
 def test_results_of_other_weights_are_said_to_be(subject):
     measured = subject._replace(results=results([0.5]) | {"step": subject.step})
     words = "Measured with the averaged weights of the run, not with these."

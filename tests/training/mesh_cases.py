@@ -74,6 +74,7 @@ SLOW["latent_mim"] = case(
 SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
+OTHERS += ("mw_mae",)
 for name in OTHERS:
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
 SLOW["a2mim resnet"] = case("a2mim.py:model=resnet,tiny", [], PRODUCTS)
@@ -89,8 +90,14 @@ SLOW["uta"] = case("uta.py:tiny", ["model.variant=2x32x4", "optim.lr=0.005"], FE
 SLOW["hybrid_distill"] = case("hybrid_distill.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["dtm"] = case("dtm.py:tiny", ["optim.lr=0.005"], PRODUCTS)
 SLOW["mr_mae"] = case("mr_mae.py:tiny", [], PRODUCTS)
+SLOW["remasker"] = case(
+    "remasker.py:tiny",
+    ["model.variant=2x16x4", "model.decoder=1x16x4", "train.batch_size=16", "optim.lr=0.005"],
+    FEW,
+)
 PARTED = ("one", "data 8", "fsdp 4 sequence 2, 2 micro-batches")
 SLOW["multimae"] = case("multimae.py:tiny", STREAMS, PARTED)
+SLOW["satmae"] = case("satmae.py:tiny", [], PARTED)
 # In four steps rounding grows from 4e-7 of the moments to 3e-5, without the critic to 1.2e-5;
 # losses agree to 6e-7 all the same.
 SLOW["vqgan"] = case("vqgan.py:tiny", [], PRODUCTS, steps=2)
@@ -107,3 +114,12 @@ DAMPED = ["optim.eps=1e-3", "model.variant=2x32x4"]
 SLOW["msn"] = case("msn.py:tiny", DAMPED, FEW)
 SLOW["vic_mae"] = case("vic_mae.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
 SLOW["macrl"] = case("macrl.py:tiny", [*DAMPED, "model.decoder_heads=4"], FEW[:2])
+# Pictures and texts of the whole batch are each other's negatives.
+PAIR = ["model.variant=2x32x4", "calls.text.variant=1x32x4", "optim.lr=0.005"]
+SLOW["pair"] = case("pair.py:tiny", PAIR, FEW)
+FSFM = ["model.variant=2x32x4", "model.decoder_heads=4", "model.representer_heads=4"]
+SLOW["fsfm"] = case("fsfm.py:tiny", [*FSFM, "optim.lr=0.005"], FEW)
+# Clips of 64 frames: 128 tokens, of which the decoder takes all.
+SLOW["mae_st"] = case("mae_st.py:tiny", [*VIDEO, "input.size=64,16,16"], FEW)
+for name in ("everest", "mgmae", "mgm"):
+    SLOW[name] = case(f"{name}.py:tiny", VIDEO, PRODUCTS)

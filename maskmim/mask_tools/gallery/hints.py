@@ -16,6 +16,7 @@ from maskmim.teachers import noise_bank
 from maskmim.types import Array
 
 MISSING = 0.2
+PADDING = 0.25
 CLUSTERS = 6
 QUERIES = 32
 FEATURE_PIXELS = 16
@@ -127,6 +128,12 @@ def missing(scene: Scene) -> np.ndarray:
     return np.random.default_rng(0).permutation(count) < round(MISSING * count)
 
 
+def padding(scene: Scene) -> np.ndarray:
+    """Return the last quarter of the tokens, rounded, as padding: bool[N]."""
+    count = len(scene.patches)
+    return np.arange(count) >= count - round(PADDING * count)
+
+
 def bank(scene: Scene) -> Array:
     """Return green noise patterns twice as long as the grid: f32[patterns, M, M]."""
     size = 2 * max(scene.grid)
@@ -145,6 +152,7 @@ PER_EXAMPLE: Mapping[str, Callable[[Scene], np.ndarray]] = {
     "members": members,
     "missing": missing,
     "motion": motion,
+    "padding": padding,
     "region": region,
     "token_attention": token_attention,
     "token_loss": variance,

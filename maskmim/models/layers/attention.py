@@ -47,9 +47,34 @@ def top_k_attention(query: Array, key: Array, value: Array, *, count: int) -> Ar
     return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
 
 
-def first_token_attention(query: Array, key: Array) -> Array:
-    """Return the attention weights of the first token: f32[B, heads, n]."""
+def causal_attention(query: Array, key: Array, value: Array) -> Array:
+    """Attend to tokens at the same place and before, as `plain_attention`."""
+    scores = attention_scores(query, key) / math.sqrt(query.shape[-1])
+    length = query.shape[2]
+    before = jnp.tril(jnp.ones((1, 1, length, length), bool))
+    weights = jax.nn.softmax(jnp.where(before, scores, -jnp.inf), axis=-1)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
+
+
+def present_attention(query: Array, key: Array, value: Array, *, absent: Array) -> Array:
+    """Attend to the tokens that are there; absent bool[B, n] marks those that are not.
+
+    Where a whole example is absent, its tokens attend to all alike.
+    """
+    scores = attention_scores(query, key) / math.sqrt(query.shape[-1])
+    weights = jax.nn.softmax(_without(scores, absent), axis=-1)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
+
+
+def _without(scores: Array, absent: Array) -> Array:
+    """Return scores f32[B, heads, q, n] whose softmax is 0 at the absent keys bool[B, n]."""
+    return jnp.where(absent[:, None, None], jnp.finfo(jnp.float32).min, scores)
+
+
+def first_token_attention(query: Array, key: Array, absent: Array | None = None) -> Array:
+    """Return the attention weights of the first token: f32[B, heads, n]; 0 at absent keys."""
     scores = attention_scores(query[:, :, :1], key) / math.sqrt(query.shape[-1])
+    scores = scores if absent is None else _without(scores, absent)
     return jax.nn.softmax(scores, axis=-1)[:, :, 0]
 
 

@@ -11,7 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.models.layers import constraints
-from maskmim.models.layers.attention import Attend, first_token_attention, plain_attention
+from maskmim.models.layers.attention import (
+    Attend,
+    first_token_attention,
+    plain_attention,
+    present_attention,
+)
 from maskmim.models.layers.dense import Dense, DenseGeneral
 from maskmim.types import Array
 
@@ -52,8 +57,11 @@ class Attention(nn.Module):
     attend: Attend
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array]:
-        """Map [B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n])."""
+    def __call__(self, x: Array, absent: Array | None = None) -> tuple[Array, Array]:
+        """Map [B, n, D] -> ([B, n, D], attention of the first token f32[B, heads, n]).
+
+        absent: bool[B, n] tokens that none attends to; `attend` must leave them out itself.
+        """
         width = x.shape[-1]
         size = width // self.heads
         qkv = DenseGeneral((3, self.heads, size), kernel_init=xavier, dtype=self.dtype, name="qkv")(
@@ -62,7 +70,7 @@ class Attention(nn.Module):
         query, key, value = constraints.constrain_qkv(*jnp.moveaxis(qkv, (2, 3), (0, 2)))
         mixed = constraints.constrain_attended(self.attend(query, key, value))
         merge = DenseGeneral(width, axis=(-2, -1), kernel_init=xavier, dtype=self.dtype, name="out")
-        return merge(jnp.moveaxis(mixed, 1, 2)), first_token_attention(query, key)
+        return merge(jnp.moveaxis(mixed, 1, 2)), first_token_attention(query, key, absent)
 
 
 class ReadingAttention(nn.Module):
@@ -115,12 +123,18 @@ class Block(nn.Module):
     capture: tuple[str, ...] = ()
 
     @nn.compact
-    def __call__(self, x: Array, keep: Array | None) -> tuple[Array, dict[str, Array]]:
-        """Map [B, n, D] -> ([B, n, D], captures); keep: f32[B, 2] factors of both branches."""
+    def __call__(
+        self, x: Array, keep: Array | None, absent: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """Map [B, n, D] -> ([B, n, D], captures); keep: f32[B, 2] factors of both branches.
+
+        absent: bool[B, n] tokens that none attends to; None for none, attended to by `attend`.
+        """
         x = constraints.constrain_tokens(x)
-        attend, rows = recorded(self.attend)
+        chosen = self.attend if absent is None else partial(present_attention, absent=absent)
+        attend, rows = recorded(chosen)
         mixed, first = Attention(self.heads, self.dtype, attend, name="attention")(
-            Norm(self.epsilon, self.dtype, name="norm1")(x)
+            Norm(self.epsilon, self.dtype, name="norm1")(x), absent
         )
         x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
@@ -190,12 +204,18 @@ class Blocks(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, capture: tuple[str, ...] = (), keep: Array | None = None
+        self,
+        x: Array,
+        capture: tuple[str, ...] = (),
+        keep: Array | None = None,
+        absent: Array | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """Map [B, n, D] -> ([B, n, D], the captures, fields of `Encoded`).
 
-        keep: f32[depth, B, 2] factors of the residual branches, see `drop_path_factors`.
+        keep:   f32[depth, B, 2] factors of the residual branches, see `drop_path_factors`.
+        absent: bool[B, n] tokens that no token attends to, in any block; None for none.
         """
-        scanned = scan_blocks(Block, depth=self.depth, remat=self.remat, unroll=self.unroll)
+        loop = {"depth": self.depth, "remat": self.remat, "unroll": self.unroll}
+        scanned = scan_blocks(Block, in_axes=(0, nn.broadcast), **loop)
         shape = self.heads, self.hidden, self.epsilon, self.dtype
-        return scanned(*shape, self.attend, capture, name="blocks")(x, keep)
+        return scanned(*shape, self.attend, capture, name="blocks")(x, keep, absent)
