@@ -13,7 +13,8 @@ MAE (configs/mae.py) with a deeper and narrower encoder that has as many paramet
 loss and the rest of the recipe are MAE's. By the paper the tokens of a deep classifier become alike
 from block to block, those of a masked autoencoder less so, and hence depth pays. The last two lines
 above measure this (evals/smoothing.py) and train a classifier of the same network on the same
-pictures, which the third line measures when it gets runs/twin.
+pictures, which the third line measures when it gets runs/twin. In the few hundred steps that we
+trained, the tokens of the autoencoder were the more alike ones (docs/probes.md).
 
 Ours: depths and widths, for which we found no source. Width and heads are half those of MAE's
 variants and there are four times as many blocks, so that the matrices of all blocks have exactly as

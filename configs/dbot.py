@@ -119,25 +119,9 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    config.model = brick(
-        vit_dbot,
-        **recipes.SMALL_VIT,
-        drop_path=0.0,
-    )
-    recipes.small_training(config)
+    recipes.small_model(config, brick(vit_dbot, **recipes.SMALL_VIT, drop_path=0.0))
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_dbot,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=2,
-        decoder_width=32,
-        decoder_heads=2,
-    )
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
+    recipes.tiny_model(config, brick(vit_dbot, **{**recipes.TINY_VIT, "decoder_depth": 2}))

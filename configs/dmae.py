@@ -141,21 +141,9 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    config.model = brick(vit_mae, **recipes.SMALL_VIT)
-    recipes.small_training(config)
+    recipes.small_model(config, brick(vit_mae, **recipes.SMALL_VIT))
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_mae,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-    )
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
+    recipes.tiny_model(config, brick(vit_mae, **recipes.TINY_VIT))

@@ -23,10 +23,11 @@ own, as officially.
 
 The recipe is that of the official training page, Training.md: learning rate 1.5e-3, gradients
 clipped at norm 3, LayerScale from 0.1 (L: 1e-5), 75 patches hidden in blocks, colours changed by up
-to 40 %, and of the defaults of run_pretrain_dtm.py: 300 epochs, weight decay 0.05, drop path 0.1,
-cosine to 1e-5, and of the loss. That command leaves the following to variables of a shell, so that
-they are BEiT v2's here, on whose code it is built: batch size 2048 (for which the rate holds: it is
-scaled by the root of the batch size), beta 2 of 0.98, 10 epochs of warm-up, crops of 20 to 100 %.
+to 40 %, and of the defaults of run_pretrain_dtm.py: 300 epochs, weight decay 0.05 (not of the class
+token, biases, norms and LayerScale), drop path 0.1, cosine to 1e-5, and of the loss. That command
+leaves the following to variables of a shell, so that they are BEiT v2's here, on whose code it is
+built: batch size 2048 (for which the rate holds: it is scaled by the root of the batch size), beta
+2 of 0.98, 10 epochs of warm-up, crops of 20 to 100 %.
 
 Differences: one table of relative position biases for all blocks, officially one in each block
 besides; weights are drawn as SimMIM's, see maskmim/models/relative_vit.py; the paper splits tokens
@@ -58,6 +59,8 @@ from maskmim.teachers import frozen, pretrained
 SYSTEMS = (37,)
 
 FILE, PROJECTED = "clip-vit-base-patch16/model.safetensors", 512
+# LayerScale is exempt by its name, scale; mask token and relative biases are decayed.
+NO_DECAY = (r"(^|/)(bias|scale|class_token)$",)
 HEADS = {"features": PROJECTED}  # of another teacher its width, see `teach`
 LOSSES = {"smooth_l1": brick(smooth_l1, beta=2.0), "cosine": brick(cosine)}
 LAYER_SCALE = {"L": 1e-5}  # others: 0.1
@@ -87,6 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
     else:
         published(config, choice["variant"], choice["epochs"])
         recipes.imagenet_data(config, choice["shards"])
+    config.optim.no_decay = NO_DECAY
     teach(config, choice["teacher"], random=choice["tiny"] or choice["small"])
     return config
 
@@ -135,21 +139,16 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    size = {name: recipes.SMALL_VIT[name] for name in ("variant", "patch")}
-    config.model = brick(relative_vit_in_place, **size, heads=HEADS, drop_path=0.0)
+    size = recipes.SMALL_ENCODER
+    recipes.small_model(config, brick(relative_vit_in_place, **size, heads=HEADS, drop_path=0.0))
     config.mask = block_mask(smallest=4)
-    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    size = {"variant": "nano", "patch": (8, 8)}
-    config.model = brick(relative_vit_in_place, **size, heads=HEADS, drop_path=0.0)
+    size = recipes.TINY_ENCODER
+    recipes.tiny_model(config, brick(relative_vit_in_place, **size, heads=HEADS, drop_path=0.0))
     config.mask = block_mask(smallest=2)
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
 
 
 def block_mask(smallest: int) -> ConfigDict:

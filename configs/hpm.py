@@ -76,18 +76,8 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_hpm,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-    )
+    recipes.tiny_model(config, brick(vit_hpm, **recipes.TINY_VIT))
     config.teachers = {"average": model_average(1.0)}
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
 
 
 def model_average(rise: float) -> ConfigDict:

@@ -171,17 +171,12 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    size = {name: recipes.SMALL_VIT[name] for name in ("variant", "patch")}
-    config.model = brick(vit_dropping, **size, drop_before=steps(size["variant"]), left=LEFT)
-    recipes.small_training(config)
+    size = recipes.SMALL_ENCODER
+    before = steps(size["variant"])
+    recipes.small_model(config, brick(vit_dropping, **size, drop_before=before, left=LEFT))
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_dropping, variant="4x32x2", patch=(8, 8), drop_before=(1, 2), left=LEFT
-    )
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
+    size = {"variant": "4x32x2", "patch": (8, 8)}
+    recipes.tiny_model(config, brick(vit_dropping, **size, drop_before=(1, 2), left=LEFT))

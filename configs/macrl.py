@@ -105,23 +105,11 @@ def cifar(config: ConfigDict, path: str) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs."""
-    config.input.size = (64, 64)
-    config.model = brick(vit_mae, **recipes.SMALL_VIT)
+    recipes.small_model(config, brick(vit_mae, **recipes.SMALL_VIT))
     contrast(config, hidden=256, values=64, bank=512)
-    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_mae,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-    )
+    recipes.tiny_model(config, brick(vit_mae, **recipes.TINY_VIT))
     contrast(config, hidden=64, values=16, bank=24)
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)

@@ -177,15 +177,9 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    size = {name: recipes.SMALL_VIT[name] for name in ("variant", "patch")}
-    config.model = brick(vit_encoder, **size, last_norm=False)
-    recipes.small_training(config)
+    recipes.small_model(config, brick(vit_encoder, **recipes.SMALL_ENCODER, last_norm=False))
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(vit_encoder, variant="nano", patch=(8, 8), last_norm=False)
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
+    recipes.tiny_model(config, brick(vit_encoder, **recipes.TINY_ENCODER, last_norm=False))

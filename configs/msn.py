@@ -145,7 +145,7 @@ def teach(config: ConfigDict, start: float) -> None:
 
 def optimiser(config: ConfigDict, warmup_epochs: float) -> None:
     """Set `optim` and `schedule`, whose cosines would end after STRETCH trainings."""
-    config.optim = brick(adamw_rising_decay, cut=1.0 / STRETCH)
+    config.optim = brick(adamw_rising_decay, stretch=STRETCH)
     epochs = config.train.epochs
     config.schedule = brick(
         truncated_cosine.learning_rate,

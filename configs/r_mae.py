@@ -103,31 +103,12 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    config.model = brick(
-        vit_r_mae,
-        **recipes.SMALL_VIT,
-        memory_depth=2,
-        region_width=64,
-        region_heads=4,
-    )
-    recipes.small_training(config)
+    sizes = {"memory_depth": 2, "region_width": 64, "region_heads": 4}
+    recipes.small_model(config, brick(vit_r_mae, **recipes.SMALL_VIT, **sizes))
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
+    sizes = {"memory_depth": 1, "region_width": 32, "region_heads": 2}
+    recipes.tiny_model(config, brick(vit_r_mae, **recipes.TINY_VIT, **sizes))
     config.evals.test = config.data.train  # few photographs: each one is segmented
-    config.model = brick(
-        vit_r_mae,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-        memory_depth=1,
-        region_width=32,
-        region_heads=2,
-    )
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)

@@ -35,7 +35,7 @@ Something-Something v2 75.9.
 
 from ml_collections import ConfigDict
 
-from maskmim.config import add, base, brick, parse_argument, recipes
+from maskmim.config import ConfigError, add, base, brick, parse_argument, recipes
 from maskmim.config.bricks import public_path
 from maskmim.config.defaults import norm_pix_objective
 from maskmim.data import clips, multi_crop
@@ -61,6 +61,11 @@ def get_config(arg: str = "") -> ConfigDict:
         small=False,
         tiny=False,
     )
+    if choice["frames"] and not (choice["small"] or choice["tiny"]):
+        raise ConfigError(
+            "frames are synthetic ones for small and tiny: add one of these, or name a folder of "
+            "videos by videos=DIR"
+        )
     config = base()
     config.method = public_path(views.masked_views)
     config.mask = brick(masks.asymmetric, ratios=(0.5, 0.5))
@@ -101,26 +106,14 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 
 def small(config: ConfigDict) -> None:
     """Set minutes of a small model on the embedded photographs; sizes and rates are ours."""
-    config.input.size = (64, 64)
-    config.model = brick(vit_mae, **recipes.SMALL_VIT)
+    recipes.small_model(config, brick(vit_mae, **recipes.SMALL_VIT))
     config.calls = projector(hidden=256, values=64)
-    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        vit_mae,
-        variant="nano",
-        patch=(8, 8),
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-    )
+    recipes.tiny_model(config, brick(vit_mae, **recipes.TINY_VIT))
     config.calls = projector(hidden=64, values=16)
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
 
 
 def projector(hidden: int, values: int, dtype: str = "float32") -> dict[str, ConfigDict]:

@@ -52,6 +52,7 @@ suppress_warnings = ["myst.header"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
+autodoc_use_type_comments = False  # there are none, and looking reads each source again
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 default_role = "code"

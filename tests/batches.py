@@ -1,9 +1,11 @@
-"""Batches of random values, as the input pipeline makes them."""
+"""Batches of random values as the input pipeline makes them, and its own."""
 
 import jax
 import numpy as np
 
+from maskmim.data.pipeline import train_batches
 from maskmim.planning.cost import batch_shapes
+from maskmim.train_loop import place_on_mesh
 from maskmim.training.build import spec_of
 from maskmim.training.sharding import put
 
@@ -30,3 +32,22 @@ def random(rng, shape, most):
     if np.issubdtype(shape.dtype, np.integer):
         return rng.integers(0, most, shape.shape, shape.dtype)
     return rng.standard_normal(shape.shape).astype(shape.dtype)
+
+
+def placed(config, parts):
+    """The first batch of the data of a config, as the loop gives it to the step."""
+    batches = train_batches(
+        parts.data.train(),
+        spec=parts.spec,
+        batch_size=config.train.batch_size,
+        seed=0,
+        decode=parts.data.decode,
+        augment=parts.data.augment,
+        repeats=config.data.repeats,
+    )
+    return place_on_mesh(next(batches), parts)
+
+
+def shapes_of(tree):
+    """The shape and the dtype of each array."""
+    return jax.tree.map(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), tree)

@@ -15,6 +15,8 @@ from tests.running import FLAGS, KEEP_ALL, LESS_OPTIMISED, ONE_THREAD, PROGRAMS,
 from tests.torchvision_operators import DefineBeforeImport
 
 sys.meta_path.insert(0, DefineBeforeImport())
+gc.disable()  # until all tests are imported
+GARBAGE = 100_000, 20, 100  # objects, and collections, before a collection of each generation
 
 
 def knows(flags: str) -> bool:
@@ -75,9 +77,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is imported stays, and need not be looked at whenever Python collects garbage."""
+    """What is imported stays, and need not be looked at whenever Python collects garbage: while
+    jax traces, by default after every 700 objects that are made, a fifth of the time."""
+    gc.enable()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def pytest_unconfigure():

@@ -16,6 +16,13 @@ KEEP_ALL = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+# The smallest network of a ViT config, as flags: 16 tokens, one block of width 16.
+SMALL = (
+    "--config.input.size=16,16",
+    "--config.model.variant=1x16x2",
+    "--config.model.patch=4,4",
+    "--config.model.decoder_width=16",
+)
 # Threads that wait for each other in a loop take the cores from the other workers.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

@@ -1,35 +1,26 @@
 """Every config builds, its step has the right shapes, and the step trains what it should.
 
 The default tier traces the step of every tiny config (`jax.eval_shape`, nothing is compiled), where
-jax promotes nothing by itself, and trains a dozen; the full tier trains them all.
+jax promotes nothing by itself, and trains a dozen; the full tier trains them all. All tests of a
+config run in a row, on one assembly: pytest groups them by the fixture `made`.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from maskmim.config.load import load
 from maskmim.config.python_file import config_files
 from maskmim.planning.cost import batch_shapes
-from maskmim.training.build import assemble, build_method, init_sharded, jitted_step
+from maskmim.training.build import build_method, init_sharded
 from maskmim.tree_paths import named_leaves
-from tests.batches import random_batch
+from maskmim.types import Randomness, random_key
+from tests.batches import placed, random_batch, shapes_of
+from tests.tiny_configs import OTHERS, TINY, entries, examples, promoting_nothing, tiny, zeros
 
-TINY = sorted(path.stem for path in config_files().values() if "tiny" in path.read_text())
-# Other choices of a config that build another network or another method.
-OTHERS = [
-    "a2mim:model=resnet",
-    "cae:target=pixels",
-    "colormae:mask=bank",
-    "mto:host=mae",
-    "vqgan:adversarial=False",
-    "simmim:model=swin",
-    "videomae:dual",
-]
 # These train in the default tier: together they have every kind of method, network and stream.
 DOZEN = {
     "audio_mae",
@@ -47,13 +38,15 @@ DOZEN = {
 }
 NEEDED = {"folder": "path=photos"}  # arguments without which a config does not load
 PUBLISHED = ["mae", "mae:variant=H/14,epochs=1600", "colormae"]
+ALL = [*TINY, *OTHERS]
+DOZEN_FIRST = [pytest.param(name, marks=() if name in DOZEN else pytest.mark.full) for name in ALL]
 
 
-def tiny(name: str):
-    """The config `name:argument` with `tiny`, and what it assembles."""
-    name, _, argument = name.partition(":")
-    config = load(f"{name}:{','.join(filter(None, ['tiny', argument]))}")
-    return config, assemble(config, 296)
+@pytest.fixture(scope="module")
+def made(request):
+    """A tiny config, what it assembles where nothing is promoted, and its step."""
+    with promoting_nothing():
+        return tiny(request.param)
 
 
 @pytest.mark.parametrize("name", sorted(config_files()))
@@ -63,11 +56,10 @@ def test_the_published_config_loads(name):
     assert "model" in config
 
 
-@pytest.mark.parametrize("name", [*TINY, *OTHERS])
-def test_the_tiny_step_has_the_right_shapes(name):
-    config, parts = tiny(name)
+@pytest.mark.parametrize("made", ALL, indirect=True)
+def test_the_tiny_step_has_the_right_shapes(made):
+    config, parts, step = made
     batch = batch_shapes(config, config.train.batch_size)
-    step = jitted_step(config, parts)
     with promoting_nothing():
         state, metrics = jax.eval_shape(step, parts.shapes, parts.frozen_shapes, batch)
     assert jax.tree.all(jax.tree.map(like, state, parts.shapes))
@@ -76,34 +68,21 @@ def test_the_tiny_step_has_the_right_shapes(name):
     assert all(metric.shape == () for metric in metrics.values())
 
 
-@contextlib.contextmanager
-def promoting_nothing() -> Iterator[None]:
-    """Let jax raise where it would promote a dtype or a rank."""
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        yield
-
-
 def like(one: jax.ShapeDtypeStruct, other: jax.ShapeDtypeStruct) -> bool:
     """Whether two arrays have the same shape and dtype."""
     return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in DOZEN else pytest.mark.full)
-        for name in [*TINY, *OTHERS]
-    ],
-)
-def test_three_tiny_steps(name):
-    config, parts = tiny(name)
+@pytest.mark.parametrize("made", DOZEN_FIRST, indirect=True)
+def test_three_tiny_steps(made):
+    config, parts, step = made
     state, frozen = init_sharded(parts, config.seed)
     before = jax.tree.map(np.asarray, (state.params, frozen))
-    step = jitted_step(config, parts)
     rng = np.random.default_rng(0)
     for _ in range(3):
         batch = random_batch(config, rng, parts.mesh)
-        state, metrics = step(state, frozen, batch)
+        with promoting_nothing():
+            state, metrics = step(state, frozen, batch)
         assert all(math.isfinite(float(value)) for value in metrics.values()), metrics
     assert step._cache_size() == 1
     assert int(state.step) == 3 and int(state.bad_steps) == 0
@@ -113,6 +92,28 @@ def test_three_tiny_steps(name):
         assert old.shape == new.shape and not np.array_equal(old, new), path
     for (path, old), new in zip(named_leaves(before[1]), jax.tree.leaves(frozen), strict=True):
         np.testing.assert_array_equal(old, new, err_msg=path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("made", ALL, indirect=True)
+def test_numpy_parameters_are_taken_and_nothing_is_promoted(made):
+    """As `load_trained` returns them, and closed over by a function that a user jits."""
+    config, parts, _ = made
+    loss = parts.method.loss
+    with promoting_nothing():
+        variables, batch = zeros(parts), batch_shapes(config, 4)
+        randomness = Randomness.of(random_key(0), jax.tree.leaves(batch)[0].shape[0])
+        jax.eval_shape(lambda b: loss(variables, b, randomness, jnp.float32(0.5)), batch)
+        for entry in entries(parts, variables).values():
+            jax.eval_shape(entry, examples(parts))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("made", ALL, indirect=True)
+def test_every_config_trains_on_the_batch_that_is_planned(made):
+    """The batch of the data has the shapes that a plan counts."""
+    planned = batch_shapes(made.config, made.config.train.batch_size)
+    assert shapes_of(placed(made.config, made.parts)) == shapes_of(planned)
 
 
 @pytest.mark.parametrize("argument", PUBLISHED)

@@ -40,7 +40,11 @@ RULES = (
         "the schedule is that of the new length from the next step on; a length that is already "
         "passed ends the run where it is",
     ),
-    Rule("train.micro_batches", True, "the gradient is the same, up to the order of sums"),
+    Rule(
+        "train.micro_batches",
+        True,
+        "the gradient is the same, up to the order of sums, but of losses that compare examples",
+    ),
     Rule("train.batch_size", False, "steps and the place in the data are counted in batches"),
     Rule("train.max_bad_steps", True, "a limit, which changes no update"),
     Rule("mesh", True, "any mesh reads what another wrote"),

@@ -78,7 +78,7 @@ def base() -> ConfigDict:
 def learning() -> ConfigDict:
     """Return what a run learns by: train, ema, optim, schedule; all [result]."""
     config = ConfigDict()
-    # micro_batches splits the batch to save memory and changes no result.
+    # micro_batches splits the batch to save memory; only losses that compare examples notice.
     config.train = ConfigDict(
         {"epochs": 300.0, "batch_size": 4096, "micro_batches": 1, "max_bad_steps": 3}
     )

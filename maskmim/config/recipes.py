@@ -26,6 +26,18 @@ SMALL_VIT = {
     "decoder_width": 64,
     "decoder_heads": 2,
 }
+# The smallest network, of a few steps on pictures of 32 x 32 pixels (ours).
+TINY_VIT = {
+    "variant": "nano",
+    "patch": (8, 8),
+    "decoder_depth": 1,
+    "decoder_width": 32,
+    "decoder_heads": 2,
+}
+# The same without a decoder.
+SMALL_ENCODER, TINY_ENCODER = (
+    {"variant": size["variant"], "patch": size["patch"]} for size in (SMALL_VIT, TINY_VIT)
+)
 
 
 def pick_option(name: str, value: str, options: Mapping[str, T]) -> T:
@@ -119,6 +131,16 @@ def small_training(config: ConfigDict, epochs: float = 10.0) -> None:
     adamw_cosine(config, lr=1e-3, lr_per=0, b2=0.95, warmup_epochs=1.0)
 
 
+def small_model(config: ConfigDict, model: ConfigDict) -> None:
+    """Set `input.size`, `model` and the training of minutes on the embedded photographs (ours).
+
+    model: the section of a network for pictures of 64 x 64 pixels, such as one of SMALL_VIT.
+    """
+    config.input.size = (64, 64)
+    config.model = model
+    small_training(config)
+
+
 def imagenet_data(config: ConfigDict, shards: str = "") -> None:
     """Set the images of `data` and `evals`: ImageNet-1k.
 
@@ -179,6 +201,26 @@ def tiny_videos(config: ConfigDict) -> None:
     config.data.train = config.evals.train = config.evals.test = clips
 
 
+def moving_objects(
+    config: ConfigDict,
+    *,
+    frames: int = 8,
+    side: int = 64,
+    counts: tuple[int, int] = (2048, 512),
+) -> None:
+    """Set `input.size` and the videos of `data` and `evals`: cut-outs that move over photographs.
+
+    counts: clips to train on and to evaluate on, of other photographs.
+    """
+    config.input.size = (frames, side, side)
+    made = {"frames": frames, "size": (side, side)}
+    sprites = "maskmim.data.sprites.sprites"
+    config.data.train = config.evals.train = brick(sprites, split="train", count=counts[0], **made)
+    config.evals.test = brick(sprites, split="test", count=counts[1], **made)
+    clip_decoding(config, frames=frames, stride=1)
+    config.data.augment = config.evals.transform = brick("maskmim.data.sprites.as_made")
+
+
 def tiny_run(
     config: ConfigDict, *, epochs: float = 0.25, at_end: tuple[str, ...] = ("reconstruction",)
 ) -> None:
@@ -192,3 +234,14 @@ def tiny_run(
 def tiny_schedule(config: ConfigDict) -> None:
     """Set `schedule`: a short warm-up and half a cosine."""
     config.schedule = brick("maskmim.schedules.warmup_cosine", warmup_epochs=0.1)
+
+
+def tiny_model(config: ConfigDict, model: ConfigDict) -> None:
+    """Set `input.size`, `model`, `data` and the training of a few steps on photographs.
+
+    model: the section of a network for pictures of 32 x 32 pixels, such as one of TINY_VIT.
+    """
+    tiny_images(config)
+    config.model = model
+    tiny_run(config)
+    tiny_schedule(config)

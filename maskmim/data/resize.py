@@ -32,6 +32,16 @@ def resize(
     )
 
 
+def resize_to_cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the largest centred part of the aspect ratio of `size` (h, w), resized to it."""
+    rows, columns = picture.shape[:2]
+    factor = min(rows / size[0], columns / size[1])
+    # A product may be rounded to more than the picture has.
+    height, width = min(factor * size[0], rows), min(factor * size[1], columns)
+    top, left = (rows - height) / 2, (columns - width) / 2
+    return resize(picture, tuple(size), (left, top, left + width, top + height))
+
+
 def _resize_pixels(
     pixels: np.ndarray,
     size: tuple[int, int],

@@ -25,7 +25,7 @@ from maskmim.config.ranges import (
 from maskmim.data.decode import decode
 from maskmim.data.grocery import grocery
 from maskmim.data.records import DataError, Example, Records, manifest_digest
-from maskmim.data.resize import resize
+from maskmim.data.resize import resize_to_cover
 from maskmim.data.smooth_shapes import opacity, random_outline
 
 MOST_OBJECTS = 4
@@ -105,7 +105,7 @@ class SceneRecords:
         rng = np.random.default_rng([*self._seed, index])
         behind = self._choose(rng)
         placed = self._draw(rng)
-        picture = _covering(self._picture(behind), self._size)
+        picture = resize_to_cover(self._picture(behind), self._size)
         arrays = {
             "image": self._blurred(picture, BACKGROUND).astype(np.float32),
             "classes": np.full(self._size, self._class_of(behind), np.uint8),
@@ -163,7 +163,7 @@ class SceneRecords:
         radius = 0.5 * self._layout.diameter * min(self._size) / thing.distance
         cover = opacity(thing.outline, self._size, thing.centre, radius)
         side = max(2, round(2 * radius))
-        filling = _covering(self._picture(thing.photograph), (side, side))
+        filling = resize_to_cover(self._picture(thing.photograph), (side, side))
         pixels = _pasted(self._blurred(filling, thing.distance), self._size, thing.centre)
         arrays["image"] += cover[..., None] * (pixels - arrays["image"])
         arrays["alpha"] = np.maximum(arrays["alpha"], cover)
@@ -238,16 +238,6 @@ def _by_class(photographs: Records, names: tuple[str, ...]) -> list[np.ndarray]:
     if lacking := [name for name, some in zip(names, found, strict=True) if not len(some)]:
         raise DataError(f"names={','.join(lacking)}: this split has no photograph of them")
     return found
-
-
-def _covering(picture: np.ndarray, size: Size2D) -> np.ndarray:
-    """Return the largest centred part of the aspect ratio of `size`, resized to it."""
-    rows, columns = picture.shape[:2]
-    factor = min(rows / size[0], columns / size[1])
-    # A product may be rounded to more than the picture has.
-    height, width = min(factor * size[0], rows), min(factor * size[1], columns)
-    top, left = (rows - height) / 2, (columns - width) / 2
-    return resize(picture, tuple(size), (left, top, left + width, top + height))
 
 
 def _pasted(picture: np.ndarray, size: Size2D, centre: tuple[float, float]) -> np.ndarray:

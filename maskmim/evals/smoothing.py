@@ -28,7 +28,8 @@ def smoothing(
     ('smoothing/cosine/<block>', the mean cosine of all pairs of different tokens of an image; 1
     where they all point one way) and ('smoothing/high_frequency/<block>', the length of the tokens
     without their mean over their length; 0 where they are all equal), means over the images, of
-    tokens before the encoder's last norm, without class token and registers.
+    tokens before the encoder's last norm, without class token and registers. The mean is all that
+    the lowest frequency of a Fourier transform over the grid holds.
     Raises Unsuitable where the encoder does not give the outputs of its blocks.
     Source: the over-smoothing of Bamboo (arXiv 2205.10505) and the high-frequency part of a
     transformer's tokens, Wang et al. (arXiv 2203.05962); that both are averaged over images: ours.

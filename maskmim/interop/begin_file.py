@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from maskmim.interop import huggingface, mae_official, own_layout, tables
+from maskmim.interop import clip_files, huggingface, mae_official, own_layout, tables
 from maskmim.interop.difference import Shapes, WeightsError
 from maskmim.interop.fitting import Geometry, Selection
 from maskmim.interop.layout import Arrays, Entry, params_of, patch_of, read_arrays
@@ -80,6 +80,8 @@ def of_file(text: str, model: Model, selection: Selection) -> Source:
     arrays: Arrays = {}
     for file in files:
         arrays |= read_arrays(file)
+    if clip_files.is_clip(arrays):
+        return clip_files.of_clip(text, files[0], arrays, model, selection)
     known, arrays = recognise(text, arrays)
     layout = known.layout
     where = f"{text}, read in {layout.title}"

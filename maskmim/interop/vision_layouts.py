@@ -18,7 +18,7 @@ _DINOV2_BLOCK = BlockNames(
     up="mlp.fc1",
     down="mlp.fc2",
 )
-_CLIP_BLOCK = BlockNames(
+CLIP_BLOCK = BlockNames(
     norm1="layer_norm1",
     qkv=tuple(f"self_attn.{role}_proj" for role in "qkv"),
     out="self_attn.out_proj",
@@ -61,7 +61,7 @@ def _clip(patch: tuple[int, int, int], depth: int) -> list[Entry]:
         vector("vision_model.embeddings.class_embedding", "encoder/class_token"),
         convolution(embedding, "encoder/embed/kernel", patch),
         *norm("vision_model.pre_layrnorm", "encoder/first_norm"),
-        *stack_entries(_CLIP_BLOCK, "vision_model.encoder.layers", "encoder/blocks", depth),
+        *stack_entries(CLIP_BLOCK, "vision_model.encoder.layers", "encoder/blocks", depth),
         *norm("vision_model.post_layernorm", "encoder/norm"),
     ]
 

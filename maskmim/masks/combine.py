@@ -1,6 +1,7 @@
 """Samplers made of samplers: mixtures, schedules, unions, complements, regions, several streams.
 
 Each part draws from its own randomness, so that two parts of one kind are independent.
+Masks that `mixture`, `schedule` and `per_stream` join have no `covered`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def mixture(
         raise MaskError(
             f"mixture of {', '.join(names)}: {len(weights)} weights; give {len(names)}, or ()"
         )
-    masks = {name: samplers[name](randomness.inside(name), context) for name in names}
+    masks = {name: _part(samplers[name], randomness.inside(name), context) for name in names}
     _check_sizes(masks)
     odds = jnp.log(jnp.asarray(weights or (1.0,) * len(names), jnp.float32))
     keys = randomness.inside("mixture").each("mask")
@@ -66,14 +67,14 @@ def schedule(
         raise MaskError(f"until {until}: a share of training, above 0 and below 1")
     parts = {"first": first, "then": then}
     shapes = {
-        name: jax.eval_shape(lambda part=part: part(randomness, context))
+        name: jax.eval_shape(lambda part=part: _part(part, randomness, context))
         for name, part in parts.items()
     }
     _check_sizes(shapes)
     return jax.lax.cond(
         jnp.asarray(context.progress) < until,
-        lambda: first(randomness.inside("first"), context),
-        lambda: then(randomness.inside("then"), context),
+        lambda: _part(first, randomness.inside("first"), context),
+        lambda: _part(then, randomness.inside("then"), context),
     )
 
 
@@ -146,7 +147,7 @@ def per_stream(
     for name, grid in context.grids.items():
         size = math.prod(grid)
         part = _stream_context(context, name, start, size)
-        mask = samplers[name](randomness.inside(name), part)
+        mask = _part(samplers[name], randomness.inside(name), part)
         masks.append(mask._replace(visible=mask.visible + start, predict=mask.predict + start))
         start += size
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *masks)
@@ -161,6 +162,11 @@ def _stream_context(context: Context, name: str, start: int, size: int) -> Conte
         for key, value in context.hints.items()
     }
     return Context(context.batch, {name: context.grids[name]}, hints, context.progress)
+
+
+def _part(sampler: Sampler, randomness: Randomness, context: Context) -> Mask:
+    """Draw a mask to be joined with others: without `covered`, which not all samplers give."""
+    return sampler(randomness, context)._replace(covered=None)
 
 
 def _check_sizes(masks: Mapping[str, Mask]) -> None:

@@ -33,6 +33,7 @@ def covered(
     ratio: share of hidden tokens, exact after rounding. regions: number of labels.
     candidates: labels that may be covered. A candidate that an example lacks covers nothing in it;
     of a candidate larger than the number of hidden tokens, random tokens stay visible.
+    `Mask.covered` marks the hidden tokens of the region.
     Raises MaskError for candidates that are not labels.
     Source: CRFR_P_masking, see the module.
     Differences: the region is drawn for each example; the official code draws one per batch. The
@@ -44,7 +45,9 @@ def covered(
     """
     labels = _grouped_labels(context.hints["labels"], regions)
     region = covered_region(randomness, regions=regions, candidates=candidates)
-    return _cover(randomness, labels == region[:, None], labels, regions=regions, ratio=ratio)
+    inside = labels == region[:, None]
+    mask = _cover(randomness, inside, labels, regions=regions, ratio=ratio)
+    return mask._replace(covered=inside & mask.hidden)
 
 
 @facts.sampler(needs=("members",))
@@ -66,7 +69,8 @@ def covered_overlapping(
     region = covered_region(randomness, regions=regions, candidates=candidates)
     inside = jnp.take_along_axis(members, region[:, None, None], axis=2)[..., 0]
     labels = jnp.where(members.any(-1), jnp.argmax(members, axis=-1), regions)
-    return _cover(randomness, inside, labels, regions=regions, ratio=ratio)
+    mask = _cover(randomness, inside, labels, regions=regions, ratio=ratio)
+    return mask._replace(covered=inside & mask.hidden)
 
 
 def covered_region(

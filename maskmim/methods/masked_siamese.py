@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,12 +17,19 @@ from maskmim.losses.assignments import (
     balanced_targets,
     entropy_gap,
 )
+from maskmim.methods.crops import (
+    as_pictures,
+    by_example,
+    crop_randomness,
+    encode_small,
+    encode_student,
+    encode_teacher,
+    whole_pictures,
+)
 from maskmim.methods.masked import MethodError, check_hints
-from maskmim.methods.self_distillation import crop_randomness
 from maskmim.models.calls import with_calls
 from maskmim.models.layers.posembed import resize_positions
 from maskmim.models.net import array_of
-from maskmim.models.other_size import resize_net
 from maskmim.models.running_norms import refuse_norms
 from maskmim.reporting.streams import GREY
 from maskmim.types import (
@@ -91,20 +98,11 @@ def masked_siamese(
     for a model without a class token and for fewer than two large crops.
     Source: MSN (arXiv 2204.07141), src/msn_train.py and src/losses.py, facebookresearch/msn.
     """
-    if set(calls) != set(CALLS):
-        raise MethodError(
-            f"calls has {', '.join(sorted(calls)) or 'no functions'}, but the method calls "
-            f"{' and '.join(CALLS)}: set config.calls to these two"
-        )
     own = returned(model(spec), Net, "model.brick", model)
     refuse_norms(own, "masked_siamese")
     averaged = returned(teacher(), Teacher, "teacher.brick", teacher)
     check_hints(mask, {}, {})
-    if "projection" not in averaged.gives:
-        raise MethodError(
-            "the teacher does not give 'projection', which the targets are made of: set "
-            "config.teacher.find to maskmim.teachers.projections.projected_class"
-        )
+    _check_names(calls, averaged.gives)
     parts = Parts(spec, model, with_calls(own, calls), mask, averaged, assignments())
     return Method(
         net=parts.net,
@@ -113,13 +111,27 @@ def masked_siamese(
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts),
         apply={
-            "encode": partial(_encode_teacher, parts),
-            "encode_student": partial(_encode_student, parts),
+            "encode": partial(encode_teacher, parts.net),
+            "encode_student": partial(encode_student, parts.net),
             "mask": partial(_mask, parts),
         },
         chain=_chain(parts),
         sheets={"views": partial(_views_sheet, parts)},
     )
+
+
+def _check_names(calls: Iterable[str], gives: Iterable[str]) -> None:
+    """Raise MethodError unless there are both functions, and the teacher's projections."""
+    if set(calls) != set(CALLS):
+        raise MethodError(
+            f"calls has {', '.join(sorted(calls)) or 'no functions'}, but the method calls "
+            f"{' and '.join(CALLS)}: set config.calls to these two"
+        )
+    if "projection" not in gives:
+        raise MethodError(
+            "the teacher does not give 'projection', which the targets are made of: set "
+            "config.teacher.find to maskmim.teachers.projections.projected_class"
+        )
 
 
 def _init(parts: Parts, key: Array) -> tuple[Tree, Tree]:
@@ -172,7 +184,7 @@ def _large_projections(
 ) -> tuple[Array, Mask]:
     """Return f32[B, V, D] of masked large crops u8[B, V, ...], and their masks."""
     count = crops.shape[1]
-    pictures = {parts.spec.stream: crops.reshape(-1, *crops.shape[2:])}
+    pictures = as_pictures(parts.spec, crops)
     per_crop = crop_randomness(randomness, count)
     mask = _draw_mask(parts, pictures, per_crop, progress)
     inputs = parts.net.inputs(pictures)
@@ -182,11 +194,9 @@ def _large_projections(
 
 def _small_projections(parts: Parts, params: Tree, crops: Array, randomness: Randomness) -> Array:
     """Return f32[B, L, D] of whole small crops u8[B, L, h, w, C]."""
-    count = crops.shape[1]
-    net = resize_net(parts.model, parts.spec, crops.shape[2:-1], resize=resize_positions)
-    inputs = net.inputs({parts.spec.stream: crops.reshape(-1, *crops.shape[2:])})
-    per_crop = crop_randomness(randomness, count).inside("local")
-    return _project(parts, params, net.encode(params, inputs, None, randomness=per_crop), count)
+    arguments = parts.model, parts.spec, params, crops, randomness
+    _, encoded = encode_small(*arguments, resize=resize_positions)
+    return _project(parts, params, encoded, crops.shape[1])
 
 
 def _project(parts: Parts, params: Tree, encoded: Encoded, count: int) -> Array:
@@ -197,7 +207,7 @@ def _project(parts: Parts, params: Tree, encoded: Encoded, count: int) -> Array:
             "as maskmim.models.msn.vit_msn"
         )
     projected = parts.net.calls[PROJECTOR](params, encoded.prefix[:, 0].astype(jnp.float32))
-    return projected.reshape(-1, count, projected.shape[-1])
+    return by_example(projected, count)
 
 
 def _draw_mask(parts: Parts, pictures: Batch, randomness: Randomness, progress: Array) -> Mask:
@@ -225,30 +235,11 @@ def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -
     return {"teacher": teacher}
 
 
-def _encode_student(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
-) -> Encoded:
-    return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
-
-
-def _encode_teacher(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
-) -> Encoded:
-    params = {**variables.params, **variables.extra["teacher"]}
-    return _encode_student(parts, variables._replace(params=params), batch, capture=capture)
-
-
-def _pictures(parts: Parts, batch: Batch, crop: int) -> Batch:
-    """Return the pictures of an evaluation batch, or a large crop of a training batch."""
-    stream = parts.spec.stream
-    return {stream: batch[stream] if stream in batch else array_of(batch, "global")[:, crop]}
-
-
 def _mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
     """Return mask and inputs of the first large anchor; nothing is predicted."""
-    pictures = _pictures(parts, batch, 1)
+    pictures = whole_pictures(parts.spec, batch, crop=1)
     mask = _draw_mask(parts, pictures, randomness, jnp.float32(0.0))
     mask = mask._replace(predict=mask.predict[:, :0], weight=mask.weight[:, :0])
     return {"mask": mask, "inputs": parts.net.inputs(pictures)}
@@ -263,7 +254,7 @@ def _views_sheet(
     veil = net.restore(jnp.where(drawn["mask"].hidden[..., None], patches, 0.0))
     anchor = net.display(drawn["inputs"])
     return {
-        "target": net.display(net.inputs(_pictures(parts, batch, 0))),
+        "target": net.display(net.inputs(whole_pictures(parts.spec, batch))),
         "anchor": anchor,
         "seen of the anchor": jnp.where(veil > 0, jnp.uint8(GREY), anchor),
     }

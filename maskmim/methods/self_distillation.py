@@ -18,10 +18,18 @@ from maskmim.losses.self_distillation import (
     teacher_targets,
     update_centre,
 )
+from maskmim.methods.crops import (
+    as_pictures,
+    by_example,
+    crop_randomness,
+    encode_small,
+    encode_student,
+    encode_teacher,
+    whole_pictures,
+)
 from maskmim.methods.masked import MethodError, check_hints
 from maskmim.models.layers.patches import gather
 from maskmim.models.net import array_of
-from maskmim.models.other_size import resize_net
 from maskmim.models.running_norms import refuse_norms
 from maskmim.types import (
     Array,
@@ -100,8 +108,8 @@ def self_distillation(
         loss=partial(_loss, parts),
         refresh=partial(_refresh, parts),
         apply={
-            "encode": partial(_encode_teacher, parts),
-            "encode_student": partial(_encode_student, parts),
+            "encode": partial(encode_teacher, parts.net),
+            "encode_student": partial(encode_student, parts.net),
             "mask": partial(_mask, parts),
         },
         chain=_chain(parts),
@@ -131,12 +139,6 @@ def _zero_centres(net: Net, params: Tree) -> dict[str, Array]:
     return {name: jnp.zeros(head.shape[-1:]) for name, head in heads.items()}
 
 
-def crop_randomness(randomness: Randomness, crops: int) -> Randomness:
-    """Return randomness with a slot for each of an example's crops; shared draws stay shared."""
-    slots = randomness.slots[:, None] * crops + jnp.arange(crops, dtype=jnp.uint32)[None]
-    return randomness._replace(slots=slots.reshape(-1))
-
-
 def _hints_and_mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness, progress: Array
 ) -> tuple[dict[str, Array], Mask]:
@@ -160,7 +162,7 @@ def _loss(
 ) -> Losses:
     crops = array_of(batch, "global")
     examples, views = crops.shape[:2]
-    pictures = {parts.spec.stream: crops.reshape(-1, *crops.shape[2:])}
+    pictures = as_pictures(parts.spec, crops)
     per_crop = crop_randomness(randomness, views)
     hints, mask = _hints_and_mask(parts, variables, pictures, per_crop, progress)
     if "tokens" not in _heads(parts):
@@ -170,12 +172,12 @@ def _loss(
     )
     settings, centre = parts.settings, variables.extra["centre"]
 
-    student = [_by_example(outputs["class"][:, 0], views)]
+    student = [by_example(outputs["class"][:, 0], views)]
     if "local" in batch:
         student.append(_local_logits(parts, variables.params, batch["local"], randomness))
     temperature = settings.class_temperature(progress)
     targets = teacher_targets(hints["class_logits"], centre["class"], temperature)
-    targets = _by_example(targets, views)
+    targets = by_example(targets, views)
     class_losses = class_loss(jnp.concatenate(student, 1), targets, settings.student_temperature)
     terms = {"class": Mean(jnp.sum(class_losses), jnp.float32(examples))}
     scales = {"class": settings.class_scale}
@@ -208,18 +210,10 @@ def _student_outputs(
 def _local_logits(parts: Parts, params: Tree, crops: Array, randomness: Randomness) -> Array:
     """Return the student's class logits of the unmasked small crops u8[B, L, h, w, C]."""
     examples, count = crops.shape[:2]
-    net = resize_net(parts.model, parts.spec, crops.shape[2:-1])
-    inputs = net.inputs({parts.spec.stream: crops.reshape(-1, *crops.shape[2:])})
-    per_crop = crop_randomness(randomness, count).inside("local")
-    encoded = net.encode(params, inputs, None, randomness=per_crop)
+    net, encoded = encode_small(parts.model, parts.spec, params, crops, randomness)
     empty = jnp.zeros((examples * count, 0), jnp.int32)
     no_tokens = Mask(empty, empty, empty.astype(bool), empty.astype(jnp.float32))
-    return _by_example(net.predict(params, encoded, no_tokens)["class"][:, 0], count)
-
-
-def _by_example(array: Array, crops: int) -> Array:
-    """Split the first axis: [B * crops, ...] -> [B, crops, ...]."""
-    return array.reshape(-1, crops, *array.shape[1:])
+    return by_example(net.predict(params, encoded, no_tokens)["class"][:, 0], count)
 
 
 def _metrics(mask: Mask, student: Array, targets: Array) -> dict[str, Mean]:
@@ -252,29 +246,10 @@ def _refresh(parts: Parts, variables: Variables, carry: Tree, progress: Array) -
     return {"teacher": average, "centre": centre}
 
 
-def _encode_student(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
-) -> Encoded:
-    return parts.net.encode(variables.params, parts.net.inputs(batch), None, capture=capture)
-
-
-def _encode_teacher(
-    parts: Parts, variables: Variables, batch: Batch, *, capture: tuple[str, ...] = ()
-) -> Encoded:
-    average = variables._replace(params=variables.extra["teacher"])
-    return _encode_student(parts, average, batch, capture=capture)
-
-
-def _pictures(parts: Parts, batch: Batch) -> Batch:
-    """Return the pictures of an evaluation batch, or the first large crops of a training batch."""
-    stream = parts.spec.stream
-    return {stream: batch[stream] if stream in batch else array_of(batch, "global")[:, 0]}
-
-
 def _mask(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Any]:
-    pictures = _pictures(parts, batch)
+    pictures = whole_pictures(parts.spec, batch)
     _, mask = _hints_and_mask(parts, variables, pictures, randomness, jnp.float32(0.0))
     return {"mask": mask, "inputs": parts.net.inputs(pictures)}
 
@@ -283,7 +258,7 @@ def _attention_sheet(
     parts: Parts, variables: Variables, batch: Batch, randomness: Randomness
 ) -> dict[str, Array]:
     """Draw pictures, the teacher's attention from least (black) to most, and the hidden tokens."""
-    pictures = _pictures(parts, batch)
+    pictures = whole_pictures(parts.spec, batch)
     hints, mask = _hints_and_mask(parts, variables, pictures, randomness, jnp.float32(0.0))
     inputs = parts.net.inputs(pictures)
     values = parts.net.patchify(inputs).shape[-1]

@@ -214,7 +214,7 @@ def vit_data2vec(
     with the settings of config/v2/base_images_only_task.yaml. Difference: biases of convolutions
     and of the last layer start at 0, officially as their kernels.
     """
-    common = vit.part_fields(token_grid(spec.size, patch), norm_eps, compute())
+    grid, settings = token_grid(spec.size, patch), compute()
     encoder = PostNormEncoder(
         size=vit.variant(variant),
         class_token=True,
@@ -223,14 +223,10 @@ def vit_data2vec(
         mask_token=False,
         drop_path=drop_path,
         last_norm=False,
-        **vit.stack_fields(token_grid(spec.size, patch), norm_eps, compute()),
+        **vit.stack_fields(grid, norm_eps, settings),
     )
     width = encoder.size.width
-    if decoder_side % 2 == 0 or width % groups or decoder_width % groups:
-        raise ModelError(
-            f"a decoder of side {decoder_side} and {groups} groups from {width} to {decoder_width} "
-            "channels: use an odd side, and groups that divide both"
-        )
+    check_groups((width, decoder_width), side=decoder_side, groups=groups)
     decoder = ConvDecoder(
         values=width,
         depth=decoder_depth,
@@ -238,7 +234,7 @@ def vit_data2vec(
         side=decoder_side,
         groups=groups,
         noise=noise,
-        **common,
+        **vit.part_fields(grid, norm_eps, settings),
     )
     words = f"{decoder_depth} convolutions of side {decoder_side}, {groups} groups, width "
     words += f"{decoder_width}, heads: features {width}, class {width} values"
@@ -251,3 +247,12 @@ def vit_data2vec(
         says=(("encoder", vit.describe_blocks(encoder)), ("decoder", words)),
     )
     return with_init(net, INIT_RULES)
+
+
+def check_groups(widths: tuple[int, int], *, side: int, groups: int) -> None:
+    """Raise ModelError for an even side, and groups that do not divide the widths."""
+    if side % 2 == 0 or any(width % groups for width in widths):
+        raise ModelError(
+            f"a decoder of side {side} and {groups} groups from {widths[0]} to {widths[1]} "
+            "channels: use an odd side, and groups that divide both"
+        )

@@ -35,11 +35,14 @@ class Decoder(Stack):
     @nn.compact
     def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
         """Predict {head: f32[B, P, values]} from the encoded tokens and their mask."""
-        prefix, tokens = fill_grid(self, encoded, mask)
+        prefix, tokens = self._fill(encoded, mask)
         table = fixed_positions(self.positions, self.size.width, self.grid)
         x = constraints.concat_tokens(prefix, tokens + jnp.asarray(table, self.dtype)[None])
         x = decode_predicted(self, x, prefix.shape[1], mask)
         return dense_heads(self.heads, x, self.dtype)
+
+    def _fill(self, encoded: Encoded, mask: Mask) -> tuple[Array, Array]:
+        return fill_grid(self, encoded, mask)
 
 
 def decode_predicted(decoder: Stack, x: Array, prefix: int, mask: Mask, name: str = "") -> Array:

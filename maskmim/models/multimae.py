@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from maskmim.config.ranges import (
@@ -157,7 +158,7 @@ def multimae(
         embed={
             name: embedding(each, class_width, size.width, how) for name, each in streams.items()
         },
-        positions=sincos_rows_first,
+        positions=positions,
         global_tokens=global_tokens,
         drop_path=drop_path,
         **vit.stack_fields((sum(map(math.prod, grids.values())),), norm_eps, how),
@@ -186,6 +187,11 @@ def multimae(
         says=describe(encoder, heads, values, decoder),
     )
     return with_init(net, [(r"attention/qkv/kernel$", draw_separately)])
+
+
+def positions(width: int, grids: Mapping[str, Grid]) -> dict[str, np.ndarray]:
+    """Return the position table of each stream, that of its own grid."""
+    return {stream: sincos_rows_first(width, grid) for stream, grid in grids.items()}
 
 
 def stream_patch(spec: Spec, stream: Spec, patch: tuple[int, int]) -> tuple[int, ...]:

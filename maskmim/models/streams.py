@@ -30,7 +30,7 @@ from maskmim.types import Array, Batch, Encoded, Mask, Net, Randomness, Spec, Tr
 
 Grid = tuple[int, ...]
 Streams = Mapping[str, Array]
-Positions = Callable[[int, Grid], np.ndarray]
+Positions = Callable[[int, Mapping[str, Grid]], Mapping[str, np.ndarray]]
 
 
 class StreamsEncoder(UniformEncoder, Stack):
@@ -39,7 +39,7 @@ class StreamsEncoder(UniformEncoder, Stack):
     grid:      (N,), the tokens of all streams in one row.
     grids:     of each stream, in the order of the tokens.
     embed:     for each stream (name=...) -> module, which maps [B, N_s, V] to [B, N_s, D].
-    positions: (width, grid) -> f32[N_s, width], the fixed table of a stream.
+    positions: (width, grids) -> {stream: f32[N_s, width]}, the fixed tables.
     global_tokens: learned tokens that stand for nothing of the example; the prefix.
     drop_path: rate of the last block, see `drop_path.drop_path_factors`.
     There is no mask embedding: a token that is both hidden and visible shows its content.
@@ -56,11 +56,10 @@ class StreamsEncoder(UniformEncoder, Stack):
     ) -> tuple[Array, Array]:
         """Return the global tokens and those that enter; without `visible`, of streams given."""
         width = self.size.width
-        parts = []
+        parts, tables = [], self.positions(width, self.grids)
         for stream in (name for name in self.grids if name in patches):
-            table = jnp.asarray(self.positions(width, self.grids[stream]), self.dtype)
             tokens = self.embed[stream](name=f"embed_{stream}")(patches[stream])
-            parts.append(tokens + table[None])
+            parts.append(tokens + jnp.asarray(tables[stream], self.dtype)[None])
         tokens = constraints.concat_tokens(*parts)
         if visible is not None:
             tokens = constraints.constrain_channels(constraints.select_tokens(tokens, visible))

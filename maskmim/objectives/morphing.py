@@ -39,7 +39,8 @@ def morph(
     The metric 'groups' is their mean number.
     Raises ModelError as `match` does.
     Source: DTM (arXiv 2401.00254), train_one_epoch of engines/engine_for_dtm.py, naver-ai/dtm.
-    Difference: there sums over a group are divided by its size + 1e-6.
+    Differences: there sums over a group are divided by its size + 1e-6, and each GPU draws its own
+    schedules, for each micro-batch anew.
     """
 
     def find(view: View):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import optax
 
 from maskmim.config.ranges import LearningRate, NonNegativeInt, PositiveOrInf
 from maskmim.optim.path_rules import Factors, add_decayed_weights, scale_by_path
-from maskmim.schedules.warmup import Timed
-from maskmim.types import Tree
+from maskmim.schedules.warmup import Span, Timed
+from maskmim.types import Array, Tree
 
 # As in MAE, biases and norms are exempt from the weight decay, class and mask tokens are not.
 NO_DECAY = (r"(^|/)(bias|scale|positions)$",)
@@ -26,6 +27,22 @@ def decay_weights(weight_decay: float, no_decay: tuple[str, ...]) -> optax.Gradi
         return add_decayed_weights(updates, params, weight_decay, factors)
 
     return optax.stateless(decay)
+
+
+def decay_of_step(
+    step: Array, span: Span, *, start: float, end: float, stretch: float = 1.0
+) -> Array:
+    """Return a weight decay that moves from `start` to `end` along half a cosine: f32[].
+
+    step:    i32[], 0 for the first, which has the weight decay `start`.
+    stretch: the cosine is made for a training so many times as long, whose end is not reached, as
+             of `schedules.warmup_cosine`.
+    Source: cosine_scheduler of utils.py, facebookresearch/dino; CosineWDSchedule of src/utils.py,
+    facebookresearch/msn.
+    """
+    length = span.steps * stretch
+    cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step.astype(jnp.float32) / length))
+    return end + (start - end) * cosine
 
 
 def compose(

@@ -15,7 +15,7 @@ from maskmim.config.ranges import (
     Positive,
     PositiveOrInf,
 )
-from maskmim.optim.compose import peak_learning_rate
+from maskmim.optim.compose import decay_of_step, peak_learning_rate
 from maskmim.optim.path_rules import add_decayed_weights, axes_of_array, matches
 from maskmim.schedules.warmup import Timed
 from maskmim.tree_paths import leaf_path
@@ -52,7 +52,6 @@ def adamw_dino(
     cancel_gradients_last_layer, cosine_scheduler), the same in iBOT and AttMask; AdamW of torch.
     """
     span = schedule.span
-    length = span.steps * stretch
     peak = peak_learning_rate(lr, lr_per, batch_size)
     frozen_steps = round(late_epochs * span.per_epoch)
     decay_factors = tuple((pattern, 0.0) for pattern in no_decay)
@@ -66,8 +65,7 @@ def adamw_dino(
     ) -> tuple[Tree, optax.ScaleByAdamState]:
         step = state.count
         learning_rate = peak * schedule(step)
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * step.astype(jnp.float32) / length))
-        decay = weight_decay_end + (weight_decay - weight_decay_end) * cosine
+        decay = decay_of_step(step, span, start=weight_decay, end=weight_decay_end, stretch=stretch)
 
         def updates_made(path: tuple) -> Array:
             """Return i32[] how many updates an array has had with this one, 0 or less if frozen."""

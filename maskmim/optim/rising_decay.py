@@ -13,10 +13,9 @@ from maskmim.config.ranges import (
     NonNegativeInt,
     Pattern,
     Positive,
-    PositiveFraction,
     PositiveOrInf,
 )
-from maskmim.optim.compose import peak_learning_rate
+from maskmim.optim.compose import decay_of_step, peak_learning_rate
 from maskmim.optim.path_rules import add_decayed_weights, matches
 from maskmim.schedules.warmup import Timed
 from maskmim.types import Array, Tree
@@ -33,7 +32,7 @@ def adamw_rising_decay(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.04,
     weight_decay_end: NonNegative = 0.4,
-    cut: PositiveFraction = 0.8,
+    stretch: Positive = 1.25,
     no_decay: tuple[Pattern, ...] = (r"(^|/)(bias|scale)$", r"^prototypes/"),
     clip_norm: PositiveOrInf = 3.0,
     unclipped: tuple[Pattern, ...] = (r"^prototypes/",),
@@ -41,8 +40,7 @@ def adamw_rising_decay(
     """Build AdamW whose weight decay follows part of half a cosine over the training.
 
     schedule, batch_size, lr, lr_per, no_decay: as in `optim.adamw`.
-    weight_decay, weight_decay_end: at the first step and where the whole cosine would end.
-    cut:       the share of the cosine that the training sees.
+    weight_decay, weight_decay_end, stretch: as of `optim.adamw_dino`.
     clip_norm: largest norm of the gradient of all parameters together but those of `unclipped`,
                patterns of paths; inf never clips.
     Source: init_opt of src/msn_train.py and CosineWDSchedule of src/utils.py, facebookresearch/msn;
@@ -65,9 +63,9 @@ def adamw_rising_decay(
     def decay(
         updates: Tree, state: optax.ScaleByScheduleState, params: Tree
     ) -> tuple[Tree, optax.ScaleByScheduleState]:
-        done = state.count.astype(jnp.float32) / schedule.span.steps
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * cut * done))
-        amount = weight_decay_end + (weight_decay - weight_decay_end) * cosine
+        amount = decay_of_step(
+            state.count, schedule.span, start=weight_decay, end=weight_decay_end, stretch=stretch
+        )
         updates = add_decayed_weights(updates, params, amount, factors)
         return updates, optax.ScaleByScheduleState(state.count + 1)
 

@@ -101,10 +101,11 @@ def product_flops_per_example(
 
 
 def _with_model(config: ConfigDict, **changes: object) -> Method:
-    """Build the method of a config with other values of `config.model.compute`, where it exists."""
+    """Build the method of a config with other values of `compute`, of its model and its calls."""
     changed = config.copy_and_resolve_references()
-    if "compute" in changed.model:
-        changed.model.compute.update(changes)
+    for section in (changed.model, *changed.calls.values()):
+        if "compute" in section:
+            section.compute.update(changes)
     return build_method(changed)[1]
 
 

@@ -26,6 +26,23 @@ def last_tokens(net: Net, params: Tree, context: Context) -> dict[str, Array]:
 
 
 @facts.finder(gives=("features",))
+def patch_embeddings(net: Net, params: Tree, context: Context) -> dict[str, Array]:
+    """Return what the first linear layer makes of every patch, without bias and positions.
+
+    Gives 'features' f32[B, N, D]. Differences of tokens are those of the layer's output.
+    Raises ModelError for an encoder whose patches do not enter by one linear layer 'embed'.
+    """
+    layer = params["encoder"].get("embed", {})
+    if "kernel" not in layer:
+        raise ModelError(
+            "the encoder has no linear layer 'embed' of patches: use features of another brick, "
+            "such as maskmim.teachers.features.block_tokens"
+        )
+    patches = net.patchify(net.inputs(context.batch)).astype(jnp.float32)
+    return {"features": patches @ layer["kernel"].astype(jnp.float32)}
+
+
+@facts.finder(gives=("features",))
 def block_tokens(
     net: Net, params: Tree, context: Context, *, layer: NonNegativeInt
 ) -> dict[str, Array]:

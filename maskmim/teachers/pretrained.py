@@ -24,6 +24,7 @@ from maskmim.config.ranges import (
 )
 from maskmim.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from maskmim.interop import vision, vision_layouts
+from maskmim.models.calls import call_of
 from maskmim.models.clip_vision import ClipEncoder
 from maskmim.models.frozen_vit import (
     Frozen,
@@ -172,7 +173,7 @@ def clip(
         rest = {name: value for name, value in params.items() if name != projection}
         encoded = network.encode(rest, pictures, mask, capture)
         matrix = params[projection].T.astype(encoded.tokens.dtype)
-        return encoded._replace(prefix=encoded.prefix @ matrix, tokens=encoded.tokens @ matrix)
+        return _mapped(encoded, lambda tokens: tokens @ matrix)
 
     return network._replace(encode=encode) if projected else network
 
@@ -199,7 +200,12 @@ def _reader(
     return load
 
 
-def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
+def _mapped(encoded: Encoded, function: Callable[[Array], Array]) -> Encoded:
+    """Return what a function makes of the tokens and the prefix of an encoder's output."""
+    return encoded._replace(prefix=function(encoded.prefix), tokens=function(encoded.tokens))
+
+
+def run(*, workdir: str, layer: PositiveInt | None = None, call: str | None = None) -> Frozen:
     """Return the encoder of a run of maskmim, from its newest checkpoint.
 
     Its weights are those that the run is evaluated with, the averaged ones with `config.ema`.
@@ -207,9 +213,15 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
     workdir: of that run, read once. Pictures have the size and normalisation of the run, so the
              student must have the same grid.
     layer:   as in `vit`.
+    call:    name of a function of the run, a key of its `config.calls`, that is applied to every
+             token, such as `picture` of configs/pair.py, the projection to where texts lie; None
+             for none.
     Raises ConfigError or CheckpointError where the folder does not hold a run, and ModelError where
-    the run does not see pictures, lacks the layer or has another grid.
+    the run does not see pictures, lacks the layer or the function or has another grid, and for a
+    function with a layer.
     """
+    if call is not None and layer is not None:
+        raise ModelError(f"{call} is applied to the output of all blocks: layer=None, or call=None")
     trained = load_trained(workdir)
     net, spec = trained.method.net, trained.spec
     if len(spec.size) != 2:
@@ -218,6 +230,7 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
         )
     grid = net.grids[spec.stream]
     patch = spec.size[0] // grid[0], spec.size[1] // grid[1]
+    apply = None if call is None else call_of(net, call)
 
     def encode(
         params: Tree, pictures: Array, mask: Mask | None = None, capture: tuple[str, ...] = ()
@@ -228,7 +241,8 @@ def run(*, workdir: str, layer: PositiveInt | None = None) -> Frozen:
                 f"{patch_grid(pictures, patch)}: give both the same grid"
             )
         if layer is None:
-            return net.encode(params, pictures, mask, capture=capture)
+            encoded = net.encode(params, pictures, mask, capture=capture)
+            return encoded if apply is None else _mapped(encoded, partial(apply, params))
         return encode_block(net, params, pictures, layer, mask, capture)
 
     return Frozen(patch, spec.mean, spec.std, lambda: trained.evaluated.params, encode)

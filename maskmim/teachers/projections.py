@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from maskmim.config import facts
+from maskmim.masks.core import nothing_hidden
 from maskmim.models.calls import call_of
 from maskmim.teachers.average import AverageError
 from maskmim.types import Array, Context, Encoded, Mask, Net, Tree
@@ -86,14 +89,35 @@ def projected_class(
     return {"projection": _project(net, params, project, prefix[:, 0].astype(jnp.float32))}
 
 
+@facts.finder(gives=("projection",))
+def projected_representation(
+    net: Net, params: Tree, context: Context, *, project: str | None = "projector"
+) -> dict[str, Array]:
+    """Return the projection of what the network's 'representer' makes of a whole example.
+
+    project, what it gives and raises: as `projected_mean`; the average needs the representer, too.
+    Source: FSFM, TargetNetworkViT of fsfm-3c/models_fsfm.py with mask_ratio=0, wolo-wolo/FSFM.
+    """
+    represent = _averaged(net, params, "representer")
+    encoded = net.encode(params, net.inputs(context.batch), None)
+    whole = nothing_hidden(len(encoded.tokens), context.length)
+    pooled = represent(params, encoded, whole).astype(jnp.float32)
+    return {"projection": _project(net, params, project, pooled)}
+
+
 def _project(net: Net, params: Tree, project: str | None, pooled: Array) -> Array:
     """Return what a function of averaged params makes of features f32[B, D]."""
     if project is None:
         return pooled
-    function = call_of(net, project)
-    if project not in params:
+    return _averaged(net, params, project)(params, pooled).astype(jnp.float32)
+
+
+def _averaged(net: Net, params: Tree, name: str) -> Callable[..., Array]:
+    """Return a function of the network; raise AverageError where the average lacks its params."""
+    function = call_of(net, name)
+    if name not in params:
         raise AverageError(
-            f"the average has no params {project!r}, but {', '.join(sorted(params))}: add "
-            f"{project!r} to its `parts`"
+            f"the average has no params {name!r}, but {', '.join(sorted(params))}: add {name!r} "
+            "to its `parts`"
         )
-    return function(params, pooled).astype(jnp.float32)
+    return function

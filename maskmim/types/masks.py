@@ -27,12 +27,15 @@ class Mask(NamedTuple):
     hidden:  bool[B, N] tokens whose content is withheld; one that is visible too carries the
              mask embedding.
     weight:  f32[B, P] the objectives' weight of each predicted token.
+    covered: bool[B, N] hidden tokens of the region that a sampler chose to hide whole; None of a
+             sampler that chooses none.
     """
 
     visible: Array
     predict: Array
     hidden: Array
     weight: Array
+    covered: Array | None = None
 
 
 @dataclass(frozen=True)

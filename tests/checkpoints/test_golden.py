@@ -54,8 +54,9 @@ def test_its_training_goes_on(golden):
     parts = assemble(config, recorded["examples"])
     like = attach_shardings(parts.shapes, parts.shardings)._asdict()
     assert sums(restore_newest(workdir, like).state) == recorded["sums"]
-    more = f"--config.train.epochs={config.train.epochs + 0.1}"
-    assert exits.run(main, [*flags_of(workdir.name), more, f"--workdir={workdir}"]) == errors.DONE
+    epochs = config.train.epochs + 0.1
+    more = f"--config.train.epochs={epochs}", "--config.evals.test.split=val"
+    assert exits.run(main, [*flags_of(workdir.name), *more, f"--workdir={workdir}"]) == errors.DONE
     last = stored_steps(workdir / "checkpoints")[-1]
     assert last > recorded["step"]
     assert not (workdir / "checkpoints-damaged").exists()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.files import encoded, picture, write
-from tests.running import run
+from tests.running import as_tests, run
 
 pytestmark = pytest.mark.full
 
@@ -18,6 +18,7 @@ def test_too_many_bad_files_stop_the_run_with_its_code(tmp_path):
         f"--config=configs/folder.py:{argument}",  # its first batch already has more than 10
         f"--workdir={tmp_path / 'run'}",
         "--config.schedule.warmup_epochs=0.5",
+        **as_tests(),
     )
     assert result.returncode == 66, result.stderr
     error = result.stderr.splitlines()[-1]

@@ -5,11 +5,17 @@ import subprocess
 import pytest
 
 from maskmim import errors
-from tests.running import ROOT, as_tests, command, environment
+from tests.running import ROOT, SMALL, as_tests, command, environment
 
 pytestmark = pytest.mark.full
 
-FLAGS = ("--config=mae:tiny", "--config.data.train.split=val", "--config.evals.train.split=val")
+FLAGS = (
+    "--config=mae:tiny",
+    *SMALL,
+    "--config.data.train.split=val",
+    "--config.evals.train.split=val",
+    "--config.evals.test.split=val",
+)
 
 
 def test_a_terminal_of_ascii_and_a_full_disk(tmp_path):

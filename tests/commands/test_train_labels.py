@@ -38,6 +38,7 @@ def get_config():
     config.train.batch_size = 32
     config.train.epochs = 0.05
     config.schedule.warmup_epochs = 0.0
+    config.evals.test.split = "val"
     config.evals.at_end = ()
     config.log.pictures_every_epochs = 0.0
     return config

@@ -24,7 +24,7 @@ OFFICIAL = {
 }
 # Configs whose encoder is a plain ViT.
 PLAIN = ["mae", "crossmae", "dbot", "hpm", "pixio", "cropmae", "maskfeat", "audio_mae", "videomae"]
-PLAIN += ["r_mae", "mixed_ae", "local_mim", "msn"]
+PLAIN += ["r_mae", "mixed_ae", "local_mim", "msn", "fsfm"]
 
 
 @pytest.mark.parametrize("variant", OFFICIAL)

@@ -196,6 +196,14 @@ def test_smoothing_is_the_cosine_and_the_share_beside_the_mean(trained, encoded)
         assert share == pytest.approx(shares.mean(), rel=PARITY)
 
 
+def test_the_high_frequencies_are_all_but_the_lowest_of_the_grid():
+    grid = np.random.default_rng(0).normal(0.7, 1.0, (3, 4, 5, 6)).astype(np.float32)
+    power = (np.abs(np.fft.fft2(grid, axes=(1, 2))) ** 2).sum(axis=-1)
+    shares = np.sqrt(1 - power[:, 0, 0] / power.sum(axis=(1, 2)))
+    found = high_frequency(grid.reshape(3, 20, 6))
+    np.testing.assert_allclose(found, shares, rtol=PARITY)
+
+
 def test_equal_tokens_are_smooth_and_tokens_at_right_angles_are_not():
     equal, apart = np.ones((2, 4, 4), np.float32), np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
     np.testing.assert_allclose(mean_cosine(equal), 1.0, atol=1e-6)

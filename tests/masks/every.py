@@ -100,4 +100,4 @@ def draw(sampler: Sampler, grid: tuple[int, ...], *, ratio: float, slots, seed: 
     randomness = Randomness(random_key(seed), jnp.asarray(slots, jnp.uint32))
     result = _draw(sampler, grid, ratio, randomness, dict(hints))
     masks = (result,) if isinstance(result, Mask) else result
-    return tuple(Mask(*(np.asarray(part) for part in mask)) for mask in masks)
+    return tuple(jax.tree.map(np.asarray, mask) for mask in masks)

@@ -12,6 +12,7 @@ from maskmim.config.describe import needs_of, title
 from maskmim.masks import combine, roles
 from maskmim.masks.colour import green, red
 from maskmim.masks.core import MaskError
+from maskmim.masks.regions import covered
 from maskmim.masks.uniform import random, random_scores
 from maskmim.types import Context, Randomness
 
@@ -172,3 +173,18 @@ def test_a_combination_is_a_config_section_and_passes_needs_on():
     bound = bind(section)
     assert needs_of(bound) == ("noise_bank",)
     assert "green: masks.colour.green(ratio=0.75" in title(bound)
+
+
+def test_joined_masks_do_not_tell_a_covered_region():
+    parts = {"covered": partial(covered, ratio=0.75, candidates=(1, 2)), "random": MOST}
+    turns = {"first": parts["covered"], "then": MOST, "until": 0.5}
+
+    def drawn(labels):
+        given = context(labels=labels)
+        alone = parts["covered"](randomness(), given)
+        mixed = combine.mixture(randomness(), given, samplers=parts)
+        return alone, mixed, combine.schedule(randomness(), given, **turns)
+
+    alone, *joined = jax.eval_shape(drawn, jnp.zeros((BATCH, 196), jnp.int32))
+    assert alone.covered.shape == (BATCH, 196)
+    assert all(mask.covered is None for mask in joined)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -55,6 +56,8 @@ def check_mask(mask, length: int) -> None:
     seen = np.zeros_like(mask.hidden)
     np.put_along_axis(seen, mask.visible, True, axis=1)
     assert (seen | mask.hidden).all()
+    if mask.covered is not None:
+        assert mask.covered.dtype == bool and not (mask.covered & ~mask.hidden).any()
 
 
 def check_counts(sampler, masks, grid, ratio: float) -> None:
@@ -83,7 +86,7 @@ def check_promises(sampler, grid, ratio: float, seed: int, slots: list[int]) -> 
     for one, other in zip(first, again, strict=True):
         for place, slot in enumerate(slots):
             if slot < len(slots):
-                for a, b in zip(one, other, strict=True):
+                for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
                     np.testing.assert_array_equal(a[slot], b[place])
 
 
@@ -125,9 +128,8 @@ def test_a_sampler_serves_its_main_grid(sampler):
     assert _draw._cache_size() == traced
     parts = [draw(sampler, grid, ratio=0.75, slots=part) for part in (range(6), range(6, SLOTS))]
     for place, mask in enumerate(whole):
-        pairs = zip(*(part[place] for part in parts), strict=True)
-        for a, b in zip(mask, map(np.concatenate, pairs), strict=True):
-            np.testing.assert_array_equal(a, b)
+        joined = jax.tree.map(lambda *each: np.concatenate(each), *(part[place] for part in parts))
+        jax.tree.map(np.testing.assert_array_equal, mask, joined)
     if sampler.name in DETERMINISTIC:
         return
     hidden = np.concatenate([mask.hidden for mask in whole], axis=1)

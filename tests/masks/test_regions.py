@@ -19,7 +19,7 @@ from maskmim.mask_tools.statistics import coverage_chi_square
 from maskmim.masks import regions
 from maskmim.masks.core import MaskError
 from maskmim.masks.region_maps import face_members
-from maskmim.types import Context, Randomness
+from maskmim.types import Context, Mask, Randomness
 from tests.running import ROOT
 from tests.tolerances import SIGNIFICANCE
 
@@ -49,15 +49,20 @@ def label_rows(count: int = COUNT, seed: int = 0) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames=("sampler", "grid", "options"))
 def draw(randomness, arrays, *, sampler, grid, options):
     context = Context({}, {"tokens": grid}, arrays)
-    return sampler(randomness, context, **dict(options)).hidden
+    return sampler(randomness, context, **dict(options))
+
+
+def mask_of(sampler, hint_arrays: dict[str, np.ndarray], grid=GRID, **options) -> Mask:
+    """Return the mask of a sampler under jit, as numpy arrays."""
+    arrays = {name: jnp.asarray(value) for name, value in hint_arrays.items()}
+    randomness = Randomness.of(jax.random.key(0), len(next(iter(arrays.values()))))
+    static = {"sampler": sampler, "grid": grid, "options": tuple(options.items())}
+    return jax.tree.map(np.asarray, draw(randomness, arrays, **static))
 
 
 def hide(sampler, hint_arrays: dict[str, np.ndarray], grid=GRID, **options) -> np.ndarray:
     """Return hidden tokens bool[B, N] of a sampler under jit."""
-    arrays = {name: jnp.asarray(value) for name, value in hint_arrays.items()}
-    randomness = Randomness.of(jax.random.key(0), len(next(iter(arrays.values()))))
-    static = {"sampler": sampler, "grid": grid, "options": tuple(options.items())}
-    return np.asarray(draw(randomness, arrays, **static))
+    return mask_of(sampler, hint_arrays, grid, **options).hidden
 
 
 def per_region(chosen: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -65,13 +70,17 @@ def per_region(chosen: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray
     return (chosen[..., None] & (labels[..., None] == np.arange(count))).sum(1)
 
 
-@pytest.mark.proves(127, "covered region fully hidden, the others in proportion within one token")
+@pytest.mark.proves(
+    127, "covered region fully hidden and told, the others in proportion within one token"
+)
 def test_one_region_is_covered_and_the_others_keep_their_rate():
     ratio = 0.3
     labels = label_rows()
-    hidden = hide(regions.covered, {"labels": labels}, ratio=ratio, regions=6)
+    mask = mask_of(regions.covered, {"labels": labels}, ratio=ratio, regions=6)
+    hidden = mask.hidden
     randomness = Randomness.of(jax.random.key(0), COUNT)
     region = np.asarray(regions.covered_region(randomness, regions=6))
+    np.testing.assert_array_equal(mask.covered, (labels == region[:, None]) & hidden)
     sizes, hidden_counts = (per_region(each, labels, 6) for each in (np.ones_like(hidden), hidden))
     budget = round(196 * ratio)
     assert (hidden.sum(1) == budget).all()
@@ -110,12 +119,14 @@ def test_face_regions_are_the_official_ones():
 def test_counts_by_region_are_the_official_ones():
     members, labels = official_regions()
     rows = np.arange(120) % 4
-    hidden = hide(regions.covered_overlapping, {"members": members[rows]}, ratio=0.75)
+    mask = mask_of(regions.covered_overlapping, {"members": members[rows]}, ratio=0.75)
+    hidden = mask.hidden
     region = np.asarray(regions.covered_region(Randomness.of(jax.random.key(0), 120)))
     labels, covered, official = (
         each[region, rows]
         for each in (labels, official_masks()["covered"], official_masks()["hidden"])
     )
+    np.testing.assert_array_equal(mask.covered, covered & hidden)
     np.testing.assert_array_equal(hidden.sum(1), 147)
     budget = 147 - covered.sum(1)
     large = budget <= 0

@@ -85,4 +85,4 @@ def draw(sampler, grid=GRID, *, count: int, hints=None, seed: int = 0, **options
     slots = jnp.arange(count, dtype=jnp.uint32)
     keywords = tuple(options.items())
     mask = _draw(jax.random.key(seed), hints, slots, sampler, grid, keywords)
-    return Mask(*(np.asarray(part) for part in mask))
+    return jax.tree.map(np.asarray, mask)

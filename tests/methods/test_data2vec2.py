@@ -11,7 +11,6 @@ import pytest
 
 from maskmim.config.load import load
 from maskmim.config.parse import ConfigError
-from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import squared_error
 from maskmim.masks.blocks import island_squares, islands
 from maskmim.masks.core import MaskError, from_hidden
@@ -20,14 +19,14 @@ from maskmim.methods.views import masked_views
 from maskmim.models.data2vec import vit_data2vec
 from maskmim.models.layers.errors import ModelError
 from maskmim.objectives.matching import match, match_class
-from maskmim.targets.features import layer_normed_features, mean_layer_normed
+from maskmim.targets.features import mean_layer_normed
 from maskmim.teachers.average import average
 from maskmim.teachers.features import averaged_mlps
 from maskmim.teachers.momentum import linear
 from maskmim.types import Context, Randomness, Spec, Variables
 from tests.comparing import close
 from tests.golden.data2vec2 import case
-from tests.golden.official_weights import params_by_name
+from tests.methods.recorded_views import check_gradients, official_variables, recorded
 
 full = pytest.mark.full
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3, dtype="float32")
@@ -81,38 +80,24 @@ def run():
     Gradients are those of the loss to params, average and pictures.
     """
     net = MODEL(SPEC)
-    ours = jax.eval_shape(net.init, jax.random.key(0))
-    student, _ = params_by_name(case.layout(), ours, case.weight)
-    kept, _ = params_by_name(case.layout(), ours, partial(case.weight, of="average"))
-    passes, predictions, targets = [], [], []
-
-    def encode(params, inputs, mask, **options):
-        passes.append(mask)
-        return net.encode(params, inputs, mask, **options)
-
-    def predict(*arguments, **options):
-        outputs = net.predict(*arguments, **options)
-        predictions.append(outputs["features"])
-        return outputs
-
-    def target(view):
-        targets.append(layer_normed_features(view))
-        return targets[-1]
-
-    target.__dict__.update(layer_normed_features.__dict__)
-    made = method(net._replace(encode=encode, predict=predict), target)
+    student, kept, _ = official_variables(case, net)
+    record = recorded(net)
+    made = method(record.net, record.target)
 
     def loss(params, extra, pictures):
         trained = Variables(params, extra, {"average": ()})
         losses = made.loss(trained, {"image": pictures}, RANDOMNESS, jnp.float32(0))
         terms = {name: losses.scales[name] * term.value for name, term in losses.terms.items()}
-        return sum(terms.values()), (terms, jnp.stack(predictions), jnp.stack(targets))
+        return sum(terms.values()), (
+            terms,
+            jnp.stack(record.predictions),
+            jnp.stack(record.targets),
+        )
 
     back = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
-    extra = {"average": {"encoder": kept["encoder"]}}
     pictures = case.pictures().transpose(0, 2, 3, 1)
-    (_, (terms, predicted, wanted)), gradients = back(student, extra, pictures)
-    return terms, predicted, wanted, passes, gradients
+    (_, (terms, predicted, wanted)), gradients = back(student, kept, pictures)
+    return terms, predicted, wanted, record.passes, gradients
 
 
 @full
@@ -126,12 +111,7 @@ def test_predictions_targets_losses_and_gradients_equal_the_official_code():
         places = np.asarray(mask.predict)[..., None]
         close(predicted[number], np.take_along_axis(theirs[:, number], places, axis=1))
         close(wanted[number], np.take_along_axis(golden["targets"], places, axis=1))
-    ours = arrays_of(case.layout(), params)
-    expected = np.split(golden["gradients"], np.cumsum([a.size for a in ours.values()])[:-1])
-    for (name, gradient), official in zip(ours.items(), expected, strict=True):
-        close(gradient.reshape(-1), official, name=name)
-        assert np.any(gradient), name
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(extra))
+    check_gradients(case, params, extra)
 
 
 @full

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from maskmim.config.load import load
-from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import smooth_l1
 from maskmim.methods.views import masked_views
 from maskmim.models.jepa import vit_jepa
 from maskmim.objectives.matching import match
-from maskmim.targets.features import layer_normed_features
 from maskmim.teachers.average import average
 from maskmim.teachers.features import last_tokens
 from maskmim.teachers.momentum import linear
@@ -24,7 +22,7 @@ from maskmim.tree_paths import named_leaves
 from maskmim.types import Context, Mask, Randomness, Spec, Variables
 from tests.comparing import close
 from tests.golden.ijepa import case
-from tests.golden.official_weights import params_by_name
+from tests.methods.recorded_views import check_gradients, official_variables, recorded
 
 full = pytest.mark.full
 SPEC = Spec((case.IMAGE, case.IMAGE), 3, (0.0,) * 3, (1.0,) * 3, dtype="float32")
@@ -45,7 +43,7 @@ def given_masks(randomness, context):
     return tuple(Mask(seen, each, hidden, jnp.ones(each.shape)) for each in targets)
 
 
-def method(net, target=layer_normed_features):
+def method(net, target):
     """I-JEPA at the case's size, over a network."""
     find = {"head": "features", "target": target, "loss": smooth_l1}
     rising = partial(linear, start=0.996, end=1.0)
@@ -65,11 +63,7 @@ def method(net, target=layer_normed_features):
 def example():
     """(network, variables with the official weights, pictures)."""
     net = MODEL(SPEC)
-    ours = jax.eval_shape(net.init, jax.random.key(0))
-    student, _ = params_by_name(case.layout(), ours, case.weight)
-    kept, _ = params_by_name(case.layout(), ours, partial(case.weight, of="average"))
-    extra = {"average": {"encoder": kept["encoder"]}}
-    return net, Variables(student, extra, {"average": ()}), case.pictures().transpose(0, 2, 3, 1)
+    return net, official_variables(case, net), case.pictures().transpose(0, 2, 3, 1)
 
 
 @cache
@@ -80,29 +74,15 @@ def run():
     average and pictures, gradients of the first target's predictions to the pictures).
     """
     net, variables, pictures = example()
-    passes, predictions, targets = [], [], []
-
-    def encode(params, inputs, mask, **options):
-        passes.append(mask)
-        return net.encode(params, inputs, mask, **options)
-
-    def predict(*arguments, **options):
-        outputs = net.predict(*arguments, **options)
-        predictions.append(outputs["features"])
-        return outputs
-
-    def target(view):
-        targets.append(layer_normed_features(view))
-        return targets[-1]
-
-    made = method(net._replace(encode=encode, predict=predict), target)
+    record = recorded(net)
+    made = method(record.net, record.target)
 
     def loss(params, extra, pictures):
-        for record in (passes, predictions, targets):
-            record.clear()
+        record.clear()
         trained = Variables(params, extra, variables.frozen)
         losses = made.loss(trained, {"image": pictures}, RANDOMNESS, jnp.float32(0))
-        return losses.terms["features"].value, (jnp.stack(predictions), jnp.stack(targets))
+        found = jnp.stack(record.predictions), jnp.stack(record.targets)
+        return losses.terms["features"].value, found
 
     @jax.jit
     def both(params, extra, pictures):
@@ -110,7 +90,7 @@ def run():
         return back, jax.grad(lambda x: jnp.sum(loss(params, extra, x)[1][0][0]))(pictures)
 
     ((value, parts), gradients), of_first = both(*variables[:2], pictures)
-    return value, parts, passes, gradients, of_first
+    return value, parts, record.passes, gradients, of_first
 
 
 @full
@@ -120,12 +100,7 @@ def test_predictions_targets_loss_and_gradients_equal_the_official_code():
     close(value, golden["loss"], name="loss")
     close(predictions, golden["predictions"], name="predictions")
     close(targets, golden["targets"], name="targets")
-    ours = arrays_of(case.layout(), params)
-    theirs = np.split(golden["gradients"], np.cumsum([a.size for a in ours.values()])[:-1])
-    for (name, gradient), expected in zip(ours.items(), theirs, strict=True):
-        close(gradient.reshape(-1), expected, name=name)
-        assert np.any(gradient), name
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(extra))
+    check_gradients(case, params, extra)
 
 
 @full

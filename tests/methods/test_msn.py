@@ -253,7 +253,7 @@ def test_the_published_recipe():
     assert (optim.lr, optim.lr_per, optim.clip_norm) == (1e-3, 0, 3.0)
     assert (optim.weight_decay, optim.weight_decay_end, optim.b2) == (0.04, 0.4, 0.999)
     assert (schedule.warmup_epochs, schedule.start, schedule.final) == (15, 0.2, 1e-3)
-    assert schedule.cut == pytest.approx(785 / 985) and optim.cut == 0.8
+    assert schedule.cut == pytest.approx(785 / 985) and optim.stretch == 1.25
     assert config.teacher.momentum.end == pytest.approx(0.996 + 0.004 / 1.25)
     settings = config.assignments
     assert (settings.temperature, settings.sharpening, settings.iterations) == (0.1, 0.25, 3)

@@ -19,8 +19,9 @@ from maskmim.masks.ratio import fixed
 from maskmim.masks.roles import in_place
 from maskmim.masks.uniform import random
 from maskmim.masks.varied import per_batch
+from maskmim.methods.crops import crop_randomness
 from maskmim.methods.masked import MethodError
-from maskmim.methods.self_distillation import crop_randomness, self_distillation
+from maskmim.methods.self_distillation import self_distillation
 from maskmim.teachers.average import average
 from maskmim.teachers.momentum import constant, cosine, linear
 from maskmim.teachers.projections import projected

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maskmim.config.load import load
+from maskmim.config.parse import ConfigError
 from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_scores
@@ -177,3 +178,5 @@ def test_frames_of_videos_may_be_the_views(tmp_path):
     config = load(f"vic_mae:videos={tmp_path}")
     assert config.data.train.path == str(tmp_path)
     assert config.evals.decode.brick == "maskmim.data.clips.middle_frame"
+    with pytest.raises(ConfigError, match="videos=DIR"):
+        load("vic_mae:frames")

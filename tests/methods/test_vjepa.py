@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from maskmim.config.load import load
-from maskmim.interop.layout import arrays_of
 from maskmim.losses.regression import absolute_error
 from maskmim.masks.core import MaskError
 from maskmim.masks.multiblock import tube_counts, tubes
@@ -19,14 +18,13 @@ from maskmim.methods.views import masked_views
 from maskmim.models.jepa import vit_vjepa
 from maskmim.models.layers.posembed import sincos, sincos_cut
 from maskmim.objectives.matching import match
-from maskmim.targets.features import layer_normed_features
 from maskmim.teachers.average import average
 from maskmim.teachers.features import last_tokens
 from maskmim.teachers.momentum import linear
 from maskmim.types import Context, Mask, Randomness, Spec, Variables
 from tests.comparing import close
-from tests.golden.official_weights import params_by_name
 from tests.golden.vjepa import case
+from tests.methods.recorded_views import check_gradients, official_variables, recorded
 
 full = pytest.mark.full
 SIZE = (case.FRAMES, case.IMAGE, case.IMAGE)
@@ -70,36 +68,18 @@ def run():
         patch=(case.TUBELET, case.PATCH, case.PATCH),
         predictor="x".join(map(str, case.PREDICTOR)),
     )
-    ours = jax.eval_shape(net.init, jax.random.key(0))
-    student, _ = params_by_name(case.layout(), ours, case.weight)
-    kept, _ = params_by_name(case.layout(), ours, partial(case.weight, of="average"))
-    passes, predictions, targets = [], [], []
-
-    def encode(params, inputs, mask, **options):
-        passes.append(mask)
-        return net.encode(params, inputs, mask, **options)
-
-    def predict(*arguments, **options):
-        outputs = net.predict(*arguments, **options)
-        predictions.append(outputs["features"])
-        return outputs
-
-    def target(view):
-        targets.append(layer_normed_features(view))
-        return targets[-1]
-
-    target.__dict__.update(layer_normed_features.__dict__)
-    made = method(net._replace(encode=encode, predict=predict), target)
+    student, kept, _ = official_variables(case, net)
+    record = recorded(net)
+    made = method(record.net, record.target)
 
     def loss(params, extra, clips):
         trained = Variables(params, extra, {"average": ()})
         losses = made.loss(trained, {"video": clips}, RANDOMNESS, jnp.float32(0))
-        return losses.terms["features"].value, (tuple(predictions), tuple(targets))
+        return losses.terms["features"].value, (tuple(record.predictions), tuple(record.targets))
 
     back = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
-    extra = {"average": {"encoder": kept["encoder"]}}
-    (value, parts), gradients = back(student, extra, case.clips().transpose(0, 2, 3, 4, 1))
-    return value, parts, passes, gradients
+    (value, parts), gradients = back(student, kept, case.clips().transpose(0, 2, 3, 4, 1))
+    return value, parts, record.passes, gradients
 
 
 RANDOMNESS = Randomness.of(jax.random.key(0), case.EXAMPLES)
@@ -113,12 +93,7 @@ def test_predictions_targets_loss_and_gradients_equal_the_official_code():
     for number in (0, 1):
         close(predictions[number], golden[f"predictions_{number}"], name=number)
         close(targets[number], golden[f"targets_{number}"], name=number)
-    ours = arrays_of(case.layout(), params)
-    theirs = np.split(golden["gradients"], np.cumsum([a.size for a in ours.values()])[:-1])
-    for (name, gradient), expected in zip(ours.items(), theirs, strict=True):
-        close(gradient.reshape(-1), expected, name=name)
-        assert np.any(gradient), name
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(extra))
+    check_gradients(case, params, extra)
     # The teacher sees the clip once, the student what each mask leaves.
     assert [mask is None for mask in passes] == [True, False, False]
 
@@ -148,7 +123,8 @@ def test_tubes_have_exact_numbers_and_lie_inside_the_blocks(sampler, seen, asked
     np.testing.assert_array_equal(mask.hidden, ~visible.reshape(400, -1))
     for chosen in (visible, predict):  # the same places at all times
         np.testing.assert_array_equal(chosen, np.repeat(chosen[:, :1], 8, axis=1))
-        assert (np.diff(mask.visible) > 0).all()
+    for places in (mask.visible, mask.predict):
+        assert (np.diff(places) > 0).all()
     # Blocks: neighbours of a predicted place are far more often predicted than others are.
     frame = predict[:, 0].reshape(-1, 14, 14)
     beside = (frame[:, :, 1:] & frame[:, :, :-1]).sum() / frame[:, :, 1:].sum()

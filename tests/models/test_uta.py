@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
 
 import jax
@@ -177,6 +178,13 @@ def test_the_loss_is_a_mean_of_cosines():
     close(run(params), np.mean(1 - (outputs * wanted).sum(-1) / lengths), PARITY, "loss")
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients))
     assert {path.split("/")[0] for path, _ in named_leaves(gradients)} == {"align", "encoder"}
+
+
+def test_positions_and_class_token_are_not_decayed():
+    """As no_weight_decay of the official network says; of the rest no single row is."""
+    exempt, names = load("uta").optim.no_decay, [path for path, _ in named_leaves(outcome()[1][0])]
+    decayed = [name for name in names if not any(re.search(each, name) for each in exempt)]
+    assert {name.rsplit("/")[-1] for name in decayed} == {"kernel"}
 
 
 @pytest.mark.proves(

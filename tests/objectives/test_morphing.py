@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
 
 import jax
@@ -182,6 +183,11 @@ def test_gradients_reach_the_student_alone():
     of_student, of_teacher = gradients(variables.params, variables.frozen)
     for path, leaf in named_leaves(of_student):
         assert np.any(leaf), path
+    # As the official optimiser groups them: neither single rows nor the class token are decayed.
+    exempt, names = load("dtm").optim.no_decay, [path for path, _ in named_leaves(of_student)]
+    decayed = {name for name in names if not any(re.search(each, name) for each in exempt)}
+    kinds = {name.rsplit("/")[-1] for name in decayed}
+    assert kinds == {"kernel", "mask_token", "relative_bias"}
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(of_teacher))
 
 

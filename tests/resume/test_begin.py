@@ -18,7 +18,7 @@ from maskmim.runtime import exits
 from maskmim.train import main
 from maskmim.training.build import assemble
 from maskmim.tree_paths import named_leaves
-from tests.running import as_tests, run
+from tests.running import SMALL, as_tests, run
 from tests.tolerances import REORDERED
 
 pytestmark = pytest.mark.full
@@ -26,14 +26,12 @@ pytestmark = pytest.mark.full
 STEPS = 6
 FLAGS = (
     "--config=configs/mae.py:tiny",
-    "--config.input.size=16,16",
-    "--config.model.variant=1x16x2",
-    "--config.model.patch=4,4",
-    "--config.model.decoder_width=16",
+    *SMALL,
     "--config.train.epochs=0.3",
     "--config.checkpoint.every_epochs=0.1",
     "--config.checkpoint.keep_latest=9",
     "--config.evals.at_end=()",
+    "--config.evals.test.split=val",
     "--config.log.pictures_every_epochs=0",
     "--config.log.every_steps=1",
 )

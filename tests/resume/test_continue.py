@@ -37,7 +37,9 @@ def train(workdir, data, *flags):
     return exits.run(main, [f"--config={config}", *FLAGS, *flags, f"--workdir={workdir}"])
 
 
-LONGER = "--config.train.epochs=2.4"
+# Where what an evaluation finds is not looked at.
+UNEVALUATED = "--config.evals.at_end=()", "--config.evals.monitors=()"
+LONGER = "--config.train.epochs=2.4", *UNEVALUATED
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,14 @@ def finished(data, tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def other(data, tmp_path_factory):
+    """Return the checkpoints of another run on the same data."""
+    workdir = tmp_path_factory.mktemp("other") / "run"
+    assert train(workdir, data, "--config.seed=1", *UNEVALUATED) == errors.DONE
+    return workdir / "checkpoints"
+
+
 @pytest.fixture
 def run(finished, tmp_path):
     """Return a copy of a finished run."""
@@ -79,7 +89,7 @@ def test_the_last_results_are_in_the_log_and_in_tensorboard(finished):
 
 def test_the_same_data_at_another_place_continue(run, data, tmp_path, capsys):
     moved = shutil.copytree(data, tmp_path / "scratch")
-    assert train(run, moved, LONGER) == errors.DONE
+    assert train(run, moved, *LONGER) == errors.DONE
     printed = capsys.readouterr().out
     assert f"data.train.path: '{data}' -> '{moved}'" in printed
     assert f"continuing from step {STEPS} of 7" in printed
@@ -100,27 +110,25 @@ def test_other_content_of_the_same_names_and_sizes_does_not(run, data, tmp_path,
     content = bytearray((other / "a" / "0.png").read_bytes())
     content[-20] ^= 1
     (other / "a" / "0.png").write_bytes(content)
-    assert train(run, other, LONGER) == errors.USAGE
+    assert train(run, other, *LONGER) == errors.USAGE
     assert "1 of 12 files that were compared have other content" in capsys.readouterr().err
 
 
-def test_a_refused_command_removes_no_checkpoint(run, data, tmp_path, capsys):
+def test_a_refused_command_removes_no_checkpoint(run, data, other, tmp_path, capsys):
     """Neither where an example was added nor where the newest checkpoint is of another run."""
     folder, keep = run / "checkpoints", "--config.checkpoint.keep_latest=1"
     steps = stored_steps(folder)
     more = shutil.copytree(data, tmp_path / "more")
     shutil.copy(more / "a" / "0.png", more / "a" / "one_more.png")
-    assert train(run, more, LONGER, keep) == errors.USAGE
+    assert train(run, more, *LONGER, keep) == errors.USAGE
     assert "trained on 12 other examples" in capsys.readouterr().err
     assert stored_steps(folder) == steps == [3, 6]
-    assert train(tmp_path / "other", data, "--config.seed=1") == errors.DONE
-    others = tmp_path / "other" / "checkpoints"
-    shutil.copytree(others / "6", folder / "9")
-    shutil.copy(checksums_path(others, 6), checksums_path(folder, 9))
-    assert train(run, data, LONGER, keep) == errors.USAGE
+    shutil.copytree(other / "6", folder / "9")
+    shutil.copy(checksums_path(other, 6), checksums_path(folder, 9))
+    assert train(run, data, *LONGER, keep) == errors.USAGE
     assert "belongs to another run" in capsys.readouterr().err
     shutil.rmtree(folder / "9")
-    assert train(run, data, LONGER, keep) == errors.DONE
+    assert train(run, data, *LONGER, keep) == errors.DONE
     assert f"continuing from step {STEPS} of 7" in capsys.readouterr().out
     assert stored_steps(folder) == [7]
 
@@ -129,7 +137,7 @@ def test_other_data_at_another_place_do_not(run, data, tmp_path, capsys):
     other = shutil.copytree(data, tmp_path / "scratch")
     (other / "a" / "0.png").rename(other / "a" / "00.png")
     before = (run / "config.json").read_text()
-    assert train(run, other, LONGER) == errors.USAGE
+    assert train(run, other, *LONGER) == errors.USAGE
     assert "trained on other examples" in capsys.readouterr().err
     assert (run / "config.json").read_text() == before
 
@@ -139,7 +147,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(run, data, ca
         path.write_bytes(b"")
     before = (run / "metrics.jsonl").read_text()
     for _ in range(2):
-        assert train(run, data, LONGER) == errors.USAGE
+        assert train(run, data, *LONGER) == errors.USAGE
         assert "checkpoints-damaged" in capsys.readouterr().err
     assert (run / "metrics.jsonl").read_text() == before
     assert not stored_steps(run / "checkpoints")
@@ -153,7 +161,7 @@ def test_lost_json_files_cost_no_step(run, data, capsys, sealed):
     (folder / str(STEPS) / "data" / "metadata").unlink()
     (folder / str(STEPS) / "config" / "metadata").write_text("{")
     (run / "config.json").unlink()
-    assert train(run, data, LONGER) == errors.DONE
+    assert train(run, data, *LONGER) == errors.DONE
     assert f"continuing from step {STEPS} of 7" in capsys.readouterr().out
 
 
@@ -167,15 +175,12 @@ def test_a_run_without_checkpoints_begins_anew_and_empties_no_log(run, data, cap
     assert len(read_metrics(run / "metrics.jsonl")) == len(before)
 
 
-def test_the_checkpoint_of_another_run_is_refused(run, data, tmp_path, capsys):
-    assert train(tmp_path / "other", data, "--config.seed=1") == errors.DONE
+def test_the_checkpoint_of_another_run_is_refused(run, data, other, capsys):
     for step in stored_steps(run / "checkpoints"):
         shutil.rmtree(run / "checkpoints" / str(step))
         checksums_path(run / "checkpoints", step).unlink()
-    shutil.copytree(
-        tmp_path / "other" / "checkpoints" / str(STEPS), run / "checkpoints" / str(STEPS)
-    )
-    assert train(run, data, LONGER) == errors.USAGE
+    shutil.copytree(other / str(STEPS), run / "checkpoints" / str(STEPS))
+    assert train(run, data, *LONGER) == errors.USAGE
     message = capsys.readouterr().err
     assert "belongs to another run" in message and "seed: 1 -> 0" in message
 
@@ -184,7 +189,7 @@ def test_a_second_training_is_refused_and_opens_nothing(run, data, capsys):
     before = sorted(run.rglob("*"))
     lock = WorkdirLock(run, lost=print, say=print)
     lock.acquire()
-    assert train(run, data, LONGER) == errors.USAGE
+    assert train(run, data, *LONGER) == errors.USAGE
     assert "is in use: another training holds it" in capsys.readouterr().err
     lock.release()
     assert sorted(run.rglob("*")) == before

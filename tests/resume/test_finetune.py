@@ -36,6 +36,8 @@ PRETRAINED = (
     "--config.model.patch=4,4",
     "--config.model.decoder_width=16",
     "--config.evals.at_end=linear_probe",
+    "--config.evals.probes.linear_probe.epochs=3",
+    "--config.evals.probes.linear_probe.warmup_epochs=1",
     *COMMON,
 )
 # Everything of the recipe that draws random numbers.

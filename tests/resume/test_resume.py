@@ -22,20 +22,18 @@ from maskmim.runtime import exits
 from maskmim.train import main
 from maskmim.train_loop import open_batches
 from maskmim.training.build import assemble
-from tests.running import ROOT, as_tests, command, environment, run
+from tests.running import ROOT, SMALL, as_tests, command, environment, run
 
 pytestmark = pytest.mark.full
 
 STEPS = 22
 FLAGS = (
     "--config=configs/hpm.py:tiny",
-    "--config.input.size=16,16",
-    "--config.model.variant=1x16x2",
-    "--config.model.patch=4,4",
-    "--config.model.decoder_width=16",
+    *SMALL,
     "--config.train.epochs=1.2",
     "--config.checkpoint.every_epochs=0.12",
     "--config.evals.at_end=()",
+    "--config.evals.test.split=val",
     "--config.log.pictures_every_epochs=0",
 )
 
@@ -169,14 +167,11 @@ def test_another_learning_rate_is_refused_and_nothing_is_touched(finished, capsy
 def test_the_command_on_a_finished_run_does_nothing(finished, capsys):
     workdir, flag = finished
     assert train(workdir, flag) == errors.DONE
-    capsys.readouterr()
-    assert train(workdir, flag) == errors.DONE
     assert "This run is complete: 22 steps" in capsys.readouterr().out
 
 
 def test_a_run_stopped_in_its_last_evaluation_does_it_again_and_no_step(finished, capsys):
     workdir, flag = finished
-    assert train(workdir, flag) == errors.DONE
     before, rows = everything(workdir)[0], read_metrics(workdir / "metrics.jsonl")
     results = (workdir / "results.json").read_text()
     (workdir / "results.json").unlink()

@@ -8,22 +8,29 @@ import time
 import pytest
 
 from maskmim import errors
+from maskmim.runtime import exits
 from maskmim.runtime.workdir_lock import WorkdirLock
-from tests.running import ROOT, command, environment, run
+from maskmim.train import main
+from tests.running import ROOT, SMALL, as_tests, command, environment
 
 pytestmark = pytest.mark.full
 
 FLAGS = (
     "--config=configs/colormae.py:tiny",
-    "--config.train.epochs=0.4",
-    "--config.checkpoint.every_epochs=0.2",
+    *SMALL,
+    "--config.evals.test.split=val",
+    "--config.train.epochs=0.8",
+    "--config.checkpoint.every_epochs=0.25",
 )
 # Probes read all photographs twice, and four processes share two cores.
 LONG = (
     "--config.evals.train.split=val",
-    "--config.evals.test.split=val",
     "--config.evals.at_end=knn,reconstruction",
 )
+
+
+# Where losses alone are looked at.
+UNEVALUATED = "--config.evals.at_end=()", "--config.evals.monitors=()"
 
 
 def free_port():
@@ -37,13 +44,11 @@ def start_all(count, workdir, *flags):
     port, started = free_port(), []
     for process in range(count):
         place = (f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={process}")
+        words = command("train", *FLAGS, *flags, *place, f"--workdir={workdir}")
         with (workdir.parent / f"out{process}").open("w") as stream:
-            words = command("train", *FLAGS, *flags, *place, f"--workdir={workdir}")
-            started.append(
-                subprocess.Popen(
-                    words, cwd=ROOT, env=environment(), stdout=stream, stderr=subprocess.STDOUT
-                )
-            )
+            output = {"stdout": stream, "stderr": subprocess.STDOUT}
+            made = subprocess.Popen(words, cwd=ROOT, env=environment(**as_tests()), **output)
+        started.append(made)
     return started
 
 
@@ -59,18 +64,17 @@ def losses(workdir):
 def wait_for_lines(workdir, count):
     """Wait until `count` steps are logged, at most five minutes."""
     metrics = workdir / "metrics.jsonl"
-    for _ in range(3000):
+    for _ in range(15_000):
         if metrics.exists() and metrics.read_text().count("\n") >= count:
             return
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Return the work directory of a run of one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    result = run("train", *FLAGS, f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
+    assert exits.run(main, [*FLAGS, f"--workdir={workdir}"]) == errors.DONE
     return workdir
 
 
@@ -98,13 +102,12 @@ def compare_results(first, second):
 
 def test_all_stop_when_one_is_asked_to_and_any_number_goes_on(alone, tmp_path):
     workdir = tmp_path / "run"
-    started = start_all(2, workdir)
+    started = start_all(2, workdir, *UNEVALUATED)
     wait_for_lines(workdir, 2)
     started[1].terminate()
     codes = [process.wait(timeout=300) for process in started]
     assert codes == [errors.SAVED, errors.SAVED], outputs(workdir, 2)
-    again = run("train", *FLAGS, f"--workdir={workdir}")
-    assert again.returncode == 0, again.stderr
+    assert exits.run(main, [*FLAGS, *UNEVALUATED, f"--workdir={workdir}"]) == errors.DONE
     one, two = losses(alone), losses(workdir)
     assert one.keys() == two.keys()
     assert max(abs(one[step] / two[step] - 1) for step in one) < 1e-5
@@ -129,7 +132,7 @@ def test_a_killed_training_ends_the_other_and_both_go_on_from_the_checkpoint(
 ):
     workdir = tmp_path / "run"
     started = start_all(2, workdir)
-    wait_for_lines(workdir, 4)
+    wait_for_lines(workdir, 6)
     started[killed].kill()
     other = started[1 - killed]
     assert other.wait(timeout=200) == errors.STUCK, outputs(workdir, 2)
@@ -145,8 +148,7 @@ def test_a_killed_training_ends_the_other_and_both_go_on_from_the_checkpoint(
 @pytest.mark.parametrize("mesh", [(), ("--config.mesh.fsdp=2",)])
 def test_four_processes_with_probes(tmp_path, mesh):
     alone = tmp_path / "one" / "run"
-    result = run("train", *FLAGS, *LONG, f"--workdir={alone}")
-    assert result.returncode == 0, result.stderr
+    assert exits.run(main, [*FLAGS, *LONG, f"--workdir={alone}"]) == errors.DONE
     workdir = tmp_path / "four" / "run"
     workdir.parent.mkdir()
     started = start_all(4, workdir, *LONG, *mesh)

@@ -1,43 +1,17 @@
-"""What a plan counts is the program that trains: the batch of the shapes is that of the data."""
+"""What a plan counts is the program that trains: the batch of the shapes is that of the data.
 
-import jax
+tests/test_catalogue.py compares the shapes of every tiny config.
+"""
+
 import numpy as np
 import pytest
 
 from maskmim.config.load import load
-from maskmim.data.pipeline import train_batches
 from maskmim.planning.cost import batch_shapes
-from maskmim.train_loop import place_on_mesh
 from maskmim.training.build import assemble, init_sharded, jitted_step
-from tests.test_catalogue import OTHERS, TINY, tiny
+from tests.batches import placed, shapes_of
 
 LABELS = ["condition.label=coarse", "input.labels.coarse=43"]
-
-
-def placed(config, parts):
-    """The first batch of the data of a config, as the loop gives it to the step."""
-    batches = train_batches(
-        parts.data.train(),
-        spec=parts.spec,
-        batch_size=config.train.batch_size,
-        seed=0,
-        decode=parts.data.decode,
-        augment=parts.data.augment,
-        repeats=config.data.repeats,
-    )
-    return place_on_mesh(next(batches), parts)
-
-
-def shapes_of(tree):
-    return jax.tree.map(lambda leaf: (tuple(leaf.shape), str(leaf.dtype)), tree)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("name", [*TINY, *OTHERS])
-def test_every_config_trains_on_the_batch_that_is_planned(name):
-    config, parts = tiny(name)
-    planned = batch_shapes(config, config.train.batch_size)
-    assert shapes_of(placed(config, parts)) == shapes_of(planned)
 
 
 def test_labels_that_the_method_learns_from_are_part_of_both():

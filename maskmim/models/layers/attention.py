@@ -47,6 +47,15 @@ def top_k_attention(query: Array, key: Array, value: Array, *, count: int) -> Ar
     return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
 
 
+def causal_attention(query: Array, key: Array, value: Array) -> Array:
+    """Attend to tokens at the same place and before, as `plain_attention`."""
+    scores = attention_scores(query, key) / math.sqrt(query.shape[-1])
+    length = query.shape[2]
+    before = jnp.tril(jnp.ones((1, 1, length, length), bool))
+    weights = jax.nn.softmax(jnp.where(before, scores, -jnp.inf), axis=-1)
+    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
+
+
 def present_attention(query: Array, key: Array, value: Array, *, absent: Array) -> Array:
     """Attend to the tokens that are there; absent bool[B, n] marks those that are not.
 
