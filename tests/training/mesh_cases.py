@@ -74,7 +74,7 @@ SLOW["latent_mim"] = case(
 SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
-OTHERS += ("mw_mae",)
+OTHERS += ("mw_mae", "lv_mae")
 for name in OTHERS:
     SLOW[name] = case(f"{name}.py:tiny", [], PRODUCTS)
 SLOW["a2mim resnet"] = case("a2mim.py:model=resnet,tiny", [], PRODUCTS)
