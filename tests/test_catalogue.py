@@ -29,6 +29,7 @@ OTHERS = [
     "vqgan:adversarial=False",
     "simmim:model=swin",
     "videomae:dual",
+    "mgmae:found",
 ]
 # These train in the default tier: together they have every kind of method, network and stream.
 DOZEN = {
