@@ -136,19 +136,18 @@ def published(config: ConfigDict, variant: str, epochs: float) -> None:
 def small(config: ConfigDict) -> None:
     """Set minutes of small encoders on scenes of 64 x 64 pixels; sizes and rates are ours."""
     config.input.size = (64, 64)
-    size = {name: recipes.SMALL_VIT[name] for name in ("variant", "patch")}
-    config.model = brick(clip_vit, **size)
+    config.model = brick(clip_vit, variant="4x128x4", patch=recipes.SMALL_VIT["patch"])
     texts = {"length": CAPTION_LENGTH, "vocabulary": word_count()}
     calls(config, text="2x128x4", values=128, dtype="float32", **texts)
     scene_data(config, train=4096, test=1024, **texts)
-    recipes.small_training(config)
+    recipes.small_training(config, epochs=5.0)
 
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of very small encoders."""
     config.input.size = (32, 32)
     config.model = brick(clip_vit, variant="nano", patch=(8, 8))
-    texts = {"length": CAPTION_LENGTH, "vocabulary": word_count()}
+    texts = {"length": CAPTION_LENGTH, "vocabulary": 256}  # tests draw bytes as texts
     calls(config, text="1x32x2", values=16, dtype="float32", **texts)
     scene_data(config, train=64, test=64, **texts)
     recipes.tiny_run(config, epochs=1.0, at_end=("zero_shot", "retrieval"))
