@@ -21,6 +21,7 @@ OTHERS = [
     "a2mim:model=resnet",
     "cae:target=pixels",
     "colormae:mask=bank",
+    "mgmae:found",
     "mto:host=mae",
     "vqgan:adversarial=False",
     "simmim:model=swin",

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from maskmim.errors import UserError
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
-
-
-class FlowError(UserError, ValueError):
-    """A batch whose flow does not fit the tokens of its clips."""
+from maskmim.teachers.token_flow import FlowError, flow_teacher, token_middles, token_sides
+from maskmim.types import Array, Context, Teacher
 
 
 def given_flow(*, field: str = "flow") -> Teacher:
@@ -24,28 +20,27 @@ def given_flow(*, field: str = "flow") -> Teacher:
     Raises FlowError where the batch lacks the field, and where tokens do not divide its frames.
     """
 
-    def find(
-        net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
-    ) -> dict[str, Array]:
+    def find_flow(context: Context) -> Array:
         flow = _flow_of(context, field)
         steps, *grid = context.grid
-        frames, *sides = flow.shape[1:4]
-        unit = jnp.asarray([side // count for side, count in zip(sides, grid, strict=True)])
-        middles = jnp.stack(jnp.indices(tuple(grid), jnp.int32), -1) * unit + unit // 2
-        start = jnp.broadcast_to(middles, (flow.shape[0], steps, *middles.shape))
+        frames, *size = flow.shape[1:4]
+        sides = token_sides(context.grid, flow.shape[1:4])
+        middles = token_middles(context.grid, sides)[None, None]
+        start = jnp.broadcast_to(middles, (flow.shape[0], steps, *grid, 2))
         by_step = flow.reshape(flow.shape[0], steps, frames // steps, *flow.shape[2:])
         examples, times = jnp.ogrid[: flow.shape[0], :steps]
         at = examples[..., None, None], times[..., None, None]
         places = start
         for frame in range(frames // steps):
             rows, columns = (
-                jnp.clip(places[..., axis], 0, side - 1) for axis, side in enumerate(sides)
+                jnp.clip(places[..., axis], 0, side - 1) for axis, side in enumerate(size)
             )
             moved = by_step[:, :, frame][(*at, rows, columns)][..., ::-1]
             places = places + jnp.round(moved).astype(jnp.int32)
-        return {"flow": (places - start).astype(jnp.float32) / unit.astype(jnp.float32)}
+        unit = jnp.asarray(sides, jnp.float32).reshape(1, 1, 1, 1, 2)
+        return (places - start).astype(jnp.float32) / unit
 
-    return Teacher(("flow",), False, _nothing, find, _unchanged)
+    return flow_teacher(find_flow)
 
 
 def _flow_of(context: Context, field: str) -> Array:
@@ -63,11 +58,3 @@ def _flow_of(context: Context, field: str) -> Array:
             f"{tuple(grid)}: its frames, rows and columns must be multiples of these"
         )
     return flow
-
-
-def _nothing(key: Array, net: Net, params: Tree) -> Tree:
-    return ()
-
-
-def _unchanged(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-    return extra

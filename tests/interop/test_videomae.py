@@ -1,5 +1,7 @@
 """Equal weights and equal masks: we compute what transformers' VideoMAEForPreTraining computes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from maskmim.losses.regression import squared_error
-from maskmim.masks import video
+from maskmim.masks import motion, redundancy, structured, video, warped
 from maskmim.objectives.matching import match
 from maskmim.targets.cubes import normalised_cubes
 from maskmim.tree_paths import named_leaves
@@ -55,13 +57,38 @@ def assert_equal(computed, expected, what):
     assert difference <= PARITY * np.abs(expected).max(), (what, difference)
 
 
+def drifting() -> dict[str, np.ndarray]:
+    """Hints in which everything drifts down and to the right, and cubes that differ."""
+    grid = (EXAMPLES, *theirs.GRID)
+    features = np.random.default_rng(1).normal(size=(EXAMPLES, np.prod(theirs.GRID), 4))
+    flow = np.broadcast_to(np.float32([0.7, 0.4]), (*grid, 2))
+    return {"flow": flow, "features": features.astype(np.float32)}
+
+
+MASKS = {
+    "tube": video.tube,
+    "follows the motion": warped.tube,
+    "hides what moves": motion.block,
+    "structured": structured.green3d,
+    "redundant, all kept": partial(redundancy.tokens, predicted=0.75),
+}
+
+
 @pytest.mark.proves(
     21, "features, predictions, loss and all gradients equal transformers' VideoMAE"
 )
-def test_equals_transformers():
+@pytest.mark.proves(30, "with its masks the network is transformers' VideoMAE")
+@pytest.mark.proves(53, "with every token kept it is transformers' VideoMAE")
+@pytest.mark.proves(54, "with its masks the network is transformers' VideoMAE")
+@pytest.mark.proves(115, "with its masks the network is transformers' VideoMAE")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full if name != "tube" else ()) for name in MASKS]
+)
+def test_equals_transformers(name):
     model = theirs.peer()
     videos, pixels = clips()
-    mask = draw(video.tube, theirs.GRID, count=EXAMPLES, ratio=0.75)
+    hints = drifting()
+    mask = draw(MASKS[name], theirs.GRID, count=EXAMPLES, hints=hints, ratio=0.75)
     hidden = torch.tensor(mask.hidden)
     their_features = model.videomae(pixels, bool_masked_pos=hidden).last_hidden_state
     their_output = model(pixels, bool_masked_pos=hidden)
