@@ -11,10 +11,10 @@ A picture and its text are found among those of the batch, both ways, by the cos
 transformers make of them, over a learned temperature. The trained picture encoder knows where texts
 lie, so that it stands in for CLIP where a method learns from a teacher that is aligned with texts:
 UTA with call=picture, MaskAlign with run=RUN. The networks are CLIP's, and take its files of
-transformers (--config.begin.file=DIR). Recipe of the paper's tables 18 and 20: batch size 32,768, 32
-epochs of 400 million pairs, AdamW (0.9, 0.98, epsilon 1e-6), weight decay 0.2, 2,000 steps of
-warm-up, 5e-4 (L: 4e-4) along a cosine, temperature from 0.07 and not below 0.01, crops of
-pictures without flips. Nothing is hidden; another config.mask drops patches.
+transformers (--config.begin.file=DIR). Recipe of the paper's tables 18 and 20: batch size 32,768,
+32 epochs of 400 million pairs, AdamW (0.9, 0.98, epsilon 1e-6), weight decay 0.2, 2,000 steps of
+warm-up, 5e-4 (L: 4e-4) along a cosine, temperature from 0.07 and not below 0.01, crops of pictures
+without flips. Nothing is hidden; another config.mask drops patches.
 
 The pairs of CLIP are not public, and no pairs come with the package: pictures are synthetic scenes
 (docs/data.md), collages of embedded photographs, whose captions are made of their maps, in fifty
