@@ -17,6 +17,7 @@ VITS: dict[str, Mapping[str, Any]] = {
     "maskmim.models.hpm.vit_hpm": {},
     "maskmim.models.dbot.vit_dbot": {},
     "maskmim.models.r_mae.vit_r_mae": {},
+    "maskmim.models.fsfm.vit_fsfm": {},
     "maskmim.models.mixed_ae.vit_mixed_ae": {},
     "maskmim.models.local_mim.vit_local_mim": {},
     "maskmim.models.pixio.vit_pixio": {"positions": "learned"},
