@@ -17,8 +17,8 @@ No code is published, and beside the abstract and notes of others we have not re
 are hence: that 75 % of each time step are hidden; the geometry of the block; the threshold below
 which nothing moves; the matching in place of the motion vectors of H.264, which the paper reads
 from the file; all sizes and rates of small and tiny. The recipe is VideoMAE's for Kinetics-400 (see
-configs/videomae.py), 1600 epochs, of which the paper needs fewer: --config mgm:epochs=N. Its notes
-speak of some context that stays visible in what moves; here the block is hidden whole.
+configs/videomae.py), 1600 epochs; the paper needs fewer. Notes on it speak of some context that
+stays visible in what moves; here the block is hidden whole.
 
 Difference: bfloat16 instead of float16.
 
