@@ -92,7 +92,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def sequences_of(config: ConfigDict, places: int, width: int) -> None:
     """Set what a sequence is, and its evaluation."""
     config.input.update(stream="embeddings", size=(places,), channels=width, dtype="float32")
-    config.input.update(mean=(0.0,) * width, std=(1.0,) * width, kind=brick(modalities.unseen))
+    config.input.update(mean=(0.0,), std=(1.0,), kind=brick(modalities.unseen))
     config.input.fields = {"padding": field(shape=(places,), dtype="bool")}
     config.data.decode, config.evals.decode = brick(embeddings.as_stored), None
     config.data.augment = brick(embeddings.random_span)

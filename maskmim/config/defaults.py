@@ -20,9 +20,9 @@ def base() -> ConfigDict:
     config.seed = 0  # [result]
 
     # [result] What enters, see maskmim.types.Spec: of an image its pixels (height, width) and the
-    # statistics of pixels in [0, 1]. channel_names: of each channel, or none. classes: how many,
-    # where values are indices. kind: how it is shown, [speed]. streams, fields, labels: what else
-    # an example has, by name.
+    # statistics of pixels in [0, 1], of each channel or one for all. channel_names: of each
+    # channel, or none. classes: how many, where values are indices. kind: how it is shown, [speed].
+    # streams, fields, labels: what else an example has, by name.
     config.input = ConfigDict(
         {
             "size": (224, 224),

@@ -141,7 +141,7 @@ def as_stored(
     if values.shape[1] != channels:
         raise DataError(
             f"the embeddings have {values.shape[1]} values, input.channels is {channels}: set "
-            f"input.channels={values.shape[1]} (and input.mean and .std to as many)"
+            f"input.channels={values.shape[1]}"
         )
     if not np.isfinite(values).all():
         raise BadImage("embeddings that are not finite")

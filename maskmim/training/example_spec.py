@@ -66,7 +66,8 @@ def _stream(given: ConfigDict, name: str, key: str, main_size: Sequence[int]) ->
             "once, in the order of the file"
         )
     size = tuple(main_size if given.size is None else given.size)
-    mean, std = ((), ()) if given.classes else (tuple(given.mean), tuple(given.std))
+    pair = () if given.classes else (given.mean, given.std)
+    mean, std = [_each(values, given.channels) for values in pair] or ((), ())
     return Spec(size, given.channels, mean, std, name, given.dtype, names, given.classes)
 
 
@@ -92,11 +93,16 @@ def _wrong_classes(given: ConfigDict, key: str) -> Iterator[str]:
             f"{key}.dtype is 'int32', which is for indices: give {key}.classes, or use 'float32' "
             "(or 'uint8') for amounts"
         )
-    if not given.classes and not len(given.mean) == len(given.std) == given.channels:
+    if not given.classes and not {len(given.mean), len(given.std)} <= {1, given.channels}:
         yield (
             f"{key}.mean has {count_of(len(given.mean), 'value')}, {key}.std {len(given.std)}, but "
-            f"{key}.channels is {given.channels}: give one of each for each channel"
+            f"{key}.channels is {given.channels}: give one of each for each channel, or for all"
         )
+
+
+def _each(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return a value for each channel, of one value that for all."""
+    return tuple(values) * (channels if len(values) == 1 else 1)
 
 
 def _field(given: ConfigDict, name: str) -> Field:

@@ -62,6 +62,12 @@ def test_integers_of_one_axis_are_a_stream():
     assert (made.shape, made.classes, made.mean) == ((64, 1), 30522, ())
 
 
+def test_one_mean_is_that_of_all_channels():
+    config = load("mae:tiny", ["input.mean=0.5", "input.std=0.25"])
+    made = spec_of(config)
+    assert (made.mean, made.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
