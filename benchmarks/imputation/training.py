@@ -32,6 +32,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seed = choice["seed"]
     if choice["alone"]:
         config.objectives.hidden.scale = 0.0
-    config.log.every_steps = 100
+    config.log.every_steps, config.evals.monitors = 100, ()
     config.checkpoint.every_epochs = choice["epochs"] / 2
     return config
