@@ -62,19 +62,17 @@ def get_config(arg: str = "") -> ConfigDict:
         small=False,
         tiny=False,
     )
-    size = "tiny" if choice["tiny"] else "small" if choice["small"] else "published"
-    config = base()
-    if choice["audio"]:
-        spectrogram_input(config)
-        config.mask = brick(recipes.pick_option("mask", choice["mask"], AUDIO_MASKS), ratio=0.8)
-        AUDIO_SIZES[size](config)
+    config, is_audio = base(), choice["audio"]
+    (spectrogram_input if is_audio else video_input)(config)
+    masks, ratio = (AUDIO_MASKS, 0.8) if is_audio else (VIDEO_MASKS, 0.9)
+    config.mask = brick(recipes.pick_option("mask", choice["mask"], masks), ratio=ratio)
+    if choice["tiny"]:
+        tiny(config, is_audio)
+    elif choice["small"]:
+        small(config, is_audio)
     else:
-        video_input(config)
-        config.mask = brick(recipes.pick_option("mask", choice["mask"], VIDEO_MASKS), ratio=0.9)
-        VIDEO_SIZES[size](config)
-    if size == "published":
-        published_data(config, choice["audio"], choice["path"], choice["test"])
-        published_training(config, choice["audio"], choice["epochs"])
+        published(config, is_audio, choice["epochs"])
+        published_data(config, is_audio, choice["path"], choice["test"])
     return config
 
 
@@ -107,10 +105,11 @@ def published_data(config: ConfigDict, audio: bool, path: str, test: str) -> Non
     config.data.workers = 16
 
 
-def published_training(config: ConfigDict, audio: bool, epochs: float) -> None:
-    """Set the batch size, the length and the optimiser of the host."""
-    published, warm = (33.0, 3.0) if audio else (800.0, 40.0)
-    config.train.epochs = epochs or published
+def published(config: ConfigDict, audio: bool, epochs: float) -> None:
+    """Set the network and the recipe of the host."""
+    (published_audio if audio else published_video)(config)
+    length, warm = (33.0, 3.0) if audio else (800.0, 40.0)
+    config.train.epochs = epochs or length
     config.train.batch_size = 512 if audio else 2048
     warmup = recipes.warmup(config.train.epochs, warm)
     common = {"lr_per": 256, "b2": 0.95, "warmup_epochs": warmup}
@@ -142,47 +141,52 @@ def published_audio(config: ConfigDict) -> None:
     config.model = brick(vit_audio_mae, variant="B", compute=brick(compute, dtype="bfloat16"))
 
 
+def small(config: ConfigDict, audio: bool) -> None:
+    """Set minutes of a small model on synthetic data; sizes and rates are ours."""
+    (small_audio if audio else small_video)(config)
+    recipes.small_training(config)
+    if not audio:
+        config.optim.no_decay = NO_DECAY
+
+
+def tiny(config: ConfigDict, audio: bool) -> None:
+    """Set a few steps of a very small model on synthetic data."""
+    (tiny_audio if audio else tiny_video)(config)
+    recipes.tiny_schedule(config)
+
+
 def small_video(config: ConfigDict) -> None:
-    """Set minutes of a small model on clips of moving objects; sizes and rates are ours."""
+    """Set a small model on clips of moving objects."""
     recipes.moving_objects(config)
     config.model = brick(vit_videomae, variant="micro", patch=(2, 8, 8), decoder="2x64x2")
-    recipes.small_training(config)
-    config.optim.no_decay = NO_DECAY
 
 
 def small_audio(config: ConfigDict) -> None:
-    """Set minutes of a small model on synthetic tones of 1.3 s; sizes and rates are ours."""
+    """Set a small model on synthetic tones of 1.3 s."""
     config.input.size = (128, 64)
     audio_model(config, "micro", 64)
     config.data.train = config.evals.train = brick(tones.tones, count=2048, seconds=1.3)
     config.evals.test = brick(tones.tones, count=512, seconds=1.3, seed=1)
-    recipes.small_training(config)
 
 
 def tiny_video(config: ConfigDict) -> None:
-    """Set a few steps of a very small model on clips of moving objects."""
+    """Set a very small model on clips of moving objects."""
     recipes.moving_objects(config, side=32, counts=(64, 32))
     config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
     recipes.tiny_run(config)
     config.optim = brick(adamw, no_decay=NO_DECAY)
-    recipes.tiny_schedule(config)
 
 
 def tiny_audio(config: ConfigDict) -> None:
-    """Set a few steps of a very small model on synthetic tones of 0.6 s."""
+    """Set a very small model on synthetic tones of 0.6 s."""
     config.input.size = (64, 32)
     audio_model(config, "nano", 32)
     config.data.train = config.evals.train = brick(tones.tones, count=96, seconds=0.6)
     config.evals.test = brick(tones.tones, count=48, seconds=0.6, seed=1)
     recipes.tiny_run(config, epochs=1.0)
-    recipes.tiny_schedule(config)
 
 
 def audio_model(config: ConfigDict, variant: str, width: int) -> None:
     """Set a small Audio-MAE with patches of 8 x 8."""
     decoder = {"decoder_depth": 2, "decoder_width": width, "decoder_heads": 2}
     config.model = brick(vit_audio_mae, variant=variant, patch=(8, 8), **decoder)
-
-
-VIDEO_SIZES = {"published": published_video, "small": small_video, "tiny": tiny_video}
-AUDIO_SIZES = {"published": published_audio, "small": small_audio, "tiny": tiny_audio}

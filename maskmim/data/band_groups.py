@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from maskmim.config.ranges import NonNegativeInt, ValueRange
+from maskmim.config.ranges import NonNegativeInt, PositiveInt, ValueRange
 from maskmim.data.decode import as_stored, picture
 from maskmim.data.records import DataError
 from maskmim.errors import count_of
@@ -19,7 +19,7 @@ def band_groups(
     channels: int | Mapping[str, int] = 3,
     *,
     groups: Mapping[str, tuple[NonNegativeInt, ...]],
-    bands: int,
+    bands: PositiveInt,
     ranges: tuple[ValueRange, ...] = (),
 ) -> dict[str, np.ndarray]:
     """Return groups of the bands of an image file as 256 levels: {stream: u8[H, W, its bands]}.

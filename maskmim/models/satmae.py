@@ -50,7 +50,7 @@ class GroupsDecoder(Stack):
         of_class = np.concatenate([np.zeros(width - self.code_width, np.float32), codes[-1]])
         table = jnp.asarray(np.concatenate(list(tables.values())), self.dtype)
         x = constraints.concat_tokens(
-            prefix + jnp.asarray(of_class, self.dtype), tokens + table[None]
+            prefix + jnp.asarray(of_class, self.dtype)[None, None], tokens + table[None]
         )
         x, _ = make_blocks(self)(x)
         _, x = constraints.split_tokens(x, prefix.shape[1])

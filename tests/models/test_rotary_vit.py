@@ -14,7 +14,7 @@ from maskmim.models.rotary_vit import constant_drop_path_factors, visible_coordi
 from maskmim.models.vit import ModelError
 from maskmim.training.sharding import AXES, transformer, tree_shardings
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Mask, Randomness, Spec
+from maskmim.types import Randomness, Spec
 from tests.golden.capi import case
 from tests.tolerances import REORDERED
 
@@ -51,7 +51,7 @@ def example():
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     params = jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
-    mask = Mask(*(jnp.asarray(part[:2]) for part in case.mask()))
+    mask = jax.tree.map(lambda part: jnp.asarray(part[:2]), case.mask())
     return params, rng.integers(0, 256, (2, 32, 32, 3), np.uint8), mask
 
 
