@@ -42,6 +42,7 @@ from maskmim.config import base, brick, parse_argument, recipes
 from maskmim.config.defaults import stream
 from maskmim.data import band_groups as bands
 from maskmim.data import folder, joint_crop
+from maskmim.data.sentinel_bands import NAMES, RANGES
 from maskmim.masks import modalities, uniform
 from maskmim.models.layers.compute import compute
 from maskmim.models.satmae import satmae
@@ -51,15 +52,6 @@ SYSTEMS = (86,)
 
 # Bands of Sentinel-2 in the order of its files: B1 to B8, B8A, B9 to B12.
 SENTINEL = {"image": (1, 2, 3, 7), "red_edge": (4, 5, 6, 8), "swir": (11, 12)}
-NAMES = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
-# Mean and deviation of each band in fMoW-Sentinel, of util/datasets.py.
-MEANS = (1370.19151926, 1184.3824625, 1120.77120066, 1136.26026392, 1263.73947144, 1645.40315151)
-MEANS += (1846.87040806, 1762.59530783, 1972.62420416, 582.72633433, 14.77112979, 1732.16362238)
-MEANS += (1247.91870117,)
-DEVIATIONS = (633.15169573, 650.2842772, 712.12507725, 965.23119807, 948.9819932, 1108.06650639)
-DEVIATIONS += (1258.36394548, 1233.1492281, 1364.38688993, 472.37967789, 14.3114637, 1310.36996126)
-DEVIATIONS += (1087.6020813,)
-RANGES = tuple((m - 2 * d, m + 2 * d) for m, d in zip(MEANS, DEVIATIONS, strict=True))
 COLOURS = {"image": (0, 2), "green": (1,)}  # of a photograph
 
 
