@@ -142,15 +142,5 @@ def small(config: ConfigDict) -> None:
 
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model."""
-    recipes.tiny_images(config)
-    config.model = brick(
-        satmae,
-        variant="nano",
-        code_width=8,
-        decoder_depth=1,
-        decoder_width=32,
-        decoder_heads=2,
-        decoder_code_width=8,
-    )
-    recipes.tiny_run(config)
-    recipes.tiny_schedule(config)
+    codes = {"code_width": 8, "decoder_code_width": 8}
+    recipes.tiny_model(config, brick(satmae, **recipes.TINY_VIT, **codes))
