@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from maskmim.config import facts
 from maskmim.config.ranges import OpenFraction
-from maskmim.masks.core import from_scores, ranks
+from maskmim.masks.core import from_scores, ranks, split_counts
 from maskmim.masks.uniform import random_scores
 from maskmim.types import Array, Context, Mask, Randomness
 
@@ -16,7 +17,17 @@ from maskmim.types import Array, Context, Mask, Randomness
 ROUNDING = 1e-3
 
 
-@facts.sampler(needs=("padding",), axes=(1,))
+def counts(
+    grid: tuple[int, ...],
+    *,
+    ratio: OpenFraction,
+    scores: Callable[[Randomness, Context], Array] = random_scores,
+) -> tuple[int, int]:
+    """Return the numbers of listed tokens, those of a full sequence whatever the scores."""
+    return split_counts(math.prod(grid), ratio)
+
+
+@facts.sampler(needs=("padding",), counts=counts)
 def shares(
     randomness: Randomness,
     context: Context,

@@ -29,6 +29,7 @@ HINTS = {
     "flow": lambda u, n, grid: 4 * u(*grid, 2) - 2,
     "labels": lambda u, n, grid: np.floor(8 * u(n)).astype(np.int32),
     "missing": lambda u, n, grid: u(n) < 0.2,
+    "padding": lambda u, n, grid: np.arange(n) >= n * (0.4 + 0.6 * u(1)),
     "importance": lambda u, n, grid: u(n),
     "members": lambda u, n, grid: u(n, 6) < 0.3,
     "region": lambda u, n, grid: u(n) < 0.5,
