@@ -36,17 +36,14 @@ Published results to expect after fine-tuning (paper; not yet reproduced by us):
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
-from maskmim.config.defaults import norm_pix_objective
-from maskmim.data import sound, sound_folder, spectrograms, tones
+from maskmim.config import recipes_sound as sounds
 from maskmim.masks import audio, uniform
 from maskmim.models.audio_mae import vit_audio_mae
 from maskmim.models.layers.compute import compute
 
 SYSTEMS = (12,)
 
-MEAN, STD = -4.2677393, 4.5689974  # of AudioSet's log-mel energies
 MASKS = {
     "random": uniform.random,
     "time": audio.time,
@@ -60,18 +57,8 @@ def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", variant="B", epochs=33.0, mask="random", tiny=False)
     config = base()
-    config.input.stream = "audio"
-    config.input.kind = brick(modalities.spectrogram)
-    config.input.channels = 1
-    config.input.mean = (MEAN,)
-    config.input.std = (2 * STD,)
-    config.input.dtype = "float32"
+    sounds.audio_mae_input(config)
     config.mask = brick(recipes.pick_option("mask", choice["mask"], MASKS), ratio=0.8)
-    config.objectives = {"pixels": norm_pix_objective()}
-    config.data.decode = brick(sound.waveform)
-    config.evals.decode = None  # as data.decode, so that evaluations have the same sample rate
-    config.data.augment = brick(spectrograms.random_stretch, loudness=10.0)
-    config.evals.transform = brick(spectrograms.first_stretch)
     if choice["tiny"]:
         tiny(config)
     else:
@@ -85,19 +72,8 @@ def published(config: ConfigDict, path: str, variant: str, epochs: float) -> Non
     """Set the recipe on AudioSet-2M."""
     config.input.size = (1024, 128)
     config.model = brick(vit_audio_mae, variant=variant, compute=brick(compute, dtype="bfloat16"))
-    recordings = brick(sound_folder.recordings, path=path)
-    config.data.train = config.evals.train = config.evals.test = recordings
-    config.data.workers = 16
-    config.train.epochs = epochs
-    config.train.batch_size = 512
-    recipes.adamw_cosine(
-        config,
-        lr=2e-4,
-        lr_per=256,
-        b2=0.95,
-        weight_decay=1e-4,
-        warmup_epochs=recipes.warmup(epochs, 3.0),
-    )
+    sounds.recordings(config, path)
+    sounds.training(config, epochs)
 
 
 def tiny(config: ConfigDict) -> None:
@@ -111,7 +87,4 @@ def tiny(config: ConfigDict) -> None:
         decoder_width=32,
         decoder_heads=2,
     )
-    config.data.train = config.evals.train = brick(tones.tones, count=96, seconds=0.6)
-    config.evals.test = brick(tones.tones, count=48, seconds=0.6, seed=1)
-    recipes.tiny_run(config, epochs=1.0)
-    recipes.tiny_schedule(config)
+    sounds.tiny(config)

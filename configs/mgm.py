@@ -28,31 +28,20 @@ of its time on Something-Something V2 and Kinetics-400, as good in up to 66 % fe
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
-from maskmim.data import clip_transforms
-from maskmim.losses import squared_error
+from maskmim.config import recipes_videomae as shared
 from maskmim.masks import motion
-from maskmim.models.layers.compute import compute
-from maskmim.models.videomae import vit_videomae
-from maskmim.optim import adamw
-from maskmim.targets import cubes
 from maskmim.teachers.block_matching import block_matching
 
 SYSTEMS = (30,)
-
-NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", test="", epochs=1600.0, small=False, tiny=False)
     config = base()
-    config.input.stream = "video"
-    config.input.kind = brick(modalities.clip)
+    shared.clips(config)
     config.mask = brick(motion.block, ratio=0.75)
-    target = cubes.normalised_cubes
-    config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}
     if choice["tiny"]:
         tiny(config)
     elif choice["small"]:
@@ -65,45 +54,19 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def published(config: ConfigDict, epochs: float) -> None:
     """Set VideoMAE's recipe on Kinetics-400."""
-    config.input.size = (16, 224, 224)
-    config.model = brick(
-        vit_videomae,
-        variant="B",
-        patch=(2, 16, 16),
-        decoder="4x384x6",
-        compute=brick(compute, dtype="bfloat16"),
-    )
+    shared.network(config, "B", "4x384x6")
     config.teachers = {"motion": brick(block_matching, reach=24, stride=2)}
-    recipes.clip_decoding(config, frames=16, stride=4)
-    config.data.augment = brick(clip_transforms.multi_scale_crop)
-    config.evals.transform = brick(clip_transforms.centre_crop)
-    config.train.epochs = epochs
-    config.train.batch_size = 2048
-    recipes.adamw_cosine(
-        config,
-        lr=1.5e-4,
-        lr_per=256,
-        b2=0.95,
-        no_decay=NO_DECAY,
-        warmup_epochs=recipes.warmup(epochs, 40.0),
-        final=1e-5 / 1.5e-4,
-    )
+    length = {"epochs": epochs, "warmup": 40.0, "batch_size": 2048}
+    shared.training(config, lr=1.5e-4, lr_per=256, **length)
 
 
 def small(config: ConfigDict) -> None:
-    """Set minutes of a small model on clips of moving objects; sizes and rates are ours."""
-    recipes.moving_objects(config)
+    """Set minutes of a small model; the reach of the matching is ours, too."""
+    shared.small(config)
     config.teachers = {"motion": brick(block_matching, reach=12, stride=1)}
-    config.model = brick(vit_videomae, variant="micro", patch=(2, 8, 8), decoder="2x64x2")
-    recipes.small_training(config)
-    config.optim.no_decay = NO_DECAY
 
 
 def tiny(config: ConfigDict) -> None:
-    """Set a few steps of a very small model on clips of moving objects."""
-    recipes.moving_objects(config, side=32, counts=(64, 32))
+    """Set a few steps of a very small model."""
+    shared.tiny(config)
     config.teachers = {"motion": brick(block_matching, reach=8, stride=1)}
-    config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
-    recipes.tiny_run(config)
-    config.optim = brick(adamw, no_decay=NO_DECAY)
-    recipes.tiny_schedule(config)

@@ -31,23 +31,16 @@ us): B, Kinetics-400 81.2 (800 epochs, as they count), 81.8 (1600); Something-So
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
+from maskmim.config import recipes_videomae as shared
 from maskmim.config.defaults import field
-from maskmim.data import clip_transforms
-from maskmim.losses import squared_error
 from maskmim.masks import warped
-from maskmim.models.layers.compute import compute
-from maskmim.models.videomae import vit_videomae
-from maskmim.optim import adamw
-from maskmim.targets import cubes
 from maskmim.teachers.given_flow import given_flow
 from maskmim.teachers.lucas_kanade import lucas_kanade
 
 SYSTEMS = (54,)
 
 DECODERS = {"S": "4x192x3", "B": "4x384x6", "L": "4x512x8", "H": "4x640x8"}
-NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -56,15 +49,13 @@ def get_config(arg: str = "") -> ConfigDict:
         arg, path="", test="", variant="B", epochs=200.0, found=False, small=False, tiny=False
     )
     config = base()
-    config.input.stream = "video"
-    config.input.kind = brick(modalities.clip)
+    shared.clips(config)
     config.mask = brick(warped.tube, ratio=0.9)
-    target = cubes.normalised_cubes
-    config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}
     if choice["tiny"]:
         tiny(config, choice["found"])
     elif choice["small"]:
-        small(config, choice["found"])
+        shared.small(config)
+        set_flow(config, choice["found"])
     else:
         published(config, choice["variant"], choice["epochs"])
         recipes.video_data(config, choice["path"], choice["test"])
@@ -73,49 +64,17 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def published(config: ConfigDict, variant: str, epochs: float) -> None:
     """Set the recipe on Kinetics-400."""
-    config.input.size = (16, 224, 224)
-    config.model = brick(
-        vit_videomae,
-        variant=variant,
-        patch=(2, 16, 16),
-        decoder=recipes.pick_option("variant", variant, DECODERS),
-        compute=brick(compute, dtype="bfloat16"),
-    )
+    shared.network(config, variant, recipes.pick_option("variant", variant, DECODERS))
     config.teachers = {"motion": brick(lucas_kanade, levels=4, radius=4)}
-    recipes.clip_decoding(config, frames=16, stride=4)
     config.data.repeats = 4
-    config.data.augment = brick(clip_transforms.multi_scale_crop)
-    config.evals.transform = brick(clip_transforms.centre_crop)
-    config.train.epochs = epochs
-    config.train.batch_size = 1536
-    recipes.adamw_cosine(
-        config,
-        lr=1e-3,
-        lr_per=1024,
-        b2=0.95,
-        no_decay=NO_DECAY,
-        warmup_epochs=recipes.warmup(epochs, 20.0),
-        final=0.01,
-    )
-
-
-def small(config: ConfigDict, found: bool) -> None:
-    """Set minutes of a small model on clips of moving objects; sizes and rates are ours."""
-    recipes.moving_objects(config)
-    set_flow(config, found)
-    config.model = brick(vit_videomae, variant="micro", patch=(2, 8, 8), decoder="2x64x2")
-    recipes.small_training(config)
-    config.optim.no_decay = NO_DECAY
+    length = {"epochs": epochs, "warmup": 20.0, "batch_size": 1536}
+    shared.training(config, lr=1e-3, lr_per=1024, **length)
 
 
 def tiny(config: ConfigDict, found: bool) -> None:
-    """Set a few steps of a very small model on clips of moving objects."""
-    recipes.moving_objects(config, side=32, counts=(64, 32))
+    """Set a few steps of a very small model."""
+    shared.tiny(config)
     set_flow(config, found)
-    config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
-    recipes.tiny_run(config)
-    config.optim = brick(adamw, no_decay=NO_DECAY)
-    recipes.tiny_schedule(config)
 
 
 def set_flow(config: ConfigDict, found: bool) -> None:

@@ -31,9 +31,9 @@ HEAR's tasks: Beijing Opera 96.0, CREMA-D 73.1, ESC-50 81.2, LibriCount 68.8, Mr
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
-from maskmim.data import mel_spectrogram, sound, sound_folder, tones
+from maskmim.config import recipes_sound as sounds
+from maskmim.data import mel_spectrogram
 from maskmim.losses import squared_error
 from maskmim.masks import uniform
 from maskmim.models.layers.compute import compute
@@ -47,12 +47,9 @@ def get_config(arg: str = "") -> ConfigDict:
     """Return the config for what stands after the colon."""
     choice = parse_argument(arg, path="", variant="B", epochs=100.0, tiny=False)
     config = base()
-    config.input.update(stream="audio", channels=1, dtype="float32", mean=(0.0,), std=(1.0,))
-    config.input.kind = brick(modalities.spectrogram)
+    sounds.spectrograms(config, mean=0.0, std=1.0)
     config.mask = brick(uniform.random, ratio=0.8)
     config.objectives = {"pixels": recipes.match_objective("pixels", patches, squared_error)}
-    config.data.decode = brick(sound.waveform)
-    config.evals.decode = None  # as data.decode, so that evaluations have the same sample rate
     config.data.augment = brick(mel_spectrogram.random_standardised_stretch)
     config.evals.transform = brick(mel_spectrogram.centre_standardised_stretch)
     if choice["tiny"]:
@@ -66,9 +63,7 @@ def published(config: ConfigDict, path: str, variant: str, epochs: float) -> Non
     """Set the recipe on AudioSet."""
     config.input.size = (200, 80)
     config.model = brick(vit_mw_mae, variant=variant, compute=brick(compute, dtype="bfloat16"))
-    recordings = brick(sound_folder.recordings, path=path)
-    config.data.train = config.evals.train = config.evals.test = recordings
-    config.data.workers = 16
+    sounds.recordings(config, path)
     config.train.epochs = epochs
     config.train.batch_size = 1024
     recipes.adamw_cosine(
@@ -93,7 +88,4 @@ def tiny(config: ConfigDict) -> None:
         decoder_width=32,
         windows=(2, 4, 10, 0),
     )
-    config.data.train = config.evals.train = brick(tones.tones, count=96, seconds=0.6)
-    config.evals.test = brick(tones.tones, count=48, seconds=0.6, seed=1)
-    recipes.tiny_run(config, epochs=1.0)
-    recipes.tiny_schedule(config)
+    sounds.tiny(config)

@@ -30,24 +30,17 @@ Something-Something V2, AudioSet and ESC-50, and repetition counting that got wo
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
-from maskmim.config.defaults import norm_pix_objective
-from maskmim.data import clip_transforms, sound, sound_folder, spectrograms, tones
-from maskmim.losses import squared_error
+from maskmim.config import recipes_sound as sounds
+from maskmim.config import recipes_videomae as clips
 from maskmim.masks import spread_blue, structured, uniform, video
 from maskmim.models.audio_mae import vit_audio_mae
 from maskmim.models.layers.compute import compute
-from maskmim.models.videomae import vit_videomae
-from maskmim.optim import adamw
-from maskmim.targets import cubes
 
 SYSTEMS = (115,)
 
 VIDEO_MASKS = {"structured": structured.green3d, "random": uniform.random, "tube": video.tube}
 AUDIO_MASKS = {"structured": spread_blue.spread_blue, "random": uniform.random}
-NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
-MEAN, STD = -4.2677393, 4.5689974  # of AudioSet's log-mel energies
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -63,7 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
         tiny=False,
     )
     config, is_audio = base(), choice["audio"]
-    (spectrogram_input if is_audio else video_input)(config)
+    (sounds.audio_mae_input if is_audio else clips.clips)(config)
     masks, ratio = (AUDIO_MASKS, 0.8) if is_audio else (VIDEO_MASKS, 0.9)
     config.mask = brick(recipes.pick_option("mask", choice["mask"], masks), ratio=ratio)
     if choice["tiny"]:
@@ -76,114 +69,46 @@ def get_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def video_input(config: ConfigDict) -> None:
-    """Set clips as what enters, and VideoMAE's objective."""
-    config.input.stream = "video"
-    config.input.kind = brick(modalities.clip)
-    target = cubes.normalised_cubes
-    config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}
-
-
-def spectrogram_input(config: ConfigDict) -> None:
-    """Set spectrograms as what enters, as Audio-MAE makes them, and its objective."""
-    config.input.update(stream="audio", channels=1, dtype="float32", mean=(MEAN,), std=(2 * STD,))
-    config.input.kind = brick(modalities.spectrogram)
-    config.objectives = {"pixels": norm_pix_objective()}
-    config.data.decode = brick(sound.waveform)
-    config.evals.decode = None  # as data.decode, so that evaluations have the same sample rate
-    config.data.augment = brick(spectrograms.random_stretch, loudness=10.0)
-    config.evals.transform = brick(spectrograms.first_stretch)
-
-
 def published_data(config: ConfigDict, audio: bool, path: str, test: str) -> None:
     """Set files below a folder as the data of the published sizes."""
-    if not audio:
+    if audio:
+        sounds.recordings(config, path)
+    else:
         recipes.video_data(config, path, test)
-        return
-    recordings = brick(sound_folder.recordings, path=path)
-    config.data.train = config.evals.train = config.evals.test = recordings
-    config.data.workers = 16
 
 
 def published(config: ConfigDict, audio: bool, epochs: float) -> None:
     """Set the network and the recipe of the host."""
-    (published_audio if audio else published_video)(config)
-    length, warm = (33.0, 3.0) if audio else (800.0, 40.0)
-    config.train.epochs = epochs or length
-    config.train.batch_size = 512 if audio else 2048
-    warmup = recipes.warmup(config.train.epochs, warm)
-    common = {"lr_per": 256, "b2": 0.95, "warmup_epochs": warmup}
     if audio:
-        recipes.adamw_cosine(config, lr=2e-4, weight_decay=1e-4, **common)
+        bfloat16 = brick(compute, dtype="bfloat16")
+        config.input.size = (1024, 128)
+        config.model = brick(vit_audio_mae, variant="B", compute=bfloat16)
+        sounds.training(config, epochs or 33.0)
     else:
-        final = 1e-5 / 1.5e-4
-        recipes.adamw_cosine(config, lr=1.5e-4, no_decay=NO_DECAY, final=final, **common)
-
-
-def published_video(config: ConfigDict) -> None:
-    """Set VideoMAE ViT-B on 16 frames of 224 pixels."""
-    config.input.size = (16, 224, 224)
-    config.model = brick(
-        vit_videomae,
-        variant="B",
-        patch=(2, 16, 16),
-        decoder="4x384x6",
-        compute=brick(compute, dtype="bfloat16"),
-    )
-    recipes.clip_decoding(config, frames=16, stride=4)
-    config.data.augment = brick(clip_transforms.multi_scale_crop)
-    config.evals.transform = brick(clip_transforms.centre_crop)
-
-
-def published_audio(config: ConfigDict) -> None:
-    """Set Audio-MAE ViT-B on 10 seconds."""
-    config.input.size = (1024, 128)
-    config.model = brick(vit_audio_mae, variant="B", compute=brick(compute, dtype="bfloat16"))
+        clips.network(config, "B", "4x384x6")
+        length = {"epochs": epochs or 800.0, "warmup": 40.0, "batch_size": 2048}
+        clips.training(config, lr=1.5e-4, lr_per=256, **length)
 
 
 def small(config: ConfigDict, audio: bool) -> None:
     """Set minutes of a small model on synthetic data; sizes and rates are ours."""
-    (small_audio if audio else small_video)(config)
-    recipes.small_training(config)
     if not audio:
-        config.optim.no_decay = NO_DECAY
+        clips.small(config)
+        return
+    config.input.size = (128, 64)
+    audio_model(config, "micro", 64)
+    sounds.tones(config, seconds=1.3, counts=(2048, 512))
+    recipes.small_training(config)
 
 
 def tiny(config: ConfigDict, audio: bool) -> None:
     """Set a few steps of a very small model on synthetic data."""
-    (tiny_audio if audio else tiny_video)(config)
-    recipes.tiny_schedule(config)
-
-
-def small_video(config: ConfigDict) -> None:
-    """Set a small model on clips of moving objects."""
-    recipes.moving_objects(config)
-    config.model = brick(vit_videomae, variant="micro", patch=(2, 8, 8), decoder="2x64x2")
-
-
-def small_audio(config: ConfigDict) -> None:
-    """Set a small model on synthetic tones of 1.3 s."""
-    config.input.size = (128, 64)
-    audio_model(config, "micro", 64)
-    config.data.train = config.evals.train = brick(tones.tones, count=2048, seconds=1.3)
-    config.evals.test = brick(tones.tones, count=512, seconds=1.3, seed=1)
-
-
-def tiny_video(config: ConfigDict) -> None:
-    """Set a very small model on clips of moving objects."""
-    recipes.moving_objects(config, side=32, counts=(64, 32))
-    config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
-    recipes.tiny_run(config)
-    config.optim = brick(adamw, no_decay=NO_DECAY)
-
-
-def tiny_audio(config: ConfigDict) -> None:
-    """Set a very small model on synthetic tones of 0.6 s."""
+    if not audio:
+        clips.tiny(config)
+        return
     config.input.size = (64, 32)
     audio_model(config, "nano", 32)
-    config.data.train = config.evals.train = brick(tones.tones, count=96, seconds=0.6)
-    config.evals.test = brick(tones.tones, count=48, seconds=0.6, seed=1)
-    recipes.tiny_run(config, epochs=1.0)
+    sounds.tiny(config)
 
 
 def audio_model(config: ConfigDict, variant: str, width: int) -> None:

@@ -35,15 +35,11 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim import modalities
 from maskmim.config import base, brick, parse_argument, recipes
-from maskmim.data import clip_transforms
-from maskmim.losses import squared_error
+from maskmim.config import recipes_videomae as shared
 from maskmim.masks import running_cell, video
 from maskmim.models.layers.compute import compute
 from maskmim.models.videomae import vit_videomae
-from maskmim.optim import adamw
-from maskmim.targets import cubes
 
 SYSTEMS = (21, 15)
 
@@ -72,7 +68,6 @@ DUAL = {
     "H": Recipe("4x512x8", 8192, 1e-3, 1024, 1200.0, 120.0),
     "g": Recipe("4x512x8x2234", 8192, 6e-4, 1024, 1200.0, 120.0, 0.02),
 }
-NO_DECAY = (r"(^|/)(bias|scale|mask_token)$",)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -82,13 +77,9 @@ def get_config(arg: str = "") -> ConfigDict:
     variant = choice["variant"].removesuffix("/14" if giant else "/16")
     recipe = recipes.pick_option("variant", variant, DUAL if choice["dual"] else VIDEOMAE)
     config = base()
-    config.input.stream = "video"
-    config.input.kind = brick(modalities.clip)
+    shared.clips(config)
     config.mask = brick(running_cell.dual if choice["dual"] else video.tube, ratio=0.9)
-    target = cubes.normalised_cubes
-    config.objectives = {"pixels": recipes.match_objective("pixels", target, squared_error)}
-    config.data.augment = brick(clip_transforms.multi_scale_crop)
-    config.evals.transform = brick(clip_transforms.centre_crop)
+    shared.crops(config)
     if choice["tiny"]:
         tiny(config)
     else:
@@ -117,7 +108,7 @@ def published(config: ConfigDict, recipe: Recipe, variant: str, epochs: float) -
         lr=recipe.lr,
         lr_per=recipe.lr_per,
         b2=0.95,
-        no_decay=NO_DECAY,
+        no_decay=shared.NO_DECAY,
         clip_norm=recipe.clip_norm,
         warmup_epochs=recipe.warmup_epochs * min(1.0, config.train.epochs / recipe.epochs),
         final=1e-5 / recipe.lr,
@@ -127,9 +118,6 @@ def published(config: ConfigDict, recipe: Recipe, variant: str, epochs: float) -
 def tiny(config: ConfigDict) -> None:
     """Set a few steps of a very small model on synthetic clips."""
     config.input.size = (8, 32, 32)
-    config.model = brick(vit_videomae, variant="nano", patch=(2, 8, 8), decoder="1x32x2")
     recipes.tiny_videos(config)
     recipes.clip_decoding(config, frames=8, stride=1)
-    recipes.tiny_run(config)
-    config.optim = brick(adamw, no_decay=NO_DECAY)
-    recipes.tiny_schedule(config)
+    shared.tiny_model(config)

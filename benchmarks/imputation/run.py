@@ -15,17 +15,16 @@ their standard deviation.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import itertools
 import json
-import shutil
 import statistics
 import sys
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.cells import cell_parser, check_patterns, is_chosen, run_cells
 from benchmarks.imputation.others import OTHERS, errors_of_others
 from benchmarks.imputation.tables import NAMES, table
 from benchmarks.timed import surroundings, timed_run
@@ -65,21 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.report:
         print(report(read_results()))
         return errors.DONE
-    started = time.monotonic()
-    for cell in all_cells():
-        chosen = any(fnmatch.fnmatch(cell.name, each) for each in options.only)
-        if not chosen or result_file(cell).exists():
-            continue
-        if options.minutes and time.monotonic() - started > 60 * options.minutes:
-            print(f"{options.minutes} minutes are over; the same command continues")
-            return errors.DONE
-        print(f"{cell.name} ...", flush=True)
-        code = run_cell(cell, options.workdir, options.epochs)
-        if code != errors.DONE:
-            print(f"{cell.name}: exit code {code}; the same command continues")
-            return code
-        shutil.rmtree(options.workdir / cell.name)
-    return errors.DONE
+    cells = [cell for cell in all_cells() if is_chosen(cell, options.only)]
+    run = partial(run_cell, workdir=options.workdir, epochs=options.epochs)
+    return run_cells(cells, options, result_file=result_file, run=run)
 
 
 def run_cell(cell: Cell, workdir: Path, epochs: float) -> int:
@@ -142,19 +129,11 @@ def _text(values: list[float]) -> str:
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workdir", type=Path, default=Path("runs/imputation"))
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="CELL", help="or patterns")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no cell after so many")
+    parser = cell_parser(__doc__, "runs/imputation")
     parser.add_argument("--epochs", type=float, default=600.0, help="of the trainings")
     parser.add_argument("--report", action="store_true", help="print the table and end")
     options = parser.parse_args(argv)
-    names = [cell.name for cell in all_cells()]
-    for pattern in options.only:
-        if not fnmatch.filter(names, pattern):
-            parser.error(f"--only {pattern}: there is no such cell; cells are {', '.join(names)}")
+    check_patterns(parser, options.only, all_cells())
     return options
 
 

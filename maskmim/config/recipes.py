@@ -75,7 +75,7 @@ def warmup(epochs: float, published: float) -> float:
     return min(published, epochs / 5)
 
 
-def match_objective(head: str, target: Callable, loss: Callable) -> ConfigDict:
+def match_objective(head: str, target: Callable | str, loss: Callable | str) -> ConfigDict:
     """Return an objective that compares a head with a target, both bricks with their defaults."""
     return brick("maskmim.objectives.match", head=head, target=brick(target), loss=brick(loss))
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from maskmim.config.ranges import Depth, FractionBelowOne, Positive, PositiveInt
-from maskmim.masks.core import nothing_hidden
 from maskmim.models import vit
 from maskmim.models.layers import constraints
 from maskmim.models.layers.blocks import Norm
@@ -18,17 +17,10 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads
 from maskmim.models.layers.posembed import sincos
 from maskmim.models.mae_decoder import fill_grid
-from maskmim.models.net import array_of, picture_net, token_grid
-from maskmim.models.present_vit import PresentEncoder
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.present_vit import Marked, PresentEncoder, marked_net
 from maskmim.models.vit import Size, Stack, make_blocks
-from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
-
-
-class Sequences(NamedTuple):
-    """Embeddings f32[B, N, D], and which places are padding bool[B, N]."""
-
-    values: Array
-    padding: Array
+from maskmim.types import Array, Encoded, Mask, Net, Spec, Tree
 
 
 class EmbeddingEncoder(PresentEncoder):
@@ -81,7 +73,7 @@ def lv_mae(
     padding: name of the field bool[B, N] that marks places without an embedding.
     Other keywords are those of `masked_vit.vit_mae`.
 
-    `Net.inputs` gives `Sequences`. No token attends to padding, in either part, so that what stands
+    `Net.inputs` gives `Marked`. No token attends to padding, in either part, so that what stands
     there reaches nothing; without a mask all embeddings enter, without the padding.
     params: {'encoder': ..., 'decoder': ...}.
     Raises ModelError for inputs of several axes and for sizes that do not divide.
@@ -121,25 +113,14 @@ def lv_mae(
             ("decoder", f"{vit.describe_blocks(decoder)}, heads: embeddings {spec.channels}"),
         ),
     )
-    return _of_sequences(net, padding)
+    return _with_padding(marked_net(net, padding))
 
 
-def _of_sequences(net: Net, padding: str) -> Net:
-    """Return a network of embeddings as one of `Sequences`."""
+def _with_padding(net: Net) -> Net:
+    """Return a network whose decoder is given the padding of the whole sequence, too."""
 
-    def inputs(batch: Batch) -> Sequences:
-        return Sequences(net.inputs(batch), array_of(batch, padding).astype(bool))
+    def encode(params: Tree, inputs: Marked, mask: Mask | None, **options: Any) -> Encoded:
+        encoded = net.encode(params, inputs, mask, **options)
+        return encoded._replace(given={**encoded.given, "padding": inputs.absent})
 
-    def encode(params: Tree, inputs: Sequences, mask: Mask | None, **options: Any) -> Encoded:
-        mask = nothing_hidden(*inputs.padding.shape) if mask is None else mask
-        mask = mask._replace(hidden=mask.hidden | inputs.padding)
-        encoded = net.encode(params, inputs.values, mask, **options)
-        return encoded._replace(given={**encoded.given, "padding": inputs.padding})
-
-    return net._replace(
-        inputs=inputs,
-        encode=encode,
-        patchify=lambda sequences: net.patchify(sequences.values),
-        restore=None,
-        display=None,
-    )
+    return net._replace(encode=encode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,17 +17,10 @@ from maskmim.models.layers.errors import ModelError
 from maskmim.models.layers.heads import dense_heads
 from maskmim.models.layers.posembed import fixed_positions
 from maskmim.models.mae_decoder import fill_grid
-from maskmim.models.net import array_of, picture_net, token_grid
-from maskmim.models.present_vit import PresentEncoder
+from maskmim.models.net import picture_net, token_grid
+from maskmim.models.present_vit import PresentEncoder, marked_net
 from maskmim.models.vit import Stack, make_blocks
 from maskmim.types import Array, Batch, Encoded, Mask, Net, Spec, Tree
-
-
-class Cells(NamedTuple):
-    """The cells of rows f32[B, N, 1], and which of them are missing bool[B, N]."""
-
-    values: Array
-    missing: Array
 
 
 class CellDecoder(Stack):
@@ -71,7 +63,7 @@ def remasker(
     missing: name of the field bool[B, N] that marks missing cells.
     drop_path, compute: as of `masked_vit.vit_mae`.
 
-    `Net.inputs` gives `Cells`. A missing cell is hidden whatever the mask says: where a mask lists
+    `Net.inputs` gives `Marked`. A missing cell is hidden whatever the mask says: where a mask lists
     it as visible, no token attends to it and the decoder has a mask token in its place, so that
     what stands in its stead reaches no feature and no prediction. Without a mask all observed
     cells enter. `Net.calls["impute"]`, (params, batch) -> f32[B, N], returns rows whose missing
@@ -112,31 +104,16 @@ def remasker(
             ("decoder", f"{vit.describe_blocks(predictor)}, a value in (0, 1) for each column"),
         ),
     )
-    return _of_cells(net, missing)
+    return _imputing(marked_net(net, missing))
 
 
-def _of_cells(net: Net, missing: str) -> Net:
-    """Return a network of rows as one of `Cells`."""
-
-    def inputs(batch: Batch) -> Cells:
-        return Cells(net.inputs(batch), array_of(batch, missing).astype(bool))
-
-    def encode(params: Tree, inputs: Cells, mask: Mask | None, **options: Any) -> Encoded:
-        mask = nothing_hidden(*inputs.missing.shape) if mask is None else mask
-        mask = mask._replace(hidden=mask.hidden | inputs.missing)
-        return net.encode(params, inputs.values, mask, **options)
+def _imputing(net: Net) -> Net:
+    """Return a network whose call 'impute' fills the missing cells of a batch in."""
 
     def impute(params: Tree, batch: Batch) -> Array:
-        cells = inputs(batch)
-        every = nothing_hidden(*cells.missing.shape)
-        predicted = net.predict(params, encode(params, cells, every), every)["cells"]
-        return jnp.where(cells.missing, predicted[..., 0], cells.values[..., 0])
+        cells = net.inputs(batch)
+        every = nothing_hidden(*cells.absent.shape)
+        predicted = net.predict(params, net.encode(params, cells, every), every)["cells"]
+        return jnp.where(cells.absent, predicted[..., 0], cells.values[..., 0])
 
-    return net._replace(
-        inputs=inputs,
-        encode=encode,
-        patchify=lambda cells: net.patchify(cells.values),
-        restore=None,
-        display=None,
-        calls={"impute": impute},
-    )
+    return net._replace(calls={"impute": impute})

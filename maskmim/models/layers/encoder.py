@@ -87,12 +87,26 @@ class UniformEncoder(BaseEncoder, Part):
         randomness: Randomness | None,
     ) -> Encoded:
         prefix, tokens = self._embed(patches, visible, hidden)
+
+        def run(x: Array, of_blocks: tuple[str, ...]) -> tuple[Array, Mapping[str, Array]]:
+            return self._run_blocks(x, visible, of_blocks, randomness)
+
+        return self._through(prefix, tokens, capture, run)
+
+    def _through(
+        self,
+        prefix: Array,
+        tokens: Array,
+        capture: tuple[str, ...],
+        run: Callable[[Array, tuple[str, ...]], tuple[Array, Mapping[str, Array]]],
+    ) -> Encoded:
+        """Return what embedded tokens become; run: (all tokens, captures of blocks) -> the same."""
         if "attention" in capture and not prefix.shape[1]:
             raise ModelError("attention is captured for the class token, and this model has none")
         x = constraints.concat_tokens(prefix, tokens)
         embedded = x if "embedded" in capture else None
         of_blocks = tuple(name for name in capture if name != "embedded")
-        x, captured = self._run_blocks(x, visible, of_blocks, randomness)
+        x, captured = run(x, of_blocks)
         prefix, tokens = constraints.split_tokens(self._norm()(x), prefix.shape[1])
         return Encoded(prefix, tokens, embedded=embedded, **captured)
 
