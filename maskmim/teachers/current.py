@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maskmim.teachers.average import check_gives
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, stateless
 
 
 def current(*, find: Callable[[Net, Tree, Context], dict[str, Array]]) -> Teacher:
@@ -17,15 +17,9 @@ def current(*, find: Callable[[Net, Tree, Context], dict[str, Array]]) -> Teache
     """
     gives = check_gives(find)
 
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return ()
-
     def find_hints(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
         return find(net, context.params, context)
 
-    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        return extra
-
-    return Teacher(gives, False, init, find_hints, refresh)
+    return stateless(gives, False, find_hints)

@@ -16,7 +16,7 @@ from maskmim.models.captured_blocks import block_output
 from maskmim.models.frozen_vit import Frozen
 from maskmim.models.layers.blocks import ROWS
 from maskmim.models.layers.standardise import standardise
-from maskmim.types import Array, Context, Encoded, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Encoded, Mask, Net, Teacher, Tree, stateless
 
 
 class FrozenError(UserError, ValueError):
@@ -145,13 +145,7 @@ def fixed_teacher(
 ) -> Teacher:
     """Return a Teacher that keeps nothing between steps and whose frozen arrays are a network's."""
 
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return ()
-
-    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        return extra
-
-    return Teacher(gives, sees_mask, init, find, refresh, network.load)
+    return stateless(gives, sees_mask, find, freeze=network.load)
 
 
 def token_hints(encoded: Encoded, class_token: bool) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskmim.models.layers.errors import ModelError
 from maskmim.models.net import array_of
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, stateless
 
 
 def given(*, names: tuple[str, ...], hints: tuple[str, ...] = ()) -> Teacher:
@@ -24,12 +24,4 @@ def given(*, names: tuple[str, ...], hints: tuple[str, ...] = ()) -> Teacher:
         pairs = zip(hints, names, strict=True)
         return {hint: array_of(context.batch, name) for hint, name in pairs}
 
-    return Teacher(hints, False, _nothing, find, _unchanged)
-
-
-def _nothing(key: Array, net: Net, params: Tree) -> Tree:
-    return ()
-
-
-def _unchanged(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-    return extra
+    return stateless(hints, False, find)

@@ -14,7 +14,7 @@ from maskmim.config.ranges import Positive, PositiveInt, Seed
 from maskmim.errors import UserError
 from maskmim.masks.colour import Colour, filter_of
 from maskmim.masks.gaussian import filtered_noise
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key, stateless
 
 CHUNK = 128  # Patterns filtered at a time; bounds the memory that making a bank takes.
 
@@ -110,9 +110,6 @@ def read_patterns(path: Path) -> np.ndarray:
 def _bank_teacher(make: Callable[[], Array]) -> Teacher:
     """Return a teacher that gives a bank before the mask is drawn."""
 
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return ()
-
     def freeze() -> Tree:
         return {"bank": make()}
 
@@ -121,7 +118,4 @@ def _bank_teacher(make: Callable[[], Array]) -> Teacher:
     ) -> dict[str, Array]:
         return {"noise_bank": frozen["bank"]}
 
-    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        return extra
-
-    return Teacher(("noise_bank",), False, init, find, refresh, freeze)
+    return stateless(("noise_bank",), False, find, freeze=freeze)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from maskmim.config.ranges import PositiveInt, Seed
 from maskmim.quantize.vector_quantize import EXACT, l2_normalise, nearest_cosine
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, random_key, stateless
 
 
 def random_projection(
@@ -35,12 +35,4 @@ def random_projection(
         vectors = jnp.einsum("bnv,vd->bnd", patches, projection, precision=EXACT)
         return {"codes": nearest_cosine(vectors, codebook)}
 
-    return Teacher(("codes",), False, _nothing, find, _unchanged, classes={"codes": size})
-
-
-def _nothing(key: Array, net: Net, params: Tree) -> Tree:
-    return ()
-
-
-def _unchanged(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-    return extra
+    return stateless(("codes",), False, find, classes={"codes": size})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from maskmim.masks.core import MaskError
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, stateless
 
 
 def members_of_map(
@@ -24,9 +24,6 @@ def members_of_map(
     Source: FSFM (CVPR 2025), collate_fn_crfrp of fsfm-3c/util/datasets.py, wolo-wolo/FSFM.
     """
 
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return ()
-
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
@@ -38,10 +35,7 @@ def members_of_map(
         labels = context.batch[field].astype(jnp.int32)
         return {"members": members(labels, pixels_of_token(labels.shape[1:], context.grid))}
 
-    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        return extra
-
-    return Teacher(("members",), False, init, find, refresh)
+    return stateless(("members",), False, find)
 
 
 def pixels_of_token(size: tuple[int, ...], grid: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from maskmim.errors import UserError
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, stateless
 
 
 class FlowError(UserError, ValueError):
@@ -21,18 +21,12 @@ def flow_teacher(find_flow: Callable[[Context], Array]) -> Teacher:
                step to the next, which `masks.warped.tube` and `masks.motion.block` read.
     """
 
-    def init(key: Array, net: Net, params: Tree) -> Tree:
-        return ()
-
     def find(
         net: Net, extra: Tree, frozen: Tree, context: Context, mask: Mask | None
     ) -> dict[str, Array]:
         return {"flow": find_flow(context)}
 
-    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-        return extra
-
-    return Teacher(("flow",), False, init, find, refresh)
+    return stateless(("flow",), False, find)
 
 
 def grey_frames(context: Context) -> Array:

@@ -9,7 +9,7 @@ import jax
 from maskmim.checkpoints.load_run import TrainedRun, load_trained
 from maskmim.config.ranges import PositiveInt
 from maskmim.errors import UserError
-from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables
+from maskmim.types import Array, Context, Mask, Net, Teacher, Tree, Variables, stateless
 
 
 class TokenizerError(UserError, ValueError):
@@ -57,12 +57,4 @@ def of_run(*, workdir: str, size: PositiveInt = 8192) -> Teacher:
             )
         return {"codes": codes}
 
-    return Teacher(("codes",), False, _nothing, find, _unchanged, freeze, {"codes": size})
-
-
-def _nothing(key: Array, net: Net, params: Tree) -> Tree:
-    return ()
-
-
-def _unchanged(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
-    return extra
+    return stateless(("codes",), False, find, freeze=freeze, classes={"codes": size})

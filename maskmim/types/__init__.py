@@ -14,7 +14,7 @@ from maskmim.types.objectives import Objective, PairObjective, View
 from maskmim.types.randomness import Randomness, random_key
 from maskmim.types.spec import Field, Spec
 from maskmim.types.state import State, Variables
-from maskmim.types.teachers import Teacher, nothing
+from maskmim.types.teachers import Teacher, nothing, stateless
 
 __all__ = [
     "Apply",
@@ -41,4 +41,5 @@ __all__ = [
     "View",
     "nothing",
     "random_key",
+    "stateless",
 ]

@@ -35,3 +35,22 @@ class Teacher(NamedTuple):
     freeze: Callable[[], Tree] = nothing
     classes: Mapping[str, int] = MappingProxyType({})
     calls: tuple[str, ...] = ()
+
+
+def stateless(
+    gives: tuple[str, ...],
+    sees_mask: bool,
+    find: Callable[..., dict[str, Array]],
+    *,
+    freeze: Callable[[], Tree] = nothing,
+    classes: Mapping[str, int] = MappingProxyType({}),
+) -> Teacher:
+    """Return a teacher that keeps nothing between steps; the arguments are fields of `Teacher`."""
+
+    def init(key: Array, net: object, params: Tree) -> Tree:
+        return ()
+
+    def refresh(extra: Tree, params: Tree, carry: Tree, progress: Array) -> Tree:
+        return extra
+
+    return Teacher(gives, sees_mask, init, find, refresh, freeze, classes)
