@@ -13,7 +13,7 @@ measures of config.evals.measures.
 results-<names>.json, too; results of other settings stay, and the new ones go to
 results-<names>-2.json. --out writes results and pictures into another folder, or the results
 into a file whose name ends in .json and the pictures beside it, those of a.json into images-a/, for
-a run that may only be read.
+a run that may only be read. A killed evaluation leaves what it finished in unfinished-<file>.
 
 With --weights the network is that of a safetensors file, or of a folder with one, of transformers,
 timm, the official MAE or our export, as maskmim.load reads it; data, transform and evaluations are

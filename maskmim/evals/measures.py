@@ -69,6 +69,7 @@ def run_measures(
     skipped: Mapping[str, str] = {},
     probes: Collection[str] = (),
     logged: Collection[str] = (),
+    keep: Callable[[Measurements], None] = lambda _: None,
 ) -> Measurements:
     """Run measures one after the other; one that fails or does not suit leaves the others.
 
@@ -76,6 +77,7 @@ def run_measures(
     skipped: {measure: why} of those that lack what they need, see `needs.unmet`.
     probes, logged: names that metrics must not have, see `yielded.owner_of`. Of two measures that
     yield one name, the second fails.
+    keep: called with what has been found, after each measure.
     """
     found = Measurements.none()
     found.skipped.update({name: why for name, why in skipped.items() if name in bricks})
@@ -98,6 +100,7 @@ def run_measures(
         owners |= {measured.name: name for measured in values}
         _add(found, name, values)
         found.seconds[name] = time.perf_counter() - started
+        keep(found)
     return found
 
 

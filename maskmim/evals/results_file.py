@@ -1,4 +1,4 @@
-"""The file that results are written to: never numbers lost for results that have none."""
+"""Files of results: no number is lost for results that have none, nor by a kill."""
 
 from __future__ import annotations
 
@@ -47,6 +47,31 @@ def write_results(
         with contextlib.suppress(OSError):
             files.save_png(folder / pictures / "loss.png", loss_curve.draw_loss_curve(rows))
     return None
+
+
+class Interim:
+    """Keeps what an unfinished evaluation has found, in unfinished-<file>.
+
+    An evaluation that is killed leaves that file; one that ends, also with failures, removes it.
+    It is a convenience, which must not end anything: what cannot be written is left out.
+    """
+
+    def __init__(self, folder: Path, file: str, *, is_writer: bool):
+        """Take the place of the results; is_writer: of all processes, the one that writes."""
+        self.path, self.is_writer = folder / f"unfinished-{file}", is_writer
+
+    def keep(self, results: Mapping[str, Any]) -> None:
+        """Write the results so far, once they have numbers."""
+        if self.is_writer and flat_metrics(results):
+            with contextlib.suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_atomic(self.path, as_json(results))
+
+    def remove(self) -> None:
+        """Remove the file: its numbers stand in the results."""
+        if self.is_writer:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
 
 def would_lose_numbers(file: Path, results: Mapping[str, Any]) -> bool:

@@ -13,8 +13,7 @@ from maskmim import errors, files
 from maskmim.checkpoints.workdir import CONFIG
 from maskmim.data.class_lists import check_classes
 from maskmim.data.pipeline import eval_batches
-from maskmim.errors import count_of
-from maskmim.evals import baselines, report
+from maskmim.evals import baselines
 from maskmim.evals.drawable import restorable_streams
 from maskmim.evals.evaluation import Evaluation
 from maskmim.evals.failures import PICTURES, RECONSTRUCTION, describe, noted
@@ -22,7 +21,8 @@ from maskmim.evals.features import Split
 from maskmim.evals.measures import Measurements, run_measures
 from maskmim.evals.method_pictures import draw_reconstruction, draw_sheets
 from maskmim.evals.needs import OF_METHOD, unmet
-from maskmim.evals.results_file import would_lose_numbers, write_results
+from maskmim.evals.results_file import Interim, would_lose_numbers, write_results
+from maskmim.evals.results_table import results_table
 from maskmim.evals.suite import run_probes
 from maskmim.evals.trained import trained_of
 from maskmim.evals.unreadable import Unreadable, sentences, watched
@@ -33,14 +33,6 @@ from maskmim.training.build import Assembly
 Results = dict[str, Any]
 RESULTS = "results.json"
 UNTRAINED = "random init"
-# Errors of evals.reconstruction, and what is guessed for hidden patches.
-GUESSES = {
-    "mse": "prediction",
-    "mse_own_mean": "each hidden patch's own mean",
-    "mse_mean_visible": "mean of the visible patches",
-    "mse_nearest_visible": "copy of the nearest visible patch",
-}
-CLASSES = {"accuracy": "prediction"}
 # Why nothing is reconstructed.
 NO_DECODER = "these weights are an encoder's, without the decoder that predicts hidden patches"
 NO_PIXELS = "this method predicts nothing that becomes pixels again"
@@ -86,8 +78,8 @@ def finish(
     shown, and does not end a run that is otherwise whole as failed.
     weights: of a file, what the results say of it, 'file', 'layout' and 'input'; None for a run.
     overrides: KEY=VALUE of settings that differ from the run's, which the results record.
-    One evaluation that fails leaves the others. The file stays where it has
-    numbers and nothing new was found.
+    One evaluation that fails leaves the others, and a kill leaves what was finished in
+    unfinished-<file>. The file stays where it has numbers and nothing new was found.
     """
     workdir, step, started = evaluation.workdir, evaluation.step, time.perf_counter()
     results: Results = {"step": step, "images_seen": step * evaluation.config.train.batch_size}
@@ -95,7 +87,8 @@ def finish(
         results["weights"] = dict(weights)
     if overrides:
         results["overrides"] = list(overrides)
-    failed = _evaluate(evaluation, names, results, rows=rows, asked=asked)
+    interim = Interim(workdir, file, is_writer=processes.is_main())
+    failed = _evaluate(evaluation, names, results, rows=rows, asked=asked, keep=interim.keep)
     results["seconds"] = round(time.perf_counter() - started, 1)
     if failed:
         results["failed"] = failed
@@ -107,6 +100,7 @@ def finish(
     processes.print_once("\n" + results_table(results))
     if problem is not None:
         return Finished(results, problem)
+    interim.remove()
     drawn = (workdir / evaluation.pictures).exists()
     line = f"{file} and {evaluation.pictures}/ are" if drawn else f"{file} is"
     line += f" in {workdir}"
@@ -124,8 +118,12 @@ def _evaluate(
     *,
     rows: Sequence[Mapping[str, Any]],
     asked: Sequence[str] | None,
+    keep: Callable[[Results], None],
 ) -> dict[str, str]:
-    """Run the evaluations of `finish`, add to the results; return {evaluation: why it failed}."""
+    """Run the evaluations of `finish`, add to the results; return {evaluation: why it failed}.
+
+    keep: called with the results so far, after each part and each measure.
+    """
     parts, step = evaluation.parts, evaluation.step
     failed: dict[str, str] = {}
     seen = Seen.nothing()
@@ -138,12 +136,14 @@ def _evaluate(
         what = "measuring the reconstruction of hidden patches"
         with activity.during(what), noted(failed, RECONSTRUCTION):
             results[RECONSTRUCTION] = draw_reconstruction(evaluation).errors
+            keep(results)
     with activity.during("drawing pictures"), noted(failed, PICTURES):
         draw_sheets(evaluation)
     if probes and parts.evals.train and parts.evals.test:
         with noted(failed, *probes):
             results["probes"] = compare(evaluation, probes, seen)
             failed |= results["probes"].pop("failed")
+            keep(results)
     elif probes:
         skipped |= dict.fromkeys(probes, "evals.train and evals.test name no labelled images")
     if skipped:
@@ -151,14 +151,15 @@ def _evaluate(
     if measures:
         with noted(failed, *measures):
             earlier = [row for row in rows if row["step"] < step]
+            bricks = {name: parts.evals.measures[name] for name in measures}
             found = measure(
                 evaluation,
                 measures,
                 seen=seen,
                 start=first_values(earlier),
                 logged={name for row in rows if "lr" in row for name in row},
+                keep=lambda found: keep({**results, "measures": found.as_results(bricks)}),
             )
-            bricks = {name: parts.evals.measures[name] for name in measures}
             results["measures"] = found.as_results(bricks)
             wanted = measures if asked is None else asked
             failed |= {name: why for name, why in found.failed.items() if name in wanted}
@@ -201,10 +202,12 @@ def measure(
     seen: Seen,
     start: Mapping[str, float],
     logged: Collection[str] = (),
+    keep: Callable[[Measurements], None] = lambda _: None,
 ) -> Measurements:
     """Run the named measures of the config; write their pictures, <metric>-<step>.png.
 
-    start: see `Trained.start`. logged: names that the training has logged.
+    start: see `Trained.start`. logged: names that the training has logged. keep: see
+    `run_measures`.
     """
     parts = evaluation.parts
     bricks = {name: parts.evals.measures[name] for name in names}
@@ -223,6 +226,7 @@ def measure(
         skipped=unmet(bricks, parts),
         probes=parts.evals.probes,
         logged={*logged, *parts.method.sheets},
+        keep=keep,
     )
     for metric, picture in found.pictures.items():
         if processes.is_main():
@@ -316,57 +320,6 @@ def probe(
         seen=seen.features,
         stored=stored,
     )
-
-
-def results_table(results: Mapping[str, Any]) -> str:
-    """Return the results as text for people."""
-    lines = [_subject(results)]
-    mean_errors = results.get("reconstruction", {})
-    lines += _error_lines("Squared error of hidden pixels, in [0, 1]", mean_errors, GUESSES)
-    lines += _error_lines("Share of hidden classes that are predicted right", mean_errors, CLASSES)
-    if "probes" in results:
-        lines += ["", report.probe_table(results["probes"])]
-    skipped = results.get("skipped", {})
-    if isinstance(skipped, str):  # of earlier versions
-        lines += ["", skipped]
-    else:
-        lines += report.reason_lines(skipped, "skipped")
-    if "measures" in results:
-        lines += report.measure_lines(results["measures"])
-    for sentence in results.get("unreadable", ()):
-        lines += ["", *report.wrapped(sentence)]
-    shown = results["measures"]["failed"] if "measures" in results else {}
-    for name, why in results.get("failed", {}).items():
-        if name not in shown:
-            lines += report.reason_lines({name: why}, "failed")
-    return "\n".join(lines)
-
-
-def _subject(results: Mapping[str, Any]) -> str:
-    """Return what the results are of: a step of a run, or the weights of a file."""
-    if weights := results.get("weights"):
-        return f"{weights['file']} ({weights['layout']}), inputs of {weights['input']}"
-    steps, images = count_of(results["step"], "step"), count_of(results["images_seen"], "image")
-    return f"After {steps} ({images})"
-
-
-def _error_lines(
-    heading: str, mean_errors: Mapping[str, float | None], labels: Mapping[str, str]
-) -> list[str]:
-    """Return the errors of reconstruction that have a label, stream by stream where it is named."""
-    rows = []
-    for prefix in dict.fromkeys(name.rpartition("/")[0] for name in mean_errors):
-        stream = prefix.removeprefix(RECONSTRUCTION).removeprefix("/")
-        known = {key: label for key, label in labels.items() if f"{prefix}/{key}" in mean_errors}
-        for key, label in known.items():
-            text = f"{stream}: {label}" if stream else label
-            rows.append((text, _shown(mean_errors[f"{prefix}/{key}"])))
-    width = max([44, *(len(text) + 1 for text, _ in rows)])
-    return ["", heading, "", *(f"{text:<{width}}{value}" for text, value in rows)] if rows else []
-
-
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
 
 
 def stored_step(workdir: Path) -> int | None:

@@ -15,7 +15,8 @@ from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import Measured, run_measures
 from maskmim.evals.needs import NEEDS, unmet
 from maskmim.evals.report import measure_lines
-from maskmim.evals.run import first_values, results_table, with_monitors
+from maskmim.evals.results_table import results_table
+from maskmim.evals.run import first_values, with_monitors
 from maskmim.reporting.metrics_file import flat_metrics
 from tests.evals.small import trained_on
 

@@ -9,7 +9,7 @@ import pytest
 
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.reconstruction import GREY, reconstruction
-from maskmim.evals.run import results_table
+from maskmim.evals.results_table import results_table
 from maskmim.types import Mask, Method, Net, Randomness
 
 SIZE, PATCH, GRID = 16, 4, (4, 4)

@@ -13,10 +13,10 @@ from maskmim.evals.evaluation import Evaluation
 from maskmim.evals.features import Split
 from maskmim.evals.measures import Measured
 from maskmim.evals.results_file import write_results
+from maskmim.evals.results_table import GUESSES, results_table
 from maskmim.evals.run import (
     check_classes,
     finish,
-    results_table,
     stored_step,
     stored_table,
 )
@@ -47,7 +47,7 @@ def test_classes_that_mean_something_else_are_refused(test):
         check_classes(records(kind=("a", "b")), records(**test))
 
 
-MSE = {f"reconstruction/{name}": 0.5 for name in run.GUESSES}
+MSE = {f"reconstruction/{name}": 0.5 for name in GUESSES}
 
 
 @pytest.fixture
@@ -195,6 +195,28 @@ def test_what_probes_and_measures_cannot_read_is_told():
     assert run.measure(evaluation, ["m"], seen=seen, start={}).metrics["untrained"] == 9
 
 
+def test_a_kill_leaves_what_was_finished(evaluation, tmp_path, monkeypatch):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    def counted(_):
+        yield "counted", 3.0
+
+    measures = {"counted": counted, "long": killed}
+    evaluation.parts.evals.measures = measures
+    monkeypatch.setattr(run, "trained_of", lambda *_, **__: SimpleNamespace(_replace=dict))
+    monkeypatch.setattr(run, "unmet", lambda *_: {})
+    evaluation.parts.evals.probes, evaluation.parts.method.sheets = {}, {}
+    with pytest.raises(KeyboardInterrupt):
+        finish(evaluation, ["reconstruction", *measures])
+    assert not (tmp_path / "results.json").exists()
+    left = json.loads((tmp_path / "unfinished-results.json").read_text())
+    assert flat_metrics(left) == {**MSE, "counted": 3.0}
+    measures.pop("long")
+    finish(evaluation, ["reconstruction", *measures])
+    assert (tmp_path / "results.json").exists() and not list(tmp_path.glob("unfinished*"))
+
+
 @pytest.mark.parametrize(("beside", "names"), [(False, [run.OURS]), (True, [*UNTRAINED, run.OURS])])
 def test_baselines_can_be_left_out(beside, names, monkeypatch):
     asked = {}
@@ -266,7 +288,7 @@ def test_numbers_that_are_not_finite_are_written_and_shown(evaluation, tmp_path,
     errors_of_nan = SimpleNamespace(errors=dict.fromkeys(MSE, float("nan")))
     monkeypatch.setattr(run, "draw_reconstruction", lambda _: errors_of_nan)
     assert finish(evaluation, ["reconstruction"]).error is None
-    assert stored_table(tmp_path).count("not finite") == len(run.GUESSES)
+    assert stored_table(tmp_path).count("not finite") == len(GUESSES)
 
 
 def test_results_of_a_named_file_have_pictures_of_their_own(
