@@ -175,6 +175,27 @@ def _draw_grid(
     return np.asarray(canvas)
 
 
+def with_key(sheet: np.ndarray, colours: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
+    """Return a sheet u8[H, W, 3] with a line below it of what each colour stands for.
+
+    colours: {text: RGB}; what does not fit into a line goes to the next.
+    """
+    font, line = _font(LABEL_SIZE), _line_height(LABEL_SIZE)
+    places, x, y = [], MARGIN, 0
+    for text in colours:
+        wide = line + GAP + int(font.getlength(text)) + GROUP_GAP
+        if x > MARGIN and x + wide > sheet.shape[1]:
+            x, y = MARGIN, y + line
+        places.append((x, y))
+        x += wide
+    canvas = Image.new("RGB", (sheet.shape[1], y + line + MARGIN), "white")
+    draw = ImageDraw.Draw(canvas)
+    for (text, colour), (x, y) in zip(colours.items(), places, strict=True):
+        draw.rectangle((x, y, x + line - 2 * GAP, y + line - 2 * GAP), fill=tuple(colour))
+        draw.text((x + line, y - 1), text, "#444444", font)
+    return np.concatenate([sheet, np.asarray(canvas)])
+
+
 def _font(size: int) -> ImageFont.FreeTypeFont:
     # matplotlib ships this font; it covers most languages, which file names may need.
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -51,6 +51,16 @@ def painted_classes(indices: np.ndarray, classes: int, void: int | None) -> np.n
     nothing |= indices == (-1 if void is None else void)
     shown = np.where(nothing, NO_CLASS, indices % NO_CLASS).astype(np.uint8)
     return class_map().draw(shown[None, ..., None])[0]
+
+
+def key_of_classes(indices: Collection[int]) -> dict[str, tuple[int, int, int]]:
+    """Return the colours of classes in `painted_classes`, by the text 'class 3'."""
+    wanted = sorted(indices)
+    colours = painted_classes(np.array([wanted]), max(wanted) + 1, None)[0]
+    return {
+        f"class {index}": tuple(map(int, colour))
+        for index, colour in zip(wanted, colours, strict=True)
+    }
 
 
 def painted_amounts(values: np.ndarray, high: float) -> np.ndarray:

@@ -12,12 +12,13 @@ from maskmim.config.ranges import FractionRange, PositiveFraction, PositiveInt
 from maskmim.evals.dense.data import MapData
 from maskmim.evals.dense.encoders import Beside
 from maskmim.evals.dense.evaluation import Protocol, Sheet, answers, measured
-from maskmim.evals.dense.pictures import painted_classes
+from maskmim.evals.dense.pictures import key_of_classes, painted_classes
 from maskmim.evals.dense.problem import Learner, of_classes
 from maskmim.evals.dense.scores import class_scores, confusion
 from maskmim.evals.measures import Measured
 from maskmim.evals.trained import Trained
 from maskmim.models.feature_maps import Layers
+from maskmim.reporting.sheets import with_key
 
 
 @facts.measure(needs=("features",))
@@ -59,16 +60,21 @@ def segmentation(
     task, unread = of_classes(made.classes, made.void), {}
     for encoder, examples in answers(trained, made, task, learner, protocol, unread):
         sheet, matrix = Sheet(), np.zeros((made.classes,) * 2, np.int64)
+        paint = functools.partial(painted_classes, classes=made.classes, void=made.void)
+        drawn: set[int] = set()
         for pair, logits in examples:
             found = decided(logits, made.void)
-            matrix += confusion(pair.target, found, made.classes, made.void)
+            of_pair = confusion(pair.target, found, made.classes, made.void)
+            matrix += of_pair
             if not (encoder or sheet.is_full):
-                paint = functools.partial(painted_classes, classes=made.classes, void=made.void)
+                drawn.update(np.flatnonzero(of_pair.sum(0) + of_pair.sum(1)).tolist())
                 sheet.add(pair.picture, paint(pair.target), paint(found))
         scores = class_scores(matrix)
         shares = [f"{100 * share:.1f} %" for share in scores]
         text = f"mIoU {shares[0]}, pixels {shares[1]}, mean of classes {shares[2]}"
         picture = sheet.draw(f"segmentation by {name}: {text}")
+        if picture is not None and drawn:
+            picture = with_key(picture, key_of_classes(drawn))
         prefix = f"segmentation/{name}"
         yield from measured(prefix, encoder, scores._asdict(), text, picture=picture, unread=unread)
 

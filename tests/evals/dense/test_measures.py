@@ -12,11 +12,17 @@ from maskmim.evals.dense.data import Pair, crop_spec, folders, pairs_of, scene_c
 from maskmim.evals.dense.depth import depth
 from maskmim.evals.dense.in_context import in_context
 from maskmim.evals.dense.own_head import own_head
-from maskmim.evals.dense.pictures import draw_predictions, painted_amounts, painted_classes
+from maskmim.evals.dense.pictures import (
+    draw_predictions,
+    key_of_classes,
+    painted_amounts,
+    painted_classes,
+)
 from maskmim.evals.dense.segmentation import decided, segmentation
 from maskmim.evals.dense.trained_head import trained_head
 from maskmim.evals.features import Unsuitable
 from maskmim.evals.measures import run_measures
+from maskmim.reporting.sheets import with_key
 from tests.compiling import quick_jit
 from tests.data.files import encoded, write
 from tests.evals.dense.made import COLOURS, Painted, painted_depth
@@ -257,3 +263,15 @@ def test_maps_are_painted_beside_their_pictures():
     maps = [np.full((5, 6, 3), 200, np.uint8)] * 2
     sheet = draw_predictions(pictures, maps, maps, title="two")
     assert sheet.ndim == 3 and (sheet == 200).all(-1).sum() > 4 * 100**2
+
+
+def test_a_key_says_what_class_each_colour_is():
+    key = key_of_classes({2, 0})
+    assert list(key) == ["class 0", "class 2"]
+    assert key["class 2"] == tuple(painted_classes(np.array([[2]]), 3, None)[0, 0])
+    sheet = with_key(np.zeros((9, 300, 3), np.uint8), key)
+    assert sheet.shape[1:] == (300, 3) and not sheet[:9].any()
+    for colour in key.values():
+        assert (sheet[9:] == colour).all(-1).sum() > 50
+    narrow = with_key(np.zeros((9, 120, 3), np.uint8), key)
+    assert len(narrow) > len(sheet)  # the second class stands on a line of its own
