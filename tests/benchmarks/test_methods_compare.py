@@ -24,7 +24,7 @@ from maskmim.config import base
 from maskmim.config.load import load
 from maskmim.data.grocery import grocery
 from maskmim.reporting.metrics_file import OURS
-from maskmim.training.build import assemble
+from maskmim.training.build import span_of
 from tests.running import ROOT
 
 
@@ -32,7 +32,7 @@ def test_every_method_can_be_trained_for_so_many_steps():
     assert len(grocery(split="train+val")) == IMAGES
     for method in METHODS:
         config = load(f"{CONFIG}:method={method},steps=700")
-        assert abs(assemble(config, IMAGES).span.steps - 700) <= 1, method
+        assert abs(span_of(config, IMAGES).steps - 700) <= 1, method
         assert config.data.train == base().data.train, method
         assert {"knn", "linear_probe"} <= set(config.evals.at_end), method
 
@@ -47,7 +47,7 @@ def test_encoders_of_vits_are_equal():
 
 def test_the_untrained_network_is_that_of_mae():
     config, mae = load(f"{CONFIG}:untrained"), load(f"{CONFIG}:method=mae")
-    assert config.model == mae.model and assemble(config, IMAGES).span.steps == 1
+    assert config.model == mae.model and span_of(config, IMAGES).steps == 1
     assert config.optim.lr < np.finfo(np.float32).eps * 1e-3
 
 
