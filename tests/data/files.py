@@ -46,9 +46,13 @@ def exif(orientation: int) -> bytes:
 @functools.cache
 def png_header_bomb(side: int) -> bytes:
     """Return a valid PNG of side x side black pixels of 1 bit, compressed to some 100 kB."""
-    row = bytes(1 + (side + 7) // 8)
-    packer = zlib.compressobj(9)
-    pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    count = side * (1 + (side + 7) // 8)
+    whole, rest = divmod(count, 2**20)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    pixels = zeros * whole + packer.compress(bytes(rest)) + packer.flush()
+    checksum = (count % 65521) << 16 | 1  # Adler-32 of so many zeros
+    pixels = b"\x78\xda" + pixels + struct.pack(">I", checksum)
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
