@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from maskmim.config.bricks import bind, resolve
 from maskmim.data.records import DataError
 from maskmim.errors import UserError
-from maskmim.objectives import binary_labels, label, soft_label
+from maskmim.objectives import binary_labels, label, of_view, soft_label
 
 
 class LearntLabels(NamedTuple):
@@ -28,8 +28,11 @@ class LearntLabels(NamedTuple):
 
 def learnt_labels(config: ConfigDict) -> dict[str, LearntLabels]:
     """Return what each objective of a config learns from labels, by its name."""
-    learnt = {}
-    for name, term in config.objectives.items():
+    learnt, terms = {}, dict(config.objectives.items())
+    for name, pair in (config.pairs if "pairs" in config else {}).items():
+        if resolve(pair.brick) is of_view:
+            terms[name] = pair.objective
+    for name, term in terms.items():
         brick = resolve(term.brick)
         if brick in (label, soft_label):
             learnt[name] = LearntLabels((term.labels,), term.call, term.pooling, False)

@@ -16,6 +16,7 @@ from maskmim.objectives.loss_prediction import absolute, relative
 from maskmim.objectives.matching import match, match_class, match_with_class
 from maskmim.objectives.mean_cosine import mean_cosine
 from maskmim.objectives.morphing import morph
+from maskmim.objectives.one_view import of_view
 from maskmim.objectives.pairs import agree_hidden, cosine_pair
 from maskmim.objectives.region_maps import regions
 from maskmim.objectives.relations import match_relations
@@ -53,6 +54,7 @@ __all__ = [
     "mean_cosine",
     "morph",
     "nt_xent",
+    "of_view",
     "regions",
     "relative",
     "removed",

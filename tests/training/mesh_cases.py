@@ -72,6 +72,7 @@ SLOW["latent_mim"] = case(
     "latent_mim.py:tiny", ["model.variant=2x32x4", "model.decoder_heads=4"], FEW
 )
 SLOW["dmae"] = case("dmae.py:tiny", MAE, FEW)
+SLOW["supmim"] = case("supmim.py:tiny", MAE, FEW)
 SLOW["self_guided"] = case("self_guided.py:tiny", MAE, PRODUCTS)
 OTHERS = ("beit_v2", "vq_kd", "maskfeat", "convnext_v2", "audio_mae", "pixio", "ropim", "a2mim")
 OTHERS += ("mw_mae", "lv_mae")
