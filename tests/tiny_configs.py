@@ -25,6 +25,7 @@ OTHERS = [
     "mto:host=mae",
     "vqgan:adversarial=False",
     "simmim:model=swin",
+    "sma:kind=text",
     "videomae:dual",
 ]
 

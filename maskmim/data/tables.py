@@ -151,6 +151,26 @@ def row(rng: np.random.Generator, encoded: np.ndarray, channels: PositiveInt = 1
     return values.astype(np.float32, copy=False)
 
 
+def complete(rng: np.random.Generator, row: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return a row f32[d, 1] as it is, for networks to which every cell is there; not random.
+
+    Raises DataError for missing cells, and where rows have another number of columns than
+    input.size.
+    """
+    if len(row) != size[0]:
+        raise DataError(
+            f"the table has {len(row)} columns, input.size is {size[0]}: "
+            f"set input.size to {len(row)}"
+        )
+    if np.isnan(row).any():
+        gaps = ", ".join(map(str, np.flatnonzero(np.isnan(row[:, 0]))))
+        raise DataError(
+            f"the columns {gaps}, counted from 0, are missing in a row of a table: leave such rows "
+            "out, or fill them in by a run of --config remasker"
+        )
+    return row
+
+
 def filled(
     rng: np.random.Generator,
     arrays: Mapping[str, np.ndarray],

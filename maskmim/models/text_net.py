@@ -156,10 +156,8 @@ def text_mae(
     return _index_net(spec, encoder, decoder, words)
 
 
-def _build_encoder(
-    spec: Spec, variant: str, norm_eps: float, how: Compute, **fields: Any
-) -> IndexEncoder:
-    """Return the encoder; raise ModelError unless an example is one sequence of indices."""
+def check_indices(spec: Spec) -> None:
+    """Raise ModelError unless an example is one sequence of indices."""
     if not spec.classes or spec.channels != 1 or len(spec.size) != 1:
         raise ModelError(
             f"the input {spec.stream!r} of size {'x'.join(map(str, spec.size))} has "
@@ -172,6 +170,13 @@ def _build_encoder(
             f"this model reads {spec.stream!r} alone, but input.streams has "
             f"{', '.join(spec.streams)}: remove them, or use a model of several streams"
         )
+
+
+def _build_encoder(
+    spec: Spec, variant: str, norm_eps: float, how: Compute, **fields: Any
+) -> IndexEncoder:
+    """Return the encoder; raise as `check_indices`."""
+    check_indices(spec)
     vit.check_positions(fields["positions"], (*FIXED, "learned"))
     common = vit.stack_fields(spec.size, norm_eps, how)
     return IndexEncoder(size=vit.variant(variant), vocabulary=spec.classes, **fields, **common)
@@ -187,6 +192,11 @@ def _index_net(spec: Spec, encoder: IndexEncoder, predictor: nn.Module, words: s
         predictor=predictor,
         says=(("encoder", vit.describe_blocks(encoder)), ("decoder", words)),
     )
+    return of_indices(net, spec)
+
+
+def of_indices(net: Net, spec: Spec) -> Net:
+    """Return a network whose inputs are checked to be indices, and which draws no pictures."""
 
     def inputs(batch: Batch) -> Array:
         indices = array_of(batch, spec.stream)

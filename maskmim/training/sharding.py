@@ -52,7 +52,7 @@ def transformer() -> Rules:
         (r"first/kernel$", ("fsdp", "tensor")),
         (r"second/kernel$", ("tensor", "fsdp")),
         (r"kernel$", ("fsdp",)),
-        (r"(bias|scale|positions|token|registers|mix|embedding)$", ()),
+        (r"(bias|scale|positions|token|registers|latents|mix|embedding)$", ()),
     )
 
 

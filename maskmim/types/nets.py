@@ -13,7 +13,8 @@ class Encoded(NamedTuple):
     """What an encoder returns.
 
     prefix:    f32[B, R, D] class token (first, where there is one) and registers.
-    tokens:    f32[B, K, D] the visible tokens, in the order of `Mask.visible`.
+    tokens:    f32[B, K, D] the visible tokens, in the order of `Mask.visible`; of a Perceiver its
+               latents, which stand for no token.
     layers:    f32[depth, B, R + K, D] the output of every block, before the last norm; None
                unless captured.
     attention: f32[depth, B, heads, R + K] attention of the first prefix token; None unless
