@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from maskmim.data.missing_cells import removed_cells, standard_scores
 from maskmim.data.records import BadImage, DataError
-from maskmim.data.tables import TableRecords, csv, factors, filled, row
+from maskmim.data.tables import TableRecords, complete, csv, factors, filled, row
 
 RNG = np.random.default_rng(0)
 TEXT = "a;b;kind\n 1 ;2.5;x\n?;;y\n3;-1e2;x\n\n"
@@ -52,6 +52,16 @@ def test_what_cannot_be_read_is_named(tmp_path, text, keywords, words):
         table_of(tmp_path, text, **keywords)
     with pytest.raises(DataError, match="cannot be read as a table"):
         csv(path=str(tmp_path / "none.csv"))
+
+
+def test_a_complete_row_is_left_as_it_is_and_others_are_refused():
+    row = np.arange(3, dtype="f4")[:, None]
+    np.testing.assert_array_equal(complete(RNG, row, (3,)), row)
+    with pytest.raises(DataError, match="set input.size to 3"):
+        complete(RNG, row, (4,))
+    row[1] = np.nan
+    with pytest.raises(DataError, match="the columns 1, counted from 0, are missing"):
+        complete(RNG, row, (3,))
 
 
 def test_an_unnamed_column_is_a_column(tmp_path):

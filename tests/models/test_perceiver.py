@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maskmim.config import facts
+from maskmim.config.load import load
 from maskmim.interop.layout import arrays_of
 from maskmim.losses import squared_error
 from maskmim.masks import self_attention
@@ -184,3 +185,22 @@ def test_unfit_inputs_and_sizes_are_refused():
     ):
         with pytest.raises(ModelError, match=f"{part}: 3 heads do not divide"):
             perceiver(SPECS["amounts"], **{**SIZES, **unfit})
+
+
+def test_the_published_recipes(tmp_path):
+    table, pictures = load("sma"), load("sma:kind=pictures")
+    assert (table.train.epochs, table.train.batch_size, table.input.size) == (50, 256, (28,))
+    assert (table.optim.lr, table.optim.lr_per, table.optim.b2) == (1e-4, 0, 0.999)
+    assert (table.optim.weight_decay, table.optim.clip_norm) == (0.01, 1.0)
+    assert (table.mask.ratio, table.mask.until, table.mask.initial) == (0.2, 0.25, 1.0)
+    assert (pictures.train.epochs, pictures.train.batch_size) == (200, 128)
+    assert (pictures.mask.ratio, pictures.mask.per_query, pictures.mask.until) == (0.5, 576, 0)
+    assert (pictures.input.size, pictures.model.patch) == ((192, 192), (1, 1))
+    assert round(pictures.schedule.warmup_epochs * 126_689 / 128) == 5000
+    assert (load("sma:kind=text").mask.ratio, load("sma:kind=text").input.size) == (0.15, (1024,))
+    random = load("sma:mask=random")
+    assert random.mask.ratio == 0.2 and "per_query" not in random.mask and not random.teachers
+    file = tmp_path / "table.csv"
+    file.write_text("a,b,c,kind\n1,2,3,x\n3,4,5,y\n")
+    of_file = load(f"sma:path={file},label=kind")
+    assert of_file.input.size == (3,) and of_file.evals.at_end == ("knn", "linear_probe")
