@@ -128,7 +128,7 @@ def test_the_sound_reaches_the_clip_in_joint_blocks_only(name):
 )
 @pytest.mark.parametrize("control", [False, True])
 def test_separate_encoders(control):
-    """Predictions and loss equal scenic's; with separate decoders, too, nothing is shared at all."""
+    """Predictions and loss equal scenic's; with separate decoders nothing is shared at all."""
     net, params, recorded, _ = official("separate")
     if control:
         net = net_of(CONTROL)
