@@ -19,6 +19,7 @@ TINY = sorted(path.stem for path in config_files().values() if "tiny" in path.re
 # Other choices of a config that build another network or another method.
 OTHERS = [
     "a2mim:model=resnet",
+    "av_mae:fusion=early,decoder=joint",
     "cae:target=pixels",
     "colormae:mask=bank",
     "mgmae:found",

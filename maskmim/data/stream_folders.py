@@ -1,4 +1,4 @@
-"""Pictures with partners in parallel folders, one folder for each stream: depth, maps of classes.
+"""Files with partners in parallel folders, a folder for each stream: depth, maps, videos, sounds.
 
 The layout is that of MultiMAE's data: root/<stream>/<class>/<name>.<ext>, with the same names in
 every stream; endings may differ.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from maskmim.data import listing
+from maskmim.data import listing, sound_folder, video_folder
 from maskmim.data.folder import SUFFIXES, FileRecords, list_classes, list_kinds
 from maskmim.data.records import BadImage, DataError, Example, manifest_digest
 
 Files = list[tuple[str, int]]
+FileKind = Literal["image", "video", "sound"]
+_SUFFIXES = {"image": SUFFIXES, "video": video_folder.SUFFIXES, "sound": sound_folder.SUFFIXES}
 
 
 class StreamRecords(FileRecords):
@@ -81,15 +84,20 @@ def labelled(
     return StreamRecords(folders, _partners(files, folders), names)
 
 
-def unlabelled(*, path: str, streams: Mapping[str, str]) -> StreamRecords:
-    """Return the pictures of parallel folders, at any depth, without labels.
+def unlabelled(
+    *, path: str, streams: Mapping[str, str], kinds: Mapping[str, FileKind] = {}
+) -> StreamRecords:
+    """Return the files of parallel folders, at any depth, without labels.
 
     path, streams and what is raised are as of `labelled`.
+    kinds: of the files of a stream, pictures where it is not named; {'video': 'video', 'audio':
+           'sound'} reads videos whose sound is a file of its own.
     """
-    folders = _folders(path, streams)
-    files = {}
+    folders, files = _folders(path, streams), {}
+    each_kind = {**dict.fromkeys(streams, "image"), **kinds}
     for stream, folder in folders.items():
-        choice = list_kinds(folder, SUFFIXES, "image")
+        kind = each_kind[stream]
+        choice = list_kinds(folder, _SUFFIXES[kind], kind)
         listing.tell_left_out(folder, choice.left_out)
         files[stream] = choice.files
     return StreamRecords(folders, _partners(files, folders))

@@ -94,17 +94,21 @@ class ReadingAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two dense layers with an exact GELU between them."""
+    """Two dense layers with a GELU between them.
+
+    approximate: whether it is computed by a tanh, as Flax and JAX do by default, not exactly.
+    """
 
     hidden: int
     dtype: Dtype
+    approximate: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, n, D] -> [B, n, D]."""
         up = Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="up")
         down = Dense(x.shape[-1], kernel_init=xavier, dtype=self.dtype, name="down")
-        return down(nn.gelu(up(x), approximate=False))
+        return down(nn.gelu(up(x), approximate=self.approximate))
 
 
 def scale_branch(branch: Array, keep: Array | None, column: int) -> Array:
@@ -113,7 +117,7 @@ def scale_branch(branch: Array, keep: Array | None, column: int) -> Array:
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block; approximate: see `Mlp`."""
 
     heads: int
     hidden: int
@@ -121,6 +125,7 @@ class Block(nn.Module):
     dtype: Dtype
     attend: Attend
     capture: tuple[str, ...] = ()
+    approximate: bool = False
 
     @nn.compact
     def __call__(
@@ -138,9 +143,8 @@ class Block(nn.Module):
         )
         x = constraints.constrain_tokens(x + scale_branch(mixed, keep, 0))
         y = Norm(self.epsilon, self.dtype, name="norm2")(x)
-        x = constraints.constrain_tokens(
-            x + scale_branch(Mlp(self.hidden, self.dtype, name="mlp")(y), keep, 1)
-        )
+        mlp = Mlp(self.hidden, self.dtype, self.approximate, name="mlp")
+        x = constraints.constrain_tokens(x + scale_branch(mlp(y), keep, 1))
         captures = {"layers": x, "attention": first, **rows}
         return x, {name: captures[name] for name in self.capture}
 
@@ -191,6 +195,7 @@ class Blocks(nn.Module):
     """Blocks whose parameters are stacked along a first axis, run by one scan.
 
     attend: how attention is computed, see `layers.attention`. remat, unroll: see `scan_blocks`.
+    approximate: see `Mlp`.
     """
 
     depth: int
@@ -201,6 +206,7 @@ class Blocks(nn.Module):
     attend: Attend = plain_attention
     remat: str = "none"
     unroll: bool = False
+    approximate: bool = False
 
     @nn.compact
     def __call__(
@@ -218,4 +224,5 @@ class Blocks(nn.Module):
         loop = {"depth": self.depth, "remat": self.remat, "unroll": self.unroll}
         scanned = scan_blocks(Block, in_axes=(0, nn.broadcast), **loop)
         shape = self.heads, self.hidden, self.epsilon, self.dtype
-        return scanned(*shape, self.attend, capture, name="blocks")(x, keep, absent)
+        blocks = scanned(*shape, self.attend, capture, self.approximate, name="blocks")
+        return blocks(x, keep, absent)

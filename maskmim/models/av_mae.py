@@ -1,0 +1,304 @@
+"""AV-MAE: streams with blocks of their own, then blocks over all of them, and MAE's decoder.
+
+How many of the blocks are joint, and whether the others share their weights, makes the paper's four
+encoders: early fusion (all joint), mid fusion (the last two), separate encoders (none), one shared
+encoder (none, and the same weights for every stream).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from maskmim.config.ranges import Fraction, NonNegativeInt, OpenFraction, Positive, Sizes
+from maskmim.masks.modalities import stream_counts
+from maskmim.models import vit
+from maskmim.models.layers import constraints
+from maskmim.models.layers.blocks import Blocks, Norm, xavier
+from maskmim.models.layers.compute import Compute, compute
+from maskmim.models.layers.dense import Dense
+from maskmim.models.layers.errors import ModelError
+from maskmim.models.layers.init import with_init
+from maskmim.models.layers.posembed import sinusoid
+from maskmim.models.layers.stream_embeddings import AmountEmbedding
+from maskmim.models.mae_decoder import scatter_tokens
+from maskmim.models.multimae import draw_separately, token_values
+from maskmim.models.one_stream import token_slice
+from maskmim.models.streams import Grid, Streams, StreamsEncoder, stream_grids, streams_net
+from maskmim.models.vit import Stack
+from maskmim.types import Array, Encoded, Mask, Net, Randomness, Spec
+
+Kind = Literal["shared", "separate", "joint"]
+lecun = nn.initializers.lecun_normal()
+
+
+class AvMaeEncoder(StreamsEncoder):
+    """Blocks that see one stream each, then blocks that see the tokens of all streams.
+
+    joint:  how many of the blocks of `size`, the last ones, see all streams.
+    shared: whether the blocks before are the same for every stream.
+    shown:  how many tokens of each stream a mask shows, in the order of `grids`; not read where all
+            blocks are joint.
+    A norm ends the blocks of each stream, and the joint ones. With a mask that shows other numbers
+    of tokens in an example, though as many in all, the tokens of that example become nan: its
+    tokens would pass through blocks of another stream.
+    """
+
+    captures = ("embedded", "layers")
+
+    joint: int = 0
+    shared: bool = False
+    shown: tuple[int, ...] = ()
+
+    def _encode(
+        self,
+        patches: Streams,
+        visible: Array | None,
+        hidden: Array | None,
+        capture: tuple[str, ...],
+        randomness: Randomness | None,
+    ) -> Encoded:
+        # One token initialises a network: of all streams, so that each has its parameters.
+        masked = visible is not None and not self.is_initializing()
+        prefix, tokens = self._embed(patches, visible if masked else None, hidden)
+        if masked and self.joint < self.size.depth:
+            lengths = dict(zip(self.grids, self.shown, strict=True))
+            tokens = self._check_places(tokens, visible, lengths)
+        else:
+            lengths = {name: math.prod(self.grids[name]) for name in patches}
+            lengths = {name: lengths[name] for name in self.grids if name in patches}
+
+        def run(x: Array, of_blocks: tuple[str, ...]) -> tuple[Array, Mapping[str, Array]]:
+            return self._run_parts(x, lengths, of_blocks)
+
+        encoded = self._through(prefix, tokens, capture, run)
+        if visible is not None and not masked:
+            return encoded._replace(tokens=encoded.tokens[:, : visible.shape[1]])
+        return encoded
+
+    def _norm(self) -> Callable[[Array], Array]:
+        return lambda x: x  # `_run_parts` ends with one
+
+    def _check_places(self, tokens: Array, visible: Array, lengths: Mapping[str, int]) -> Array:
+        """Return the tokens, nan of examples that show other numbers of a stream's tokens."""
+        if tokens.shape[1] != sum(lengths.values()):
+            each = " and ".join(f"{count} of {name}" for name, count in lengths.items())
+            raise ModelError(
+                f"the mask shows {tokens.shape[1]} tokens, but model.ratio and model.ratios show "
+                f"{each}: give mask and model the same ratio and ratios, and "
+                "maskmim.masks.modalities.independent as the sampler"
+            )
+        numbers = range(len(lengths))
+        expected = np.repeat(numbers, list(lengths.values()))
+        fits = jnp.all(stream_numbers(self.grids)[visible] == expected, axis=1)
+        return jnp.where(fits[:, None, None], tokens, jnp.nan)
+
+    def _run_parts(
+        self, x: Array, lengths: Mapping[str, int], capture: tuple[str, ...]
+    ) -> tuple[Array, Mapping[str, Array]]:
+        """Return all tokens [B, K, D] after blocks and norms, and what the blocks captured."""
+        layers = []
+        if depth := self.size.depth - self.joint:
+            parts = _split(x, lengths.values())
+            names = ["own" if self.shared else f"own_{name}" for name in lengths]
+            stacks = {name: make_stack(self, name, depth) for name in dict.fromkeys(names)}
+            # A stream that a mask hides completely has nothing to encode.
+            found = [
+                stacks[name](part, capture)
+                for name, part in zip(names, parts, strict=True)
+                if part.shape[1]
+            ]
+            x = constraints.concat_tokens(*(part for part, _ in found))
+            layers += [jnp.concatenate([each for _, each in found], axis=2)] if capture else []
+        if self.joint:
+            x, of_joint = make_stack(self, "joint", self.joint)(x, capture)
+            layers += [of_joint] if capture else []
+        return x, {"layers": jnp.concatenate(layers)} if capture else {}
+
+
+class NormedBlocks(Stack):
+    """Some blocks with the GELU by tanh, and a norm behind the last; depth: of `size` at most."""
+
+    depth: int
+
+    @nn.compact
+    def __call__(self, x: Array, capture: tuple[str, ...] = ()) -> tuple[Array, Array | None]:
+        """Map [B, n, D] -> ([B, n, D], the output of every block where 'layers' is captured)."""
+        shape = self.depth, self.size.heads, self.size.hidden, self.epsilon, self.dtype
+        ways = self.attend, self.remat, self.unroll
+        x, captured = Blocks(*shape, *ways, approximate=True, name="stack")(x, capture)
+        return Norm(self.epsilon, self.dtype, name="norm")(x), captured.get("layers")
+
+
+class AvMaeDecoder(Stack):
+    """A narrow transformer over all tokens of every stream, and a dense layer for each stream.
+
+    grids:  of the streams, in the order of the tokens. values: of a token of each stream.
+    kind:   whose tokens the blocks see, and with which weights: 'shared' those of one stream, with
+            the same weights for all; 'separate' with weights of its own; 'joint' those of all.
+    Each stream has a layer 'embed', a mask token and positions of its own.
+    Source: unshuffle_tokens and apply_decoder of vivit_multimodal.py, scenic/projects/av_mae.
+    """
+
+    grids: Mapping[str, Grid]
+    values: Mapping[str, int]
+    kind: Kind
+
+    @nn.compact
+    def __call__(self, encoded: Encoded, mask: Mask) -> dict[str, Array]:
+        """Predict {stream: f32[B, N_s, values]} on all tokens of each stream."""
+        x = self._fill(encoded, mask)
+        if self.kind == "joint":
+            x, _ = self._blocks("joint")(x)
+            parts = {name: x[:, token_slice(self.grids, name)] for name in self.grids}
+        else:
+            names = {name: "own" if self.kind == "shared" else f"own_{name}" for name in self.grids}
+            blocks = {name: self._blocks(name) for name in dict.fromkeys(names.values())}
+            parts = {
+                name: blocks[own](x[:, token_slice(self.grids, name)])[0]
+                for name, own in names.items()
+            }
+        return {name: self._head(name)(part) for name, part in parts.items()}
+
+    def _fill(self, encoded: Encoded, mask: Mask) -> Array:
+        """Return the tokens of all streams [B, N, W] with positions, mask tokens where hidden."""
+        width = self.size.width
+        numbers = stream_numbers(self.grids)[mask.visible][..., None]
+        tables = positions(width, self.grids)
+        seen, filling = jnp.zeros((), self.dtype), []
+        for number, name in enumerate(self.grids):
+            embed = Dense(width, kernel_init=xavier, dtype=self.dtype, name=f"embed_{name}")
+            projected = constraints.embed_tokens(embed, encoded.tokens)
+            seen = jnp.where(numbers == number, projected, seen)
+            token = self.param(f"{name}_mask_token", nn.initializers.zeros, (1, 1, width))
+            filling.append(jnp.broadcast_to(token, (1, len(tables[name]), width)))
+        blank = jnp.concatenate(filling, axis=1).astype(self.dtype)
+        tokens = scatter_tokens(blank, seen, mask.visible, blank.shape[1])
+        table = jnp.asarray(np.concatenate(list(tables.values())), self.dtype)
+        return constraints.constrain_tokens(tokens + table[None])
+
+    def _blocks(self, name: str) -> NormedBlocks:
+        return make_stack(self, name, self.size.depth)
+
+    def _head(self, name: str) -> Callable[[Array], Array]:
+        none = nn.initializers.zeros
+        head = Dense(self.values[name], kernel_init=none, dtype=self.dtype, name=f"head_{name}")
+        return lambda x: constraints.constrain_outputs(head(x)).astype(jnp.float32)
+
+
+def make_stack(part: Stack, name: str, depth: int) -> NormedBlocks:
+    """Return blocks of the part that calls this, of its width."""
+    fields = ("grid", "epsilon", "dtype", "remat", "unroll", "size", "attend")
+    return NormedBlocks(**{field: getattr(part, field) for field in fields}, depth=depth, name=name)
+
+
+def positions(width: int, grids: Mapping[str, Grid]) -> dict[str, np.ndarray]:
+    """Return the position table of each stream, sinusoids over its own tokens in one row."""
+    return {name: sinusoid(width, grid) for name, grid in grids.items()}
+
+
+def stream_numbers(grids: Mapping[str, Grid]) -> Array:
+    """Return the number of the stream of every token, i32[N]."""
+    lengths = [math.prod(grid) for grid in grids.values()]
+    return jnp.asarray(np.repeat(np.arange(len(lengths)), lengths))
+
+
+def _split(x: Array, lengths: Sequence[int]) -> list[Array]:
+    """Return the parts of [B, K, D] that are so long."""
+    ends = list(itertools.accumulate(lengths))
+    return jnp.split(x, ends[:-1], axis=1)
+
+
+def av_mae(
+    spec: Spec,
+    *,
+    patches: Mapping[str, Sizes],
+    variant: str = "L",
+    joint: NonNegativeInt = 2,
+    shared: bool = False,
+    ratio: OpenFraction = 0.9,
+    ratios: Mapping[str, Fraction] | None = None,
+    decoder: str = "4x512x8",
+    decoder_blocks: Kind = "shared",
+    norm_eps: Positive = 1e-6,
+    compute: Callable[[], Compute] = compute,
+) -> Net:
+    """Build AV-MAE: streams with encoders that meet early, late or never.
+
+    patches: of each stream, such as (2, 16, 16) of a clip and (16, 16) of a spectrogram.
+    variant: of the encoder, decoder: depth x width x heads, see `models.vit.variant`.
+    joint:   how many of the encoder's blocks, the last ones, see all streams: 2 is mid fusion, its
+             depth early fusion, 0 none.
+    shared:  whether the other blocks are the same for every stream; see `AvMaeEncoder`.
+    ratio, ratios: of the sampler, `masks.modalities.independent`: how many tokens of each stream
+             enter the encoder must be known before a mask is drawn. Not read in early fusion.
+    decoder_blocks: see `AvMaeDecoder`.
+    Others as in `masked_vit.vit_mae`. Heads have the names of the streams, f32[B, N_s, V] on all
+    tokens of the stream. params: {'encoder': ..., 'decoder': ...}.
+    Raises ModelError for sizes that do not divide, more joint blocks than there are, and in
+    `encode` for a mask of other counts; MaskError as the sampler does.
+    Source: AV-MAE (arXiv 2212.05922), vivit_multimodal.py of google-research/scenic, whose
+    encoder_strategy is concat_and_encode (early), separate_encoders_and_concat (mid), same_encoder
+    or separate_encoders, and decoder_strategy same_decoder, separate_decoders or concat_and_decode.
+    Differences: biases of the MLPs start at 0, there at 1e-6 times normal numbers.
+    """
+    how, streams, size = compute(), spec.arrays, vit.variant(variant)
+    if joint > size.depth:
+        raise ModelError(
+            f"joint={joint} blocks of an encoder of {size.depth}: choose at most as many"
+        )
+    grids = stream_grids(spec, patches)
+    counts = {} if joint == size.depth else stream_counts(grids, ratio=ratio, ratios=ratios)
+    stack = vit.stack_fields((sum(map(math.prod, grids.values())),), norm_eps, how)
+    encoder = AvMaeEncoder(
+        size=size,
+        grids=grids,
+        embed=dict.fromkeys(streams, partial(AmountEmbedding, size.width, how.dtype)),
+        positions=positions,
+        global_tokens=0,
+        joint=joint,
+        shared=shared,
+        shown=tuple(visible for visible, _ in counts.values()),
+        **stack,
+    )
+    predictor = AvMaeDecoder(
+        size=vit.variant(decoder),
+        grids=grids,
+        values={name: token_values(each, patches[name]) for name, each in streams.items()},
+        kind=decoder_blocks,
+        **stack,
+    )
+    net = streams_net(
+        spec,
+        patches=patches,
+        width=size.width,
+        encoder=encoder,
+        predictor=predictor,
+        says=describe(encoder, predictor),
+    )
+    rules = [(r"attention/qkv/kernel$", draw_separately), (r"/patches/kernel$", lecun_like)]
+    return with_init(net, rules)
+
+
+def lecun_like(key: Array, old: Array) -> Array:
+    """Draw as Flax's convolutions do by default."""
+    return lecun(key, old.shape, old.dtype)
+
+
+def describe(encoder: AvMaeEncoder, decoder: AvMaeDecoder) -> tuple[tuple[str, str], ...]:
+    """Return `Net.says`."""
+    own = encoder.size.depth - encoder.joint
+    whose = "the same" if encoder.shared else "of its own"
+    words = [vit.describe_blocks(encoder)]
+    words += [f"{own} {whose} for each of {', '.join(encoder.grids)}"] if own else []
+    words += [f"{encoder.joint} over all streams"] if encoder.joint else []
+    values = ", ".join(f"{name} {count}" for name, count in decoder.values.items())
+    blocks = f"{vit.describe_blocks(decoder)}, {decoder.kind}, values: {values}"
+    return ("encoder", "; ".join(words)), ("decoder", blocks)
