@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_named(tmp_path, text, keywords, words):
 def test_a_complete_row_is_left_as_it_is_and_others_are_refused():
     row = np.arange(3, dtype="f4")[:, None]
     np.testing.assert_array_equal(complete(RNG, row, (3,)), row)
-    with pytest.raises(DataError, match="set input.size to 3"):
+    with pytest.raises(DataError, match=r"set input\.size to 3"):
         complete(RNG, row, (4,))
     row[1] = np.nan
     with pytest.raises(DataError, match="the columns 1, counted from 0, are missing"):
