@@ -96,7 +96,7 @@ class AvMaeEncoder(StreamsEncoder):
                 "maskmim.masks.modalities.independent as the sampler"
             )
         numbers = range(len(lengths))
-        expected = np.repeat(numbers, list(lengths.values()))
+        expected = jnp.asarray(np.repeat(numbers, list(lengths.values())))[None]
         fits = jnp.all(stream_numbers(self.grids)[visible] == expected, axis=1)
         return jnp.where(fits[:, None, None], tokens, jnp.nan)
 
