@@ -10,33 +10,26 @@ epochs=N (0: the published number); small (minutes on a CPU) and tiny (seconds),
 clips whose sound is the height of an object.
 
 A clip of 16 frames, every 4th of the video, becomes 1568 cubes of 2 x 16 x 16 pixels, 10 s of sound
-(8 s on VGGSound) 496 (400) patches of 16 x 16 of a log-mel spectrogram. Of the cubes 90 % are
-hidden, of the patches 70 % (50 %), independently. What is left enters a ViT-L: early fusion sees
-both streams in all 24 blocks, mid fusion has 22 blocks for each stream and 2 for both, shared one
+(8 s on VGGSound) 496 (400) patches of 16 x 16 of a log-mel spectrogram. 90 % of the cubes and 70 %
+(50 %) of the patches are hidden, independently. The rest enters a ViT-L: early fusion sees both
+streams in all 24 blocks, mid fusion has 22 blocks for each stream and 2 for both, shared one
 encoder that sees a stream at a time, separate two. One decoder of 4 blocks, which sees a stream at
-a time (shared), or one for each (separate), or one over both (joint), predicts pixels and energies,
-not normalised by patch; the loss is half the squared error of each stream. AudioSet was trained
-with mid fusion and VGGSound with separate encoders, both with the shared decoder.
-
-In separate and shared encoders nothing passes from one stream to the other, unless the decoder is
-joint; they differ from two autoencoders by the weights that they share. fusion=separate with
-decoder=separate shares none, and the official config refuses it; here it is the control.
+a time (shared), one for each (separate) or one over both (joint) predicts pixels and energies, not
+normalised by patch; the loss is half the squared error of each stream. AudioSet was trained with
+mid fusion, VGGSound with separate encoders, both with the shared decoder. fusion=separate with
+decoder=separate shares nothing, and the official config refuses it; here it is the control.
 
 Recipe of configs/audioset/pretrain.py and configs/vggsound/pretrain.py: Adam (0.9, 0.95), decoupled
 weight decay 0.05 on kernels alone, batch size 512, 3e-4 (1.5e-4) per 256 clips, 4 epochs of
-warm-up, cosine to 0, 120 (400) epochs, crops of 224 of 256 pixels and flips. The GELU is that of
-Flax's default, by tanh. Changed ratios must be given to both sections, as
---config.mask.ratios.audio=0.5 --config.model.ratios.audio=0.5.
+warm-up, cosine to 0, 120 (400) epochs, crops of 224 of 256 pixels and flips, GELU by tanh. small
+and tiny are ours. Changed ratios must be given to both sections, as --config.mask.ratios.audio=0.5
+--config.model.ratios.audio=0.5.
 
 Differences: spectrograms are Kaldi's, normalised by AudioSet's mean and deviation (officially
-stored, with a front end that is not in the code); frames beyond the last whole patch are cut off
-the target, too; crops stand at 13 fixed places; where a recording is longer than the spectrogram,
-clip and sound are cut at random places of their own, there at the same one. bfloat16 in place of
-float32. An epoch is every clip once. The second objective of the paper, in which a decoder gets the
-other stream's tokens only (inpainting), is not included; masks that hide a stream completely are
-(ratios of 1).
-
-small and tiny are ours.
+stored, by a front end that is not in the code); frames beyond the last whole patch are cut off;
+crops stand at 13 fixed places; where a recording is longer than the spectrogram, clip and sound are
+cut at places of their own. bfloat16 in place of float32. An epoch is every clip once. The paper's
+second objective, in which a decoder gets the other stream's tokens only, is not included.
 
 Published results to expect (official README, ViT-L after fine-tuning on both streams, on sound and
 on video; not yet reproduced by us): AudioSet 51.8, 46.6 and 31.1 mAP; VGGSound 65.0, 57.2 and
@@ -47,16 +40,11 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from maskmim.config import base, brick, parse_argument, recipes
+from maskmim.config import base, brick, parse_argument, recipes, recipes_sound
 from maskmim.config.defaults import stream
-from maskmim.config.recipes_sound import AUDIOSET
-from maskmim.data import augment_each, decode_each
-from maskmim.data.av import sounding_sprites
+from maskmim.data import augment_each
 from maskmim.data.clip_transforms import centre_crop, multi_scale_crop
-from maskmim.data.clips import centre_clip, random_clip
-from maskmim.data.sound import waveform
 from maskmim.data.spectrograms import first_stretch, random_stretch
-from maskmim.data.sprites import as_made
 from maskmim.data.stream_folders import unlabelled
 from maskmim.losses import squared_error
 from maskmim.masks import modalities
@@ -94,7 +82,6 @@ FUSIONS: dict[str, Fusion] = {
     "separate": (0, False),
 }
 RATIO = 0.9  # of the clip
-SECONDS = 0.66  # of the synthetic clips
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -115,7 +102,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base()
     streams(config, recipe)
     if choice["tiny"] or choice["small"]:
-        synthetic(config, side=32 if choice["tiny"] else 64)
+        recipes_sound.sounding_objects(config, small=choice["small"])
         (tiny if choice["tiny"] else small)(config, recipe, fusion)
     else:
         size = recipes.vit_of_patch_16(choice["variant"])
@@ -129,7 +116,7 @@ def streams(config: ConfigDict, recipe: Recipe) -> None:
     """Set a clip and its spectrogram as streams, their masks and their objectives."""
     plain = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     config.input.update(stream="video", size=(16, 224, 224), kind=brick(clip), **plain)
-    (mean, std), kind = AUDIOSET, brick(spectrogram)
+    (mean, std), kind = recipes_sound.AUDIOSET, brick(spectrogram)
     energies = {"channels": 1, "mean": (mean,), "std": (std,), "dtype": "float32"}
     config.input.streams = {"audio": stream(size=(recipe.frames, 128), kind=kind, **energies)}
     ratios = {"audio": recipe.sound_ratio}
@@ -187,35 +174,12 @@ def files(config: ConfigDict, path: str) -> None:
     config.data.train = brick(unlabelled, path=path, streams=folders, kinds=kinds)
     config.data.workers = 16
     config.evals.train = config.evals.test = None
-    decoding(config, frames=16, stride=4)
+    recipes_sound.clips_and_sounds(config, frames=16, stride=4)
     crop = brick(multi_scale_crop, scales=(0.875,), flip=0.5)
     sound = brick(random_stretch, loudness=0.0)
     whole = {"video": brick(centre_crop, crop_fraction=1.0), "audio": brick(first_stretch)}
     config.data.augment = brick(augment_each.each, streams={"video": crop, "audio": sound})
     config.evals.transform = brick(augment_each.each, streams=whole)
-
-
-def decoding(config: ConfigDict, *, frames: int, stride: int) -> None:
-    """Set the decoders of both streams."""
-    options = {"frames": frames, "stride": stride}
-    for section, take in ((config.data, random_clip), (config.evals, centre_clip)):
-        decoders = {"video": brick(take, **options), "audio": brick(waveform)}
-        section.decode = brick(decode_each.each, streams=decoders)
-
-
-def synthetic(config: ConfigDict, *, side: int) -> None:
-    """Set clips of a moving object whose height is heard."""
-    counts = (64, 32) if side == 32 else (2048, 512)
-    config.input.size = (8, side, side)
-    config.input.streams.audio.size = (64, side)
-    made = {"frames": 8, "size": (side, side), "seconds": SECONDS}
-    train = brick(sounding_sprites, split="train", count=counts[0], **made)
-    config.data.train = config.evals.train = train
-    config.evals.test = brick(sounding_sprites, split="test", count=counts[1], **made)
-    decoding(config, frames=8, stride=1)
-    as_they_are = {"video": brick(as_made), "audio": brick(first_stretch)}
-    for key, section in (("augment", config.data), ("transform", config.evals)):
-        section[key] = brick(augment_each.each, streams=as_they_are)
 
 
 def small(config: ConfigDict, recipe: Recipe, fusion: Fusion) -> None:

@@ -57,3 +57,36 @@ def tiny(config: ConfigDict) -> None:
     tones(config, seconds=0.6, counts=(96, 48))
     recipes.tiny_run(config, epochs=1.0)
     recipes.tiny_schedule(config)
+
+
+def clips_and_sounds(config: ConfigDict, *, frames: int, stride: int) -> None:
+    """Set the decoders of the streams 'video', every `stride`-th frame, and 'audio'."""
+    options = {"frames": frames, "stride": stride}
+    clips = ((config.data, "random_clip"), (config.evals, "centre_clip"))
+    for section, take in clips:
+        decoders = {
+            "video": brick(f"maskmim.data.clips.{take}", **options),
+            "audio": brick("maskmim.data.sound.waveform"),
+        }
+        section.decode = brick("maskmim.data.decode_each.each", streams=decoders)
+
+
+def sounding_objects(config: ConfigDict, *, small: bool) -> None:
+    """Set the sizes and data of clips of a moving object whose height is heard.
+
+    small: enough of them for minutes, of 64 x 64 pixels, instead of a few of 32 x 32.
+    """
+    side, counts = (64, (2048, 512)) if small else (32, (64, 32))
+    config.input.size = (8, side, side)
+    config.input.streams.audio.size = (64, side)
+    made = {"frames": 8, "size": (side, side), "seconds": 0.66}
+    sprites = "maskmim.data.av.sounding_sprites"
+    config.data.train = config.evals.train = brick(sprites, split="train", count=counts[0], **made)
+    config.evals.test = brick(sprites, split="test", count=counts[1], **made)
+    clips_and_sounds(config, frames=8, stride=1)
+    as_they_are = {
+        "video": brick("maskmim.data.sprites.as_made"),
+        "audio": brick("maskmim.data.spectrograms.first_stretch"),
+    }
+    for key, section in (("augment", config.data), ("transform", config.evals)):
+        section[key] = brick("maskmim.data.augment_each.each", streams=as_they_are)

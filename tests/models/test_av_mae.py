@@ -10,8 +10,9 @@ import pytest
 from maskmim.interop.layout import nest
 from maskmim.losses.regression import squared_error
 from maskmim.masks.core import from_hidden
-from maskmim.models.av_mae import AvMaeEncoder, av_mae
+from maskmim.models.av_mae import av_mae
 from maskmim.models.layers.errors import ModelError
+from maskmim.models.meeting_streams import MeetingEncoder
 from maskmim.objectives.in_stream import in_stream
 from maskmim.objectives.matching import match
 from maskmim.targets.pixels import patches
@@ -156,7 +157,7 @@ def test_a_mask_of_other_counts_is_refused():
 
 
 def test_a_mask_with_tokens_of_another_stream_gives_nan():
-    encoder = AvMaeEncoder(
+    encoder = MeetingEncoder(
         **{field: None for field in ("grid", "epsilon", "dtype", "remat", "unroll", "attend")},
         **{field: None for field in ("size", "embed", "positions", "global_tokens")},
         grids={"video": (2, 2), "audio": (3,)},
