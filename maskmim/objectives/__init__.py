@@ -23,6 +23,7 @@ from maskmim.objectives.relations import match_relations
 from maskmim.objectives.removed import removed
 from maskmim.objectives.singularity import singularity
 from maskmim.objectives.soft_labels import binary_labels, soft_label
+from maskmim.objectives.stream_contrast import contrast_streams
 from maskmim.objectives.texts import match_texts
 from maskmim.objectives.visible import match_visible, match_visible_head
 
@@ -37,6 +38,7 @@ __all__ = [
     "classify",
     "classify_field",
     "classify_map",
+    "contrast_streams",
     "cosine_pair",
     "fit_prototypes",
     "in_stream",

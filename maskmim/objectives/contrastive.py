@@ -118,24 +118,30 @@ def nt_xent(
             )
         keys = [called(view, project, source(view)) for view in views]
         check_widths("nt_xent", *keys, None)
-        units = l2_normalise(jnp.concatenate(keys))
-        cosines = jnp.matmul(units, units.T, precision=jax.lax.Precision.HIGHEST)
-        examples = len(keys[0])
-        own = jnp.arange(2 * examples)
-        other = (own + examples) % (2 * examples)
-        logits = jnp.where(own[:, None] == own[None], -jnp.inf, cosines / jnp.float32(temperature))
-        losses = jax.nn.logsumexp(logits, axis=-1) - logits[own, other]
-        loss = jnp.mean(losses.reshape(2, examples), axis=0)
-        hits = jnp.argmax(logits, axis=-1) == other
-        metrics = {
-            "accuracy": Mean(jnp.sum(hits.astype(jnp.float32)), jnp.float32(2 * examples)),
-            "alignment": Mean(jnp.sum(cosines[own, other]), jnp.float32(2 * examples)),
-            "spread": spread(keys[0]),
-        }
+        loss, metrics = cross_entropies(*keys, temperature)
         return loss, jnp.ones_like(loss), metrics, ()
 
     says = f"NT-Xent at temperature {temperature:g}, {title(source)}"
     return PairObjective((), scale, find, says, calls=(project,) if project else ())
+
+
+def cross_entropies(one: Array, other: Array, temperature: float) -> tuple[Array, dict[str, Mean]]:
+    """Return NT-Xent f32[B] of features f32[B, V] of two kinds, and the metrics of `nt_xent`."""
+    units = l2_normalise(jnp.concatenate([one, other]))
+    cosines = jnp.matmul(units, units.T, precision=jax.lax.Precision.HIGHEST)
+    examples = len(one)
+    own = jnp.arange(2 * examples)
+    partner = (own + examples) % (2 * examples)
+    logits = jnp.where(own[:, None] == own[None], -jnp.inf, cosines / jnp.float32(temperature))
+    losses = jax.nn.logsumexp(logits, axis=-1) - logits[own, partner]
+    loss = jnp.mean(losses.reshape(2, examples), axis=0)
+    hits = jnp.argmax(logits, axis=-1) == partner
+    metrics = {
+        "accuracy": Mean(jnp.sum(hits.astype(jnp.float32)), jnp.float32(2 * examples)),
+        "alignment": Mean(jnp.sum(cosines[own, partner]), jnp.float32(2 * examples)),
+        "spread": spread(one),
+    }
+    return loss, metrics
 
 
 def contrast(
