@@ -274,15 +274,16 @@ def stack(trees: Sequence[Tree]) -> Tree:
 
     def join(*arrays: Array) -> Array:
         both = jnp.stack(arrays, axis=1)
-        return both.reshape(-1, *both.shape[2:])
+        return both.reshape(both.shape[0] * both.shape[1], *both.shape[2:])
 
     return jax.tree.map(join, *trees)
 
 
 def unstack(array: Array, names: Sequence[str]) -> list[Array]:
     """Return the arrays [B, ...] of the streams of [B * S, ...], as `stack` joined them."""
-    apart = array.reshape(-1, len(names), *array.shape[1:])
-    return [apart[:, number] for number in range(len(names))]
+    examples = array.shape[0] // len(names)
+    each = array.reshape(examples, len(names), *array.shape[1:])
+    return [each[:, number] for number in range(len(names))]
 
 
 def apart(randomness: Randomness | None, part: str, streams: int) -> Randomness | None:
