@@ -25,7 +25,7 @@ the intra-modal and the cross-modal term at both levels beside both reconstructi
 90 to 95 % and 75 to 90 %. Ours: that NT-Xent is taken between modalities too (notes also name an
 MSE), equal weights of all terms, the temperature 0.1, projectors of two layers (hidden 2048, 256
 values), two frames, one of each half of the clip, crops of 50 to 100 % and flips without changed
-colours (notes name some), and the rest of the recipe, which is MAE-ST's for 512 clips: AdamW
+colours (notes name some), and the rest of the recipe: MAE-ST's rate for 512 clips, AdamW
 (0.9, 0.95), 1.6e-3 per 1024, weight decay 0.05, 800 epochs, of which 40 are warm-up, cosine to 0.
 That the image branch is trained by default is ours as well: the notes leave it open.
 

@@ -8,7 +8,6 @@ fixture `made`.
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +16,6 @@ from maskmim.config.python_file import config_files
 from maskmim.planning.cost import batch_shapes
 from maskmim.training.build import build_method, init_sharded
 from maskmim.tree_paths import named_leaves
-from maskmim.types import Randomness, random_key
 from tests.batches import placed, random_batch, shapes_of
 from tests.tiny_configs import OTHERS, TINY, entries, examples, promoting_nothing, tiny, zeros
 
@@ -89,14 +87,10 @@ def test_three_tiny_steps(made):
 @pytest.mark.full
 @pytest.mark.parametrize("made", ALL, indirect=True)
 def test_numpy_parameters_are_taken_and_nothing_is_promoted(made):
-    """As `load_trained` returns them, and closed over by a function that a user jits."""
-    config, parts, _ = made
-    loss = parts.method.loss
+    """As `load_trained` returns them, by what evaluators and pictures call of a method."""
+    _, parts, _ = made
     with promoting_nothing():
-        variables, batch = zeros(parts), batch_shapes(config, 4)
-        randomness = Randomness.of(random_key(0), jax.tree.leaves(batch)[0].shape[0])
-        jax.eval_shape(lambda b: loss(variables, b, randomness, jnp.float32(0.5)), batch)
-        for entry in entries(parts, variables).values():
+        for entry in entries(parts, zeros(parts)).values():
             jax.eval_shape(entry, examples(parts))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,9 @@ from ml_collections import ConfigDict
 
 from maskmim.config.load import load
 from maskmim.config.python_file import config_files
+from maskmim.evals.drawable import restorable_streams
 from maskmim.evals.evaluation import evaluated_shapes
+from maskmim.evals.reconstruction import outputs_by_stream, paste_predictions
 from maskmim.training.build import Assembly, assemble, jitted_step
 from maskmim.training.train_step import TrainStep
 from maskmim.types import Randomness, Variables, random_key
@@ -67,9 +70,19 @@ def entries(parts, variables):
     drawing = {name: apply[name] for name in ("mask", "reconstruct") if name in apply}
     drawing |= {f"sheet {name}": sheet for name, sheet in sheets.items()}
     randomness = Randomness.of(random_key(0), 4)
+    if nets := restorable_streams(parts):
+        drawing["reconstruct"] = partial(pasted, nets, apply["reconstruct"])
     found = {name: lambda batch, f=f: f(variables, batch) for name, f in plain.items()}
     return found | {
         name: lambda batch, f=f: f(variables, batch, randomness) for name, f in drawing.items()
+    }
+
+
+def pasted(nets, reconstruct, *given):
+    """The pictures of all streams that are reconstructed, by name."""
+    by_stream = outputs_by_stream(reconstruct(*given), next(iter(nets)))
+    return {
+        name: paste_predictions(nets[name], by_stream[name]) for name in nets if name in by_stream
     }
 
 

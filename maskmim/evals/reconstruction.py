@@ -126,7 +126,8 @@ def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:
     'masked':   the input with hidden patches grey.
     'restored': predictions in the units of the input ('pixels'); for targets of normalised patches,
                 with the true patch's mean and variance restored.
-    'raw':      predictions as the network outputs them, as MAE's demo pastes them.
+    'raw':      predictions as the network outputs them, as MAE's demo pastes them; 'restored' again
+                where these are not values of a patch, such as those of one frame of a cube.
     'hidden':   bool[B, N]. 'unknown': those that are hidden and not predicted, grey in 'restored'
                 and 'raw'.
     Visible patches are always those of the input, even if predicted.
@@ -141,11 +142,12 @@ def paste_predictions(net: Net, outputs: Mapping[str, Any]) -> dict[str, Array]:
         mixed = jnp.where(mask.hidden[..., None], predicted, patches)
         return _paint_grey(net, net.display(net.restore(mixed)), known, patches)
 
+    restored, raw = outputs["pixels"], outputs["prediction"]
     return {
         "image": image,
         "masked": _paint_grey(net, image, ~mask.hidden, patches),
-        "restored": paste(outputs["pixels"]),
-        "raw": paste(outputs["prediction"]),
+        "restored": paste(restored),
+        "raw": paste(raw if raw.shape == restored.shape else restored),
         "hidden": mask.hidden,
         "unknown": ~known,
     }

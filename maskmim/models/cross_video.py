@@ -16,9 +16,11 @@ import jax.numpy as jnp
 from maskmim.config import kinds
 from maskmim.config.ranges import Fraction, OpenFraction
 from maskmim.config.returned import returned
+from maskmim.masks.core import positions
 from maskmim.masks.modalities import stream_counts
 from maskmim.models.layers import constraints
 from maskmim.models.layers.errors import ModelError
+from maskmim.models.mae_decoder import scatter_tokens
 from maskmim.models.net import array_of
 from maskmim.models.one_stream import token_slice
 from maskmim.models.streams import Grid, Streams, conversion
@@ -74,9 +76,9 @@ def cross_video(
     ratio, ratios: of the sampler, `masks.modalities.independent`: how many tokens of each stream
                   enter must be known before a mask is drawn.
     The main stream is a clip; clips share one network, pictures another. Heads have the names of
-    the streams, f32[B, N_s, V] on all tokens of the stream. `Encoded` holds the prefixes of all
-    streams, then their tokens, in the order of `Spec.arrays`. Layers, attention and the like are
-    captured of one stream alone, see `config.evals.streams`.
+    the streams, f32[B, N_s, V] on all tokens of the stream, 0 where they are visible. `Encoded`
+    holds the prefixes of all streams, then their tokens, in the order of `Spec.arrays`. Layers,
+    attention and the like are captured of one stream alone, see `config.evals.streams`.
     params: those of the clips' network, and below 'image' those of the pictures': so a run of the
     video network alone can be begun from, and be fine-tuned, under the same names.
     With a mask that shows other numbers of tokens of a stream in an example, though as many in all,
@@ -167,7 +169,8 @@ def is_picture(spec: Spec) -> bool:
 def split_mask(branches: Branches, mask: Mask) -> tuple[dict[str, Mask], Array]:
     """Return the mask of each stream, in its own numbers, and whether it fits bool[B].
 
-    Every token is predicted, with weight 1. Raises ModelError for another number of visible tokens.
+    Hidden tokens are predicted, with weight 1. Raises ModelError for another number of visible
+    tokens.
     """
     shown = branches.shown
     if mask.visible.shape[1] != sum(shown.values()):
@@ -183,10 +186,9 @@ def split_mask(branches: Branches, mask: Mask) -> tuple[dict[str, Mask], Array]:
         here = token_slice(branches.grids, name)
         own = jnp.clip(places - here.start, 0, math.prod(grid) - 1)
         fits &= jnp.all(own == places - here.start, axis=1)
-        every = jnp.broadcast_to(
-            jnp.arange(math.prod(grid), dtype=jnp.int32), (len(own), math.prod(grid))
-        )
-        masks[name] = Mask(own, every, mask.hidden[:, here], jnp.ones(every.shape, jnp.float32))
+        hidden = mask.hidden[:, here]
+        predict = positions(hidden, math.prod(grid) - shown[name])
+        masks[name] = Mask(own, predict, hidden, jnp.ones(predict.shape, jnp.float32))
     return masks, fits
 
 
@@ -239,7 +241,7 @@ def _make_encode(branches: Branches) -> Callable[..., Encoded]:
 
 
 def _make_predict(branches: Branches) -> Callable[..., dict[str, Array]]:
-    """Return `Net.predict`, which predicts every token of every stream from that stream alone."""
+    """Return `Net.predict`, which predicts the hidden tokens of a stream from that stream alone."""
 
     def predict(
         params: Tree, encoded: Encoded, mask: Mask, *, randomness: Randomness | None = None
@@ -251,10 +253,11 @@ def _make_predict(branches: Branches) -> Callable[..., dict[str, Array]]:
         for part, names in branches.members(branches.nets).items():
             prefix = stack([encoded.given[f"{PREFIX}{name}"] for name in names])
             own = Encoded(prefix, stack([tokens[name] for name in names]))
+            of_streams = stack([masks[name] for name in names])
             heads = branches.nets[names[0]].predict(
                 branches.params(params, names[0]),
                 own,
-                stack([masks[name] for name in names]),
+                of_streams,
                 randomness=apart(randomness, part, len(names)),
             )
             if len(heads) > 1:
@@ -263,7 +266,10 @@ def _make_predict(branches: Branches) -> Callable[..., dict[str, Array]]:
                     f"stream has one: set model.{part}.heads to a single one"
                 )
             (head,) = heads.values()
-            outputs |= dict(zip(names, unstack(head, names), strict=True))
+            blank = jnp.zeros((1, 1, head.shape[-1]), head.dtype)
+            length = of_streams.hidden.shape[1]
+            every = scatter_tokens(blank, head, of_streams.predict, length)
+            outputs |= dict(zip(names, unstack(every, names), strict=True))
         return outputs
 
     return predict

@@ -126,6 +126,7 @@ def cosine(latents: dict[str, np.ndarray]) -> float:
 
 
 @pytest.mark.proves(4, "on unseen pictures regressed and own latents agree, cosine above 0.8")
+@pytest.mark.slow
 @pytest.mark.proves(4, "without the alignment objective they do not, cosine below 0.2")
 def test_alignment_puts_regressed_latents_where_the_encoder_s_lie(runs):
     with_it, without = map(cosine, latents_of(runs))

@@ -118,6 +118,7 @@ def trained() -> dict[str, tuple[float, float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.proves(67, "the own picture's global crop predicts better than another's, or none")
 def test_the_own_picture_as_memory_is_worth_more_than_another():
     """Measured: 0.62, with another picture's global crop 0.72; control 0.71, grey picture 0.69.

@@ -162,6 +162,7 @@ def psnr_after_training(sampler, train, test) -> np.ndarray:
     return -10 * np.log10(total / count)
 
 
+@pytest.mark.slow
 @pytest.mark.proves(
     95,
     "predicted visible patches are sharper than the blurred input; with a loss "
