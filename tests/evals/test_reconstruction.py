@@ -163,6 +163,14 @@ def test_raw_and_restored_are_pasted_from_their_own_values():
     np.testing.assert_array_equal(np.asarray(cut(found["raw"]))[~hidden], true)
 
 
+def test_predictions_of_a_part_of_each_patch_are_pasted_as_what_is_made_of_them():
+    images, mask = draw()
+    pixels = jnp.asarray(truth(images, mask))
+    found = evaluate(images, mask, pixels, prediction=pixels[..., : pixels.shape[-1] // 2])
+    for name in ("restored", "raw"):
+        np.testing.assert_array_equal(found[name], images)
+
+
 def test_patches_that_are_predicted_but_visible_or_hidden_but_not_predicted():
     images, _ = draw(examples=1)
     hidden = np.zeros((1, 16), bool)
